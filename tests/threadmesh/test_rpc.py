@@ -1,0 +1,166 @@
+"""What every server and every channel of the mesh promises."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from google.rpc import error_details_pb2
+from grpc.aio import AioRpcError
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from tests.threadmesh.servicers import Behaving, service
+from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.api.tools.v1 import tools_service_pb2_grpc as rpc
+from threadmesh.errors import (
+    Aborted,
+    Code,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    MeshError,
+    Overloaded,
+    ToolNotFound,
+    Unavailable,
+)
+from threadmesh.rpc import deadline
+from threadmesh.rpc.channel import MeshChannel, connect, translated, translated_stream
+from threadmesh.telemetry.logs import bound_ids
+from threadmesh.testing.loopback import channel_for
+
+
+@pytest.fixture
+def servicer() -> Behaving:
+    return Behaving()
+
+
+@pytest.fixture
+async def channel(servicer: Behaving) -> AsyncIterator[MeshChannel]:
+    async with channel_for(service(servicer)) as channel:
+        yield channel
+
+
+async def approve(channel: MeshChannel, name: str, timeout: float = 5) -> None:
+    async with translated("tools"):
+        await rpc.ToolsServiceStub(channel).ApproveDefinition(
+            pb.ApproveDefinitionRequest(name=name, definition_hash="h"), timeout=timeout
+        )
+
+
+async def test_an_error_arrives_as_the_class_that_was_raised(channel: MeshChannel) -> None:
+    with pytest.raises(ToolNotFound) as caught:
+        await approve(channel, "missing")
+
+    assert caught.value.facts == {"tool": "missing"}
+    assert caught.value.code is Code.NOT_FOUND
+
+
+async def test_an_invalid_field_is_named_in_the_details(channel: MeshChannel) -> None:
+    with pytest.raises(AioRpcError) as caught:
+        await rpc.ToolsServiceStub(channel).ApproveDefinition(
+            pb.ApproveDefinitionRequest(name="wrong", definition_hash="h"), timeout=5
+        )
+
+    status = rpc_status.from_call(caught.value)
+    request = error_details_pb2.BadRequest()
+    assert any(detail.Unpack(request) for detail in status.details)
+    assert [violation.field for violation in request.field_violations] == ["name"]
+
+
+async def test_a_request_that_breaks_a_rule_of_its_proto_never_reaches_the_servicer(
+    servicer: Behaving, channel: MeshChannel
+) -> None:
+    servicer.remaining = -1.0
+
+    with pytest.raises(InvalidArgument) as caught:
+        await approve(channel, "")
+
+    assert caught.value.facts["field"] == "name"
+    assert servicer.remaining == -1.0
+
+
+async def test_an_overload_says_when_to_come_back(channel: MeshChannel) -> None:
+    with pytest.raises(Overloaded) as caught:
+        await approve(channel, "busy")
+
+    assert caught.value.retry_after == 2.5
+    assert caught.value.retryable
+
+
+async def test_a_defect_tells_the_caller_nothing(channel: MeshChannel) -> None:
+    with pytest.raises(Internal) as caught:
+        await approve(channel, "defect")
+
+    assert "passwd" not in str(caught.value)
+
+
+async def test_a_stray_cancellation_ends_the_rpc_instead_of_hanging_the_caller(channel: MeshChannel) -> None:
+    with pytest.raises(Aborted):
+        await approve(channel, "cancelled")
+
+
+async def test_a_call_ends_at_its_deadline(channel: MeshChannel) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await approve(channel, "hangs", timeout=0.2)
+
+
+async def test_a_callee_gets_no_more_time_than_its_caller_has(servicer: Behaving, channel: MeshChannel) -> None:
+    with deadline.within(3):
+        await approve(channel, "fine", timeout=60)
+
+    assert servicer.remaining is not None
+    assert 0 < servicer.remaining <= 3
+
+
+async def test_the_ids_of_a_request_travel_with_its_calls(servicer: Behaving, channel: MeshChannel) -> None:
+    with bound_ids(request_id="r1", thread_id="t1", run_id="n1"):
+        await approve(channel, "fine")
+
+    assert servicer.ids == {"request_id": "r1", "thread_id": "t1", "run_id": "n1"}
+
+
+async def test_leaving_a_stream_stops_its_servicer(servicer: Behaving, channel: MeshChannel) -> None:
+    call = rpc.ToolsServiceStub(channel).WatchTools(pb.WatchToolsRequest(), timeout=30)
+    async with aclosing(translated_stream(call, peer="tools")) as responses:
+        async for response in responses:
+            if response.sequence == 3:
+                break
+
+    async with asyncio.timeout(5):
+        await servicer.stream_closed.wait()
+
+
+async def test_an_error_in_the_middle_of_a_stream_follows_what_was_sent(channel: MeshChannel) -> None:
+    received = []
+    call = rpc.ToolsServiceStub(channel).WatchTools(pb.WatchToolsRequest(after_sequence=1), timeout=30)
+
+    with pytest.raises(ToolNotFound):
+        async with aclosing(translated_stream(call, peer="tools")) as responses:
+            async for response in responses:
+                received.append(response.sequence)
+
+    assert received == [1, 2, 3]
+
+
+async def test_an_unreachable_peer_is_named() -> None:
+    async with connect("127.0.0.1:1") as channel:
+        with pytest.raises(Unavailable, match="tools"):
+            await approve(channel, "fine", timeout=5)
+
+
+async def test_health_is_told_for_each_service_and_for_the_whole(channel: MeshChannel) -> None:
+    stub = health_pb2_grpc.HealthStub(channel)
+    for name in ("", "threadmesh.api.tools.v1.ToolsService"):
+        async with asyncio.timeout(5):
+            watch = stub.Watch(health_pb2.HealthCheckRequest(service=name))
+            while (await watch.read()).status != health_pb2.HealthCheckResponse.SERVING:
+                pass
+            watch.cancel()
+
+
+@pytest.mark.parametrize("reason", [cls.reason for cls in MeshError.__subclasses__()])
+def test_every_reason_is_restored_as_its_own_class(reason: str) -> None:
+    restored = MeshError.restore(reason=reason, code=Code.UNKNOWN, message="", retryable=False, facts={})
+
+    assert type(restored).reason == reason

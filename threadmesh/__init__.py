@@ -1,0 +1,1 @@
+"""What every unit of the mesh shares; it knows none of them."""

@@ -1,0 +1,127 @@
+"""A channel to another unit, as every caller opens one."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Self
+
+import grpc
+
+from threadmesh.rpc import deadline
+from threadmesh.rpc.server import MESSAGE_BYTES
+from threadmesh.rpc.status import translated, translated_stream
+from threadmesh.telemetry.logs import current_ids
+
+_READS = {
+    "threadmesh.api.inference.v1.InferenceService": ["CountTokens", "ListModels"],
+    "threadmesh.api.tools.v1.ToolsService": ["ListTools"],
+    "threadmesh.api.context.v1.ThreadsService": ["GetThread", "ListThreads", "ListItems", "AssembleWindow"],
+    "threadmesh.api.context.v1.RunsService": ["GetRun", "ListRuns", "ListCalls"],
+    "grpc.health.v1.Health": ["Check"],
+}
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    # Only reads are repeated here; whoever writes decides for himself what a lost answer means.
+    "methodConfig": [
+        {
+            "name": [
+                {"service": service, "method": method} for service, methods in _READS.items() for method in methods
+            ],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A unit that restarts is back within seconds; the default of up to two minutes would outlast it.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+]
+
+
+def connect(target: str) -> "MeshChannel":
+    """Open a channel to `target` (`host:port`); use it as an async context manager.
+
+    Each call carries the ids bound to the calling task and takes no longer than the running request has left.
+    """
+    return MeshChannel(grpc.aio.insecure_channel(target, options=_OPTIONS))
+
+
+class MeshChannel(grpc.aio.Channel):
+    """A channel for the generated stubs.
+
+    It wraps the calls themselves: interceptors of grpc.aio lose the cancellation of streams.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._channel = channel
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self, grace: float | None = None) -> None:
+        """Close the channel; running calls get `grace` seconds."""
+        await self._channel.close(grace)
+
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002  # grpc's signature
+        """Give the connection's state."""
+        return self._channel.get_state(try_to_connect)
+
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
+        """Wait until the connection's state is another one."""
+        await self._channel.wait_for_state_change(last_observed_state)
+
+    async def channel_ready(self) -> None:
+        """Wait until the peer is connected."""
+        await self._channel.channel_ready()
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Any:
+        """Make a callable of one request and one response."""
+        return _Call(self._channel.unary_unary(*arguments, **options))
+
+    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
+        """Make a callable of one request and many responses."""
+        return _Call(self._channel.unary_stream(*arguments, **options))
+
+    def stream_unary(self, *arguments: Any, **options: Any) -> Any:
+        """Make a callable of many requests and one response."""
+        return _Call(self._channel.stream_unary(*arguments, **options))
+
+    def stream_stream(self, *arguments: Any, **options: Any) -> Any:
+        """Make a callable of many requests and many responses."""
+        return _Call(self._channel.stream_stream(*arguments, **options))
+
+
+class _Call:
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    def __call__(
+        self,
+        request: Any = None,
+        *,
+        timeout: float | None = None,
+        metadata: Sequence[tuple[str, str]] | None = None,
+        **options: Any,
+    ) -> Any:
+        ids = [(f"x-{name.replace('_', '-')}", value) for name, value in current_ids().items()]
+        sent = [*(metadata or ()), *((key, value) for key, value in ids if value.isascii() and value.isprintable())]
+        return self._call(request, timeout=deadline.budget(timeout), metadata=sent, **options)
+
+
+__all__ = ["MeshChannel", "connect", "translated", "translated_stream"]

@@ -1,0 +1,157 @@
+"""What happens around every RPC of every server: ids, deadline, validation, errors, metrics."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from protovalidate import CompilationError, Validator
+
+from threadmesh.errors import Aborted, DeadlineExceeded, Internal, InvalidArgument, MeshError
+from threadmesh.rpc import deadline
+from threadmesh.rpc.status import abort
+from threadmesh.telemetry.logs import IDS, bound_ids
+from threadmesh.telemetry.metrics import ServerMetrics
+
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Any  # grpc.RpcMethodHandler, whose stubs know only synchronous methods
+
+log = structlog.get_logger()
+UNARY_SECONDS = 120.0
+"""Limit of an RPC that gives one response, for callers that set none."""
+
+
+_BEHAVIOURS = {
+    "unary": "unary_unary",
+    "client_stream": "stream_unary",
+    "server_stream": "unary_stream",
+    "bidi_stream": "stream_stream",
+}
+"""The field of a handler that holds its method, by the kind of RPC as metrics name it."""
+
+
+class EdgeInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the methods of our own services; health, reflection and channelz stay as they are."""
+
+    def __init__(self, metrics: ServerMetrics) -> None:
+        self._metrics = metrics
+        self._validator = Validator()
+
+    async def intercept_service(
+        self, continuation: Callable[[grpc.HandlerCallDetails], Any], handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler:
+        """Give the method's handler, wrapped."""
+        handler: Handler = await continuation(handler_call_details)
+        if handler is None or not handler_call_details.method.startswith("/threadmesh."):
+            return handler
+        _, service, method = handler_call_details.method.split("/")
+        return self._wrap(handler, service, method)
+
+    def _wrap(self, handler: Handler, service: str, method: str) -> Handler:
+        kind = _kind(handler)
+        behaviour: Any = getattr(handler, _BEHAVIOURS[kind])
+
+        async def one(request: Any, context: Context) -> Any:
+            async with self._rpc(context, kind, service, method), asyncio.timeout(deadline.remaining()):
+                return await behaviour(self._checked(request), context)
+
+        async def many(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with (
+                self._rpc(context, kind, service, method),
+                aclosing(behaviour(self._checked(request), context)) as responses,
+            ):
+                async for response in responses:
+                    yield response
+
+        make: Any = getattr(grpc, f"{_BEHAVIOURS[kind]}_rpc_method_handler")
+        wrapped: Handler = make(
+            many if handler.response_streaming else one, handler.request_deserializer, handler.response_serializer
+        )
+        return wrapped
+
+    @asynccontextmanager
+    async def _rpc(self, context: Context, kind: str, service: str, method: str) -> AsyncIterator[None]:
+        began = time.monotonic()
+        code = "OK"
+        self._metrics.started(kind, service, method)
+        with ExitStack() as stack:
+            for each in _request_scope(context, streams=kind != "unary"):
+                stack.enter_context(each)
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001  # the outermost place: every error becomes a status
+                code = (failure := as_mesh_error(error, method)).code.name
+                await abort(context, failure)
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                if context.cancelled() or context.done():
+                    raise
+                # A cancellation that the RPC's own end did not cause would leave the caller waiting for ever
+                # (grpc#29248).
+                await abort(context, Aborted())
+            finally:
+                self._metrics.handled(kind, service, method, code=code, seconds=time.monotonic() - began)
+
+    def _checked(self, request: Any) -> Any:
+        """Refuse a request that breaks the rules in its proto; of a stream, each message as it comes."""
+        if not isinstance(request, Message):
+            return self._each_checked(request)
+        try:
+            violations = self._validator.collect_violations(request)
+        except CompilationError:
+            raise
+        except Exception as error:  # a rule that cannot be evaluated on this request is broken by it
+            raise InvalidArgument("The request breaks a rule of its message.") from error
+        if violations:
+            field, what = field_path(violations[0].proto.field), violations[0].proto.message
+            raise InvalidArgument(f"{field} {what}." if field else f"The request {what}.", field=field)
+        return request
+
+    async def _each_checked(self, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+        async for request in requests:
+            yield self._checked(request)
+
+
+def as_mesh_error(error: Exception, method: str) -> MeshError:
+    """Give the error as the caller may see it; a defect is logged with its traceback and told without details."""
+    if isinstance(error, MeshError):
+        log.info("rpc.failed", method=method, reason=error.reason, message=error.message, **_facts(error))
+        return error
+    if isinstance(error, TimeoutError):
+        return DeadlineExceeded()
+    log.error("rpc.defect", method=method, exc_info=error)
+    return Internal()
+
+
+def field_path(path: Any) -> str:
+    """Write a protovalidate field path as `messages[3].content`."""
+    written = ""
+    for element in path.elements:
+        written += f".{element.field_name}" if element.field_name else ""
+        subscript = element.subscript
+        if subscript is not None:
+            written += f"[{subscript.value}]"
+    return written.lstrip(".")
+
+
+def _request_scope(context: Context, *, streams: bool) -> list[AbstractContextManager[Any]]:
+    sent = {key.replace("x-", "").replace("-", "_"): value for key, value in context.invocation_metadata() or ()}
+    ids = {name: str(sent[name])[:256] for name in IDS if sent.get(name)}
+    seconds: float | None = context.time_remaining()
+    if seconds is None and not streams:
+        seconds = UNARY_SECONDS
+    return [bound_ids(**ids), deadline.within(seconds)]
+
+
+def _facts(error: MeshError) -> dict[str, str]:
+    return {f"fact_{name}": value for name, value in error.facts.items()}
+
+
+def _kind(handler: Handler) -> str:
+    if handler.request_streaming:
+        return "bidi_stream" if handler.response_streaming else "client_stream"
+    return "server_stream" if handler.response_streaming else "unary"

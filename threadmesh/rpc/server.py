@@ -1,0 +1,130 @@
+"""A gRPC server as every unit runs one."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import structlog
+from grpc_channelz.v1 import channelz
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
+
+from threadmesh.errors import MeshError
+from threadmesh.rpc.interceptors import EdgeInterceptor
+from threadmesh.settings import ConfigurationError
+from threadmesh.telemetry.metrics import ServerMetrics
+
+log = structlog.get_logger()
+
+MESSAGE_BYTES = 4 * 1024 * 1024
+_PING_SECONDS = 1.0
+_OPTIONS = [
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # Our clients ping every 30 s also without calls; the default of 300 s would answer them with GOAWAY.
+    ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
+    ("grpc.http2.max_ping_strikes", 0),
+    # Two servers on one port would share its connections silently.
+    ("grpc.so_reuseport", 0),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A servicer, its full proto name, and the generated function that adds it to a server."""
+
+    servicer: Any
+    add: Callable[[Any, Any], None]
+    name: str
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningServer:
+    """A server that accepts calls on `port`; `health` can be told that it is about to stop."""
+
+    port: int
+    server: grpc.aio.Server
+    health: health.aio.HealthServicer
+
+    async def drain(self, seconds: float) -> None:
+        """Refuse new calls, let running ones end for `seconds`, then cut them."""
+        await self.health.enter_graceful_shutdown()
+        await self.server.stop(seconds)
+
+
+@asynccontextmanager
+async def serve(
+    services: Sequence[Service],
+    *,
+    address: str,
+    registry: CollectorRegistry,
+    ping: Callable[[], Awaitable[None]],
+    reflect: bool = True,
+) -> AsyncIterator[RunningServer]:
+    """Serve `services` on `address` (`host:port`) until the block ends, with health, reflection and channelz.
+
+    Health is SERVING, for each service and for the whole, while `ping` returns and NOT_SERVING while it raises.
+    """
+    server = grpc.aio.server(interceptors=[EdgeInterceptor(ServerMetrics(registry))], options=_OPTIONS)
+    for service in services:
+        service.add(service.servicer, server)
+    servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    if reflect:
+        names = [service.name for service in services]
+        reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        channelz.add_channelz_servicer(server)
+    port = _bind(server, address)
+    await _set_health(servicer, services, serving=False)
+    await server.start()
+    watcher = asyncio.create_task(_watch_health(servicer, services, ping), name="health")
+    try:
+        yield RunningServer(port=port, server=server, health=servicer)
+    finally:
+        watcher.cancel()
+        with suppress(asyncio.CancelledError):
+            await watcher
+        await server.stop(0)
+
+
+def _bind(server: grpc.aio.Server, address: str) -> int:
+    try:
+        return server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise ConfigurationError(f"{address} cannot be listened on; is another process using it?") from error
+
+
+async def _watch_health(
+    servicer: health.aio.HealthServicer, services: Sequence[Service], ping: Callable[[], Awaitable[None]]
+) -> None:
+    was_serving: bool | None = None
+    while True:
+        serving = await _answers(ping)
+        if serving is not was_serving:
+            await _set_health(servicer, services, serving=serving)
+            log.info("health.changed", serving=serving)
+        was_serving = serving
+        await asyncio.sleep(_PING_SECONDS if serving else _PING_SECONDS / 5)
+
+
+async def _answers(ping: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        async with asyncio.timeout(_PING_SECONDS * 5):
+            await ping()
+    except (MeshError, TimeoutError) as error:
+        log.debug("health.ping_failed", error=str(error))
+        return False
+    return True
+
+
+async def _set_health(servicer: health.aio.HealthServicer, services: Sequence[Service], *, serving: bool) -> None:
+    status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+    for name in ["", *(service.name for service in services)]:
+        await servicer.set(name, status)

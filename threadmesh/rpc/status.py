@@ -1,0 +1,122 @@
+"""Errors to gRPC statuses with `google.rpc` details, and back."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc.aio import AioRpcError
+from grpc_status import rpc_status
+
+from threadmesh.errors import (
+    Aborted,
+    Cancelled,
+    Code,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    MeshError,
+    Unavailable,
+)
+
+DOMAIN = "threadmesh"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+_BY_CODE: dict[Code, type[MeshError]] = {
+    Code.ABORTED: Aborted,
+    Code.CANCELLED: Cancelled,
+    Code.DEADLINE_EXCEEDED: DeadlineExceeded,
+    Code.INTERNAL: Internal,
+    Code.INVALID_ARGUMENT: InvalidArgument,
+    Code.UNAVAILABLE: Unavailable,
+}
+
+Item = TypeVar("Item")
+
+
+def to_status(error: MeshError) -> status_pb2.Status:
+    """Give the status of an error: its message, an `ErrorInfo`, and what else is known."""
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.facts)
+    info.metadata["retryable"] = str(error.retryable).lower()
+    details: list[Message] = [info]
+    if isinstance(error, InvalidArgument) and error.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if error.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromTimedelta(timedelta(seconds=error.retry_after))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status_pb2.Status(code=int(error.code), message=error.message, details=map(_pack, details))
+
+
+async def abort(context: grpc.aio.ServicerContext[object, object], error: MeshError) -> None:
+    """End an RPC with the error's status."""
+    status = rpc_status.to_status(to_status(error))
+    await context.abort(status.code, status.details or "", status.trailing_metadata or ())
+
+
+def from_rpc_error(error: AioRpcError, *, peer: str) -> MeshError:
+    """Rebuild the error that a peer reported; what the network reports is `Unavailable` and names the peer."""
+    status = rpc_status.from_call(error)
+    if status is not None:
+        for detail in status.details:
+            info = error_details_pb2.ErrorInfo()
+            if detail.Unpack(info):
+                return _restore(info, status, error.code())
+    if _connection_lost(error):
+        return Unavailable(f"The {peer} service cannot be reached now; try again in a moment.", peer=peer)
+    code = Code(error.code().value[0])
+    if code in {Code.UNKNOWN, Code.INTERNAL}:
+        return Internal(peer=peer)
+    kind = _BY_CODE.get(code, MeshError)
+    restored = kind(error.details() or "", peer=peer)
+    restored.code = code
+    return restored
+
+
+@asynccontextmanager
+async def translated(peer: str) -> AsyncIterator[None]:
+    """Turn the gRPC errors of the block into errors of ours; `peer` names the service for people."""
+    try:
+        yield
+    except AioRpcError as error:
+        raise from_rpc_error(error, peer=peer) from error
+
+
+async def translated_stream(call: grpc.aio.UnaryStreamCall[object, Item], *, peer: str) -> AsyncGenerator[Item, None]:
+    """Yield a call's responses, with gRPC errors turned into ours; closing the generator cancels the call."""
+    try:
+        async with translated(peer):
+            async for response in call:
+                yield response
+    finally:
+        call.cancel()
+
+
+def _restore(info: error_details_pb2.ErrorInfo, status: status_pb2.Status, code: grpc.StatusCode) -> MeshError:
+    facts = dict(info.metadata)
+    retryable = facts.pop("retryable", "false") == "true"
+    restored = MeshError.restore(
+        reason=info.reason, code=Code(code.value[0]), message=status.message, retryable=retryable, facts=facts
+    )
+    for detail in status.details:
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(retry):
+            restored.retry_after = retry.retry_delay.ToTimedelta().total_seconds()
+    return restored
+
+
+def _connection_lost(error: AioRpcError) -> bool:
+    """A replica killed in the middle of a stream shows as UNAVAILABLE, or through a proxy as INTERNAL RST_STREAM."""
+    if error.code() is grpc.StatusCode.UNAVAILABLE:
+        return True
+    return error.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in (error.details() or "")
+
+
+def _pack(detail: Message) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

@@ -1,0 +1,1 @@
+"""Logs and metrics, made alike in every unit."""

@@ -1,0 +1,56 @@
+"""JSON log lines, one an event, each with the ids of the request it belongs to."""
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.typing import EventDict, Processor
+
+IDS = ("request_id", "thread_id", "run_id")
+"""The ids that travel with every request and stand in every line it causes."""
+
+bound_ids = bound_contextvars
+"""Context manager: put these ids into every line logged inside."""
+
+
+def configure(*, unit: str, level: str = "info", stream: TextIO | None = None) -> None:
+    """Send all logs of this process, also those of libraries, to `stream` (default: stderr) as JSON lines."""
+    shared: list[Processor] = [
+        merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+    def add_unit(_: object, __: str, event: EventDict) -> EventDict:
+        event["unit"] = unit
+        return event
+
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            add_unit,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(sort_keys=True),
+        ],
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+def current_ids() -> dict[str, str]:
+    """Give the ids bound to the running task."""
+    bound = structlog.contextvars.get_contextvars()
+    return {name: str(bound[name]) for name in IDS if bound.get(name)}

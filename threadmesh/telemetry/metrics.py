@@ -1,0 +1,71 @@
+"""The metrics every unit has, and the port that shows them.
+
+Names, labels and buckets of the RPC metrics are those of the gRPC ecosystem, so that public dashboards and rules fit.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
+"""Buckets for the duration of an RPC."""
+
+
+def new_registry() -> CollectorRegistry:
+    """Make a registry with the process's own figures and the version that runs."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped in prometheus_client
+    registry = CollectorRegistry(auto_describe=True)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    info = Gauge("threadmesh_build_info", "Always 1; the labels say what runs.", ["version"], registry=registry)
+    info.labels(version=installed_version()).set(1)
+    return registry
+
+
+def installed_version() -> str:
+    """Give the version of the installed distribution."""
+    try:
+        return version("threadmesh")
+    except PackageNotFoundError:
+        return "0"
+
+
+@contextmanager
+def metrics_server(registry: CollectorRegistry, *, listen: str, port: int) -> Iterator[int]:
+    """Serve `/metrics` until the block ends; gives the port."""
+    server, thread = start_http_server(port, addr=listen, registry=registry)
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class ServerMetrics:
+    """What a gRPC server counts: `grpc_server_*`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ["grpc_type", "grpc_service", "grpc_method"]
+        self._started = Counter("grpc_server_started_total", "RPCs begun.", labels, registry=registry)
+        self._handled = Counter(
+            "grpc_server_handled_total", "RPCs ended, by status code.", [*labels, "grpc_code"], registry=registry
+        )
+        self._seconds = Histogram(
+            "grpc_server_handling_seconds", "Time from begin to end.", labels, buckets=SECONDS, registry=registry
+        )
+
+    def started(self, kind: str, service: str, method: str) -> None:
+        """Count an RPC that begins."""
+        self._started.labels(kind, service, method).inc()
+
+    def handled(self, kind: str, service: str, method: str, *, code: str, seconds: float) -> None:
+        """Count an RPC that ended with `code` after `seconds`."""
+        self._handled.labels(kind, service, method, code).inc()
+        self._seconds.labels(kind, service, method).observe(seconds)
