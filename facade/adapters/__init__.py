@@ -1,0 +1,1 @@
+"""The other units as the turn sees them."""

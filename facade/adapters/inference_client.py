@@ -1,0 +1,121 @@
+"""Models as inference_svc offers them."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from facade.domain.events import ModelEvent, ModelFinished, ModelStarted
+from facade.domain.parameters import ResponseFormat, Sampling
+from facade.domain.ports import Generation, Model
+from threadmesh import event_codec as events
+from threadmesh.api.inference.v1 import inference_service_pb2 as pb
+from threadmesh.api.inference.v1 import inference_service_pb2_grpc as rpc
+from threadmesh.codec import encode_message, encode_tool_choice, encode_tool_definition
+from threadmesh.errors import Unavailable
+from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
+
+_PEER = "inference"
+_SECONDS = 5.0
+_SILENCE_SECONDS = 10.0
+"""A server that sends nothing for so long, not even a sign of life, is taken for dead."""
+
+
+class InferenceClient:
+    """The `Inference` port over gRPC."""
+
+    def __init__(self, channel: MeshChannel) -> None:
+        self._stub = rpc.InferenceServiceStub(channel)
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` unless some model can answer."""
+        if not any(model.ready for model in await self.models()):
+            raise Unavailable("No model is loaded yet; try again in a moment.")
+
+    async def models(self) -> Sequence[Model]:
+        """List the models; the first is the default one."""
+        async with translated(_PEER):
+            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=_SECONDS)
+        return [
+            Model(
+                name=model.name,
+                backend=model.backend,
+                context_tokens=model.context_tokens,
+                ready=model.ready,
+                create_seconds=model.create_seconds,
+            )
+            for model in response.models
+        ]
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
+        """Stream an answer, from `ModelStarted` to `ModelFinished`."""
+        call = self._stub.Generate(encode_generation(generation))
+        async with aclosing(translated_stream(call, peer=_PEER, silence_seconds=_SILENCE_SECONDS)) as responses:
+            async for response in responses:
+                if (event := decode_response(response)) is not None:
+                    yield event
+
+
+def encode_generation(generation: Generation) -> pb.GenerateRequest:
+    """Encode one question to a model."""
+    asked = generation.parameters
+    return pb.GenerateRequest(
+        model=asked.model,
+        messages=map(encode_message, generation.messages),
+        tools=map(encode_tool_definition, generation.tools),
+        tool_choice=encode_tool_choice(generation.tool_choice) if generation.tool_choice else None,
+        parallel_tool_calls=asked.parallel_tool_calls,
+        response_format=_encode_format(asked.response_format),
+        sampling=_encode_sampling(asked.sampling),
+        max_tokens=asked.max_tokens,
+        stop=asked.stop,
+        logprobs=pb.Logprobs(top=asked.top_logprobs) if asked.top_logprobs is not None else None,
+        priority=pb.PRIORITY_INTERACTIVE,
+    )
+
+
+def decode_response(response: pb.GenerateResponse) -> ModelEvent | None:
+    """Decode an event of a generation; None for what a turn need not know."""
+    match response.WhichOneof("event"):
+        case "started":
+            started = response.started
+            return ModelStarted(
+                model=started.model, backend=started.backend, fingerprint=started.fingerprint, seed=started.seed
+            )
+        case "text_delta":
+            return events.decode_text_delta(response.text_delta)
+        case "reasoning_delta":
+            return events.decode_reasoning_delta(response.reasoning_delta)
+        case "tool_call_delta":
+            return events.decode_tool_call_delta(response.tool_call_delta)
+        case "finished":
+            finished = response.finished
+            return ModelFinished(
+                reason=events.decode_finish_reason(finished.reason), usage=events.decode_usage(finished.usage)
+            )
+        case "failed":
+            raise events.decode_failure(response.failed).error()
+        case _:
+            return None
+
+
+def _encode_format(form: ResponseFormat) -> pb.ResponseFormat | None:
+    match form.type:
+        case "json_object":
+            return pb.ResponseFormat(json_object=pb.JsonObject())
+        case "json_schema":
+            return pb.ResponseFormat(json_schema=pb.JsonSchema(name=form.name, schema_json=form.schema_json))
+        case _:
+            return None
+
+
+def _encode_sampling(sampling: Sampling) -> pb.Sampling:
+    return pb.Sampling(
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        top_k=sampling.top_k,
+        min_p=sampling.min_p,
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        repeat_penalty=sampling.repeat_penalty,
+        seed=sampling.seed,
+        logit_bias=sampling.logit_bias,
+    )

@@ -1,0 +1,59 @@
+"""The mesh's own tools as tools_svc runs them."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from facade.domain.events import CallEvent, Run
+from facade.domain.ports import Tool
+from threadmesh import event_codec as events
+from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.api.tools.v1 import tools_service_pb2_grpc as rpc
+from threadmesh.codec import decode_tool_definition, encode_tool_call
+from threadmesh.conversation import ToolCall
+from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
+
+_PEER = "tools"
+_SECONDS = 5.0
+_SILENCE_SECONDS = 10.0
+"""A server that sends nothing for so long, not even a sign of life, is taken for dead."""
+
+
+class ToolsClient:
+    """The `Tools` port over gRPC."""
+
+    def __init__(self, channel: MeshChannel) -> None:
+        self._stub = rpc.ToolsServiceStub(channel)
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` unless tools_svc answers."""
+        await self.catalogue()
+
+    async def catalogue(self) -> Sequence[Tool]:
+        """List the tools that can be called now."""
+        async with translated(_PEER):
+            response = await self._stub.ListTools(pb.ListToolsRequest(), timeout=_SECONDS)
+        return [Tool(definition=decode_tool_definition(tool.definition), server=tool.server) for tool in response.tools]
+
+    async def execute(self, calls: Sequence[ToolCall], *, run: Run) -> AsyncGenerator[tuple[str, CallEvent], None]:
+        """Run calls in parallel and stream what happens, each event with its call's id."""
+        request = pb.ExecuteToolsRequest(
+            run_id=run.id, thread_id=run.thread_id, epoch=run.epoch, calls=map(encode_tool_call, calls)
+        )
+        call = self._stub.ExecuteTools(request)
+        async with aclosing(translated_stream(call, peer=_PEER, silence_seconds=_SILENCE_SECONDS)) as responses:
+            async for response in responses:
+                if (event := decode_response(response)) is not None:
+                    yield response.call_id, event
+
+
+def decode_response(response: pb.ExecuteToolsResponse) -> CallEvent | None:
+    """Decode an event of a batch; None for signs of life."""
+    match response.WhichOneof("event"):
+        case "started":
+            return events.decode_call_started(response.started)
+        case "progress":
+            return events.decode_call_progress(response.progress)
+        case "finished":
+            return events.decode_call_finished(response.finished)
+        case _:
+            return None

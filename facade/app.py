@@ -1,0 +1,92 @@
+"""The facade, put together: the only place that knows all its parts."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from fastapi import Depends, FastAPI
+from prometheus_client import CollectorRegistry
+
+from facade.adapters.context_client import ContextClient
+from facade.adapters.inference_client import InferenceClient
+from facade.adapters.tools_client import ToolsClient
+from facade.domain.turn import Limits, Mesh
+from facade.edge import errors, health, keys, metrics, models
+from facade.edge.chat.routes import Chat, ChatOptions
+from facade.edge.executor import Executor
+from facade.edge.scope import RequestScope
+from facade.edge.server import serve
+from facade.settings import FacadeSettings
+from threadmesh.rpc.channel import connect
+from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError
+from threadmesh.telemetry import logs
+from threadmesh.telemetry.metrics import installed_version, new_registry
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; exits with 78 and one line a problem when the configuration is wrong."""
+    try:
+        settings = FacadeSettings.load()
+        logs.configure(unit="facade", level=settings.log_level)
+        asyncio.run(run(settings))
+    except ConfigurationError as error:
+        print(f"facade: configuration: {error.message}", file=sys.stderr)  # noqa: T201  # logs may not exist yet
+        sys.exit(CONFIGURATION_EXIT_STATUS)
+
+
+async def run(settings: FacadeSettings) -> None:
+    """Build the application and serve it until a signal comes."""
+    log.info("unit.starting", version=installed_version(), pid=os.getpid(), settings=settings.effective())
+    async with app(settings, new_registry()) as built:
+        await serve(built, listen=settings.listen, port=settings.port, drain_seconds=settings.drain_seconds)
+    log.info("unit.stopped")
+
+
+@asynccontextmanager
+async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIterator[FastAPI]:
+    """Build the ASGI application; everything opened here is closed here."""
+    async with AsyncExitStack() as stack:
+        counted = metrics.FacadeMetrics(registry)
+        inference = InferenceClient(await stack.enter_async_context(connect(settings.inference_target)))
+        tools = ToolsClient(await stack.enter_async_context(connect(settings.tools_target)))
+        context = ContextClient(
+            await stack.enter_async_context(connect(settings.context_target)),
+            owner=f"{socket.gethostname()}:{os.getpid()}",
+            claim_seconds=settings.turn_seconds,
+        )
+        mesh = Mesh(inference=inference, tools=tools, context=context)
+        executor = await stack.enter_async_context(Executor(mesh, _limits(settings), counted))
+        chat = Chat(context, executor, counted, _chat_options(settings))
+        guarded = [Depends(keys.check(settings.keys(), counted))]
+
+        built = FastAPI(title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None)
+        built.include_router(chat.router(), dependencies=guarded)
+        built.include_router(models.router(inference), dependencies=guarded)
+        built.include_router(health.router({"inference": inference.ping, "context": context.ping}))
+        built.include_router(metrics.router(registry))
+        errors.install(built)
+        built.add_middleware(RequestScope, metrics=counted)
+        yield built
+
+
+def _limits(settings: FacadeSettings) -> Limits:
+    return Limits(
+        tool_rounds=settings.tool_rounds,
+        result_characters=settings.tool_result_characters,
+        seconds=settings.turn_seconds,
+    )
+
+
+def _chat_options(settings: FacadeSettings) -> ChatOptions:
+    return ChatOptions(
+        default_tools=settings.default_tools,
+        turn_seconds=settings.turn_seconds,
+        keepalive_seconds=settings.keepalive_seconds,
+        orchestrator_fields=settings.orchestrator_fields,
+    )

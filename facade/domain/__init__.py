@@ -1,0 +1,1 @@
+"""The rules of a turn: what is asked of a model, which tools run, what is written down."""

@@ -1,0 +1,86 @@
+"""What stands in a run's log, and what the turn hears from models and tools."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from threadmesh.conversation import (
+    CallFinished,
+    CallProgress,
+    CallStarted,
+    Failure,
+    FinishReason,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
+
+
+class RunState(StrEnum):
+    """How far a run is."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    REQUIRES_ACTION = "requires_action"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStarted:
+    """A model began to answer, with this seed; the fingerprint identifies its weights and template."""
+
+    model: str
+    backend: str
+    fingerprint: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFinished:
+    """A model ended its part."""
+
+    reason: FinishReason
+    usage: Usage = Usage()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished:
+    """The run ended; `failure` says why there is no answer, when there is none."""
+
+    state: RunState
+    reason: FinishReason = FinishReason.STOP
+    usage: Usage = Usage()
+    failure: Failure | None = None
+
+
+ModelEvent = ModelStarted | TextDelta | ReasoningDelta | ToolCallDelta | ModelFinished
+CallEvent = CallStarted | CallProgress | CallFinished
+Body = ModelEvent | CallEvent | RunFinished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent:
+    """One entry of a run's log: its number, the round it belongs to, the call it is about if any, and what happened."""
+
+    sequence: int
+    round: int = 0
+    call_id: str = ""
+    body: Body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One request being answered."""
+
+    id: str
+    thread_id: str
+    state: RunState
+    create_time: datetime
+    epoch: int = 0
+    next_sequence: int = 0
+    parameters_json: str = ""
+    cancel_requested: bool = False
+    finished: RunFinished | None = None

@@ -1,0 +1,83 @@
+"""The writer's side of a run's log. Nothing is shown to anybody before it is durable here."""
+
+import asyncio
+from collections.abc import Sequence
+
+from facade.domain.events import Body, Run, RunEvent, RunFinished
+from facade.domain.ports import Batch, CallRecord, Context, NewItem
+
+_PENDING_EVENTS = 256
+"""Events that may wait for the store before the model is made to wait."""
+
+
+class Journal:
+    """Writes a run's events, items and calls, numbering the events.
+
+    Events that are only `emit`ted travel together: a write starts at once when none is under way, else as soon as the
+    one under way is acknowledged. So the first token is never held back, and a slow store gets larger batches.
+    """
+
+    def __init__(self, context: Context, run: Run) -> None:
+        self._context = context
+        self._run = run
+        self._next = run.next_sequence
+        self._pending: list[RunEvent] = []
+        self._work = asyncio.Event()
+        self._written = asyncio.Condition()
+        self._writing = asyncio.Lock()
+        self.cancel_requested = asyncio.Event()
+
+    @property
+    def run(self) -> Run:
+        """The run that is written to."""
+        return self._run
+
+    async def emit(self, body: Body, *, in_round: int = 0, call_id: str = "") -> None:
+        """Add an event; it becomes durable soon, in order. Waits only while too many are pending."""
+        async with self._written:
+            await self._written.wait_for(lambda: len(self._pending) < _PENDING_EVENTS)
+            self._pending.append(RunEvent(sequence=0, round=in_round, call_id=call_id, body=body))
+        self._work.set()
+
+    async def commit(self, *, items: Sequence[NewItem] = (), calls: Sequence[CallRecord] = ()) -> None:
+        """Write everything pending together with items and calls, and return when it is durable."""
+        async with self._writing:
+            events = self._take()
+            if events or items or calls:
+                await self._append(events, items, calls)
+
+    async def finish(self, finished: RunFinished, *, items: Sequence[NewItem] = ()) -> None:
+        """Write what is pending, the last items and the terminal event, and return when they are durable."""
+        async with self._writing:
+            batch = self._batch(self._take(), items, ())
+            await self._context.finish(batch, finished)
+            self._next += len(batch.events) + 1
+
+    async def write_pending(self) -> None:
+        """Write emitted events as they come, until cancelled; a write that has begun is always ended."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            await asyncio.shield(self.commit())
+
+    async def _append(self, events: Sequence[RunEvent], items: Sequence[NewItem], calls: Sequence[CallRecord]) -> None:
+        batch = self._batch(events, items, calls)
+        if await self._context.append(batch):
+            self.cancel_requested.set()
+        self._next += len(events)
+        async with self._written:
+            self._written.notify_all()
+
+    def _take(self) -> list[RunEvent]:
+        events, self._pending = self._pending, []
+        return events
+
+    def _batch(self, events: Sequence[RunEvent], items: Sequence[NewItem], calls: Sequence[CallRecord]) -> Batch:
+        return Batch(
+            run_id=self._run.id,
+            epoch=self._run.epoch,
+            first_sequence=self._next,
+            events=events,
+            items=items,
+            calls=calls,
+        )

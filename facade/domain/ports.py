@@ -1,0 +1,171 @@
+"""The other units as a turn sees them."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from facade.domain.events import CallEvent, ModelEvent, Run, RunEvent, RunFinished
+from facade.domain.parameters import TurnParameters
+from threadmesh.conversation import CallFinished, Message, ToolCall, ToolChoice, ToolDefinition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model that can be asked for; `context_tokens` is what prompt and answer may fill together."""
+
+    name: str
+    backend: str
+    context_tokens: int
+    ready: bool
+    create_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One question to a model."""
+
+    messages: Sequence[Message]
+    tools: Sequence[ToolDefinition]
+    tool_choice: ToolChoice | None
+    parameters: TurnParameters
+
+
+class Inference(Protocol):
+    """Where answers come from."""
+
+    async def models(self) -> Sequence[Model]:
+        """List the models; the first is the default one."""
+        ...
+
+    def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
+        """Stream an answer, from `ModelStarted` to `ModelFinished`.
+
+        Closing the stream stops the model. Raises `ModelNotFound`, `ContextLengthExceeded` and other refusals before
+        the first event; `Unavailable` at any time.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool of the mesh, and the server that runs it."""
+
+    definition: ToolDefinition
+    server: str
+
+
+class Tools(Protocol):
+    """Where the mesh's own tools run."""
+
+    async def catalogue(self) -> Sequence[Tool]:
+        """List the tools that can be called now."""
+        ...
+
+    def execute(self, calls: Sequence[ToolCall], *, run: Run) -> AsyncGenerator[tuple[str, CallEvent], None]:
+        """Run calls in parallel and stream what happens, each event with its call's id.
+
+        Every call ends with one `CallFinished`, unless the stream raises.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewItem:
+    """An entry for a thread: what was said, and whether its writer was stopped in the middle."""
+
+    message: Message
+    incomplete: bool = False
+    tokens: int = 0
+
+
+class CallState(StrEnum):
+    """How far a tool call is; INTENT is durable before anything is sent."""
+
+    INTENT = "intent"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """What the journal knows of one tool call; `ordinal` numbers it within its run."""
+
+    call: ToolCall
+    ordinal: int
+    state: CallState
+    finished: CallFinished | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """A write to a run, durable as a whole or not at all; `first_sequence` must be the log's next number."""
+
+    run_id: str
+    epoch: int
+    first_sequence: int
+    events: Sequence[RunEvent] = ()
+    items: Sequence[NewItem] = ()
+    calls: Sequence[CallRecord] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """The part of a thread that a model can read; `omitted_items` were left out of it."""
+
+    messages: Sequence[Message]
+    tokens: int
+    omitted_items: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    """A request about to be answered; with neither thread id nor key it gets a thread of its own."""
+
+    input: Sequence[Message]
+    parameters: TurnParameters
+    thread_id: str = ""
+    thread_key: str = ""
+    idempotency_key: str = ""
+    fingerprint: str = ""
+    multitask: str = "enqueue"
+    timeout_seconds: float
+
+
+class Context(Protocol):
+    """Where threads and runs are kept."""
+
+    async def start(self, new: NewRun) -> tuple[Run, bool]:
+        """Make a run, or find the one that an earlier request with the same key made (then True)."""
+        ...
+
+    async def claim(self, run_id: str) -> Run:
+        """Become the run's only writer, waiting for earlier runs of its thread."""
+        ...
+
+    async def renew(self, run: Run) -> bool:
+        """Stay the writer; gives whether somebody asked to stop the run. Raises `StaleEpoch`."""
+        ...
+
+    async def append(self, batch: Batch) -> bool:
+        """Write durably; gives whether somebody asked to stop the run. Safe to repeat. Raises `StaleEpoch`."""
+        ...
+
+    async def finish(self, batch: Batch, finished: RunFinished) -> None:
+        """Write the last batch and the terminal event. Safe to repeat."""
+        ...
+
+    def watch(self, run_id: str, *, after: int | None = None) -> AsyncGenerator[Sequence[RunEvent], None]:
+        """Tail the run's log to its terminal event; an empty batch is a sign of life."""
+        ...
+
+    async def cancel(self, run_id: str) -> None:
+        """Ask the run's writer to stop."""
+        ...
+
+    async def window(self, run: Run, *, token_budget: int) -> Window:
+        """Give the newest part of the run's thread that fits."""
+        ...
+
+
+Catalogue = Mapping[str, Tool]
+"""The mesh's tools that a run may call, by name."""

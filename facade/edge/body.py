@@ -1,0 +1,82 @@
+"""Request bodies: read within bounds, decoded strictly, checked against a schema."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+
+from facade.edge import strict_json
+from threadmesh.errors import InvalidArgument
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_MESSAGES = {
+    "missing": "is required",
+    "int_type": "must be an integer",
+    "float_type": "must be a number",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+_CODES = {"missing": "missing_required_parameter"}
+
+
+async def read(request: Request, model: type[Model]) -> Model:
+    """Read the request's body as a `model`.
+
+    Raises `InvalidArgument` whose `field` is the path of the first offending value, such as `messages[3].content`.
+    """
+    raw = strict_json.decode(await _bytes(request))
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise invalid(error, raw) from error
+
+
+async def _bytes(request: Request) -> bytes:
+    media = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if media != "application/json" or request.headers.get("content-encoding", "identity") != "identity":
+        raise strict_json.WrongMediaType
+    body = bytearray()
+    # Counted as it comes: a Content-Length may be absent or a lie.
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > strict_json.BODY_BYTES:
+            raise strict_json.BodyTooLarge
+    return bytes(body)
+
+
+def invalid(error: ValidationError, raw: Any) -> InvalidArgument:
+    """Tell of the deepest error: of a union, that is the one in the branch that was meant."""
+    told = [(field_path(each["loc"], raw), each) for each in error.errors(include_url=False, include_input=False)]
+    path, first = max(told, key=lambda each: each[0].count(".") + each[0].count("["))
+    kind = first["type"]
+    what = _MESSAGES.get(kind) or _own_words(first["msg"])
+    code = _CODES.get(kind) or ("invalid_type" if kind.endswith("_type") else "invalid_value")
+    return InvalidArgument(f"{path or 'The body'} {what}.", field=path, kind=code)
+
+
+def field_path(location: Sequence[int | str], raw: Any) -> str:
+    """Write a pydantic location as `messages[3].content`.
+
+    A location also names the branches of unions; those are not found in the raw body, and so left out.
+    """
+    path = ""
+    for place, part in enumerate(location):
+        last = place == len(location) - 1
+        if isinstance(part, int) and isinstance(raw, list):
+            path += f"[{part}]"
+            raw = raw[part] if part < len(raw) else None
+        elif isinstance(raw, dict) and (part in raw or last):
+            path += f".{part}" if path else str(part)
+            raw = raw.get(part)
+    return path
+
+
+def _own_words(message: str) -> str:
+    text = message.removeprefix("Value error, ").removeprefix("Input ").rstrip(".")
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,99 @@
+"""A run's log as chat completion chunks: the same log always gives the same bytes."""
+
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished
+from facade.edge import sse
+from facade.edge.chat.decode import Presentation
+from facade.edge.chat.encode import call_event, call_piece, completion_id, logprobs_body, usage_body
+from facade.edge.errors import body_of
+from threadmesh.conversation import (
+    CallFinished,
+    CallProgress,
+    CallStarted,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+)
+from threadmesh.errors import Internal
+
+Log = AsyncGenerator[Sequence[RunEvent], None]
+
+
+async def blocks(run: Run, log: Log, shown: Presentation) -> AsyncGenerator[bytes, None]:
+    """Write a log as server-sent events, ending with `[DONE]` or with an error event, never silently."""
+    encoder = Chunks(run, shown)
+    async with aclosing(log):
+        async for events in log:
+            for event in events:
+                for chunk in encoder.encode(event):
+                    yield sse.block(chunk, id=f"{run.id}:{event.sequence}")
+                if isinstance(event.body, RunFinished):
+                    if event.body.failure is None:
+                        yield sse.DONE
+                    return
+    yield sse.block(body_of(Internal("The run's log ended without an end.")))
+
+
+class Chunks:
+    """Encodes the events of one run, in order."""
+
+    def __init__(self, run: Run, shown: Presentation) -> None:
+        self._run = run
+        self._shown = shown
+        self._model = ""
+        self._fingerprint: str | None = None
+        self._begun = False
+
+    def encode(self, event: RunEvent) -> Iterator[dict[str, Any]]:
+        """Give the chunks of an event: often one, sometimes none."""
+        match event.body:
+            case ModelStarted(model=model, fingerprint=fingerprint):
+                self._model, self._fingerprint = model, fingerprint or None
+                if not self._begun:
+                    self._begun = True
+                    yield self._chunk({"role": "assistant", "content": ""})
+            case TextDelta(text=text, logprobs=logprobs):
+                if text or logprobs:
+                    yield self._chunk({"content": text}, logprobs=logprobs)
+            case ReasoningDelta(text=text):
+                if text:
+                    yield self._chunk({"reasoning_content": text})
+            case ToolCallDelta() as delta:
+                yield self._chunk({"tool_calls": [call_piece(delta)]})
+            case RunFinished() as finished:
+                yield from self._end(finished)
+            case ModelFinished():
+                pass
+            case CallStarted() | CallProgress() | CallFinished():
+                if self._shown.events:
+                    yield {**self._chunk({}), "threadmesh": call_event(event)}
+
+    def _end(self, finished: RunFinished) -> Iterator[dict[str, Any]]:
+        if finished.failure is not None:
+            yield body_of(finished.failure.error())
+            return
+        yield self._chunk({}, finish_reason=finished.reason.value)
+        if self._shown.include_usage:
+            yield {**self._envelope(), "choices": [], "usage": usage_body(finished.usage)}
+
+    def _chunk(
+        self, delta: dict[str, Any], *, finish_reason: str | None = None, logprobs: Sequence[TokenLogprob] = ()
+    ) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs_body(logprobs)}
+        chunk = {**self._envelope(), "choices": [choice]}
+        if self._shown.include_usage:
+            chunk["usage"] = None
+        return chunk
+
+    def _envelope(self) -> dict[str, Any]:
+        return {
+            "id": completion_id(self._run),
+            "object": "chat.completion.chunk",
+            "created": int(self._run.create_time.timestamp()),
+            "model": self._model,
+            "system_fingerprint": self._fingerprint,
+        }

@@ -1,0 +1,74 @@
+"""A run's log as one chat completion."""
+
+from typing import Any
+
+from facade.domain.events import Body, ModelStarted, Run, RunFinished
+from facade.edge.chat.encode import call_piece, completion_id, logprobs_body, usage_body
+from threadmesh.conversation import CallStarted, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
+
+
+class Completion:
+    """Collects the events of one run into a chat completion."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._model = ""
+        self._fingerprint: str | None = None
+        self._text = ""
+        self._reasoning = ""
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._logprobs: list[TokenLogprob] = []
+        self.tools_were_called = False
+
+    def add(self, body: Body) -> None:
+        """Take in the next event."""
+        match body:
+            case ModelStarted(model=model, fingerprint=fingerprint):
+                self._model, self._fingerprint = model, fingerprint or None
+            case TextDelta(text=text, logprobs=logprobs):
+                self._text += text
+                self._logprobs += logprobs
+            case ReasoningDelta(text=text):
+                self._reasoning += text
+            case ToolCallDelta() as delta:
+                self._add_call(delta)
+            case CallStarted():
+                self.tools_were_called = True
+            case _:
+                pass
+
+    def body(self, finished: RunFinished) -> dict[str, Any]:
+        """Give the completion of a run that succeeded."""
+        choice = {
+            "index": 0,
+            "message": self._message(),
+            "finish_reason": finished.reason.value,
+            "logprobs": logprobs_body(self._logprobs),
+        }
+        return {
+            "id": completion_id(self._run),
+            "object": "chat.completion",
+            "created": int(self._run.create_time.timestamp()),
+            "model": self._model,
+            "system_fingerprint": self._fingerprint,
+            "choices": [choice],
+            "usage": usage_body(finished.usage),
+        }
+
+    def _message(self) -> dict[str, Any]:
+        calls = [call for _, call in sorted(self._calls.items())]
+        content = self._text if self._text or not calls else None
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        if self._reasoning:
+            message["reasoning_content"] = self._reasoning
+        if calls:
+            message["tool_calls"] = calls
+        return message
+
+    def _add_call(self, delta: ToolCallDelta) -> None:
+        piece = call_piece(delta)
+        call = self._calls.setdefault(delta.index, piece)
+        if call is piece:
+            del call["index"]
+        else:
+            call["function"]["arguments"] += delta.arguments_json

@@ -1,0 +1,166 @@
+"""A chat completion request to what the domain understands."""
+
+import hashlib
+from dataclasses import dataclass
+
+from facade.domain.parameters import ResponseFormat, Sampling, ServerTools, TurnParameters
+from facade.domain.ports import NewRun
+from facade.edge.chat import schemas
+from facade.edge.chat.schemas import ChatRequest, canonical
+from facade.edge.controls import Controls
+from threadmesh.conversation import (
+    Media,
+    Message,
+    Part,
+    Refusal,
+    Role,
+    Text,
+    ToolCall,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolDefinition,
+)
+from threadmesh.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Presentation:
+    """How the answer is shown, apart from what it says."""
+
+    stream: bool
+    include_usage: bool
+    events: bool
+    prompt_bytes: int
+
+
+def new_run(request: ChatRequest, controls: Controls, *, timeout_seconds: float) -> NewRun:
+    """Give the run that answers the request. Raises `InvalidArgument` for results of calls nobody made."""
+    messages = tuple(map(_message, request.messages))
+    if not controls.thread_id and not controls.thread_key:
+        _check_call_ids(messages)
+    return NewRun(
+        input=messages,
+        parameters=_parameters(request, controls),
+        thread_id=controls.thread_id,
+        thread_key=controls.thread_key,
+        idempotency_key=controls.idempotency_key,
+        fingerprint=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
+        multitask=controls.multitask,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+def presentation(request: ChatRequest, controls: Controls) -> Presentation:
+    """Say how the answer is to be shown."""
+    options = request.stream_options
+    return Presentation(
+        stream=bool(request.stream),
+        include_usage=bool(options and options.include_usage),
+        events=controls.events,
+        prompt_bytes=sum(len(_message(message).text.encode()) for message in request.messages),
+    )
+
+
+def _parameters(request: ChatRequest, controls: Controls) -> TurnParameters:
+    stop = request.stop or ()
+    return TurnParameters(
+        model=request.model or "",
+        sampling=_sampling(request),
+        max_tokens=request.max_completion_tokens or request.max_tokens,
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
+        response_format=_format(request.response_format),
+        tools=tuple(map(_tool, request.tools or ())),
+        tool_choice=_choice(request.tool_choice),
+        parallel_tool_calls=request.parallel_tool_calls,
+        server_tools=ServerTools.parse(controls.tools),
+        top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+    )
+
+
+def _sampling(request: ChatRequest) -> Sampling:
+    return Sampling(
+        temperature=request.temperature,
+        top_p=request.top_p,
+        top_k=request.top_k,
+        min_p=request.min_p,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
+        repeat_penalty=request.repeat_penalty,
+        seed=request.seed,
+        logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
+    )
+
+
+def _format(wanted: schemas.ResponseFormat | None) -> ResponseFormat:
+    if wanted is None:
+        return ResponseFormat()
+    if wanted.json_schema is None:
+        return ResponseFormat(type=wanted.type)
+    schema = wanted.json_schema
+    return ResponseFormat(type=wanted.type, name=schema.name, schema_json=canonical(schema.schema_))
+
+
+def _message(message: schemas.Message) -> Message:
+    content = message.content
+    parts: tuple[Part, ...] = ()
+    if isinstance(content, str):
+        parts = (Text(text=content),) if content else ()
+    elif content is not None:
+        parts = tuple(map(_part, content))
+    return Message(
+        role=Role(message.role),
+        parts=parts,
+        tool_calls=tuple(map(_call, message.tool_calls or ())),
+        tool_call_id=message.tool_call_id or "",
+        name=message.name or "",
+    )
+
+
+def _part(part: schemas.Part) -> Part:
+    match part:
+        case schemas.TextPart():
+            return Text(text=part.text)
+        case schemas.RefusalPart():
+            return Refusal(text=part.refusal)
+        case schemas.ImagePart():
+            media_type, data = schemas.split_data_url(part.image_url.url)
+            return Media(mime_type=media_type, data=data)
+        case schemas.AudioPart():
+            data = schemas.decode_base64(part.input_audio.data)
+            return Media(mime_type=f"audio/{part.input_audio.format}", data=data)
+
+
+def _call(call: schemas.ToolCall) -> ToolCall:
+    return ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments)
+
+
+def _tool(tool: schemas.Tool) -> ToolDefinition:
+    function = tool.function
+    return ToolDefinition(
+        name=function.name,
+        description=function.description or "",
+        parameters_json=canonical(function.parameters) if function.parameters else "",
+        strict=bool(function.strict),
+    )
+
+
+def _choice(choice: str | schemas.NamedTool | None) -> ToolChoice | None:
+    match choice:
+        case None:
+            return None
+        case str():
+            return ToolChoice(mode=ToolChoiceMode(choice))
+        case schemas.NamedTool():
+            return ToolChoice(mode=ToolChoiceMode.REQUIRED, name=choice.function.name)
+
+
+def _check_call_ids(messages: tuple[Message, ...]) -> None:
+    """Refuse a tool's result that answers no call before it, or answers one twice."""
+    waiting: set[str] = set()
+    for index, message in enumerate(messages):
+        waiting |= {call.id for call in message.tool_calls}
+        if message.role is Role.TOOL:
+            if message.tool_call_id not in waiting:
+                field = f"messages[{index}].tool_call_id"
+                raise InvalidArgument(f"{field} names no call that waits.", field=field, kind="tool_call_id_unknown")
+            waiting.remove(message.tool_call_id)

@@ -1,0 +1,66 @@
+"""What chunks and completions have in common."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from facade.domain.events import Run, RunEvent
+from threadmesh.conversation import CallFinished, CallProgress, CallStarted, Text, TokenLogprob, ToolCallDelta, Usage
+
+
+def completion_id(run: Run) -> str:
+    """Give the completion's id, from which the run's id can be read back."""
+    return f"chatcmpl-{run.id.removeprefix('run_')}"
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """Give a usage in OpenAI's words."""
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def call_event(event: RunEvent) -> dict[str, Any]:
+    """Give what happened to a tool of the mesh, for the `threadmesh` object of an otherwise empty chunk.
+
+    Values are snapshots: clients that add up deltas must never see this inside one.
+    """
+    told: dict[str, Any] = {"call_id": event.call_id, "seq": event.sequence}
+    match event.body:
+        case CallStarted(name=name, server=server, arguments_json=arguments):
+            return {"event": "tool.started", **told, "name": name, "server": server, "arguments": arguments}
+        case CallProgress(progress=progress, total=total, message=message):
+            return {"event": "tool.progress", **told, "progress": progress, "total": total, "message": message}
+        case CallFinished(outcome=outcome, parts=parts, failure=failure, seconds=seconds):
+            output = "\n".join(part.text for part in parts if isinstance(part, Text))
+            error = failure.message if failure else None
+            ended = {"outcome": outcome.value, "output": output, "error": error, "seconds": seconds}
+            return {"event": "tool.finished", **told, **ended}
+        case _:
+            return told
+
+
+def logprobs_body(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    """Give token probabilities in OpenAI's words; None when none were asked for."""
+    if not logprobs:
+        return None
+    content = [{**_logprob(each), "top_logprobs": [_logprob(top) for top in each.top]} for each in logprobs]
+    return {"content": content, "refusal": None}
+
+
+def _logprob(logprob: TokenLogprob) -> dict[str, Any]:
+    text = logprob.token.decode("utf-8", errors="replace")
+    return {"token": text, "logprob": logprob.logprob, "bytes": list(logprob.token)}
+
+
+def call_piece(delta: ToolCallDelta) -> dict[str, Any]:
+    """Give a piece of a tool call in OpenAI's words; the id and the name come with the first only."""
+    piece: dict[str, Any] = {"index": delta.index}
+    function: dict[str, str] = {"arguments": delta.arguments_json}
+    if delta.id:
+        piece |= {"id": delta.id, "type": "function"}
+        function = {"name": delta.name, **function}
+    return {**piece, "function": function}

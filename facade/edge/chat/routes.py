@@ -1,0 +1,218 @@
+"""`POST /v1/chat/completions`: start a run, and show its log."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response, StreamingResponse
+
+from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished
+from facade.domain.ports import Context
+from facade.edge import sse
+from facade.edge.body import read
+from facade.edge.chat.chunks import Log, blocks
+from facade.edge.chat.completion import Completion
+from facade.edge.chat.decode import Presentation, new_run, presentation
+from facade.edge.chat.schemas import ChatRequest
+from facade.edge.controls import Controls, controls
+from facade.edge.errors import response_of
+from facade.edge.executor import Executor
+from facade.edge.metrics import FacadeMetrics
+from threadmesh.errors import Internal
+from threadmesh.telemetry.logs import bound_ids
+
+_PATIENCE = 2
+"""Signs of life to wait for before a stream begins without knowing whether its run can succeed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatOptions:
+    """How chat completions behave here."""
+
+    default_tools: str
+    turn_seconds: float
+    keepalive_seconds: float
+    orchestrator_fields: bool
+
+
+class Chat:
+    """Answers chat completion requests."""
+
+    def __init__(self, context: Context, executor: Executor, metrics: FacadeMetrics, options: ChatOptions) -> None:
+        self._context = context
+        self._executor = executor
+        self._metrics = metrics
+        self._options = options
+
+    def router(self) -> APIRouter:
+        """Make the route."""
+        routes = APIRouter(tags=["chat"])
+        schema = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+        body = {"required": True, "content": {"application/json": {"schema": schema}}}
+        routes.add_api_route(
+            "/v1/chat/completions",
+            self.complete,
+            methods=["POST"],
+            summary="Answer a conversation",
+            openapi_extra={"requestBody": body},
+        )
+        return routes
+
+    async def complete(self, request: Request) -> Response:
+        """Answer a conversation, as a whole or as a stream."""
+        began = time.monotonic()
+        asked = await read(request, ChatRequest)
+        control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
+        shown = presentation(asked, control)
+        new = new_run(asked, control, timeout_seconds=self._options.turn_seconds)
+        run, replayed = await self._context.start(new)
+        with bound_ids(run_id=run.id, thread_id=run.thread_id):
+            if not replayed:
+                self._executor.start(run)
+            answer = _Answer(run, self._context.watch(run.id), shown, control, began)
+            response = await (self._stream(answer) if shown.stream else self._whole(answer, request))
+        response.headers.update(_headers(run, asked, shown, replayed=replayed))
+        return response
+
+    async def _stream(self, answer: "_Answer") -> Response:
+        first = await _first(answer.log)
+        if first and isinstance(first[0].body, RunFinished) and first[0].body.failure is not None:
+            await answer.log.aclose()
+            return response_of(first[0].body.failure.error())
+        shown = blocks(answer.run, _joined(first, answer.log), answer.shown)
+        stream = sse.kept_alive(self._watched(answer, shown), seconds=self._options.keepalive_seconds)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=sse.HEADERS)
+
+    async def _watched(self, answer: "_Answer", shown: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """Pass a stream on, and notice when its reader leaves before the end."""
+        ended = False
+        with self._metrics.streams.track_inprogress():
+            try:
+                async with aclosing(shown):
+                    async for block in shown:
+                        yield block
+                ended = True
+            finally:
+                if not ended:
+                    self._left(answer)
+
+    async def _whole(self, answer: "_Answer", request: Request) -> Response:
+        """Collect the answer, and give up on it when the client leaves: nothing else would tell."""
+        collecting = asyncio.ensure_future(_collect(answer, orchestrator_fields=self._options.orchestrator_fields))
+        leaving = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait([collecting, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if collecting.done():
+                return collecting.result()
+            self._left(answer)
+            return Response(status_code=499)
+        finally:
+            collecting.cancel()
+            leaving.cancel()
+            await asyncio.gather(collecting, leaving, return_exceptions=True)
+
+    def _left(self, answer: "_Answer") -> None:
+        """Stop the run of a client that left, unless it is to go on without a reader."""
+        cancel = answer.control.cancel_on_disconnect
+        self._metrics.disconnects.labels("cancel" if cancel else "continue").inc()
+        if cancel:
+            self._executor.cancel(answer.run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    run: Run
+    log: Log
+    shown: Presentation
+    control: Controls
+    began: float
+
+
+async def _first(log: Log) -> Sequence[RunEvent]:
+    """Wait a moment for the first events, so that a refusal can still have a status of its own."""
+    for _ in range(_PATIENCE):
+        if events := await anext(log, ()):
+            return events
+    return ()
+
+
+async def _joined(first: Sequence[RunEvent], rest: Log) -> Log:
+    async with aclosing(rest):
+        yield first
+        async for events in rest:
+            yield events
+
+
+async def _collect(answer: _Answer, *, orchestrator_fields: bool) -> Response:
+    completion = Completion(answer.run)
+    clock = _GenerationClock()
+    async with aclosing(answer.log) as log:
+        async for events in log:
+            for event in events:
+                clock.tick(event)
+                completion.add(event.body)
+                if isinstance(event.body, RunFinished):
+                    return _response(answer, completion, event.body, clock, orchestrator_fields=orchestrator_fields)
+    raise Internal("The run's log ended without an end.")
+
+
+def _response(
+    answer: _Answer,
+    completion: Completion,
+    finished: RunFinished,
+    clock: "_GenerationClock",
+    *,
+    orchestrator_fields: bool,
+) -> Response:
+    if finished.failure is not None:
+        return response_of(finished.failure.error(), tools_were_called=completion.tools_were_called)
+    timing = {
+        "processing_ms": round(clock.seconds * 1000),
+        "total_ms": round((time.monotonic() - answer.began) * 1000),
+        "prompt_bytes": answer.shown.prompt_bytes,
+    }
+    body: dict[str, Any] = completion.body(finished)
+    if orchestrator_fields:
+        body |= timing
+    headers = {
+        "x-processing-time-ms": str(timing["processing_ms"]),
+        "x-total-time-ms": str(timing["total_ms"]),
+    }
+    return Response(orjson.dumps(body), headers=headers, media_type="application/json")
+
+
+class _GenerationClock:
+    """Adds up the time in which a model was at work."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def tick(self, event: RunEvent) -> None:
+        match event.body:
+            case ModelStarted():
+                self._began = time.monotonic()
+            case ModelFinished():
+                self.seconds += time.monotonic() - self._began
+            case _:
+                pass
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _headers(run: Run, asked: ChatRequest, shown: Presentation, *, replayed: bool) -> dict[str, str]:
+    headers = {"x-run-id": run.id, "x-thread-id": run.thread_id, "x-prompt-bytes": str(shown.prompt_bytes)}
+    if ignored := asked.ignored():
+        names = (name if name.isascii() and name.isprintable() else "?" for name in ignored)
+        headers["x-threadmesh-ignored"] = ", ".join(names)[:1024]
+    if replayed:
+        headers["idempotent-replayed"] = "true"
+    return headers

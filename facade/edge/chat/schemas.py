@@ -1,0 +1,267 @@
+"""The body of a chat completion request: OpenAI's fields, strictly typed, with OpenAI's limits.
+
+Unknown fields are ignored, since clients add some; the response names them in `x-threadmesh-ignored`.
+"""
+
+import base64
+import binascii
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+_TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+_MEDIA_BYTES = 3 * 1024 * 1024
+
+
+def _whole(value: Any) -> Any:
+    """Take 1.0 and 1e3 for integers, as JSON does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_number)]
+
+
+class Schema(BaseModel):
+    """A strict object that remembers which fields it does not know."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+
+class TextPart(Schema):
+    """A text."""
+
+    type: Literal["text"]
+    text: str
+
+
+class RefusalPart(Schema):
+    """A refusal of an earlier answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImageUrl(Schema):
+    """Where an image is; only `data:` URLs are read, so that no request makes the mesh fetch anything."""
+
+    url: str
+
+    @field_validator("url")
+    @classmethod
+    def _data_url(cls, url: str) -> str:
+        media_type, data = split_data_url(url)
+        if not media_type.startswith("image/") or not data:
+            raise ValueError("must be a data: URL with a base64 image; other URLs are not fetched")
+        return url
+
+
+class ImagePart(Schema):
+    """An image."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class InputAudio(Schema):
+    """A sound."""
+
+    data: str
+    format: Literal["wav", "mp3"]
+
+    @field_validator("data")
+    @classmethod
+    def _base64(cls, data: str) -> str:
+        if not decode_base64(data):
+            raise ValueError("must be base64 of at most 3 MiB")
+        return data
+
+
+class AudioPart(Schema):
+    """A sound."""
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+
+
+Part = Annotated[TextPart | RefusalPart | ImagePart | AudioPart, Field(discriminator="type")]
+Content = str | Annotated[list[Part], Field(max_length=256)]
+
+
+class Function(Schema):
+    """The function of a tool call."""
+
+    name: str = Field(min_length=1, max_length=128)
+    arguments: str
+
+
+class ToolCall(Schema):
+    """A tool call of an earlier answer."""
+
+    id: str = Field(min_length=1, max_length=256)
+    type: Literal["function"] = "function"
+    function: Function
+
+
+class Message(Schema):
+    """One entry of the conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    name: str | None = Field(default=None, max_length=256)
+    tool_calls: list[ToolCall] | None = Field(default=None, max_length=128)
+    tool_call_id: str | None = Field(default=None, max_length=256)
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Message":
+        if self.role == "tool" and not self.tool_call_id:
+            raise ValueError("of role tool must have a tool_call_id")
+        if self.content is None and not (self.role == "assistant" and self.tool_calls):
+            raise ValueError("must have content")
+        return self
+
+
+class FunctionDefinition(Schema):
+    """A function that the client can run."""
+
+    name: str = Field(pattern=_TOOL_NAME)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Schema):
+    """A tool that the client can run."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class NamedFunction(Schema):
+    """A tool's name."""
+
+    name: str = Field(min_length=1, max_length=128)
+
+
+class NamedTool(Schema):
+    """A tool that must be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class JsonSchema(Schema):
+    """The schema of an answer."""
+
+    name: str = Field(pattern=_TOOL_NAME)
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema", default_factory=dict)
+    strict: bool | None = None
+
+
+class ResponseFormat(Schema):
+    """The form of an answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ResponseFormat":
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("of type json_schema must have a json_schema")
+        return self
+
+
+class StreamOptions(Schema):
+    """What a stream carries besides the answer."""
+
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+def _token_ids(bias: dict[str, float]) -> dict[str, float]:
+    if not all(key.isascii() and key.isdecimal() and int(key) < 2**31 for key in bias):
+        raise ValueError("must have token ids as keys")
+    return bias
+
+
+LogitBias = Annotated[
+    dict[str, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024), AfterValidator(_token_ids)
+]
+Stop = Annotated[str, Field(min_length=1, max_length=256)]
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+class ChatRequest(Schema):
+    """The body of `POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1, max_length=2048)
+    model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
+    max_completion_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
+    temperature: Number | None = Field(default=None, ge=0, le=2)
+    top_p: Number | None = Field(default=None, ge=0, le=1)
+    top_k: Integer | None = Field(default=None, ge=0, le=1_000_000)
+    min_p: Number | None = Field(default=None, ge=0, le=1)
+    presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
+    frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
+    repeat_penalty: Number | None = Field(default=None, gt=0, le=2)
+    logit_bias: LogitBias | None = None
+    seed: Integer | None = Field(default=None, ge=-(2**63), lt=2**63)
+    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    n: Integer | None = Field(default=None, ge=1, le=1, description="Only one answer a request.")
+    logprobs: bool | None = None
+    top_logprobs: Integer | None = Field(default=None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: list[Tool] | None = Field(default=None, max_length=128)
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
+    metadata: Metadata | None = None
+    user: str | None = Field(default=None, max_length=512)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ChatRequest":
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("may have stream_options only when stream is true")
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("may have top_logprobs only when logprobs is true")
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise ValueError("must not name two tools alike")
+        return self
+
+    def ignored(self) -> list[str]:
+        """Name the top-level fields that mean nothing here."""
+        return sorted(self.model_extra or ())
+
+
+def split_data_url(url: str) -> tuple[str, bytes]:
+    """Split a `data:` URL into its media type and bytes; empty for anything else."""
+    head, comma, data = url.partition(",")
+    if not head.startswith("data:") or not head.endswith(";base64") or not comma:
+        return "", b""
+    return head.removeprefix("data:").removesuffix(";base64"), decode_base64(data)
+
+
+def decode_base64(data: str) -> bytes:
+    """Decode base64; empty when it is wrong or holds more than 3 MiB."""
+    if len(data) > _MEDIA_BYTES * 4 // 3 + 4:
+        return b""
+    try:
+        return base64.b64decode(data, validate=True)
+    except binascii.Error:
+        return b""
+
+
+def canonical(value: dict[str, Any]) -> str:
+    """Write a JSON object as the other units read it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

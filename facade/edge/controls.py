@@ -1,0 +1,76 @@
+"""What a request can ask of the mesh beyond OpenAI's fields: by a header, or by OpenAI's own `metadata`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from threadmesh.errors import InvalidArgument
+
+_HEADERS = {
+    "thread_key": "x-thread-key",
+    "thread_id": "x-thread-id",
+    "tools": "x-threadmesh-tools",
+    "events": "x-threadmesh-events",
+    "multitask": "x-threadmesh-multitask",
+    "idempotency_key": "idempotency-key",
+    "on_disconnect": "x-threadmesh-on-disconnect",
+}
+_CHOICES = {
+    "events": ("", "0", "1"),
+    "multitask": ("", "enqueue", "interrupt", "reject"),
+    "on_disconnect": ("", "cancel", "continue"),
+}
+_LONGEST = {"thread_key": 512, "thread_id": 128, "idempotency_key": 255}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Controls:
+    """The controls of one request; see the table in `docs/architecture.md`."""
+
+    thread_key: str
+    thread_id: str
+    tools: str
+    events: bool
+    multitask: str
+    idempotency_key: str
+    cancel_on_disconnect: bool
+
+
+def controls(headers: Mapping[str, str], metadata: Mapping[str, str], *, default_tools: str) -> Controls:
+    """Read the controls; a header wins over the same key in `metadata`. Raises `InvalidArgument` with the place."""
+    given = {name: _read(name, header, headers, metadata) for name, header in _HEADERS.items()}
+    if given["thread_key"] and given["thread_id"]:
+        raise InvalidArgument("Name the thread by its key or by its id, not by both.", field="metadata.thread_id")
+    in_thread = bool(given["thread_key"] or given["thread_id"])
+    leaving = given["on_disconnect"] or ("continue" if in_thread else "cancel")
+    return Controls(
+        thread_key=given["thread_key"],
+        thread_id=given["thread_id"],
+        tools=given["tools"] or default_tools,
+        events=given["events"] == "1",
+        multitask=given["multitask"] or "enqueue",
+        idempotency_key=given["idempotency_key"],
+        cancel_on_disconnect=leaving == "cancel",
+    )
+
+
+def _read(name: str, header: str, headers: Mapping[str, str], metadata: Mapping[str, str]) -> str:
+    place = header if header in headers else f"metadata.{name}"
+    value = headers.get(header, metadata.get(name, "")).strip()
+    if name == "idempotency_key":
+        value = _idempotency_key(value, place, given=header in headers or name in metadata)
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise InvalidArgument(f"{place} must be one of {', '.join(filter(None, _CHOICES[name]))}.", field=place)
+    if len(value) > _LONGEST.get(name, 8192):
+        raise InvalidArgument(f"{place} must have at most {_LONGEST[name]} characters.", field=place)
+    return value
+
+
+def _idempotency_key(value: str, place: str, *, given: bool) -> str:
+    """Take the key as it is or quoted, as RFC 8941 writes strings."""
+    if len(value) >= 2 and value[0] == value[-1] == '"':
+        value = value[1:-1]
+    if given and not (value and value.isascii() and value.isprintable()):
+        raise InvalidArgument(
+            f"{place} must be 1 to 255 printable ASCII characters.", field=place, kind="invalid_idempotency_key"
+        )
+    return value

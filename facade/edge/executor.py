@@ -1,0 +1,75 @@
+"""Where runs are answered: in the background of this process, apart from the requests that asked for them."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, Self
+
+import structlog
+
+from facade.domain.events import Run
+from facade.domain.turn import Limits, Mesh, run_turn
+from facade.edge.metrics import FacadeMetrics
+from threadmesh.errors import MeshError, RunAlreadyFinished
+from threadmesh.telemetry.logs import bound_ids
+
+log = structlog.get_logger()
+
+
+class Executor:
+    """Answers runs; leaving it as a context manager stops those that are still being answered, each with its end."""
+
+    def __init__(self, mesh: Mesh, limits: Limits, metrics: FacadeMetrics, *, renew_seconds: float = 1.5) -> None:
+        self._mesh = mesh
+        self._limits = limits
+        self._metrics = metrics
+        self._renew_seconds = renew_seconds
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def start(self, run: Run) -> None:
+        """Answer a run in the background."""
+        self._spawn(self._answer(run), f"run {run.id}")
+
+    def cancel(self, run: Run) -> None:
+        """Ask in the background that a run stop."""
+        self._spawn(self._cancel(run), f"cancel {run.id}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, run: Run) -> None:
+        began = time.monotonic()
+        outcome = "ended"
+        with bound_ids(run_id=run.id, thread_id=run.thread_id):
+            try:
+                await run_turn(self._mesh, run.id, limits=self._limits, renew_seconds=self._renew_seconds)
+            except* RunAlreadyFinished:
+                outcome = "cancelled"
+            except* MeshError as errors:
+                outcome = "lost"
+                log.warning("turn.lost", errors=[str(error) for error in errors.exceptions])
+                await self._cancel(run)
+            except* Exception as errors:
+                outcome = "defect"
+                log.error("turn.defect", exc_info=errors)
+                await self._cancel(run)
+            finally:
+                seconds = time.monotonic() - began
+                self._metrics.turn_seconds.labels(outcome).observe(seconds)
+                log.info("turn.ended", outcome=outcome, seconds=round(seconds, 4))
+
+    async def _cancel(self, run: Run) -> None:
+        try:
+            await self._mesh.context.cancel(run.id)
+        except MeshError as error:
+            log.info("cancel.failed", run_id=run.id, reason=error.reason)

@@ -1,0 +1,71 @@
+"""What surrounds every request: its id, its log line, its figures."""
+
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from facade.edge.metrics import FacadeMetrics
+from threadmesh.telemetry.logs import bound_ids
+
+log = structlog.get_logger()
+
+
+class RequestScope:
+    """ASGI middleware: takes the client's `X-Request-Id` or makes one, binds it to the logs, and returns it."""
+
+    def __init__(self, app: ASGIApp, metrics: FacadeMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection's scope, as ASGI asks."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id = _request_id(Headers(scope=scope))
+        watched = _Watched(send, request_id)
+        with bound_ids(request_id=request_id):
+            try:
+                await self._app(scope, receive, watched.send)
+            finally:
+                self._record(scope, watched)
+
+    def _record(self, scope: Scope, watched: "_Watched") -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        seconds = time.monotonic() - watched.began
+        outcome = f"{watched.status // 100}xx" if watched.status else "disconnected"
+        self._metrics.requests.labels(route, outcome).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        if watched.first_byte is not None:
+            self._metrics.first_byte_seconds.labels(route).observe(watched.first_byte)
+        level = log.debug if route in {"/healthz", "/readyz", "/metrics"} else log.info
+        level("request", method=scope["method"], route=route, status=watched.status, seconds=round(seconds, 4))
+
+
+class _Watched:
+    """Passes messages to the server, noting status and time to first byte."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id
+        self.began = time.monotonic()
+        self.first_byte: float | None = None
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["x-request-id"] = self._request_id
+        elif self.first_byte is None and message.get("body"):
+            self.first_byte = time.monotonic() - self.began
+        await self._send(message)
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    if given and len(given) <= 128 and given.isascii() and given.isprintable():
+        return given
+    return f"req_{uuid.uuid4().hex}"

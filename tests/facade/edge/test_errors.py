@@ -1,0 +1,67 @@
+"""Every error of the mesh has OpenAI's shape and a status that stock clients understand."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from facade.edge.errors import response_of
+from threadmesh.errors import (
+    ContextLengthExceeded,
+    IdempotencyKeyReused,
+    Internal,
+    MeshError,
+    ModelNotFound,
+    Overloaded,
+    ThreadBusy,
+    Unauthenticated,
+    Unavailable,
+)
+
+
+def kinds(cls: type[MeshError] = MeshError) -> Iterator[type[MeshError]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from kinds(child)
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
+def test_every_error_has_all_four_keys_and_an_error_status(kind: type[MeshError]) -> None:
+    response = response_of(kind())
+
+    assert json.loads(bytes(response.body))["error"].keys() == {"message", "type", "param", "code"}
+    assert 400 <= response.status_code < 600
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (ModelNotFound(), 404, "model_not_found"),
+        (ContextLengthExceeded(field="messages"), 400, "context_length_exceeded"),
+        (Unauthenticated(), 401, "invalid_api_key"),
+        (ThreadBusy(), 409, "thread_locked"),
+        (IdempotencyKeyReused(), 422, "idempotency_key_reused"),
+        (Overloaded(), 429, "overloaded"),
+        (Unavailable(), 503, "unavailable"),
+        (Internal(), 500, "internal_error"),
+    ],
+)
+def test_an_error_has_the_status_and_code_that_clients_know(error: MeshError, status: int, code: str) -> None:
+    response = response_of(error)
+
+    assert response.status_code == status
+    assert json.loads(bytes(response.body))["error"]["code"] == code
+
+
+def test_an_overload_says_when_to_come_back() -> None:
+    headers = response_of(Overloaded().after(2.5)).headers
+
+    assert headers["x-should-retry"] == "true"
+    assert headers["retry-after-ms"] == "2500"
+
+
+def test_nobody_is_told_to_repeat_a_request_whose_tools_ran() -> None:
+    headers = response_of(Unavailable(), tools_were_called=True).headers
+
+    assert headers["x-should-retry"] == "false"
+    assert "retry-after" not in headers

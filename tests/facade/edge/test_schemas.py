@@ -1,0 +1,119 @@
+"""What a chat completion request may hold, and where it is said to be wrong."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from facade.edge.body import invalid
+from facade.edge.chat.decode import new_run
+from facade.edge.chat.schemas import ChatRequest
+from facade.edge.controls import controls
+from threadmesh.conversation import Role, Text, ToolChoiceMode
+from threadmesh.errors import InvalidArgument
+
+USER = {"role": "user", "content": "hi"}
+
+
+def refusal(body: dict[str, Any]) -> InvalidArgument:
+    with pytest.raises(ValidationError) as caught:
+        ChatRequest.model_validate(body)
+    return invalid(caught.value, body)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"messages": None}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [USER, {"role": "user", "content": 5}]}, "messages[1].content"),
+        ({"messages": [USER, {"role": "user"}]}, "messages[1]"),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0]"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 2**31}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"max_tokens": "5"}, "max_tokens"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"top_p": 1.1}, "top_p"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"n": 0}, "n"),
+        ({"seed": 2**63}, "seed"),
+        ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+        ({"stop": ""}, "stop"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"1": 101}}, "logit_bias.1"),
+        ({"top_logprobs": 21, "logprobs": True}, "top_logprobs"),
+        ({"stream": "yes"}, "stream"),
+        ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name"),
+        ({"tool_choice": "maybe"}, "tool_choice"),
+        ({"metadata": {"a": 1}}, "metadata.a"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),
+    ],
+)
+def test_a_wrong_field_is_named(change: dict[str, Any], field: str) -> None:
+    assert refusal({"messages": [USER], **change}).facts["field"] == field
+
+
+def test_a_missing_field_has_openais_code() -> None:
+    refused = refusal({"model": "m"})
+
+    assert refused.facts == {"field": "messages", "kind": "missing_required_parameter"}
+    assert refused.message == "messages is required."
+
+
+def test_whole_floats_are_integers() -> None:
+    assert ChatRequest.model_validate({"messages": [USER], "max_tokens": 1e3}).max_tokens == 1000
+
+
+def test_unknown_fields_are_named_not_refused() -> None:
+    assert ChatRequest.model_validate({"messages": [USER], "zeal": 1, "audio": {}}).ignored() == ["audio", "zeal"]
+
+
+def decoded(body: dict[str, Any]) -> Any:
+    request = ChatRequest.model_validate(body)
+    return new_run(request, controls({}, request.metadata or {}, default_tools="none"), timeout_seconds=1)
+
+
+def test_a_request_is_decoded_into_a_run() -> None:
+    run = decoded(
+        {
+            "messages": [{"role": "developer", "content": "be kind"}, USER],
+            "max_completion_tokens": 7,
+            "stop": "END",
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}],
+            "tool_choice": {"type": "function", "function": {"name": "f"}},
+            "metadata": {"thread_key": "discord:1:2", "tools": "a__b, c__d"},
+        }
+    )
+
+    assert [message.role for message in run.input] == [Role.DEVELOPER, Role.USER]
+    assert run.input[1].parts == (Text(text="hi"),)
+    assert run.parameters.max_tokens == 7
+    assert run.parameters.stop == ("END",)
+    assert run.parameters.tool_choice.name == "f"
+    assert run.parameters.tool_choice.mode is ToolChoiceMode.REQUIRED
+    assert run.parameters.server_tools.names == ("a__b", "c__d")
+    assert run.thread_key == "discord:1:2"
+
+
+def test_a_tool_result_must_answer_a_call() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    asked = {"role": "assistant", "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "ok"}
+
+    assert len(decoded({"messages": [USER, asked, result]}).input) == 3
+    with pytest.raises(InvalidArgument) as caught:
+        decoded({"messages": [USER, asked, result, result]})
+    assert caught.value.field == "messages[3].tool_call_id"
+
+
+def test_equal_requests_have_equal_fingerprints_and_others_have_not() -> None:
+    first, again, other = (decoded({"messages": [USER], "seed": seed}).fingerprint for seed in (1, 1, 2))
+
+    assert first == again != other

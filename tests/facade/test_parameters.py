@@ -1,0 +1,42 @@
+"""A run's parameters survive being written down."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facade.domain.parameters import ResponseFormat, Sampling, ServerTools, TurnParameters
+from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
+
+_FLOATS = st.none() | st.floats(-100, 100)
+_SAMPLING = st.builds(
+    Sampling,
+    temperature=_FLOATS,
+    top_p=_FLOATS,
+    seed=st.none() | st.integers(-(2**63), 2**63 - 1),
+    logit_bias=st.dictionaries(st.integers(0, 2**31), st.floats(-100, 100), max_size=3),
+)
+_PARAMETERS = st.builds(
+    TurnParameters,
+    model=st.text(max_size=5),
+    sampling=_SAMPLING,
+    max_tokens=st.none() | st.integers(1, 10_000),
+    stop=st.lists(st.text(max_size=3), max_size=4).map(tuple),
+    response_format=st.builds(ResponseFormat, type=st.sampled_from(["text", "json_schema"]), schema_json=st.text()),
+    tools=st.lists(st.builds(ToolDefinition, name=st.text(), strict=st.booleans()), max_size=2).map(tuple),
+    tool_choice=st.none() | st.builds(ToolChoice, mode=st.sampled_from(ToolChoiceMode), name=st.text(max_size=3)),
+    parallel_tool_calls=st.none() | st.booleans(),
+    server_tools=st.builds(
+        ServerTools, everything=st.booleans(), names=st.lists(st.text(max_size=3), max_size=2).map(tuple)
+    ),
+    top_logprobs=st.none() | st.integers(0, 20),
+)
+
+
+@given(_PARAMETERS)
+def test_what_is_read_is_what_was_written(parameters: TurnParameters) -> None:
+    assert TurnParameters.from_json(parameters.to_json()) == parameters
+
+
+def test_server_tools_are_none_all_or_names() -> None:
+    assert not ServerTools.parse("none")
+    assert ServerTools.parse("all").everything
+    assert ServerTools.parse("a__b, c__d").names == ("a__b", "c__d")
