@@ -25,7 +25,7 @@ def kinds(cls: type[MeshError] = MeshError) -> Iterator[type[MeshError]]:
         yield from kinds(child)
 
 
-@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.__name__)
 def test_every_error_has_all_four_keys_and_an_error_status(kind: type[MeshError]) -> None:
     response = response_of(kind())
 
