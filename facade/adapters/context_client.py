@@ -1,8 +1,11 @@
 """Threads and runs as context_svc keeps them."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+
+import grpc
 
 from facade.adapters.run_codec import decode_event, decode_run, encode_batch, encode_items, encode_run_finished
 from facade.domain.events import Run, RunEvent, RunFinished
@@ -12,7 +15,8 @@ from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as threads_rpc
 from threadmesh.codec import decode_message
-from threadmesh.errors import Internal
+from threadmesh.errors import MeshError, Unavailable
+from threadmesh.retry import persist
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 
 _PEER = "context"
@@ -20,6 +24,8 @@ _SECONDS = 5.0
 """Limit of one read or write; the store answers in milliseconds or not at all."""
 _SILENCE_SECONDS = 10.0
 """A watched log shows a sign of life every second."""
+_PERSIST_SECONDS = 4.0
+"""How long a write is repeated while the service is away; the run's lease lasts a little longer."""
 _MULTITASK = {
     "enqueue": pb.MULTITASK_ENQUEUE,
     "interrupt": pb.MULTITASK_INTERRUPT,
@@ -73,27 +79,14 @@ class ContextClient:
             response = await self._runs.RenewRun(pb.RenewRunRequest(run_id=run.id, epoch=run.epoch), timeout=_SECONDS)
         return response.cancel_requested
 
-    async def append(self, batch: Batch) -> bool:
-        """Write durably; gives whether somebody asked to stop the run."""
-        async with translated(_PEER):
-            call = self._runs.AppendEvents(iter([encode_batch(batch)]), timeout=_SECONDS)
-            async for acknowledged in call:
-                return acknowledged.cancel_requested
-        raise Internal("The context service ended its stream without an acknowledgement.")
-
-    async def finish(self, batch: Batch, finished: RunFinished) -> None:
-        """Write the last batch and the terminal event."""
-        last = encode_batch(batch)
-        request = pb.FinishRunRequest(
-            run_id=last.run_id,
-            epoch=last.epoch,
-            first_sequence=last.first_sequence,
-            events=last.events,
-            items=last.items,
-            finished=encode_run_finished(finished),
-        )
-        async with translated(_PEER):
-            await self._runs.FinishRun(request, timeout=_SECONDS)
+    @asynccontextmanager
+    async def writer(self) -> AsyncIterator["RunWriter"]:
+        """Open the way to write to a run."""
+        writer = RunWriter(self._runs)
+        try:
+            yield writer
+        finally:
+            writer.close()
 
     async def watch(self, run_id: str, *, after: int | None = None) -> AsyncGenerator[Sequence[RunEvent], None]:
         """Tail the run's log to its terminal event."""
@@ -119,3 +112,58 @@ class ContextClient:
             tokens=response.tokens,
             omitted_items=response.omitted_items,
         )
+
+
+class RunWriter:
+    """The `Writer` port: one stream of writes and acknowledgements, opened again when it breaks.
+
+    Every write names the event it begins with, so a write whose acknowledgement was lost is repeated without harm.
+    """
+
+    def __init__(self, runs: runs_rpc.RunsServiceAsyncStub) -> None:
+        self._runs = runs
+        self._stream: grpc.aio.StreamStreamCall[pb.AppendEventsRequest, pb.AppendEventsResponse] | None = None
+
+    async def append(self, batch: Batch) -> bool:
+        """Write durably; gives whether somebody asked to stop the run."""
+        request = encode_batch(batch)
+        acknowledged = await persist(lambda: self._append(request), seconds=_PERSIST_SECONDS)
+        return acknowledged.cancel_requested
+
+    async def finish(self, batch: Batch, finished: RunFinished) -> None:
+        """Write the last batch and the terminal event."""
+        last = encode_batch(batch)
+        request = pb.FinishRunRequest(
+            run_id=last.run_id,
+            epoch=last.epoch,
+            first_sequence=last.first_sequence,
+            events=last.events,
+            items=last.items,
+            finished=encode_run_finished(finished),
+        )
+        await persist(lambda: self._finish(request), seconds=_PERSIST_SECONDS)
+
+    def close(self) -> None:
+        """Close the stream."""
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
+
+    async def _append(self, request: pb.AppendEventsRequest) -> pb.AppendEventsResponse:
+        if self._stream is None:
+            self._stream = self._runs.AppendEvents()
+        try:
+            async with translated(_PEER), asyncio.timeout(_SECONDS):
+                await self._stream.write(request)
+                acknowledged = await self._stream.read()
+        except (MeshError, TimeoutError, asyncio.InvalidStateError) as error:
+            self.close()
+            raise error if isinstance(error, MeshError) else Unavailable(peer=_PEER) from error
+        if not isinstance(acknowledged, pb.AppendEventsResponse):
+            self.close()
+            raise Unavailable("The context service ended its stream.", peer=_PEER)
+        return acknowledged
+
+    async def _finish(self, request: pb.FinishRunRequest) -> pb.FinishRunResponse:
+        async with translated(_PEER):
+            return await self._runs.FinishRun(request, timeout=_SECONDS)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 from facade.domain.events import Body, Run, RunEvent, RunFinished
-from facade.domain.ports import Batch, CallRecord, Context, NewItem
+from facade.domain.ports import Batch, CallRecord, NewItem, Writer
 
 _PENDING_EVENTS = 256
 """Events that may wait for the store before the model is made to wait."""
@@ -17,8 +17,8 @@ class Journal:
     one under way is acknowledged. So the first token is never held back, and a slow store gets larger batches.
     """
 
-    def __init__(self, context: Context, run: Run) -> None:
-        self._context = context
+    def __init__(self, writer: Writer, run: Run) -> None:
+        self._writer = writer
         self._run = run
         self._next = run.next_sequence
         self._pending: list[RunEvent] = []
@@ -50,7 +50,7 @@ class Journal:
         """Write what is pending, the last items and the terminal event, and return when they are durable."""
         async with self._writing:
             batch = self._batch(self._take(), items, ())
-            await self._context.finish(batch, finished)
+            await self._writer.finish(batch, finished)
             self._next += len(batch.events) + 1
 
     async def write_pending(self) -> None:
@@ -62,7 +62,7 @@ class Journal:
 
     async def _append(self, events: Sequence[RunEvent], items: Sequence[NewItem], calls: Sequence[CallRecord]) -> None:
         batch = self._batch(events, items, calls)
-        if await self._context.append(batch):
+        if await self._writer.append(batch):
             self.cancel_requested.set()
         self._next += len(events)
         async with self._written:

@@ -1,6 +1,7 @@
 """The other units as a turn sees them."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -131,6 +132,18 @@ class NewRun:
     timeout_seconds: float
 
 
+class Writer(Protocol):
+    """Writes to one run. A short outage of the store is waited out; what the store refuses is raised."""
+
+    async def append(self, batch: Batch) -> bool:
+        """Write durably; gives whether somebody asked to stop the run. Raises `StaleEpoch`."""
+        ...
+
+    async def finish(self, batch: Batch, finished: RunFinished) -> None:
+        """Write the last batch and the terminal event. Raises `StaleEpoch`."""
+        ...
+
+
 class Context(Protocol):
     """Where threads and runs are kept."""
 
@@ -146,12 +159,8 @@ class Context(Protocol):
         """Stay the writer; gives whether somebody asked to stop the run. Raises `StaleEpoch`."""
         ...
 
-    async def append(self, batch: Batch) -> bool:
-        """Write durably; gives whether somebody asked to stop the run. Safe to repeat. Raises `StaleEpoch`."""
-        ...
-
-    async def finish(self, batch: Batch, finished: RunFinished) -> None:
-        """Write the last batch and the terminal event. Safe to repeat."""
+    def writer(self) -> AbstractAsyncContextManager["Writer"]:
+        """Open the way to write to a run."""
         ...
 
     def watch(self, run_id: str, *, after: int | None = None) -> AsyncGenerator[Sequence[RunEvent], None]:

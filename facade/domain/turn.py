@@ -189,8 +189,8 @@ async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: fl
     what kept the run from being finished.
     """
     run = await mesh.context.claim(run_id)
-    journal = Journal(mesh.context, run)
-    async with asyncio.TaskGroup() as group:
+    async with mesh.context.writer() as writer, asyncio.TaskGroup() as group:
+        journal = Journal(writer, run)
         turn = group.create_task(Turn(mesh, journal, limits).run(), name=f"turn {run_id}")
         helpers = [
             group.create_task(journal.write_pending()),
