@@ -4,9 +4,9 @@
     python proto/generate.py --check     exit 1 and name the files when the committed code is not what the protos say
 
 The protos import `google/api` and `buf/validate`. Neither is copied into this repository: the first comes from the
-installed googleapis-common-protos, the second from the descriptor inside the installed protovalidate. The generated code
-keeps the validation rules but not the import, because protovalidate reads them from the options themselves and carries no
-module for the google.protobuf runtime.
+installed googleapis-common-protos, the second from the descriptor inside the installed protovalidate. The generated
+code keeps the validation rules but not the import, because protovalidate reads them from the options themselves and
+carries no module for the google.protobuf runtime.
 
 `.build/threadmesh.binpb` (ignored by git) is the whole API with comments: what buf lints and compares.
 `.build/envoy.binpb` is the same for Envoy's transcoder, with the error details it needs to print a status.
@@ -62,7 +62,9 @@ def descriptors(source: Path, build: Path) -> None:
     google_files = Path(google.rpc.status_pb2.__file__).parents[2]
     bundled = Path(grpc_tools.__file__).parent / "_proto"
     dependencies = build / "dependencies.binpb"
-    protoc("-I", google_files, "-I", bundled, "--include_imports", f"--descriptor_set_out={dependencies}", *DEPENDENCIES)
+    protoc(
+        "-I", google_files, "-I", bundled, "--include_imports", f"--descriptor_set_out={dependencies}", *DEPENDENCIES
+    )
     known = FileDescriptorSet.FromString(dependencies.read_bytes())
     known.file.append(FileDescriptorProto.FromString(validate_pb.desc().proto.to_binary()))
     dependencies.write_bytes(known.SerializeToString())
