@@ -16,10 +16,14 @@ async def persist(operation: Callable[[], Awaitable[Result]], *, seconds: float)
     The pauses grow from about 50 ms to 1 s and are random, so that many callers do not come back at once. Raises the
     last error.
     """
+
+    async def attempt() -> Result:
+        return await operation()
+
     attempts = AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, MeshError) and error.retryable),
         wait=wait_random_exponential(multiplier=0.1, max=1),
         stop=stop_after_delay(seconds),
         reraise=True,
     )
-    return await attempts(operation)
+    return await attempts(attempt)

@@ -120,7 +120,7 @@ class RunWriter:
     Every write names the event it begins with, so a write whose acknowledgement was lost is repeated without harm.
     """
 
-    def __init__(self, runs: runs_rpc.RunsServiceAsyncStub) -> None:
+    def __init__(self, runs: "runs_rpc.RunsServiceAsyncStub") -> None:
         self._runs = runs
         self._stream: grpc.aio.StreamStreamCall[pb.AppendEventsRequest, pb.AppendEventsResponse] | None = None
 

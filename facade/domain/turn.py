@@ -15,6 +15,7 @@ from threadmesh.errors import (
     Cancelled,
     ContextLengthExceeded,
     DeadlineExceeded,
+    Internal,
     InvalidArgument,
     MeshError,
     ModelNotFound,
@@ -56,7 +57,7 @@ class Turn:
         """Answer, and finish the run whatever happens, also when this is cancelled.
 
         An error becomes the run's failure; what was said until then stays in the thread, marked incomplete. Raises
-        only what keeps the run from being finished: `StaleEpoch`, or a store that is gone.
+        what keeps the run from being finished, such as `StaleEpoch` or a store that is gone, and defects.
         """
         try:
             async with asyncio.timeout(self._limits.seconds):
@@ -67,6 +68,9 @@ class Turn:
             await self._give_up(RunState.FAILED, DeadlineExceeded(seconds=self._limits.seconds))
         except asyncio.CancelledError:
             await asyncio.shield(self._give_up(RunState.CANCELLED, Cancelled()))
+            raise
+        except Exception:
+            await self._give_up(RunState.FAILED, Internal())
             raise
         else:
             finished = RunFinished(state=RunState.SUCCEEDED, reason=reason, usage=self._usage)
@@ -95,17 +99,17 @@ class Turn:
             events = self._mesh.inference.generate(self._generation(model, window, catalogue, number))
             try:
                 await answer(events, self._journal, into=self._answer, in_round=number, hidden_tools=catalogue)
-            except ContextLengthExceeded:
-                budget, window = await self._shorter(budget, window)
+            except ContextLengthExceeded as error:
+                budget, window = await self._shorter(budget, window, error)
             else:
                 self._usage += self._answer.usage
                 return
 
-    async def _shorter(self, budget: int, window: Window) -> tuple[int, Window]:
-        """Leave more of the thread out: stored token counts are estimates. Raises when nothing more can be left out."""
+    async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:
+        """Leave more of the thread out: stored token counts are estimates. Raises `error` when nothing more can go."""
         smallest = await self._window(1)
         if len(smallest.messages) >= len(window.messages):
-            raise ContextLengthExceeded(field="messages", tokens=window.tokens)
+            raise error
         while budget > smallest.tokens:
             budget = budget * 2 // 3
             shorter = await self._window(budget)
@@ -150,7 +154,8 @@ class Turn:
         for model in models:
             if self._parameters.model in {"", model.name}:
                 return model
-        raise ModelNotFound(model=self._parameters.model)
+        wanted = self._parameters.model[:64]
+        raise ModelNotFound(f"There is no model named {wanted!r}; list the models to see their names.", model=wanted)
 
     async def _catalogue(self) -> Catalogue:
         """Choose the mesh's tools that this run may call; they stay the same for the whole run."""

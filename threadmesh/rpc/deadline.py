@@ -17,6 +17,11 @@ def remaining() -> float | None:
     return None if ends is None else max(0.0, ends - time.monotonic())
 
 
+def limit(seconds: float | None) -> None:
+    """Limit the rest of the running task to `seconds`; None leaves it unlimited."""
+    _ends.set(None if seconds is None else time.monotonic() + seconds)
+
+
 @contextmanager
 def within(seconds: float | None) -> Iterator[None]:
     """Limit what runs inside to `seconds`; an outer, shorter limit stays in force."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, ExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -14,7 +14,7 @@ from protovalidate import CompilationError, Validator
 from threadmesh.errors import Aborted, DeadlineExceeded, Internal, InvalidArgument, MeshError
 from threadmesh.rpc import deadline
 from threadmesh.rpc.status import abort
-from threadmesh.telemetry.logs import IDS, bound_ids
+from threadmesh.telemetry.logs import IDS, bind_ids
 from threadmesh.telemetry.metrics import ServerMetrics
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -78,23 +78,23 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         began = time.monotonic()
         code = "OK"
         self._metrics.started(kind, service, method)
-        with ExitStack() as stack:
-            for each in _request_scope(context, streams=kind != "unary"):
-                stack.enter_context(each)
-            try:
-                yield
-            except Exception as error:  # noqa: BLE001  # the outermost place: every error becomes a status
-                code = (failure := as_mesh_error(error, method)).code.name
-                await abort(context, failure)
-            except asyncio.CancelledError:
-                code = "CANCELLED"
-                if context.cancelled() or context.done():
-                    raise
-                # A cancellation that the RPC's own end did not cause would leave the caller waiting for ever
-                # (grpc#29248).
-                await abort(context, Aborted())
-            finally:
-                self._metrics.handled(kind, service, method, code=code, seconds=time.monotonic() - began)
+        _enter_request(context, streams=kind != "unary")
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001  # the outermost place: every error becomes a status
+            code = (failure := as_mesh_error(error, method)).code.name
+            await abort(context, failure)
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            if context.cancelled() or context.done():
+                raise
+            # A cancellation that the RPC's own end did not cause would leave the caller waiting for ever (grpc#29248).
+            await abort(context, Aborted())
+        except GeneratorExit:
+            code = "CANCELLED"
+            raise
+        finally:
+            self._metrics.handled(kind, service, method, code=code, seconds=time.monotonic() - began)
 
     def _checked(self, request: Any) -> Any:
         """Refuse a request that breaks the rules in its proto; of a stream, each message as it comes."""
@@ -138,13 +138,15 @@ def field_path(path: Any) -> str:
     return written.lstrip(".")
 
 
-def _request_scope(context: Context, *, streams: bool) -> list[AbstractContextManager[Any]]:
+def _enter_request(context: Context, *, streams: bool) -> None:
+    """Bind the request's ids and its time limit to the running task.
+
+    Nothing is undone afterwards: each RPC has a task of its own, and an abandoned stream is closed from another one.
+    """
     sent = {key.replace("x-", "").replace("-", "_"): value for key, value in context.invocation_metadata() or ()}
-    ids = {name: str(sent[name])[:256] for name in IDS if sent.get(name)}
+    bind_ids(**{name: str(sent[name])[:256] for name in IDS if sent.get(name)})
     seconds: float | None = context.time_remaining()
-    if seconds is None and not streams:
-        seconds = UNARY_SECONDS
-    return [bound_ids(**ids), deadline.within(seconds)]
+    deadline.limit(UNARY_SECONDS if seconds is None and not streams else seconds)
 
 
 def _facts(error: MeshError) -> dict[str, str]:

@@ -5,7 +5,7 @@ import sys
 from typing import TextIO
 
 import structlog
-from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.contextvars import bind_contextvars, bound_contextvars, merge_contextvars
 from structlog.typing import EventDict, Processor
 
 IDS = ("request_id", "thread_id", "run_id")
@@ -13,6 +13,10 @@ IDS = ("request_id", "thread_id", "run_id")
 
 bound_ids = bound_contextvars
 """Context manager: put these ids into every line logged inside."""
+
+
+bind_ids = bind_contextvars
+"""Put these ids into every line that the rest of the task logs."""
 
 
 def configure(*, unit: str, level: str = "info", stream: TextIO | None = None) -> None:

@@ -1,0 +1,44 @@
+"""Only what may be repeated is repeated, and only for so long."""
+
+from collections.abc import Awaitable
+
+import pytest
+
+from threadmesh.errors import InvalidArgument, MeshError, Unavailable
+from threadmesh.retry import persist
+
+
+class Operation:
+    def __init__(self, *outcomes: MeshError | int) -> None:
+        self.outcomes = list(outcomes)
+
+    async def __call__(self) -> int:
+        outcome = self.outcomes.pop(0)
+        if isinstance(outcome, MeshError):
+            raise outcome
+        return outcome
+
+
+async def test_a_passing_outage_is_waited_out() -> None:
+    operation = Operation(Unavailable(), Unavailable(), 7)
+
+    def begin() -> Awaitable[int]:
+        return operation()
+
+    assert await persist(begin, seconds=30) == 7
+
+
+async def test_a_refusal_is_not_repeated() -> None:
+    operation = Operation(InvalidArgument("no"), 7)
+
+    with pytest.raises(InvalidArgument):
+        await persist(operation, seconds=30)
+
+    assert operation.outcomes == [7]
+
+
+async def test_the_last_error_is_raised_when_the_time_is_over() -> None:
+    operation = Operation(Unavailable("first"), 7)
+
+    with pytest.raises(Unavailable, match="first"):
+        await persist(operation, seconds=0)
