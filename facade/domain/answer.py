@@ -1,6 +1,6 @@
 """One round with a model: its words go to the journal as they come; what it wants done is collected."""
 
-from collections.abc import AsyncGenerator, Container
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import assert_never
@@ -46,19 +46,19 @@ async def answer(
     *,
     into: Answer,
     in_round: int,
-    hidden_tools: Container[str],
+    hidden: Callable[[str], bool],
 ) -> None:
     """Read one answer to its end, collecting it in `into` and writing down what a reader may see.
 
-    Calls of `hidden_tools`, which the mesh runs itself, are collected and not shown as the model writes them. On an
-    error or a cancellation `into` holds what was said until then.
+    Calls of tools that are `hidden`, because the mesh runs them itself, are collected and not shown as the model writes
+    them. On an error or a cancellation `into` holds what was said until then.
     """
     shown: list[int] = []
     async with aclosing(events):
         async for event in events:
             _collect(event, into)
             if isinstance(event, ToolCallDelta):
-                if into.calls[event.index].name in hidden_tools:
+                if hidden(into.calls[event.index].name):
                     continue
                 event = _renumbered(event, shown)  # noqa: PLW2901  # the reader's view of the same event
             await journal.emit(event, in_round=in_round)

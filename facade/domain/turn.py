@@ -82,13 +82,20 @@ class Turn:
         for number in range(self._limits.tool_rounds + 1):
             await self._ask(model, catalogue, number)
             reason = self._answer.reason or FinishReason.STOP
-            own = [call for call in self._answer.calls if call.name in catalogue]
+            own = [call for call in self._answer.calls if self._is_own(call.name)]
             theirs = len(self._answer.calls) - len(own)
             if own:
                 await self._run_calls(own, number)
             if theirs or not own:
                 break
         return reason
+
+    def _is_own(self, tool: str) -> bool:
+        """Say whether the mesh answers for this tool: in a request that lets it, for all that are not the client's.
+
+        So a tool that the model made up, or whose server is gone, fails here and is not handed to the client.
+        """
+        return bool(self._parameters.server_tools) and all(tool != each.name for each in self._parameters.tools)
 
     async def _ask(self, model: Model, catalogue: Catalogue, number: int) -> None:
         """Get one answer, from as much of the thread as the model can read."""
@@ -98,7 +105,7 @@ class Turn:
             self._answer = Answer()
             events = self._mesh.inference.generate(self._generation(model, window, catalogue, number))
             try:
-                await answer(events, self._journal, into=self._answer, in_round=number, hidden_tools=catalogue)
+                await answer(events, self._journal, into=self._answer, in_round=number, hidden=self._is_own)
             except ContextLengthExceeded as error:
                 budget, window = await self._shorter(budget, window, error)
             else:

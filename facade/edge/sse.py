@@ -10,7 +10,8 @@ import orjson
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 """`x-accel-buffering` keeps proxies from holding a stream back."""
 DONE = b"data: [DONE]\n\n"
-_COMMENT = b": keep-alive\n\n"
+_COMMENT = b": keep-alive\n"
+"""Without the blank line that ends an event: once openai-python has seen an `id:`, it takes that for an empty event."""
 
 
 def block(data: dict[str, Any], *, id: str = "") -> bytes:  # noqa: A002  # the field's name
