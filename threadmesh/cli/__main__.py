@@ -1,0 +1,5 @@
+"""`python -m threadmesh.cli`: the same as `threadmesh`."""
+
+from threadmesh.cli.app import main
+
+main()

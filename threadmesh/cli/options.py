@@ -1,0 +1,41 @@
+"""The options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar="THREADMESH_DATA_DIR",
+        file_okay=False,
+        help="Where the mesh keeps its state.",
+        show_default="~/.local/share/threadmesh",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", envvar="THREADMESH_CONFIG", help="A threadmesh.toml with the units' settings."),
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="A GGUF file, or hf:owner/repo/file.gguf.", show_default="the bundled one")
+]
+Port = Annotated[
+    int | None, typer.Option("--port", "-p", min=0, max=65535, help="Port of the API.", show_default="8080")
+]
+Script = Annotated[
+    Path | None,
+    typer.Option("--scripted", exists=True, dir_okay=False, help="A JSON script; adds the model `scripted` for tests."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+Target = Annotated[
+    str, typer.Option("--target", metavar="HOST:PORT", help="The service, where it is not this machine's mesh.")
+]
+Url = Annotated[
+    str,
+    typer.Option(
+        "--url", envvar="THREADMESH_URL", metavar="URL", help="The API, where it is not this machine's mesh's."
+    ),
+]

@@ -1,0 +1,132 @@
+"""`threadmesh tools`: the catalogue, and a person's own call of a tool."""
+
+import difflib
+import json
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+import typer
+from google.protobuf.duration_pb2 import Duration
+
+from threadmesh.api.conversation.v1 import conversation_pb2
+from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.cli.arguments import parse_arguments
+from threadmesh.cli.calls import execute_tools, list_tools, reached
+from threadmesh.cli.output import one_line, print_json, print_table, printable, stderr
+from threadmesh.cli.status import SERVER_STATES
+from threadmesh.conversation import CallFinished, CallOutcome, Part, Text
+from threadmesh.errors import MeshError, ToolNotFound, Unavailable
+from threadmesh.event_codec import decode_call_finished, decode_call_progress, decode_failure
+
+_EFFECTS = {1: "read only", 2: "idempotent", 3: "keyed", 4: "unsafe"}
+
+
+async def show_tools(target: str, *, as_json: bool) -> None:
+    """Write the catalogue."""
+    async with reached(target, peer="tools") as channel:
+        catalogue = await list_tools(channel)
+    if as_json:
+        print_json(
+            {"tools": [_tool(each) for each in catalogue.tools], "servers": list(map(_server, catalogue.servers))}
+        )
+        return
+    rows = [
+        [each.definition.name, each.server, _effect(each), one_line(each.definition.description, limit=100)]
+        for each in catalogue.tools
+    ]
+    print_table(["tool", "server", "effect", "description"], rows)
+    for server in catalogue.servers:
+        if server.state != pb.SERVER_STATE_READY:
+            told = _server(server)
+            stderr().print(f"{told['name']} is {told['state']}: {told['failure'] or 'no reason given'}", markup=False)
+
+
+async def call_tool(target: str, name: str, words: Sequence[str], *, seconds: float | None) -> None:
+    """Call a tool, show its progress, and write its result; raises a `MeshError` when it gives none."""
+    async with reached(target, peer="tools") as channel:
+        tool = _named((await list_tools(channel)).tools, name)
+        arguments = parse_arguments(words, schema_json=tool.definition.parameters_json)
+        call = conversation_pb2.ToolCall(id=f"cli-{uuid4().hex}", name=name, arguments_json=arguments)
+        request = pb.ExecuteToolsRequest(calls=[call])
+        if seconds is not None:
+            request.timeout.CopyFrom(_duration(seconds))
+        async with aclosing(execute_tools(channel, request)) as events:
+            finished = await _followed(events, name)
+    _write_result(finished, name)
+
+
+def result_text(parts: Sequence[Part]) -> str:
+    """Give the text of a tool's result; what is no text is named."""
+    return "\n".join(part.text if isinstance(part, Text) else f"[{type(part).__name__.lower()}]" for part in parts)
+
+
+async def _followed(events: Any, name: str) -> CallFinished:
+    finished: CallFinished | None = None
+    notices = stderr()
+    async for event in events:
+        match event.WhichOneof("event"):
+            case "started":
+                notices.print(
+                    f"→ {name} {one_line(event.started.arguments_json, limit=200)}", style="dim", markup=False
+                )
+            case "progress":
+                notices.print(_progress_line(event.progress), style="dim", markup=False)
+            case "finished":
+                finished = decode_call_finished(event.finished)
+            case _:
+                pass
+    if finished is None:
+        raise Unavailable("The tools service ended the call without a result; whether it took effect is unknown.")
+    return finished
+
+
+def _progress_line(wire: Any) -> str:
+    progress = decode_call_progress(wire)
+    share = f"{progress.progress:g}/{progress.total:g}" if progress.total else f"{progress.progress:g}"
+    return f"… {share} {one_line(progress.message, limit=120)}".rstrip()
+
+
+def _write_result(finished: CallFinished, name: str) -> None:
+    text = printable(result_text(finished.parts)) or finished.structured_json
+    if finished.outcome is CallOutcome.SUCCEEDED:
+        typer.echo(text)
+        return
+    why = " ".join(each for each in (finished.failure.message if finished.failure else "", text) if each)
+    raise MeshError(f"{name} {finished.outcome} after {finished.seconds:.2f} s: {one_line(why) or 'no reason given'}")
+
+
+def _named(tools: Sequence[pb.Tool], name: str) -> pb.Tool:
+    names = [tool.definition.name for tool in tools]
+    if name in names:
+        return tools[names.index(name)]
+    close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+    hint = f"did you mean {', '.join(close)}?" if close else "see `threadmesh tools list`."
+    raise ToolNotFound(f"There is no tool {name!r}; {hint}")
+
+
+def _tool(tool: pb.Tool) -> dict[str, object]:
+    return {
+        "name": tool.definition.name,
+        "server": tool.server,
+        "effect": _effect(tool),
+        "description": tool.definition.description,
+        "parameters": json.loads(tool.definition.parameters_json or "{}"),
+    }
+
+
+def _server(server: pb.Server) -> dict[str, object]:
+    failure = decode_failure(server.failure).message if server.HasField("failure") else ""
+    state = SERVER_STATES.get(server.state, "unknown")
+    return {"name": server.name, "state": state, "tools": server.tool_count, "failure": failure}
+
+
+def _effect(tool: pb.Tool) -> str:
+    return _EFFECTS.get(tool.effect, "unsafe")
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromNanoseconds(int(seconds * 1e9))
+    return duration
