@@ -1,0 +1,1 @@
+"""Remembers what was said and done: threads, items, runs and their event logs."""

@@ -1,0 +1,108 @@
+"""One change of the SQLite store, inside the writer's transaction: what is read, and what is written."""
+
+import sqlite3
+from collections.abc import Iterable
+
+from context_svc.adapters import sqlite_rows as rows
+from context_svc.domain.change import Change, Moment, Receipt, Scope, State
+from context_svc.domain.run import Run
+from context_svc.domain.thread import Thread
+
+_ADMIT = """
+    INSERT INTO items (
+        thread_id, seq,
+        item_id, run_id, create_time, kind, status, provenance, role, body, tokens, schema_v, digest
+    )
+    SELECT
+        :thread_id, :first_item + ordinal,
+        item_id, run_id, create_time, kind, status, provenance, role, body, tokens, schema_v, digest
+    FROM inputs WHERE run_id = :run_id ORDER BY ordinal
+"""
+_FIXED = {"create_time", "thread_id", "number", "params", "input_count", "metadata", "key", "ephemeral"}
+"""What never changes after the row was made; large requests are not written again with every event."""
+
+
+def read_state(connection: sqlite3.Connection, scope: Scope, now: Moment) -> State:
+    """Read what is within the scope."""
+    receipt = _receipt(connection, scope.receipt_key) if scope.receipt_key else None
+    run = _run(connection, scope.run_id or (receipt.run_id if receipt else ""))
+    thread_id = run.thread_id if scope.run_id and run else scope.thread_id
+    thread = _thread(connection, "key", scope.thread_key) if scope.thread_key else None
+    thread = thread or (_thread(connection, "thread_id", thread_id) if thread_id else None)
+    return State(
+        now=now,
+        thread=thread,
+        open_runs=_open_runs(connection, thread.id) if thread else (),
+        run=run,
+        receipt=receipt,
+    )
+
+
+def write_change(connection: sqlite3.Connection, change: Change) -> None:
+    """Write everything in the change."""
+    if change.deleted:
+        connection.execute("DELETE FROM threads WHERE thread_id = ?", (change.deleted,))
+    if change.thread:
+        _put(connection, "threads", "thread_id", rows.thread_row(change.thread))
+    for run in change.runs:
+        _put(connection, "runs", "run_id", rows.run_row(run))
+    _add(connection, "inputs", map(rows.input_row, change.waiting))
+    if change.admitted:
+        _admit(connection, next(run for run in change.runs if run.id == change.admitted))
+    _add(connection, "items", map(rows.item_row, change.items))
+    if change.events:
+        _add(connection, "events", [rows.batch_row(change.events)])
+    for call in change.calls:
+        _put(connection, "calls", "run_id, call_id", rows.call_row(call), unless="calls.state = 'finished'")
+    if change.receipt:
+        _put(connection, "idem", "tenant, key", rows.receipt_row(change.receipt))
+    for run in change.runs:
+        if run.finished:
+            connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+
+
+def _receipt(connection: sqlite3.Connection, key: str) -> Receipt | None:
+    row = connection.execute("SELECT * FROM idem WHERE tenant = '' AND key = ?", (key,)).fetchone()
+    return rows.receipt_of(row) if row else None
+
+
+def _run(connection: sqlite3.Connection, run_id: str) -> Run | None:
+    row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone() if run_id else None
+    return rows.run_of(row) if row else None
+
+
+def _thread(connection: sqlite3.Connection, column: str, value: str) -> Thread | None:
+    where = f"{column} = ? AND {column} <> '' AND tenant = ''"  # the index by key holds only keys that are not empty
+    row = connection.execute(f"SELECT * FROM threads WHERE {where}", (value,)).fetchone()  # noqa: S608  # own names
+    return rows.thread_of(row) if row else None
+
+
+def _open_runs(connection: sqlite3.Connection, thread_id: str) -> tuple[Run, ...]:
+    found = connection.execute(
+        "SELECT * FROM runs WHERE thread_id = ? AND finish_time IS NULL ORDER BY number", (thread_id,)
+    )
+    return tuple(map(rows.run_of, found))
+
+
+def _admit(connection: sqlite3.Connection, run: Run) -> None:
+    connection.execute(_ADMIT, {"thread_id": run.thread_id, "first_item": run.first_item, "run_id": run.id})
+    connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+
+
+def _add(connection: sqlite3.Connection, table: str, added: Iterable[rows.Row]) -> None:
+    for row in added:
+        connection.execute(_insert(table, row), row)
+
+
+def _put(connection: sqlite3.Connection, table: str, names: str, row: rows.Row, *, unless: str = "FALSE") -> None:
+    """Add a row, or replace the changeable columns of the one that `names` name."""
+    changeable = [column for column in row if column not in _FIXED and column not in names.split(", ")]
+    values = ", ".join(f"{column} = excluded.{column}" for column in changeable)
+    conflict = f" ON CONFLICT ({names}) DO UPDATE SET {values} WHERE NOT ({unless})"
+    connection.execute(_insert(table, row) + conflict, row)
+
+
+def _insert(table: str, row: rows.Row) -> str:
+    columns = ", ".join(row)
+    places = ", ".join(f":{column}" for column in row)
+    return f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608  # our own names, values as parameters

@@ -1,0 +1,103 @@
+"""Opens the file of the SQLite store: its pragmas and its tables."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from threadmesh.errors import Internal, MeshError, StoreUnavailable
+from threadmesh.settings import ConfigurationError
+
+_BUSY_SECONDS = 1.0
+_PAGES_AT_ONCE = 1024
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a connection that commits durably; it may be used by any one thread at a time."""
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.executescript(
+        """
+        PRAGMA synchronous = FULL;
+        PRAGMA foreign_keys = ON;
+        PRAGMA secure_delete = ON;
+        """
+    )
+    return connection
+
+
+def prepare(path: Path) -> None:
+    """Make the file and its tables, or bring those of an earlier version up to date.
+
+    Raises `ConfigurationError` when the path cannot be used or the tables are of a later version.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        connection = connect(path)
+        try:
+            _set_up(connection, path)
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        raise ConfigurationError(f"CONTEXT_STORE: {path} cannot be used as a SQLite store: {error}") from error
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise our errors instead of SQLite's."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise unavailable(error) from error
+    except sqlite3.DatabaseError as error:
+        raise Internal from error
+
+
+def unavailable(error: sqlite3.Error) -> MeshError:
+    """Give the error for a file that cannot be read or written now, such as one that is locked or on a full disk."""
+    return StoreUnavailable(cause=getattr(error, "sqlite_errorname", "SQLITE_ERROR"))
+
+
+def clear(connection: sqlite3.Connection) -> None:
+    """Empty the write-ahead log, which still holds what was deleted, and give freed pages back, some at a time.
+
+    A reader that is still at work may keep the log from being emptied; then the next call does it.
+    """
+    connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _set_up(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+    if mode != "wal":
+        raise ConfigurationError(f"CONTEXT_STORE: the file system of {path} cannot hold a write-ahead log.")
+    present = _version(connection)
+    scripts = sorted(_MIGRATIONS.glob("*.sql"))
+    if present > len(scripts):
+        raise ConfigurationError(
+            f"CONTEXT_STORE: {path} was written by a later version of threadmesh (schema {present}, this one knows "
+            f"{len(scripts)}); start that version, or name another file."
+        )
+    for number, script in enumerate(scripts[present:], start=present + 1):
+        _migrate(connection, number, script.read_text())
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER NOT NULL) STRICT")
+    newest: int | None = connection.execute("SELECT max(version) FROM schema_version").fetchone()[0]
+    return newest or 0
+
+
+def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
+    """Run one migration whole or not at all."""
+    try:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {script}; INSERT INTO schema_version VALUES ({number:d}); COMMIT;"  # noqa: S608  # a number
+        )
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.rollback()
+        raise

@@ -1,0 +1,245 @@
+"""Rows of the SQLite store to and from the domain's values."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from context_svc.adapters import records
+from context_svc.domain.call import Call, CallState
+from context_svc.domain.change import Receipt
+from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance
+from context_svc.domain.run import Batch, Run, RunState
+from context_svc.domain.thread import Thread
+from threadmesh.errors import Internal
+
+Row = dict[str, Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LENGTH_BYTES = 4
+
+
+def microseconds(time: datetime) -> int:
+    """Give a date as the store keeps it."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def date(value: int) -> datetime:
+    """Give a date that the store kept."""
+    return _EPOCH + timedelta(microseconds=value)
+
+
+def thread_row(thread: Thread) -> Row:
+    """Give a thread as a row of `threads`."""
+    return {
+        "thread_id": thread.id,
+        "key": thread.key,
+        "metadata": json.dumps(dict(thread.metadata), ensure_ascii=False),
+        "create_time": microseconds(thread.create_time),
+        "update_time": microseconds(thread.update_time),
+        "next_item": thread.item_count,
+        "next_run": thread.run_count,
+        "active_run": thread.active_run_id,
+        "ephemeral": thread.ephemeral,
+    }
+
+
+def thread_of(row: sqlite3.Row) -> Thread:
+    """Read a row of `threads`."""
+    return Thread(
+        id=row["thread_id"],
+        key=row["key"],
+        metadata=json.loads(row["metadata"]),
+        create_time=date(row["create_time"]),
+        update_time=date(row["update_time"]),
+        item_count=row["next_item"],
+        run_count=row["next_run"],
+        active_run_id=row["active_run"],
+        ephemeral=bool(row["ephemeral"]),
+    )
+
+
+def run_row(run: Run) -> Row:
+    """Give a run as a row of `runs`."""
+    return {
+        "run_id": run.id,
+        "thread_id": run.thread_id,
+        "number": run.number,
+        "state": run.state.value,
+        "epoch": run.epoch,
+        "owner": run.owner,
+        "lease_until": run.lease_until,
+        "expires": run.expires,
+        "create_time": microseconds(run.create_time),
+        "deadline": microseconds(run.deadline),
+        "next_event": run.next_sequence,
+        "input_count": run.input_count,
+        "first_item": run.first_item,
+        "cancel_requested": run.cancel_requested,
+        "last_write": run.last_write,
+        "params": run.parameters_json,
+        "finished": records.dump_run_finished(run.finished) if run.finished else None,
+        "finish_time": microseconds(run.finish_time) if run.finish_time else None,
+    }
+
+
+def run_of(row: sqlite3.Row) -> Run:
+    """Read a row of `runs`."""
+    return Run(
+        id=row["run_id"],
+        thread_id=row["thread_id"],
+        number=row["number"],
+        state=RunState(row["state"]),
+        epoch=row["epoch"],
+        owner=row["owner"],
+        lease_until=row["lease_until"],
+        expires=row["expires"],
+        create_time=date(row["create_time"]),
+        deadline=date(row["deadline"]),
+        next_sequence=row["next_event"],
+        input_count=row["input_count"],
+        first_item=row["first_item"],
+        cancel_requested=bool(row["cancel_requested"]),
+        last_write=row["last_write"],
+        parameters_json=row["params"],
+        finished=records.load_run_finished(row["finished"]) if row["finished"] else None,
+        finish_time=date(row["finish_time"]) if row["finish_time"] is not None else None,
+    )
+
+
+def item_row(item: Item) -> Row:
+    """Give an item as a row of `items`."""
+    return {"thread_id": item.thread_id, "seq": item.sequence, **_content(item)}
+
+
+def input_row(item: Item) -> Row:
+    """Give an item that waits with its run as a row of `inputs`."""
+    return {"ordinal": item.sequence, **_content(item)}
+
+
+def item_of(row: sqlite3.Row) -> Item:
+    """Read a row of `items`."""
+    body = row["body"]
+    if row["schema_v"] > records.VERSION or _digest(body) != row["digest"]:
+        raise Internal("An item of this thread is damaged.", thread_id=row["thread_id"], sequence=row["seq"])
+    return Item(
+        id=row["item_id"],
+        thread_id=row["thread_id"],
+        sequence=row["seq"],
+        run_id=row["run_id"],
+        create_time=date(row["create_time"]),
+        kind=ItemKind(row["kind"]),
+        status=ItemStatus(row["status"]),
+        provenance=Provenance(row["provenance"]),
+        message=records.load_message(body),
+        tokens=row["tokens"],
+    )
+
+
+def batch_row(batch: Batch) -> Row:
+    """Give the events of one write as a row of `events`."""
+    return {
+        "run_id": batch.run_id,
+        "first_seq": batch.first_sequence,
+        "last_seq": batch.first_sequence + len(batch.bodies) - 1,
+        "epoch": batch.epoch,
+        "create_time": microseconds(batch.create_time),
+        "batch": b"".join(len(body).to_bytes(_LENGTH_BYTES, "big") + body for body in batch.bodies),
+        "schema_v": records.VERSION,
+    }
+
+
+def batch_of(row: sqlite3.Row) -> Batch:
+    """Read a row of `events`."""
+    return Batch(
+        run_id=row["run_id"],
+        epoch=row["epoch"],
+        first_sequence=row["first_seq"],
+        create_time=date(row["create_time"]),
+        bodies=tuple(_bodies(row["batch"])),
+    )
+
+
+def call_row(call: Call) -> Row:
+    """Give a call as a row of `calls`."""
+    return {
+        "run_id": call.run_id,
+        "call_id": call.id,
+        "ordinal": call.ordinal,
+        "tool": call.name,
+        "args": call.arguments_json,
+        "state": call.state.value,
+        "attempt": call.attempt,
+        "result": records.dump_call_finished(call.finished) if call.finished else None,
+        "schema_v": records.VERSION,
+    }
+
+
+def call_of(row: sqlite3.Row) -> Call:
+    """Read a row of `calls`."""
+    return Call(
+        id=row["call_id"],
+        run_id=row["run_id"],
+        ordinal=row["ordinal"],
+        name=row["tool"],
+        arguments_json=row["args"],
+        state=CallState(row["state"]),
+        finished=records.load_call_finished(row["result"]) if row["result"] else None,
+        attempt=row["attempt"],
+    )
+
+
+def receipt_row(receipt: Receipt) -> Row:
+    """Give a receipt as a row of `idem`."""
+    return {
+        "key": receipt.key,
+        "fingerprint": receipt.fingerprint,
+        "thread_id": receipt.thread_id,
+        "run_id": receipt.run_id,
+        "first_item": receipt.first_item,
+        "item_count": receipt.item_count,
+        "expires": microseconds(receipt.expire_time),
+    }
+
+
+def receipt_of(row: sqlite3.Row) -> Receipt:
+    """Read a row of `idem`."""
+    return Receipt(
+        key=row["key"],
+        fingerprint=row["fingerprint"],
+        thread_id=row["thread_id"],
+        run_id=row["run_id"],
+        first_item=row["first_item"],
+        item_count=row["item_count"],
+        expire_time=date(row["expires"]),
+    )
+
+
+def _content(item: Item) -> Row:
+    body = records.dump_message(item.message)
+    return {
+        "item_id": item.id,
+        "run_id": item.run_id,
+        "create_time": microseconds(item.create_time),
+        "kind": item.kind.value,
+        "status": item.status.value,
+        "provenance": item.provenance.value,
+        "role": item.message.role.value,
+        "body": body,
+        "tokens": item.tokens,
+        "schema_v": records.VERSION,
+        "digest": _digest(body),
+    }
+
+
+def _digest(body: str) -> bytes:
+    return hashlib.blake2b(body.encode(), digest_size=16).digest()
+
+
+def _bodies(batch: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(batch):
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(batch[at:start], "big")
+        yield batch[start:at]

@@ -1,0 +1,245 @@
+"""Threads and runs in one SQLite file: durable on one machine, with nothing to install."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from context_svc.adapters import sqlite_rows as rows
+from context_svc.adapters.hints import Hint, Hints
+from context_svc.adapters.log_page import page_of
+from context_svc.adapters.sqlite_changes import read_state, write_change
+from context_svc.adapters.sqlite_file import clear, prepare
+from context_svc.adapters.sqlite_threads import Readers, Writer
+from context_svc.domain.call import Call
+from context_svc.domain.change import Change, Moment, Scope
+from context_svc.domain.item import Item
+from context_svc.domain.lease import LEASE_SECONDS
+from context_svc.domain.ports import Census, Cursor, Decide, Outcome
+from context_svc.domain.run import Log, Run, RunState
+from context_svc.domain.thread import Thread
+from threadmesh.clock import Clock
+from threadmesh.errors import RunNotFound, StoreUnavailable, ThreadNotFound
+
+_ALL = 1 << 62
+
+
+@asynccontextmanager
+async def sqlite_store(path: Path, clock: Clock) -> AsyncIterator["SqliteStore"]:
+    """Open the store in the file `path`, making it when it is missing; closed when the block ends.
+
+    Raises `ConfigurationError` when the path cannot be used or a later version wrote the file.
+    """
+    prepare(path)
+    writer, readers = Writer(path), Readers(path)
+    store = SqliteStore(writer, readers, clock)
+    try:
+        await store.restart_leases()
+        yield store
+    finally:
+        await readers.close()
+        await writer.close()
+
+
+class SqliteStore:
+    """Keeps threads and runs in SQLite tables, with a write-ahead log and every commit flushed to the disk."""
+
+    def __init__(self, writer: Writer, readers: Readers, clock: Clock) -> None:
+        self._writer = writer
+        self._readers = readers
+        self._clock = clock
+        self._hints = Hints()
+
+    async def restart_leases(self) -> None:
+        """Measure leases and deadlines by this boot's clock; a writer that still lives gets a lease to say so."""
+        now = self._now()
+        values = {"steady": now.steady, "time": rows.microseconds(now.time), "lease": now.steady + LEASE_SECONDS}
+        await self._writer.write(
+            lambda connection: (
+                connection.execute(
+                    """
+                UPDATE runs SET lease_until = :lease, expires = :steady + (deadline - :time) / 1e6
+                WHERE finish_time IS NULL
+                """,
+                    values,
+                ).rowcount
+            )
+        )
+
+    async def change(self, scope: Scope, decide: Decide[Outcome]) -> Outcome:
+        """See `Writer.change`."""
+
+        def job(connection: sqlite3.Connection) -> tuple[Change, Outcome]:
+            change, outcome = decide(read_state(connection, scope, self._now()))
+            write_change(connection, change)
+            return change, outcome
+
+        change, outcome = await self._writer.write(job)
+        self._hints.tell(change)
+        if change.deleted:
+            await self._clear()
+        return outcome
+
+    async def thread(self, thread_id: str) -> Thread:
+        """See `ThreadStore.thread`."""
+        for row in await self._select("SELECT * FROM threads WHERE thread_id = ?", thread_id):
+            return rows.thread_of(row)
+        raise ThreadNotFound
+
+    async def threads(self, *, key_prefix: str, after: Cursor | None, limit: int) -> tuple[Thread, ...]:
+        """See `ThreadStore.threads`."""
+        found = await self._select(
+            """
+            SELECT * FROM threads
+            WHERE tenant = '' AND ephemeral = 0 AND substr(key, 1, ?) = ? AND (update_time, thread_id) < (?, ?)
+            ORDER BY update_time DESC, thread_id DESC LIMIT ?
+            """,
+            len(key_prefix),
+            key_prefix,
+            *_beyond(after),
+            limit,
+        )
+        return tuple(map(rows.thread_of, found))
+
+    async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:
+        """See `ThreadStore.items`."""
+        if descending:
+            where, beyond = "seq < ? ORDER BY seq DESC", _ALL if after is None else after
+        else:
+            where, beyond = "seq > ? ORDER BY seq", -1 if after is None else after
+        found = await self._select(
+            f"SELECT * FROM items WHERE thread_id = ? AND {where} LIMIT ?",  # noqa: S608  # one of two constants
+            thread_id,
+            beyond,
+            limit,
+        )
+        return tuple(map(rows.item_of, found))
+
+    async def instructions(self, thread_id: str) -> tuple[Item, ...]:
+        """See `ThreadStore.instructions`."""
+        found = await self._select(
+            """
+            SELECT * FROM items WHERE thread_id = ?1 AND seq IN (
+                SELECT min(seq) FROM items WHERE thread_id = ?1 AND role IN ('system', 'developer') GROUP BY digest
+            )
+            ORDER BY seq
+            """,
+            thread_id,
+        )
+        return tuple(map(rows.item_of, found))
+
+    async def idle_threads(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `ThreadStore.idle_threads`."""
+        found = await self._select(
+            """
+            SELECT thread_id FROM threads
+            WHERE tenant = '' AND ephemeral = 1 AND update_time < ? AND NOT EXISTS (
+                SELECT 1 FROM runs WHERE runs.thread_id = threads.thread_id AND finish_time IS NULL
+            )
+            LIMIT ?
+            """,
+            rows.microseconds(before),
+            limit,
+        )
+        return tuple(row["thread_id"] for row in found)
+
+    async def forget_receipts(self, *, before: datetime) -> int:
+        """See `ThreadStore.forget_receipts`."""
+        statement, values = "DELETE FROM idem WHERE expires < ?", (rows.microseconds(before),)
+        forgotten = await self._writer.write(lambda connection: connection.execute(statement, values).rowcount)
+        await self._clear()
+        return forgotten
+
+    async def run(self, run_id: str) -> Run:
+        """See `RunStore.run`."""
+        for row in await self._select("SELECT * FROM runs WHERE run_id = ?", run_id):
+            return rows.run_of(row)
+        raise RunNotFound
+
+    async def runs(
+        self, *, thread_id: str, states: tuple[RunState, ...], after: Cursor | None, limit: int
+    ) -> tuple[Run, ...]:
+        """See `RunStore.runs`."""
+        wanted = [state.value for state in states or RunState]
+        places = ", ".join("?" for _ in wanted)
+        found = await self._select(
+            f"""
+            SELECT * FROM runs
+            WHERE tenant = '' AND ? IN ('', thread_id) AND state IN ({places}) AND (create_time, run_id) < (?, ?)
+            ORDER BY create_time DESC, run_id DESC LIMIT ?
+            """,  # noqa: S608  # only question marks are filled in
+            thread_id,
+            *wanted,
+            *_beyond(after),
+            limit,
+        )
+        return tuple(map(rows.run_of, found))
+
+    async def log(self, run_id: str, *, after: int) -> Log:
+        """See `RunStore.log`."""
+
+        def job(connection: sqlite3.Connection) -> Log:
+            row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            if row is None:
+                raise RunNotFound
+            found = connection.execute(
+                "SELECT * FROM events WHERE run_id = ? AND last_seq > ? ORDER BY last_seq", (run_id, after)
+            )
+            return Log(run=rows.run_of(row), events=page_of(map(rows.batch_of, found), after=after))
+
+        return await self._readers.read(job)
+
+    async def calls(self, run_id: str) -> tuple[Call, ...]:
+        """See `RunStore.calls`."""
+        found = await self._select("SELECT * FROM calls WHERE run_id = ? ORDER BY ordinal, call_id", run_id)
+        return tuple(map(rows.call_of, found))
+
+    def changes(self, topic: str) -> AbstractContextManager[Hint]:
+        """See `RunStore.changes`."""
+        return self._hints.follow(topic)
+
+    async def overdue(self, *, abandoned_after: float, limit: int) -> tuple[str, ...]:
+        """See `RunStore.overdue`."""
+        now = self._clock.monotonic()
+        found = await self._select(
+            "SELECT run_id FROM runs WHERE finish_time IS NULL AND (expires <= ? OR lease_until <= ?) LIMIT ?",
+            now,
+            now - abandoned_after,
+            limit,
+        )
+        return tuple(row["run_id"] for row in found)
+
+    async def census(self) -> Census:
+        """See `Store.census`."""
+        (threads,) = await self._select("SELECT count(*) AS number FROM threads")
+        found = await self._select(
+            "SELECT state, count(*) AS number, min(create_time) AS oldest FROM runs "
+            "WHERE finish_time IS NULL GROUP BY state"
+        )
+        oldest = {row["state"]: rows.date(row["oldest"]) for row in found}.get(RunState.QUEUED.value)
+        return Census(
+            threads=threads["number"],
+            open_runs={RunState(row["state"]): row["number"] for row in found},
+            oldest_queued_seconds=(self._clock.now() - oldest).total_seconds() if oldest else 0.0,
+        )
+
+    async def ping(self) -> None:
+        """See `Store.ping`."""
+        await self._writer.write(lambda connection: connection.execute("SELECT 1").fetchone())
+
+    async def _select(self, statement: str, *values: Any) -> list[sqlite3.Row]:
+        return await self._readers.read(lambda connection: connection.execute(statement, values).fetchall())
+
+    async def _clear(self) -> None:
+        """Leave no trace of what was deleted; what cannot be cleared now is cleared with the next pruning."""
+        with suppress(StoreUnavailable):
+            await self._writer.maintain(clear)
+
+    def _now(self) -> Moment:
+        return Moment(time=self._clock.now(), steady=self._clock.monotonic())
+
+
+def _beyond(after: Cursor | None) -> tuple[int, str]:
+    return (rows.microseconds(after.time), after.id) if after else (_ALL, "")

@@ -1,0 +1,59 @@
+"""context_svc, put together: the only place that knows all its parts."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from context_svc.adapters.measured_store import MeasuredStore, StoreMetrics
+from context_svc.adapters.memory_store import MemoryStore
+from context_svc.adapters.sqlite_store import sqlite_store
+from context_svc.domain.ports import Store
+from context_svc.edge.housekeeper import Housekeeper
+from context_svc.edge.metrics import EdgeMetrics
+from context_svc.edge.runs_servicer import RunsServicer
+from context_svc.edge.threads_servicer import ThreadsServicer
+from context_svc.settings import ContextSettings
+from threadmesh.api.context.v1 import runs_service_pb2, threads_service_pb2
+from threadmesh.api.context.v1.runs_service_pb2_grpc import add_RunsServiceServicer_to_server
+from threadmesh.api.context.v1.threads_service_pb2_grpc import add_ThreadsServiceServicer_to_server
+from threadmesh.clock import Clock, SystemClock
+from threadmesh.rpc.server import Service
+from threadmesh.rpc.unit import Unit
+
+STORES: dict[str, Callable[[str, Clock], AbstractAsyncContextManager[Store]]] = {
+    "sqlite": lambda place, clock: sqlite_store(Path(place).expanduser(), clock),
+    "memory": lambda _, clock: nullcontext(MemoryStore(clock)),
+}
+
+
+@asynccontextmanager
+async def app(
+    settings: ContextSettings, registry: CollectorRegistry, clock: Clock | None = None
+) -> AsyncIterator[Unit]:
+    """Build the unit; everything opened here is closed here."""
+    clock = clock or SystemClock()
+    kind, _, place = settings.store.partition(":")
+    async with STORES[kind](place, clock) as plain:
+        metrics = StoreMetrics(registry, kind=kind)
+        store = MeasuredStore(plain, metrics)
+        keeper = Housekeeper(store, clock, registry, counted=metrics.counted)
+        async with keeper.keeping():
+            yield Unit(services=services(store, clock, EdgeMetrics(registry)), ping=store.ping)
+
+
+def services(store: Store, clock: Clock, metrics: EdgeMetrics) -> list[Service]:
+    """Give what context_svc serves out of a store."""
+    return [
+        Service(
+            servicer=ThreadsServicer(store, metrics),
+            add=add_ThreadsServiceServicer_to_server,
+            name=threads_service_pb2.DESCRIPTOR.services_by_name["ThreadsService"].full_name,
+        ),
+        Service(
+            servicer=RunsServicer(store, clock, metrics),
+            add=add_RunsServiceServicer_to_server,
+            name=runs_service_pb2.DESCRIPTOR.services_by_name["RunsService"].full_name,
+        ),
+    ]

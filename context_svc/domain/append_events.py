@@ -1,0 +1,98 @@
+"""Writes to a run: events, items and calls in one transaction, fenced by the writer's epoch."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from context_svc.domain.call import Call
+from context_svc.domain.change import NOTHING, Change, Scope, State
+from context_svc.domain.item import NewItem, numbered
+from context_svc.domain.lease import renewed, written_by
+from context_svc.domain.ports import RunStore
+from context_svc.domain.release import released
+from context_svc.domain.run import Batch, Run, RunFinished
+from context_svc.domain.thread import Thread
+from threadmesh.errors import SequenceMismatch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """What a writer adds to its run: event bodies numbered from `first_sequence`, items for the thread, calls.
+
+    `digest` is equal for two requests exactly when they are the same.
+    """
+
+    run_id: str
+    epoch: int
+    first_sequence: int
+    digest: str
+    bodies: tuple[bytes, ...] = ()
+    items: tuple[NewItem, ...] = ()
+    calls: tuple[Call, ...] = ()
+
+
+async def append_events(write: Write, *, store: RunStore) -> Run:
+    """Give the run after the write, its lease renewed. Repeating the last write changes nothing and gives the same.
+
+    Raises `RunNotFound`, `StaleEpoch`, `RunAlreadyFinished`, and `SequenceMismatch` with the number the log expects.
+    """
+    return await store.change(Scope(run_id=write.run_id), partial(_append, write))
+
+
+async def finish(write: Write, *, finished: RunFinished, store: RunStore) -> Run:
+    """Give the run in its final state: its last events and items, its terminal event and its state in one transaction.
+
+    The thread's next run may be claimed at once. Raises as `append_events` does.
+    """
+    return await store.change(Scope(run_id=write.run_id), partial(_finish, write, finished))
+
+
+def _append(write: Write, state: State) -> tuple[Change, Run]:
+    repeated = _repeated(write, state)
+    if repeated and not repeated.finished:
+        return NOTHING, repeated
+    run = renewed(_written(write, state), state.now)
+    thread = _lengthened(state.existing_thread(), write, state) if write.items else None
+    return _change(write, state, run, thread), run
+
+
+def _finish(write: Write, finished: RunFinished, state: State) -> tuple[Change, Run]:
+    if repeated := _repeated(write, state):
+        return NOTHING, repeated
+    run = _written(write, state).ended(finished, state.now.time)
+    thread = _lengthened(released(state, run), write, state)
+    return _change(write, state, run, thread), run
+
+
+def _repeated(write: Write, state: State) -> Run | None:
+    run = state.existing_run()
+    return run if run.epoch == write.epoch and run.last_write == write.digest else None
+
+
+def _written(write: Write, state: State) -> Run:
+    run = written_by(write.epoch, state)
+    if write.first_sequence != run.next_sequence:
+        raise SequenceMismatch(expected=run.next_sequence, given=write.first_sequence)
+    return replace(run, next_sequence=run.next_sequence + len(write.bodies), last_write=write.digest)
+
+
+def _lengthened(thread: Thread, write: Write, state: State) -> Thread:
+    return replace(thread, item_count=thread.item_count + len(write.items), update_time=state.now.time)
+
+
+def _change(write: Write, state: State, run: Run, thread: Thread | None) -> Change:
+    now = state.now.time
+    first_item = state.existing_thread().item_count
+    events = Batch(
+        run_id=run.id,
+        epoch=run.epoch,
+        first_sequence=write.first_sequence,
+        create_time=now,
+        bodies=write.bodies,
+    )
+    return Change(
+        thread=thread,
+        runs=(run,),
+        items=numbered(write.items, thread_id=run.thread_id, first=first_item, now=now, run_id=run.id),
+        events=events if write.bodies else None,
+        calls=write.calls,
+    )

@@ -1,0 +1,47 @@
+"""Adds items to a thread without running a model."""
+
+from dataclasses import replace
+from functools import partial
+
+from context_svc.domain.change import NOTHING, Change, Receipt, Scope, State
+from context_svc.domain.item import Item, NewItem, numbered
+from context_svc.domain.ports import ThreadStore
+from context_svc.domain.receipt import RECEIPT_LIFETIME, valid_receipt
+from threadmesh.errors import ThreadBusy
+
+
+async def append_items(
+    thread_id: str, items: tuple[NewItem, ...], *, request_id: str, fingerprint: str, store: ThreadStore
+) -> tuple[Item, ...]:
+    """Give the items as stored, in the order of the request; a repetition with the same `request_id` stores nothing.
+
+    Raises `ThreadNotFound`, `ThreadBusy` while the thread has an open run, and `IdempotencyKeyReused` when the
+    `fingerprint` differs from the first request's.
+    """
+    key = f"items:{thread_id}:{request_id}" if request_id else ""
+    scope = Scope(thread_id=thread_id, receipt_key=key)
+    first = await store.change(scope, partial(_append, items, key, fingerprint))
+    return await store.items(thread_id, after=first - 1 if first else None, limit=len(items), descending=False)
+
+
+def _append(items: tuple[NewItem, ...], key: str, fingerprint: str, state: State) -> tuple[Change, int]:
+    thread, now = state.existing_thread(), state.now.time
+    if receipt := valid_receipt(state, fingerprint=fingerprint):
+        return NOTHING, receipt.first_item
+    if state.open_runs:
+        raise ThreadBusy
+    first = thread.item_count
+    receipt = Receipt(
+        key=key,
+        fingerprint=fingerprint,
+        thread_id=thread.id,
+        first_item=first,
+        item_count=len(items),
+        expire_time=now + RECEIPT_LIFETIME,
+    )
+    change = Change(
+        thread=replace(thread, item_count=first + len(items), update_time=now),
+        items=numbered(items, thread_id=thread.id, first=first, now=now),
+        receipt=receipt if key else None,
+    )
+    return change, first

@@ -1,0 +1,122 @@
+"""What a thread is made of."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from context_svc.domain.ids import new_id
+from threadmesh.conversation import Message, Role
+
+
+class ItemKind(StrEnum):
+    """What an item is."""
+
+    MESSAGE = "message"
+    TOOL_CALLS = "tool_calls"
+    TOOL_RESULT = "tool_result"
+    SUMMARY = "summary"
+
+
+class Provenance(StrEnum):
+    """Where an item's words come from. Words of tools are never trusted as instructions."""
+
+    OPERATOR = "operator"
+    USER = "user"
+    MODEL = "model"
+    TOOL = "tool"
+    IMPORTED = "imported"
+
+
+class ItemStatus(StrEnum):
+    """Whether an item is whole; INCOMPLETE says that its writer was stopped in the middle."""
+
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+
+
+_PROVENANCE = {
+    Role.SYSTEM: Provenance.OPERATOR,
+    Role.DEVELOPER: Provenance.OPERATOR,
+    Role.USER: Provenance.USER,
+    Role.ASSISTANT: Provenance.MODEL,
+    Role.TOOL: Provenance.TOOL,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewItem:
+    """An item about to be stored; `tokens` is 0 where nobody counted."""
+
+    message: Message
+    kind: ItemKind
+    provenance: Provenance
+    tokens: int = 0
+    status: ItemStatus = ItemStatus.COMPLETED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One durable entry of a thread, numbered within it from 0 and without gaps.
+
+    `run_id` names the run that wrote it and is empty when none did. An item that still waits with its run is numbered
+    within the run's input.
+    """
+
+    id: str
+    thread_id: str
+    sequence: int
+    create_time: datetime
+    kind: ItemKind
+    provenance: Provenance
+    message: Message
+    run_id: str = ""
+    tokens: int = 0
+    status: ItemStatus = ItemStatus.COMPLETED
+
+
+def new_item(
+    message: Message,
+    *,
+    kind: ItemKind | None = None,
+    provenance: Provenance | None = None,
+    tokens: int = 0,
+    status: ItemStatus = ItemStatus.COMPLETED,
+) -> NewItem:
+    """Describe an item; what is not said follows from the message."""
+    return NewItem(
+        message=message,
+        kind=kind or _kind(message),
+        provenance=provenance or _PROVENANCE[message.role],
+        tokens=tokens,
+        status=status,
+    )
+
+
+def numbered(
+    items: Sequence[NewItem], *, thread_id: str, first: int, now: datetime, run_id: str = ""
+) -> tuple[Item, ...]:
+    """Give the items names, and numbers from `first` on."""
+    return tuple(_numbered(items, thread_id=thread_id, first=first, now=now, run_id=run_id))
+
+
+def _numbered(items: Sequence[NewItem], *, thread_id: str, first: int, now: datetime, run_id: str) -> Iterator[Item]:
+    for sequence, item in enumerate(items, start=first):
+        yield Item(
+            id=new_id("item"),
+            thread_id=thread_id,
+            sequence=sequence,
+            create_time=now,
+            kind=item.kind,
+            provenance=item.provenance,
+            message=item.message,
+            run_id=run_id,
+            tokens=item.tokens,
+            status=item.status,
+        )
+
+
+def _kind(message: Message) -> ItemKind:
+    if message.tool_calls:
+        return ItemKind.TOOL_CALLS
+    return ItemKind.TOOL_RESULT if message.role is Role.TOOL else ItemKind.MESSAGE

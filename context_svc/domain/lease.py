@@ -1,0 +1,38 @@
+"""Who may write to a run, and until when. Seconds are the store's steady ones; no worker's clock is asked."""
+
+from dataclasses import replace
+
+from context_svc.domain.change import Moment, State
+from context_svc.domain.run import Run
+from threadmesh.errors import RunAlreadyFinished, StaleEpoch
+
+LEASE_SECONDS = 5.0
+"""How long a claim lasts without a sign of life."""
+
+ABANDONED_SECONDS = 30.0
+"""How long after its lease a run waits for another writer before it is given up."""
+
+
+def held(run: Run, now: Moment) -> bool:
+    """Say whether somebody has the run's lease."""
+    return now.steady < run.lease_until
+
+
+def renewed(run: Run, now: Moment) -> Run:
+    """Give the run with its lease extended."""
+    return replace(run, lease_until=now.steady + LEASE_SECONDS)
+
+
+def abandoned(run: Run, now: Moment) -> bool:
+    """Say whether the run's writer, or whoever waited to become it, has been gone for too long."""
+    return now.steady >= run.lease_until + ABANDONED_SECONDS
+
+
+def written_by(epoch: int, state: State) -> Run:
+    """Give the run if `epoch` is its writer's, else raise `StaleEpoch`; an ended run raises `RunAlreadyFinished`."""
+    run = state.existing_run()
+    if epoch != run.epoch or run.epoch == 0:
+        raise StaleEpoch(epoch=run.epoch)
+    if run.finished:
+        raise RunAlreadyFinished(state=run.state.value)
+    return run

@@ -1,0 +1,29 @@
+"""Finds the thread of a key, or makes it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from context_svc.domain.change import NOTHING, Change, Scope, State
+from context_svc.domain.ports import ThreadStore
+from context_svc.domain.thread import Thread, new_thread
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """The thread of a key, and whether it was made just now."""
+
+    thread: Thread
+    created: bool
+
+
+async def resolve(key: str, *, metadata: Mapping[str, str], store: ThreadStore) -> Resolved:
+    """Give the thread of `key`; of many at once who ask for a new one, all get the same."""
+    return await store.change(Scope(thread_key=key), partial(_resolve, key, metadata))
+
+
+def _resolve(key: str, metadata: Mapping[str, str], state: State) -> tuple[Change, Resolved]:
+    if state.thread:
+        return NOTHING, Resolved(thread=state.thread, created=False)
+    thread = new_thread(state.now.time, key=key, metadata=metadata)
+    return Change(thread=thread), Resolved(thread=thread, created=True)

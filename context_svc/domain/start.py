@@ -1,0 +1,119 @@
+"""Makes a run and stores its input, once for every idempotency key."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+
+from context_svc.domain.cancel import stopped
+from context_svc.domain.change import NOTHING, Change, Receipt, Scope, State
+from context_svc.domain.ids import new_id
+from context_svc.domain.item import NewItem, numbered
+from context_svc.domain.lease import LEASE_SECONDS
+from context_svc.domain.ports import RunStore
+from context_svc.domain.receipt import RECEIPT_LIFETIME, valid_receipt
+from context_svc.domain.release import released
+from context_svc.domain.run import Multitask, Run, RunState
+from context_svc.domain.thread import Thread, new_thread
+from threadmesh.errors import Overloaded, ThreadBusy
+
+QUEUE_DEPTH = 8
+"""How many runs of one thread may wait behind the one that is being answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRequest:
+    """Asks for a run in the thread of an id or a key; neither makes a thread for this run alone.
+
+    `timeout` is in seconds. An empty `idempotency_key` never matches.
+    """
+
+    input: tuple[NewItem, ...]
+    timeout: float
+    thread_id: str = ""
+    thread_key: str = ""
+    parameters_json: str = ""
+    idempotency_key: str = ""
+    fingerprint: str = ""
+    multitask: Multitask = Multitask.ENQUEUE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """The run, and whether it was found by its idempotency key."""
+
+    run: Run
+    replayed: bool
+
+
+async def start(request: StartRequest, *, store: RunStore) -> Started:
+    """Give the run of the request, QUEUED unless it was replayed; its input is as durable as the run itself.
+
+    Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `Overloaded` (the thread's queue is full) and
+    `IdempotencyKeyReused`.
+    """
+    key = f"run:{request.idempotency_key}" if request.idempotency_key else ""
+    scope = Scope(thread_id=request.thread_id, thread_key=request.thread_key, receipt_key=key)
+    return await store.change(scope, partial(_start, request, key))
+
+
+def _start(request: StartRequest, key: str, state: State) -> tuple[Change, Started]:
+    if valid_receipt(state, fingerprint=request.fingerprint):
+        return NOTHING, Started(run=state.existing_run(), replayed=True)
+    thread = _thread(request, state)
+    out_of_the_way = _make_room(request.multitask, state)
+    run = _new_run(request, thread, state)
+    entered = released(replace(state, thread=thread), *out_of_the_way, run)
+    change = Change(
+        thread=replace(entered, run_count=thread.run_count + 1),
+        runs=(*out_of_the_way, run),
+        waiting=numbered(request.input, thread_id=thread.id, first=0, now=state.now.time, run_id=run.id),
+        receipt=_receipt(key, request.fingerprint, run, state) if key else None,
+    )
+    return change, Started(run=run, replayed=False)
+
+
+def _thread(request: StartRequest, state: State) -> Thread:
+    if request.thread_id:
+        return state.existing_thread()
+    return state.thread or new_thread(state.now.time, key=request.thread_key)
+
+
+def _make_room(multitask: Multitask, state: State) -> Sequence[Run]:
+    """Give the runs that must stop for the new one."""
+    waiting = [run for run in state.open_runs if run.state is RunState.QUEUED]
+    match multitask:
+        case Multitask.REJECT if state.open_runs:
+            raise ThreadBusy
+        case Multitask.ENQUEUE if len(waiting) >= QUEUE_DEPTH:
+            raise Overloaded("Too many requests wait for this thread; try again in a moment.", limit=QUEUE_DEPTH)
+        case Multitask.INTERRUPT:
+            return [stopped(run, state.now) for run in state.open_runs]
+    return ()
+
+
+def _new_run(request: StartRequest, thread: Thread, state: State) -> Run:
+    now = state.now
+    return Run(
+        id=new_id("run"),
+        thread_id=thread.id,
+        number=thread.run_count,
+        state=RunState.QUEUED,
+        create_time=now.time,
+        deadline=now.time + timedelta(seconds=request.timeout),
+        expires=now.steady + request.timeout,
+        # Whoever made the run is expected to claim it; until then this lease says that somebody still cares.
+        lease_until=now.steady + LEASE_SECONDS,
+        parameters_json=request.parameters_json,
+        input_count=len(request.input),
+    )
+
+
+def _receipt(key: str, fingerprint: str, run: Run, state: State) -> Receipt:
+    return Receipt(
+        key=key,
+        fingerprint=fingerprint,
+        thread_id=run.thread_id,
+        run_id=run.id,
+        expire_time=state.now.time + RECEIPT_LIFETIME,
+    )

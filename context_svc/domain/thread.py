@@ -1,0 +1,33 @@
+"""A conversation that outlives processes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from context_svc.domain.ids import new_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """A conversation that outlives processes; an empty `key` means that only its id finds it.
+
+    `item_count` and `run_count` number the next item and the next run. `active_run_id` names the run that is writing.
+    An `ephemeral` thread serves a single stateless request, is not listed, and goes with that request's log.
+    """
+
+    id: str
+    create_time: datetime
+    update_time: datetime
+    key: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    item_count: int = 0
+    run_count: int = 0
+    active_run_id: str = ""
+    ephemeral: bool = False
+
+
+def new_thread(now: datetime, *, key: str = "", metadata: Mapping[str, str] | None = None) -> Thread:
+    """Make an empty thread; one without a key is ephemeral."""
+    return Thread(
+        id=new_id("thread"), create_time=now, update_time=now, key=key, metadata=metadata or {}, ephemeral=not key
+    )

@@ -1,0 +1,146 @@
+"""`RunsService`: decode, call the domain, encode."""
+
+# ruff: noqa: N802, ARG002  # gRPC names the methods and gives each of them the context
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+import structlog
+
+from context_svc.domain.append_events import append_events, finish
+from context_svc.domain.cancel import cancel
+from context_svc.domain.claim import claim, renew
+from context_svc.domain.lease import LEASE_SECONDS
+from context_svc.domain.ports import RunStore
+from context_svc.domain.run import Run
+from context_svc.domain.start import start
+from context_svc.domain.watch import watch
+from context_svc.edge.metrics import EdgeMetrics
+from context_svc.edge.runs_codec import (
+    decode_append,
+    decode_finish,
+    decode_start,
+    decode_states,
+    duration,
+    encode_call,
+    encode_event,
+    encode_run,
+)
+from context_svc.edge.threads_codec import decode_page_token, encode_page_token, plain
+from threadmesh.api.context.v1 import runs_service_pb2 as pb
+from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
+from threadmesh.clock import Clock
+from threadmesh.errors import IdempotencyKeyReused, MeshError
+from threadmesh.rpc import deadline
+
+log = structlog.get_logger()
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_RUNS = 50
+_ANSWER_SECONDS = 0.1
+"""Kept back from a claim's wait, so that "busy" still reaches the caller."""
+
+
+class RunsServicer(rpc.RunsServiceServicer):
+    """Keeps runs, their event logs and who may write to them in a store."""
+
+    def __init__(self, store: RunStore, clock: Clock, metrics: EdgeMetrics) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+
+    async def StartRun(self, request: pb.StartRunRequest, context: Context) -> pb.StartRunResponse:
+        """Make a run and store its input, once for every idempotency key."""
+        try:
+            started = await start(decode_start(request), store=self._store)
+        except IdempotencyKeyReused:
+            self._metrics.replays.labels("refused").inc()
+            raise
+        if started.replayed:
+            self._metrics.replays.labels("replayed").inc()
+        _tell("run.started", started.run, replayed=started.replayed)
+        return pb.StartRunResponse(run=encode_run(started.run), replayed=started.replayed)
+
+    async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
+        """Give one run."""
+        return pb.GetRunResponse(run=encode_run(await self._store.run(request.run_id)))
+
+    async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
+        """List runs, the latest first."""
+        size = request.page_size or _RUNS
+        found = await self._store.runs(
+            thread_id=request.thread_id,
+            states=decode_states(request.states),
+            after=decode_page_token(request.page_token),
+            limit=size + 1,
+        )
+        runs, more = found[:size], len(found) > size
+        return pb.ListRunsResponse(
+            runs=map(encode_run, runs),
+            next_page_token=encode_page_token(runs[-1].create_time, runs[-1].id) if more else "",
+        )
+
+    async def ClaimRun(self, request: pb.ClaimRunRequest, context: Context) -> pb.ClaimRunResponse:
+        """Make the caller the only writer of a run, once it is its turn."""
+        try:
+            run = await claim(
+                request.run_id,
+                owner=plain(request.owner, field="owner"),
+                patience=(deadline.remaining() or 0.0) - _ANSWER_SECONDS,
+                store=self._store,
+                clock=self._clock,
+            )
+        except MeshError as error:
+            self._metrics.claims.labels(error.reason.lower()).inc()
+            raise
+        self._metrics.claims.labels("granted" if run.epoch == 1 else "taken_over").inc()
+        _tell("run.claimed", run, epoch=run.epoch, owner=run.owner)
+        return pb.ClaimRunResponse(run=encode_run(run), lease=duration(LEASE_SECONDS))
+
+    async def RenewRun(self, request: pb.RenewRunRequest, context: Context) -> pb.RenewRunResponse:
+        """Extend a lease."""
+        run = await renew(request.run_id, epoch=request.epoch, store=self._store)
+        return pb.RenewRunResponse(lease=duration(LEASE_SECONDS), cancel_requested=run.cancel_requested)
+
+    async def AppendEvents(
+        self, request_iterator: AsyncIterator[pb.AppendEventsRequest], context: Context
+    ) -> AsyncIterator[pb.AppendEventsResponse]:
+        """Write to runs, each request in one transaction, and acknowledge in order."""
+        async for request in request_iterator:
+            run = await append_events(decode_append(request), store=self._store)
+            yield pb.AppendEventsResponse(
+                run_id=run.id, next_sequence=run.next_sequence, cancel_requested=run.cancel_requested
+            )
+
+    async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
+        """Stream the log of a run after a given event until its terminal event."""
+        after = request.after_sequence if request.HasField("after_sequence") else -1
+        with self._metrics.watchers.track_inprogress():
+            async with aclosing(watch(request.run_id, after=after, store=self._store)) as pieces:
+                async for events in pieces:
+                    yield pb.WatchRunResponse(events=map(encode_event, events))
+
+    async def FinishRun(self, request: pb.FinishRunRequest, context: Context) -> pb.FinishRunResponse:
+        """End a run: its last items, its terminal event and its state in one transaction."""
+        write, finished = decode_finish(request)
+        run = await finish(write, finished=finished, store=self._store)
+        _tell("run.finished", run, events=run.next_sequence)
+        return pb.FinishRunResponse(run=encode_run(run))
+
+    async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
+        """Ask the writer of a run to stop; a run without a writer ends at once."""
+        run = await cancel(request.run_id, store=self._store)
+        _tell("run.cancelled", run)
+        return pb.CancelRunResponse(run=encode_run(run))
+
+    async def ListCalls(self, request: pb.ListCallsRequest, context: Context) -> pb.ListCallsResponse:
+        """List the tool calls of a run with their journal."""
+        run = await self._store.run(request.run_id)
+        return pb.ListCallsResponse(calls=map(encode_call, await self._store.calls(run.id)))
+
+
+def _tell(event: str, run: Run, **facts: object) -> None:
+    log.info(event, run_id=run.id, thread_id=run.thread_id, state=run.state.value, **facts)

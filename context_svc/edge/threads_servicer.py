@@ -1,0 +1,98 @@
+"""`ThreadsService`: decode, call the domain, encode."""
+
+# ruff: noqa: N802, ARG002  # gRPC names the methods and gives each of them the context
+
+from typing import Any
+
+import grpc
+
+from context_svc.domain.append_items import append_items
+from context_svc.domain.delete import delete
+from context_svc.domain.ports import Store
+from context_svc.domain.read_window import read_window
+from context_svc.domain.resolve import resolve
+from context_svc.edge.metrics import EdgeMetrics
+from context_svc.edge.runs_codec import digest
+from context_svc.edge.threads_codec import (
+    decode_new_item,
+    decode_page_token,
+    encode_item,
+    encode_page_token,
+    encode_thread,
+    encode_window,
+    plain,
+)
+from threadmesh.api.context.v1 import threads_service_pb2 as pb
+from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_THREADS = 50
+_ITEMS = 100
+_HIGHEST = (1 << 62) - 1
+
+
+class ThreadsServicer(rpc.ThreadsServiceServicer):
+    """Keeps threads and their items in a store."""
+
+    def __init__(self, store: Store, metrics: EdgeMetrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def ResolveThread(self, request: pb.ResolveThreadRequest, context: Context) -> pb.ResolveThreadResponse:
+        """Find the thread of a key, or make it."""
+        key = plain(request.key, field="key")
+        resolved = await resolve(key, metadata=dict(request.metadata), store=self._store)
+        return pb.ResolveThreadResponse(thread=encode_thread(resolved.thread), created=resolved.created)
+
+    async def GetThread(self, request: pb.GetThreadRequest, context: Context) -> pb.GetThreadResponse:
+        """Give one thread."""
+        return pb.GetThreadResponse(thread=encode_thread(await self._store.thread(request.thread_id)))
+
+    async def ListThreads(self, request: pb.ListThreadsRequest, context: Context) -> pb.ListThreadsResponse:
+        """List threads, the latest used first."""
+        size = request.page_size or _THREADS
+        after = decode_page_token(request.page_token)
+        found = await self._store.threads(key_prefix=request.key_prefix, after=after, limit=size + 1)
+        threads, more = found[:size], len(found) > size
+        return pb.ListThreadsResponse(
+            threads=map(encode_thread, threads),
+            next_page_token=encode_page_token(threads[-1].update_time, threads[-1].id) if more else "",
+        )
+
+    async def DeleteThread(self, request: pb.DeleteThreadRequest, context: Context) -> pb.DeleteThreadResponse:
+        """Forget a thread with all its items and runs."""
+        await delete(request.thread_id, store=self._store)
+        return pb.DeleteThreadResponse()
+
+    async def AppendItems(self, request: pb.AppendItemsRequest, context: Context) -> pb.AppendItemsResponse:
+        """Add items to a thread without running a model."""
+        items = await append_items(
+            request.thread_id,
+            tuple(map(decode_new_item, request.items)),
+            request_id=plain(request.request_id, field="request_id"),
+            fingerprint=digest(request),
+            store=self._store,
+        )
+        return pb.AppendItemsResponse(items=map(encode_item, items))
+
+    async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
+        """List the items of a thread in the order of their sequence."""
+        size = request.page_size or _ITEMS
+        after = min(request.after_sequence, _HIGHEST) if request.HasField("after_sequence") else None
+        thread = await self._store.thread(request.thread_id)
+        found = await self._store.items(thread.id, after=after, limit=size + 1, descending=request.descending)
+        return pb.ListItemsResponse(items=map(encode_item, found[:size]), has_more=len(found) > size)
+
+    async def AssembleWindow(self, request: pb.AssembleWindowRequest, context: Context) -> pb.AssembleWindowResponse:
+        """Give the newest part of a thread that fits a token budget."""
+        with self._metrics.window_seconds.time():
+            window = await read_window(
+                request.thread_id,
+                budget=request.token_budget,
+                run_id=request.run_id,
+                threads=self._store,
+                runs=self._store,
+            )
+        self._metrics.window_tokens.observe(window.tokens)
+        return encode_window(window)

@@ -1,0 +1,131 @@
+"""What tests of context_svc begin with: messages, runs and writes."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+from context_svc.adapters.memory_store import MemoryStore
+from context_svc.adapters.sqlite_store import sqlite_store
+from context_svc.domain.append_events import Write, append_events, finish
+from context_svc.domain.call import Call
+from context_svc.domain.claim import claim
+from context_svc.domain.item import NewItem, new_item
+from context_svc.domain.ports import Store
+from context_svc.domain.run import Event, Multitask, Run, RunFinished, RunState
+from context_svc.domain.start import Started, StartRequest, start
+from context_svc.domain.watch import watch
+from threadmesh.conversation import FinishReason, Message, Role, Text, ToolCall, message
+from threadmesh.testing.clock import FakeClock
+
+OpenStore = Callable[[Path, FakeClock], AbstractAsyncContextManager[Store]]
+
+SUCCEEDED = RunFinished(state=RunState.SUCCEEDED, reason=FinishReason.STOP)
+
+
+@asynccontextmanager
+async def memory(_: Path, clock: FakeClock) -> AsyncIterator[Store]:
+    yield MemoryStore(clock)
+
+
+@asynccontextmanager
+async def sqlite(directory: Path, clock: FakeClock) -> AsyncIterator[Store]:
+    async with sqlite_store(directory / "context.db", clock) as store:
+        yield store
+
+
+STORES: dict[str, OpenStore] = {"memory": memory, "sqlite": sqlite}
+
+
+def said(text: str, role: Role = Role.USER, *, tokens: int = 0) -> NewItem:
+    return new_item(message(role, text), tokens=tokens)
+
+
+def asking(*calls: str) -> NewItem:
+    """An assistant's message that asks for tools."""
+    tool_calls = tuple(ToolCall(id=each, name="time__now", arguments_json="{}") for each in calls)
+    return new_item(Message(role=Role.ASSISTANT, tool_calls=tool_calls))
+
+
+def result(call: str, text: str = "noon") -> NewItem:
+    """A tool's message."""
+    return new_item(Message(role=Role.TOOL, parts=(Text(text=text),), tool_call_id=call))
+
+
+async def started(
+    store: Store,
+    *,
+    thread_key: str = "",
+    thread_id: str = "",
+    text: str = "hello",
+    key: str = "",
+    fingerprint: str = "one",
+    multitask: Multitask = Multitask.ENQUEUE,
+    timeout: float = 600.0,
+) -> Started:
+    request = StartRequest(
+        thread_id=thread_id,
+        thread_key=thread_key,
+        input=(said(text),),
+        parameters_json='{"model":"small"}',
+        idempotency_key=key,
+        fingerprint=fingerprint,
+        multitask=multitask,
+        timeout=timeout,
+    )
+    return await start(request, store=store)
+
+
+async def queued(store: Store, thread_key: str = "", *, timeout: float = 600.0) -> Run:
+    return (await started(store, thread_key=thread_key, timeout=timeout)).run
+
+
+async def claimed(store: Store, clock: FakeClock, run: Run, *, owner: str = "facade-1") -> Run:
+    return await claim(run.id, owner=owner, patience=0, store=store, clock=clock)
+
+
+async def running(store: Store, clock: FakeClock, thread_key: str = "") -> Run:
+    return await claimed(store, clock, await queued(store, thread_key))
+
+
+def writing(
+    run: Run,
+    *bodies: bytes,
+    first: int | None = None,
+    epoch: int | None = None,
+    items: tuple[NewItem, ...] = (),
+    calls: tuple[Call, ...] = (),
+) -> Write:
+    first = run.next_sequence if first is None else first
+    epoch = run.epoch if epoch is None else epoch
+    content = repr((run.id, epoch, first, bodies, items, calls))
+    return Write(
+        run_id=run.id,
+        epoch=epoch,
+        first_sequence=first,
+        bodies=bodies,
+        items=items,
+        calls=calls,
+        digest=hashlib.sha256(content.encode()).hexdigest(),
+    )
+
+
+async def appended(store: Store, run: Run, *bodies: bytes) -> Run:
+    return await append_events(writing(run, *bodies), store=store)
+
+
+async def finished(store: Store, run: Run, *bodies: bytes, items: tuple[NewItem, ...] = ()) -> Run:
+    write = writing(run, *bodies, items=items)
+    return await finish(write, finished=SUCCEEDED, store=store)
+
+
+async def texts(store: Store, thread_id: str) -> list[str]:
+    """Every item's text; checks on the way that the numbers have no gaps."""
+    items = await store.items(thread_id, after=None, limit=10_000, descending=False)
+    assert [item.sequence for item in items] == list(range(len(items)))
+    return [item.message.text for item in items]
+
+
+async def whole_log(store: Store, run_id: str, *, after: int = -1) -> list[Event]:
+    """The log of an ended run."""
+    return [event async for piece in watch(run_id, after=after, store=store, heartbeat=0.01) for event in piece]

@@ -1,0 +1,67 @@
+"""The unit as it starts: settings to services."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from context_svc.app import app
+from context_svc.settings import ContextSettings
+from threadmesh.api.context.v1 import threads_service_pb2 as pb
+from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceStub
+from threadmesh.settings import ConfigurationError
+from threadmesh.testing.loopback import channel_for
+
+
+@pytest.fixture(autouse=True)
+def data_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("THREADMESH_DATA_DIR", str(tmp_path / "data"))
+    return tmp_path / "data"
+
+
+def test_the_store_is_a_file_in_the_data_directory_unless_said_otherwise(data_directory: Path) -> None:
+    assert ContextSettings.load({}).store == f"sqlite:{data_directory}/context.db"
+
+
+@pytest.mark.parametrize("store", ["", "sqlite:", "postgres://somewhere", "context.db", "memory:x"])
+def test_a_store_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
+    monkeypatch.setenv("CONTEXT_STORE", store)
+
+    with pytest.raises(ConfigurationError, match="CONTEXT_STORE"):
+        ContextSettings.load()
+
+
+async def test_threads_are_there_when_the_unit_is_started_again(data_directory: Path) -> None:
+    answers = []
+    for _ in range(2):
+        async with app(ContextSettings(), CollectorRegistry()) as unit, channel_for(*unit.services) as channel:
+            await unit.ping()
+            threads = ThreadsServiceStub(channel)
+            answers.append(await threads.ResolveThread(pb.ResolveThreadRequest(key="k"), timeout=30))
+
+    assert [answer.created for answer in answers] == [True, False]
+    assert answers[0].thread == answers[1].thread
+    assert (data_directory / "context.db").exists()
+
+
+def test_the_memory_store_needs_no_file(data_directory: Path) -> None:
+    asyncio.run(started_in_memory())
+
+    assert not data_directory.exists()
+
+
+async def started_in_memory() -> None:
+    async with app(ContextSettings(store="memory:"), CollectorRegistry()) as unit:
+        await unit.ping()
+
+
+async def test_every_metric_has_a_name_of_this_unit_and_a_help_text() -> None:
+    registry = CollectorRegistry()
+    async with app(ContextSettings(store="memory:"), registry):
+        text = generate_latest(registry).decode()
+
+    names = [line.split()[2] for line in text.splitlines() if line.startswith("# HELP")]
+    assert names
+    assert all(name.startswith("threadmesh_context_") for name in names)
+    assert not [line for line in text.splitlines() if line.startswith("# HELP") and len(line.split()) < 4]

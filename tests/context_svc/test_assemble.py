@@ -1,0 +1,222 @@
+"""Windows: what a model reads is always replayable, whatever the thread went through."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from context_svc.domain.assemble import INTERRUPTED, Window, assemble, estimated_tokens, tokens_of
+from context_svc.domain.item import Item, NewItem, new_item, numbered
+from tests.context_svc.given import asking, result, said
+from threadmesh.conversation import Media, Message, Role, Text, message
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+INSTRUCTIONS = {Role.SYSTEM, Role.DEVELOPER}
+
+
+def thread(*items: NewItem, run_id: str = "") -> list[Item]:
+    return list(numbered(items, thread_id="t", first=0, now=NOW, run_id=run_id))
+
+
+def window(items: Sequence[Item], *, budget: int = 0, run_id: str = "") -> Window:
+    instructions = [item for item in items if item.message.role in INSTRUCTIONS]
+    return assemble(items, instructions=instructions, item_count=len(items), budget=budget, run_id=run_id)
+
+
+def spoken(assembled: Window) -> list[str]:
+    return [each.text for each in assembled.messages]
+
+
+def assert_replayable(messages: Sequence[Message]) -> None:
+    """Each call has exactly one result, right behind it, and no result is without its call."""
+    place = 0
+    while place < len(messages):
+        calls = [call.id for call in messages[place].tool_calls]
+        assert messages[place].role is not Role.TOOL
+        results = messages[place + 1 : place + 1 + len(calls)]
+        assert [each.tool_call_id for each in results] == calls
+        assert all(each.role is Role.TOOL for each in results)
+        place += 1 + len(calls)
+
+
+def test_everything_fits_without_a_budget() -> None:
+    items = thread(said("q"), asking("c"), result("c"), said("a", Role.ASSISTANT))
+
+    assert window(items).messages == tuple(item.message for item in items)
+    assert window(items).omitted_items == 0
+
+
+def test_turns_are_kept_or_left_out_whole() -> None:
+    items = thread(
+        said("q1", tokens=10), said("a1", Role.ASSISTANT, tokens=10),
+        said("q2", tokens=10), said("a2", Role.ASSISTANT, tokens=10),
+    )  # fmt: skip
+
+    assert spoken(window(items, budget=39)) == ["q2", "a2"]
+    assert spoken(window(items, budget=40)) == ["q1", "a1", "q2", "a2"]
+
+
+def test_older_turns_are_not_taken_in_place_of_a_newer_one_that_is_too_long() -> None:
+    items = thread(said("short", tokens=1), said("long", tokens=100), said("new", tokens=1))
+
+    assert spoken(window(items, budget=50)) == ["new"]
+
+
+def test_instructions_are_kept_also_when_nothing_else_fits() -> None:
+    items = thread(said("be kind", Role.SYSTEM, tokens=100), said("q", tokens=10))
+
+    assert spoken(window(items, budget=50)) == ["be kind"]
+
+
+def test_an_instruction_that_is_repeated_word_for_word_is_kept_once() -> None:
+    items = thread(said("be kind", Role.SYSTEM), said("q1"), said("be kind", Role.SYSTEM), said("q2"))
+
+    assert spoken(window(items)) == ["be kind", "q1", "q2"]
+    assert window(items).omitted_items == 1
+
+
+def test_instructions_that_differ_are_all_kept_in_their_order() -> None:
+    items = thread(said("one", Role.SYSTEM), said("q1"), said("two", Role.DEVELOPER), said("q2"))
+
+    assert spoken(window(items)) == ["one", "q1", "two", "q2"]
+
+
+def test_the_runs_own_turn_is_kept_over_the_budget() -> None:
+    before = thread(said("q1", tokens=1), asking("c"))
+    own = numbered((result("c"), said("next")), thread_id="t", first=2, now=NOW, run_id="r")
+
+    assembled = window([*before, *own], budget=1, run_id="r")
+
+    assert [each.role for each in assembled.messages] == [Role.USER, Role.ASSISTANT, Role.TOOL, Role.USER]
+
+
+def test_a_call_without_a_result_gets_one_that_says_so() -> None:
+    assembled = window(thread(said("q"), asking("a", "b"), result("a")))
+
+    assert_replayable(assembled.messages)
+    assert assembled.messages[-1].text == INTERRUPTED
+    assert (assembled.messages[-1].tool_call_id, assembled.messages[-1].name) == ("b", "time__now")
+
+
+def test_results_stand_behind_their_call_in_the_order_of_the_calls() -> None:
+    assembled = window(thread(said("q"), asking("a", "b"), said("wait"), result("b", "B"), result("a", "A")))
+
+    assert spoken(assembled) == ["q", "", "A", "B", "wait"]
+
+
+def test_results_without_a_call_and_second_results_are_left_out() -> None:
+    items = thread(result("x"), said("q"), asking("a"), result("a", "first"), result("a", "second"), result("y"))
+
+    assembled = window(items)
+
+    assert spoken(assembled) == ["q", "", "first"]
+    assert assembled.omitted_items == 3
+
+
+def test_call_ids_may_come_again_in_a_later_turn() -> None:
+    items = thread(said("q1"), asking("call_0"), said("q2"), asking("call_0"), result("call_0", "second's"))
+
+    assert spoken(window(items)) == ["q1", "", INTERRUPTED, "q2", "", "second's"]
+
+
+def test_a_window_counts_the_items_it_leaves_out() -> None:
+    items = thread(said("q1", tokens=9), said("q2", tokens=9))
+
+    assert assemble(items, instructions=(), item_count=1000, budget=9).omitted_items == 999
+
+
+@pytest.mark.parametrize(
+    ("given_message", "tokens"),
+    [
+        (message(Role.USER, ""), 4),
+        (message(Role.USER, "abc"), 5),
+        (message(Role.USER, "abcd"), 6),
+        (message(Role.USER, "é" * 3), 6),
+        (Message(role=Role.USER, parts=(Media(mime_type="image/png", data=b"x" * 10_000),)), 1028),
+        (asking("c").message, 4 + 4),
+    ],
+)
+def test_uncounted_tokens_are_guessed_from_bytes(given_message: Message, tokens: int) -> None:
+    assert estimated_tokens(given_message) == tokens
+
+
+def test_counted_tokens_are_taken_as_counted() -> None:
+    (item,) = thread(said("a long text that nobody would guess", tokens=1))
+
+    assert tokens_of(item) == 1
+
+
+CALLS = st.sampled_from(["a", "b", "c"])
+NEW_ITEMS = st.one_of(
+    st.builds(lambda text, tokens: said(text, tokens=tokens), st.text(max_size=8), st.integers(0, 20)),
+    st.builds(lambda text: said(text, Role.ASSISTANT), st.text(max_size=8)),
+    st.builds(lambda text: said(text, Role.SYSTEM), st.text(max_size=3)),
+    st.builds(lambda calls: asking(*calls), st.lists(CALLS, min_size=1, max_size=3)),
+    st.builds(result, CALLS, st.text(max_size=8)),
+)
+THREADS = st.lists(st.tuples(NEW_ITEMS, st.sampled_from(["", "r1", "r2"])), max_size=25)
+
+
+def built(written: list[tuple[NewItem, str]]) -> list[Item]:
+    return [
+        item
+        for place, (new, run_id) in enumerate(written)
+        for item in numbered((new,), thread_id="t", first=place, now=NOW, run_id=run_id)
+    ]
+
+
+@settings(deadline=None)
+@given(written=THREADS, budget=st.integers(0, 200), run_id=st.sampled_from(["", "r1", "r2"]))
+def test_every_window_is_replayable(written: list[tuple[NewItem, str]], budget: int, run_id: str) -> None:
+    """A2: whatever happened to the thread, a model and a template can read the window."""
+    assert_replayable(window(built(written), budget=budget, run_id=run_id).messages)
+
+
+@settings(deadline=None)
+@given(written=THREADS, budget=st.integers(1, 200))
+def test_only_instructions_can_exceed_the_budget(written: list[tuple[NewItem, str]], budget: int) -> None:
+    assembled = window(built(written), budget=budget)
+
+    fits = assembled.tokens <= budget
+    assert fits or all(each.role in INSTRUCTIONS for each in assembled.messages)
+
+
+@settings(deadline=None)
+@given(written=THREADS, budget=st.integers(1, 200))
+def test_what_the_run_and_the_operator_said_is_never_left_out(written: list[tuple[NewItem, str]], budget: int) -> None:
+    items = built(written)
+    kept = window(items, budget=budget, run_id="r1").messages
+
+    for item in items:
+        needed = item.run_id == "r1" and item.message.role is not Role.TOOL
+        if needed or item.message.role in INSTRUCTIONS:
+            assert item.message in kept
+
+
+@settings(deadline=None)
+@given(written=THREADS, budget=st.integers(1, 200))
+def test_a_larger_budget_keeps_what_a_smaller_one_kept(written: list[tuple[NewItem, str]], budget: int) -> None:
+    items = built(written)
+    small, large = window(items, budget=budget), window(items, budget=budget + 50)
+
+    assert small.omitted_items >= large.omitted_items
+
+
+@settings(deadline=None)
+@given(written=THREADS)
+def test_nothing_but_unpaired_results_and_repeated_instructions_is_left_out_without_a_budget(
+    written: list[tuple[NewItem, str]],
+) -> None:
+    items = built(written)
+    kept = window(items).messages
+
+    said_by_others = [item.message for item in items if item.message.role in {Role.USER, Role.ASSISTANT}]
+    assert [each for each in kept if each.role in {Role.USER, Role.ASSISTANT}] == said_by_others
+
+
+def test_the_parts_of_a_message_are_not_touched() -> None:
+    mixed = Message(role=Role.USER, parts=(Text(text="a"), Media(mime_type="audio/wav", data=b"x")), name="ann")
+
+    assert window(thread(new_item(mixed))).messages == (mixed,)
