@@ -96,6 +96,8 @@ class InvalidArgument(MeshError):
         """`field` is the path of the offending value, such as `messages[3].content`."""
         super().__init__(message, **({"field": field} if field else {}), **facts)
         self.field = field
+        self.violations: tuple[tuple[str, str], ...] = ((field, self.message),) if field else ()
+        """Every offending field with what is wrong about it, where more than one is known."""
 
 
 class ContextLengthExceeded(InvalidArgument):

@@ -1,5 +1,6 @@
 """One round with a model: its words go to the journal as they come; what it wants done is collected."""
 
+import json
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,11 @@ class Answer:
         parts += [Text(text=self.text)] if self.text else []
         return Message(role=Role.ASSISTANT, parts=tuple(parts), tool_calls=tuple(self.calls))
 
+    def drop_broken_call(self) -> None:
+        """Forget a last call that was cut off in the middle: it can neither be run nor stand in a thread."""
+        if self.calls and not _is_object(self.calls[-1].arguments_json):
+            self.calls.pop()
+
 
 async def answer(
     events: AsyncGenerator[ModelEvent, None],
@@ -64,6 +70,13 @@ async def answer(
             await journal.emit(event, in_round=in_round)
     if into.reason is None:
         raise BackendUnavailable("The model's answer was cut off before its end.")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
 
 
 def _renumbered(delta: ToolCallDelta, shown: list[int]) -> ToolCallDelta:

@@ -82,6 +82,8 @@ class Turn:
         for number in range(self._limits.tool_rounds + 1):
             await self._ask(model, catalogue, number)
             reason = self._answer.reason or FinishReason.STOP
+            if reason is FinishReason.LENGTH:
+                self._answer.drop_broken_call()
             own = [call for call in self._answer.calls if self._is_own(call.name)]
             theirs = len(self._answer.calls) - len(own)
             if own:

@@ -63,7 +63,7 @@ def up(
       threadmesh up --detach --model ~/models/qwen2.5-7b-instruct-q4_k_m.gguf
       threadmesh up --config threadmesh.toml --port 9000
     """
-    from threadmesh.cli.up import Wishes, up  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.up import Wishes, up  # loaded by need
 
     wishes = Wishes(model=model, config=config, data_dir=data_dir, port=port, script=scripted)
     up(wishes, detach=detach, seconds=timeout)
@@ -83,8 +83,8 @@ def down(
       threadmesh down
       threadmesh down --timeout 5
     """
-    from threadmesh.cli.down import down  # noqa: PLC0415  # loaded by need
-    from threadmesh.settings import data_directory  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.down import down  # loaded by need
+    from threadmesh.settings import data_directory  # loaded by need
 
     typer.echo(down((data_dir or data_directory()).expanduser().absolute(), seconds=timeout))
 
@@ -99,8 +99,8 @@ def status(*, data_dir: options.DataDir = None, json: options.Json = False) -> N
       threadmesh status
       threadmesh status --json | jq .threads
     """
-    from threadmesh.cli.locate import locate  # noqa: PLC0415  # loaded by need
-    from threadmesh.cli.status import mesh_status, show, show_json  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.locate import locate  # loaded by need
+    from threadmesh.cli.status import mesh_status, show, show_json  # loaded by need
 
     located = locate(data_dir=data_dir)
     found = asyncio.run(mesh_status(located))
@@ -139,9 +139,9 @@ def chat(
       threadmesh chat --once "What time is it in Tokyo?" --tools time__get_current_time --tool-choice required
       cat report.txt | threadmesh chat --system "Summarise this."
     """
-    from threadmesh.cli.answers import Question  # noqa: PLC0415  # loaded by need
-    from threadmesh.cli.chat import chat  # noqa: PLC0415  # loaded by need
-    from threadmesh.cli.locate import locate  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.answers import Question  # loaded by need
+    from threadmesh.cli.chat import chat  # loaded by need
+    from threadmesh.cli.locate import locate  # loaded by need
 
     if not tools.isascii():
         raise typer.BadParameter("names of tools are ASCII", param_hint="--tools")
@@ -169,8 +169,8 @@ def doctor(
       threadmesh doctor
       threadmesh doctor --model ~/models/qwen2.5-7b-instruct-q4_k_m.gguf
     """
-    from threadmesh.cli.doctor import examine, mendable, show  # noqa: PLC0415  # loaded by need
-    from threadmesh.cli.up import Wishes  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.doctor import examine, mendable, show  # loaded by need
+    from threadmesh.cli.up import Wishes  # loaded by need
 
     findings = asyncio.run(examine(Wishes(model=model, config=config, data_dir=data_dir, port=port)))
     show(findings, as_json=json)
@@ -185,6 +185,6 @@ def version() -> None:
     Example:
       threadmesh version
     """
-    from threadmesh.telemetry.metrics import installed_version  # noqa: PLC0415  # loaded by need
+    from threadmesh.telemetry.metrics import installed_version  # loaded by need
 
     typer.echo(f"threadmesh {installed_version()}")

@@ -19,8 +19,8 @@ def tools_list(*, json: options.Json = False, target: options.Target = "", data_
       threadmesh tools list
       threadmesh tools list --json | jq -r '.tools[].name'
     """
-    from threadmesh.cli.locate import locate  # noqa: PLC0415  # loaded by need
-    from threadmesh.cli.tools import show_tools  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.locate import locate  # loaded by need
+    from threadmesh.cli.tools import show_tools  # loaded by need
 
     located = locate(data_dir=data_dir, target=target)
     asyncio.run(show_tools(located.addresses["tools"], as_json=json))
@@ -45,8 +45,8 @@ def tools_call(
       threadmesh tools call time__get_current_time timezone=Asia/Tokyo
       threadmesh tools call git__git_log '{"repo_path": "/srv/code", "max_count": 3}'
     """
-    from threadmesh.cli.locate import locate  # noqa: PLC0415  # loaded by need
-    from threadmesh.cli.tools import call_tool  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.locate import locate  # loaded by need
+    from threadmesh.cli.tools import call_tool  # loaded by need
 
     located = locate(data_dir=data_dir, target=target)
     asyncio.run(call_tool(located.addresses["tools"], name, arguments or [], seconds=timeout))
@@ -66,8 +66,8 @@ def threads_list(
       threadmesh threads list
       threadmesh threads list --prefix discord:
     """
-    from threadmesh.cli.locate import locate  # noqa: PLC0415  # loaded by need
-    from threadmesh.cli.threads import show_threads  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.locate import locate  # loaded by need
+    from threadmesh.cli.threads import show_threads  # loaded by need
 
     located = locate(data_dir=data_dir, target=target)
     asyncio.run(show_threads(located.addresses["context"], prefix=prefix, as_json=json))
@@ -87,8 +87,8 @@ def threads_show(
       threadmesh threads show me:notes
       threadmesh threads show me:notes --json
     """
-    from threadmesh.cli.locate import locate  # noqa: PLC0415  # loaded by need
-    from threadmesh.cli.threads import show_thread  # noqa: PLC0415  # loaded by need
+    from threadmesh.cli.locate import locate  # loaded by need
+    from threadmesh.cli.threads import show_thread  # loaded by need
 
     located = locate(data_dir=data_dir, target=target)
     asyncio.run(show_thread(located.addresses["context"], thread, as_json=json))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ import structlog
 from google.protobuf.message import Message
 from protovalidate import CompilationError, Validator
 
-from threadmesh.errors import Aborted, DeadlineExceeded, Internal, InvalidArgument, MeshError
+from threadmesh.errors import Aborted, Cancelled, DeadlineExceeded, Internal, InvalidArgument, MeshError
 from threadmesh.rpc import deadline
 from threadmesh.rpc.status import abort
 from threadmesh.telemetry.logs import IDS, bind_ids
@@ -21,6 +21,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Handler = Any  # grpc.RpcMethodHandler, whose stubs know only synchronous methods
 
 log = structlog.get_logger()
+_VIOLATIONS = 16
+"""Broken rules that one answer tells of; statuses travel in headers, which are small."""
 UNARY_SECONDS = 120.0
 """Limit of an RPC that gives one response, for callers that set none."""
 
@@ -75,26 +77,26 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _rpc(self, context: Context, kind: str, service: str, method: str) -> AsyncIterator[None]:
-        began = time.monotonic()
-        code = "OK"
+        ended = _Ended(f"{service}/{method}")
         self._metrics.started(kind, service, method)
         _enter_request(context, streams=kind != "unary")
         try:
             yield
         except Exception as error:  # noqa: BLE001  # the outermost place: every error becomes a status
-            code = (failure := as_mesh_error(error, method)).code.name
-            await abort(context, failure)
+            ended.error = as_mesh_error(error, method)
+            await abort(context, ended.error)
         except asyncio.CancelledError:
-            code = "CANCELLED"
+            ended.error = Cancelled()
             if context.cancelled() or context.done():
                 raise
             # A cancellation that the RPC's own end did not cause would leave the caller waiting for ever (grpc#29248).
             await abort(context, Aborted())
         except GeneratorExit:
-            code = "CANCELLED"
+            ended.error = Cancelled()
             raise
         finally:
-            self._metrics.handled(kind, service, method, code=code, seconds=time.monotonic() - began)
+            self._metrics.handled(kind, service, method, code=ended.code, seconds=ended.seconds)
+            ended.log()
 
     def _checked(self, request: Any) -> Any:
         """Refuse a request that breaks the rules in its proto; of a stream, each message as it comes."""
@@ -107,8 +109,7 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         except Exception as error:  # a rule that cannot be evaluated on this request is broken by it
             raise InvalidArgument("The request breaks a rule of its message.") from error
         if violations:
-            field, what = field_path(violations[0].proto.field), violations[0].proto.message
-            raise InvalidArgument(f"{field} {what}." if field else f"The request {what}.", field=field)
+            raise invalid([(field_path(each.proto.field), each.proto.message) for each in violations[:_VIOLATIONS]])
         return request
 
     async def _each_checked(self, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
@@ -116,10 +117,17 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
             yield self._checked(request)
 
 
+def invalid(violations: Sequence[tuple[str, str]]) -> InvalidArgument:
+    """Give the error that tells of broken rules; its message is about the first."""
+    told = [(field, f"{field or 'The request'} {what}.") for field, what in violations]
+    error = InvalidArgument(told[0][1], field=told[0][0])
+    error.violations = tuple(told)
+    return error
+
+
 def as_mesh_error(error: Exception, method: str) -> MeshError:
     """Give the error as the caller may see it; a defect is logged with its traceback and told without details."""
     if isinstance(error, MeshError):
-        log.info("rpc.failed", method=method, reason=error.reason, message=error.message, **_facts(error))
         return error
     if isinstance(error, TimeoutError):
         return DeadlineExceeded()
@@ -136,6 +144,27 @@ def field_path(path: Any) -> str:
         if subscript is not None:
             written += f"[{subscript.value}]"
     return written.lstrip(".")
+
+
+class _Ended:
+    """How an RPC ended and how long it took."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+        self._began = time.monotonic()
+        self.error: MeshError | None = None
+
+    @property
+    def code(self) -> str:
+        return self.error.code.name if self.error else "OK"
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def log(self) -> None:
+        told = {"reason": self.error.reason, "message": self.error.message, **_facts(self.error)} if self.error else {}
+        log.info("rpc", method=self._method, code=self.code, seconds=round(self.seconds, 4), **told)
 
 
 def _enter_request(context: Context, *, streams: bool) -> None:

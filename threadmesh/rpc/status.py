@@ -43,9 +43,10 @@ def to_status(error: MeshError) -> status_pb2.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.facts)
     info.metadata["retryable"] = str(error.retryable).lower()
     details: list[Message] = [info]
-    if isinstance(error, InvalidArgument) and error.field:
-        violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.message)
-        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, InvalidArgument) and error.violations:
+        violation = error_details_pb2.BadRequest.FieldViolation
+        fields = [violation(field=field, description=what) for field, what in error.violations]
+        details.append(error_details_pb2.BadRequest(field_violations=fields))
     if error.retry_after is not None:
         delay = duration_pb2.Duration()
         delay.FromTimedelta(timedelta(seconds=error.retry_after))

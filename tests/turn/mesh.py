@@ -1,0 +1,124 @@
+"""The whole mesh in one process: real units over loopback, a scripted backend, a real MCP server, a real HTTP port."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from openai import AsyncOpenAI
+
+from context_svc.app import app as context_app
+from context_svc.settings import ContextSettings
+from facade.app import app as facade_app
+from facade.settings import FacadeSettings
+from inference_svc.app import app as inference_app
+from inference_svc.settings import InferenceSettings
+from tests.servers.given import WORKSHOP
+from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
+from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceStub
+from threadmesh.api.tools.v1 import tools_service_pb2 as tools
+from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
+from threadmesh.rpc.channel import MeshChannel, connect
+from threadmesh.rpc.server import serve
+from threadmesh.rpc.unit import Unit
+from threadmesh.telemetry.metrics import new_registry
+from tools_svc.app import app as tools_app
+from tools_svc.settings import ToolsSettings
+
+SCRIPT = Path(__file__).with_name("script.json")
+KEY = "a-key-of-the-tests"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh:
+    """A running mesh: its HTTP address, an OpenAI client that never retries, and stubs of context_svc."""
+
+    url: str
+    openai: AsyncOpenAI
+    context: MeshChannel
+    tools: MeshChannel
+
+    async def tools_are_ready(self) -> None:
+        """Wait until the tool server can be called."""
+        async with asyncio.timeout(30):
+            async for state in ToolsServiceStub(self.tools).WatchTools(tools.WatchToolsRequest()):
+                if any(server.state == tools.SERVER_STATE_READY for server in state.catalogue.servers):
+                    return
+
+    @property
+    def runs(self) -> Any:
+        return RunsServiceStub(self.context)
+
+    @property
+    def threads(self) -> Any:
+        return ThreadsServiceStub(self.context)
+
+
+@asynccontextmanager
+async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
+    """Run a mesh whose state is in `directory`; `facade` are settings of the facade."""
+    servers = directory / "servers.json"
+    servers.write_text(
+        json.dumps({"mcpServers": {"workshop": {"command": sys.executable, "args": [WORKSHOP, "stdio"]}}})
+    )
+    async with AsyncExitStack() as stack:
+        ports = {
+            "inference": await _serve(stack, inference_app, InferenceSettings(model="none", script=str(SCRIPT))),
+            "tools": await _serve(stack, tools_app, ToolsSettings(servers_file=str(servers))),
+            "context": await _serve(stack, context_app, ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
+        }
+        targets: dict[str, Any] = {f"{unit}_target": f"127.0.0.1:{port}" for unit, port in ports.items()}
+        context = await stack.enter_async_context(connect(targets["context_target"]))
+        tool_channel = await stack.enter_async_context(connect(targets["tools_target"]))
+        settings = FacadeSettings(**targets, api_keys=KEY, **facade)
+        built = await stack.enter_async_context(facade_app(settings, new_registry()))
+        url = await stack.enter_async_context(_http(built))
+        client = AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0, timeout=30)
+        mesh = Mesh(url=url, openai=await stack.enter_async_context(client), context=context, tools=tool_channel)
+        await mesh.tools_are_ready()
+        yield mesh
+
+
+async def _serve(stack: AsyncExitStack, app: Callable[..., Any], settings: Any) -> int:
+    registry = new_registry()
+    unit: Unit = await stack.enter_async_context(app(settings, registry))
+    server = await stack.enter_async_context(
+        serve(unit.services, address="127.0.0.1:0", registry=registry, ping=unit.ping)
+    )
+    return server.port
+
+
+@asynccontextmanager
+async def _http(app: FastAPI) -> AsyncIterator[str]:
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    # Signals belong to the test runner.
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    serving = asyncio.create_task(server._serve())
+    await until(_awaitable(lambda: server.started))
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        server.force_exit = True
+        await serving
+
+
+async def until(holds: Callable[[], Awaitable[bool]], *, seconds: float = 20) -> None:
+    """Return as soon as something holds; fails when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not await holds():
+            await asyncio.sleep(0.01)
+
+
+def _awaitable(holds: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+    async def ask() -> bool:
+        return holds()
+
+    return ask
