@@ -230,9 +230,10 @@ class CallProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished:
-    """How a tool call ended: what the model reads, the structured result if any, and the `seconds` it took."""
+    """How a call of the tool `name` ended: what the model reads, the structured result if any, the `seconds` it took."""
 
     outcome: CallOutcome
+    name: str = ""
     parts: tuple[Part, ...] = ()
     structured_json: str = ""
     failure: Failure | None = None

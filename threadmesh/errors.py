@@ -14,8 +14,12 @@
     ├── Overloaded                 too much at once; try later
     ├── Unavailable                a part is missing; try later
     │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable  Draining
+    │   └── ToolConnectionLost
+    ├── StoreFull  ThreadDamaged
+    ├── ToolFailed  ToolAuthenticationFailed  ToolResultTooLarge  ToolResultInvalid
     ├── DeadlineExceeded  Cancelled  Aborted
     ├── Unsupported                this server does not offer it
+    │   └── ToolInputRequired
     └── Internal                   a defect; details are in the log only
 
 A class says what an error means for the caller: its `code`, its `reason` and whether it is `retryable`. Its docstring
@@ -285,3 +289,57 @@ class Internal(MeshError):
 
     code = Code.INTERNAL
     reason = "INTERNAL"
+
+
+class StoreFull(MeshError):
+    """The store's disk is full; free some space. What is stored can still be read."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "STORE_FULL"
+
+
+class ThreadDamaged(MeshError):
+    """An item of this thread is damaged on disk; other threads are not."""
+
+    code = Code.DATA_LOSS
+    reason = "THREAD_DAMAGED"
+
+
+class ToolFailed(MeshError):
+    """The tool reported an error."""
+
+    code = Code.UNKNOWN
+    reason = "TOOL_FAILED"
+
+
+class ToolConnectionLost(Unavailable):
+    """The connection to the tool's server broke before it answered."""
+
+    reason = "TOOL_CONNECTION_LOST"
+
+
+class ToolAuthenticationFailed(MeshError):
+    """The tool's server refuses our credentials; correct them in the servers file."""
+
+    code = Code.UNAUTHENTICATED
+    reason = "TOOL_AUTH_FAILED"
+
+
+class ToolInputRequired(Unsupported):
+    """The tool asks for more input while it runs, which this server does not give; it was not finished."""
+
+    reason = "TOOL_INPUT_REQUIRED"
+
+
+class ToolResultTooLarge(MeshError):
+    """The tool ran, but its result is too large to be passed on; ask it for less."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "TOOL_RESULT_TOO_LARGE"
+
+
+class ToolResultInvalid(MeshError):
+    """The tool ran, but its result does not fit what the tool declares."""
+
+    code = Code.UNKNOWN
+    reason = "TOOL_RESULT_INVALID"

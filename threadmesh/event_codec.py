@@ -174,6 +174,7 @@ def encode_call_finished(finished: CallFinished) -> events.CallFinished:
     """Encode the end of a tool call."""
     wire = events.CallFinished(
         outcome=_OUTCOMES[finished.outcome],
+        name=finished.name,
         parts=map(encode_part, finished.parts),
         structured_json=finished.structured_json,
         failure=encode_failure(finished.failure) if finished.failure else None,
@@ -186,6 +187,7 @@ def decode_call_finished(finished: events.CallFinished) -> CallFinished:
     """Decode the end of a tool call; an outcome that a newer peer knows is read as UNKNOWN."""
     return CallFinished(
         outcome=_OUTCOMES_BACK.get(finished.outcome, CallOutcome.UNKNOWN),
+        name=finished.name,
         parts=tuple(map(decode_part, finished.parts)),
         structured_json=finished.structured_json,
         failure=decode_failure(finished.failure) if finished.HasField("failure") else None,

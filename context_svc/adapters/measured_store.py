@@ -12,7 +12,7 @@ from context_svc.domain.item import Item
 from context_svc.domain.ports import Census, Changes, Cursor, Decide, Outcome, Store
 from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
-from threadmesh.errors import Internal, MeshError, StaleEpoch, StoreUnavailable
+from threadmesh.errors import Internal, MeshError, StaleEpoch, StoreFull, StoreUnavailable, ThreadDamaged
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 _EVENTS = (1, 2, 5, 10, 20, 50, 100)
@@ -55,7 +55,7 @@ class StoreMetrics:
             self._fenced.inc()
             raise
         except MeshError as error:
-            if isinstance(error, StoreUnavailable | Internal):
+            if isinstance(error, StoreUnavailable | StoreFull | ThreadDamaged | Internal):
                 self._errors.labels(self._kind, name, error.reason.lower()).inc()
             raise
 

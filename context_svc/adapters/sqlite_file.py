@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from threadmesh.errors import Internal, MeshError, StoreUnavailable
+from threadmesh.errors import Internal, MeshError, StoreFull, StoreUnavailable
 from threadmesh.settings import ConfigurationError
 
 _BUSY_SECONDS = 1.0
@@ -57,7 +57,8 @@ def translated() -> Iterator[None]:
 
 def unavailable(error: sqlite3.Error) -> MeshError:
     """Give the error for a file that cannot be read or written now, such as one that is locked or on a full disk."""
-    return StoreUnavailable(cause=getattr(error, "sqlite_errorname", "SQLITE_ERROR"))
+    cause = getattr(error, "sqlite_errorname", "SQLITE_ERROR")
+    return StoreFull() if cause == "SQLITE_FULL" else StoreUnavailable(cause=cause)
 
 
 def clear(connection: sqlite3.Connection) -> None:

@@ -13,7 +13,7 @@ from context_svc.domain.change import Receipt
 from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance
 from context_svc.domain.run import Batch, Run, RunState
 from context_svc.domain.thread import Thread
-from threadmesh.errors import Internal
+from threadmesh.errors import ThreadDamaged
 
 Row = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -122,7 +122,7 @@ def item_of(row: sqlite3.Row) -> Item:
     """Read a row of `items`."""
     body = row["body"]
     if row["schema_v"] > records.VERSION or _digest(body) != row["digest"]:
-        raise Internal("An item of this thread is damaged.", thread_id=row["thread_id"], sequence=row["seq"])
+        raise ThreadDamaged(thread_id=row["thread_id"], sequence=row["seq"])
     return Item(
         id=row["item_id"],
         thread_id=row["thread_id"],

@@ -1,7 +1,5 @@
 """`RunsService`: decode, call the domain, encode."""
 
-# ruff: noqa: N802, ARG002  # gRPC names the methods and gives each of them the context
-
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any

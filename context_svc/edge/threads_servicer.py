@@ -1,7 +1,5 @@
 """`ThreadsService`: decode, call the domain, encode."""
 
-# ruff: noqa: N802, ARG002  # gRPC names the methods and gives each of them the context
-
 from typing import Any
 
 import grpc

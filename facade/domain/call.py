@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import assert_never
 
 from facade.domain.events import CallEvent
@@ -96,6 +97,8 @@ async def _record(
     *,
     in_round: int,
 ) -> None:
+    if isinstance(event, CallFinished):
+        event = replace(event, name=progress.records[call_id].call.name)
     await journal.emit(event, in_round=in_round, call_id=call_id)
     match event:
         case CallStarted():

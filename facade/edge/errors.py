@@ -40,6 +40,7 @@ _BY_CODE = {
     Code.DEADLINE_EXCEEDED: _Shape(504, _SERVER),
 }
 _BY_REASON = {
+    "STORE_FULL": _Shape(507, _SERVER),
     "REQUEST_TOO_LARGE": _Shape(413, _INVALID),
     "UNSUPPORTED_MEDIA_TYPE": _Shape(415, _INVALID),
 }

@@ -22,7 +22,7 @@ from context_svc.domain.delete import delete
 from context_svc.domain.item import numbered
 from context_svc.domain.resolve import resolve
 from tests.context_svc.given import appended, claimed, finished, queued, running, said, started, texts, whole_log
-from threadmesh.errors import Internal, StoreUnavailable, ThreadBusy
+from threadmesh.errors import StoreFull, StoreUnavailable, ThreadBusy, ThreadDamaged
 from threadmesh.settings import ConfigurationError
 from threadmesh.testing.clock import FakeClock
 
@@ -213,14 +213,13 @@ async def test_a_locked_file_is_unavailable_and_then_available_again(database: P
         assert (await queued(store, "k")).number == 0
 
 
-async def test_a_full_disk_is_unavailable_while_reading_goes_on(database: Path, clock: FakeClock) -> None:
+async def test_a_full_disk_refuses_writes_while_reading_goes_on(database: Path, clock: FakeClock) -> None:
     async with sqlite_store(database, clock) as store:
         run = await running(store, clock, "k")
         await limit_pages(store, 1)
-        with pytest.raises(StoreUnavailable) as caught:
+        with pytest.raises(StoreFull):
             await appended(store, run, b"x" * 1_000_000)
 
-        assert caught.value.facts == {"cause": "SQLITE_FULL"}
         assert (await store.run(run.id)).next_sequence == 0
         await limit_pages(store, 1_000_000)
         assert (await appended(store, run, b"x" * 1_000_000)).next_sequence == 1
@@ -285,7 +284,7 @@ async def test_a_damaged_item_is_noticed_and_other_threads_are_not_harmed(databa
                 "UPDATE items SET body = replace(body, 'hello', 'jello') WHERE thread_id = ?", (damaged.thread_id,)
             )
 
-        with pytest.raises(Internal) as caught:
+        with pytest.raises(ThreadDamaged) as caught:
             await texts(store, damaged.thread_id)
         assert caught.value.facts == {"thread_id": damaged.thread_id, "sequence": "0"}
         assert await texts(store, sound.thread_id) == ["hello"]

@@ -1,6 +1,5 @@
 """Asking a unit whether it serves."""
 
-import asyncio
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -10,6 +9,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from threadmesh.cli.output import one_line
 from threadmesh.cli.units import Probe
+from threadmesh.ports import is_listened_on
 from threadmesh.rpc.channel import connect
 
 _SECONDS = 3.0
@@ -40,23 +40,12 @@ class Health:
 async def ask(address: str, probe: Probe, *, running: bool = True) -> Health:
     """Give the health of the unit at `address`; `running` says whether its process lives, as far as is known."""
     silent = Health(condition=Condition.STARTING if running else Condition.DOWN)
-    if not await _open(address):
+    if not is_listened_on(int(address.rpartition(":")[2])):
         return silent
     try:
         return await (_ask_http(address) if probe is Probe.HTTP else _ask_grpc(address))
     except (httpx2.HTTPError, grpc.aio.AioRpcError) as error:
         return Health(condition=Condition.NOT_SERVING, detail=one_line(f"no answer: {error}", limit=120))
-
-
-async def _open(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        async with asyncio.timeout(_SECONDS):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
 
 
 async def _ask_grpc(address: str) -> Health:

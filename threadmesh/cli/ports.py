@@ -9,9 +9,8 @@ from pathlib import Path
 
 from threadmesh.cli.exits import PortsBusy
 from threadmesh.cli.processes import command_of
+from threadmesh.ports import is_listened_on, listening_inodes
 from threadmesh.settings import ConfigurationError
-
-_LISTEN = "0A"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,8 @@ def is_busy(endpoint: Endpoint) -> bool:
             probe.listen(1)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return True
+                # Without a listener it is a closed connection's; that passes, and the unit waits for it.
+                return is_listened_on(endpoint.port)
             where = f"{endpoint.host}:{endpoint.port}"
             raise ConfigurationError(
                 f"{endpoint.owner} cannot listen on {where} ({error.strerror or error}); set {endpoint.variable}"
@@ -73,7 +73,7 @@ def describe(endpoint: Endpoint) -> str:
 
 def find_holder(port: int) -> Holder | None:
     """Find who listens on a port; None when /proc does not show it to this user."""
-    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    sockets = {f"socket:[{inode}]" for inode in listening_inodes(port)}
     if not sockets:
         return None
     for entry in Path("/proc").iterdir():
@@ -96,15 +96,3 @@ def _descriptors(folder: Path) -> Iterator[str]:
         for descriptor in folder.iterdir():
             with suppress(OSError):
                 yield str(descriptor.readlink())
-
-
-def _listening_inodes(port: int) -> Iterator[str]:
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        try:
-            lines = table.read_text("ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                yield fields[9]

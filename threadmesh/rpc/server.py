@@ -1,6 +1,7 @@
 """A gRPC server as every unit runs one."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from threadmesh.errors import MeshError
+from threadmesh.ports import is_listened_on
 from threadmesh.rpc.interceptors import EdgeInterceptor
 from threadmesh.settings import ConfigurationError
 from threadmesh.telemetry.metrics import ServerMetrics
@@ -22,6 +24,8 @@ log = structlog.get_logger()
 
 MESSAGE_BYTES = 4 * 1024 * 1024
 _PING_SECONDS = 1.0
+_BIND_SECONDS = 70.0
+"""A closed connection can hold a port for 60 seconds."""
 _OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
@@ -81,7 +85,7 @@ async def serve(
         names = [service.name for service in services]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         channelz.add_channelz_servicer(server)
-    port = _bind(server, address)
+    port = await _bind(server, address)
     await _set_health(servicer, services, serving=False)
     await server.start()
     watcher = asyncio.create_task(_watch_health(servicer, services, ping), name="health")
@@ -94,11 +98,21 @@ async def serve(
         await server.stop(0)
 
 
-def _bind(server: grpc.aio.Server, address: str) -> int:
-    try:
-        return server.add_insecure_port(address)
-    except RuntimeError as error:
-        raise ConfigurationError(f"{address} cannot be listened on; is another process using it?") from error
+async def _bind(server: grpc.aio.Server, address: str) -> int:
+    """Take the port, waiting while only a closed connection still holds it.
+
+    Raises `ConfigurationError` when another process listens on it, or when it stays unusable.
+    """
+    port = int(address.rpartition(":")[2])
+    ends = time.monotonic() + _BIND_SECONDS
+    while True:
+        try:
+            return server.add_insecure_port(address)
+        except RuntimeError as error:
+            if not port or is_listened_on(port) or time.monotonic() > ends:
+                raise ConfigurationError(f"{address} cannot be listened on; is another process using it?") from error
+        log.info("port.waiting", port=port)
+        await asyncio.sleep(_BIND_SECONDS / 60)
 
 
 async def _watch_health(

@@ -34,11 +34,11 @@ def call_event(event: RunEvent) -> dict[str, Any]:
             return {"event": "tool.started", **told, "name": name, "server": server, "arguments": arguments}
         case CallProgress(progress=progress, total=total, message=message):
             return {"event": "tool.progress", **told, "progress": progress, "total": total, "message": message}
-        case CallFinished(outcome=outcome, parts=parts, failure=failure, seconds=seconds):
+        case CallFinished(outcome=outcome, name=name, parts=parts, failure=failure, seconds=seconds):
             output = "\n".join(part.text for part in parts if isinstance(part, Text))
             error = failure.message if failure else None
             ended = {"outcome": outcome.value, "output": output, "error": error, "seconds": seconds}
-            return {"event": "tool.finished", **told, **ended}
+            return {"event": "tool.finished", **told, "name": name, **ended}
         case _:
             return told
 

@@ -346,10 +346,13 @@ class CallFinished(_message.Message):
     STRUCTURED_JSON_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     outcome: Global___CallOutcome.ValueType
     """Says how the call ended."""
     structured_json: _builtins.str
     """Holds the tool's structured result, if it gave one."""
+    name: _builtins.str
+    """Names the tool as the model knows it; the only place that does for a call that was never started."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Part]:
         """Holds what the model will read."""
@@ -370,10 +373,11 @@ class CallFinished(_message.Message):
         structured_json: _builtins.str = ...,
         failure: _conversation_pb2.Failure | None = ...,
         duration: _duration_pb2.Duration | None = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failure", b"failure", "outcome", b"outcome", "parts", b"parts", "structured_json", b"structured_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "failure", b"failure", "name", b"name", "outcome", b"outcome", "parts", b"parts", "structured_json", b"structured_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

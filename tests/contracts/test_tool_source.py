@@ -1,0 +1,196 @@
+"""What every source of tools promises, whatever stands behind it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.servers.given import (
+    WORKSHOP,
+    http_workshop,
+    invocation,
+    mcp_source,
+    output,
+    running,
+    stdio_source,
+    until,
+    until_offered,
+    updates,
+)
+from tests.servers.memory_workshop import memory_workshop
+from threadmesh.conversation import CallProgress, Text
+from threadmesh.errors import Internal, ToolConnectionLost, ToolServerUnavailable
+from tools_svc.adapters.server_config import HttpServer, StdioServer
+from tools_svc.domain.call import Sent, ToolOutput
+from tools_svc.domain.ports import ToolSource
+from tools_svc.domain.tool import ServerState
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+KINDS = ("memory", "stdio", "http")
+
+
+@asynccontextmanager
+async def _source(kind: str) -> AsyncIterator[ToolSource]:
+    if kind == "memory":
+        yield memory_workshop()
+        return
+    async with AsyncExitStack() as stack:
+        if kind == "stdio":
+            yield await stack.enter_async_context(running(stdio_source(WORKSHOP, "stdio")))
+        else:
+            url, _ = await stack.enter_async_context(http_workshop())
+            yield await stack.enter_async_context(running(mcp_source(HttpServer(url=url))))
+
+
+@pytest_asyncio.fixture(params=KINDS, scope="module", loop_scope="module")
+async def source(request: pytest.FixtureRequest) -> AsyncIterator[ToolSource]:
+    """A source for all tests that leave it whole."""
+    async with _source(request.param) as shared:
+        yield shared
+
+
+@pytest_asyncio.fixture(params=KINDS, loop_scope="module")
+async def mortal(request: pytest.FixtureRequest) -> AsyncIterator[ToolSource]:
+    async with _source(request.param) as own:
+        yield own
+
+
+@pytest_asyncio.fixture(params=KINDS, loop_scope="module")
+async def unreachable(request: pytest.FixtureRequest) -> AsyncIterator[ToolSource]:
+    if request.param == "memory":
+        memory = memory_workshop()
+        memory.fail(Internal())
+        yield memory
+        return
+    nowhere = (
+        StdioServer(command="no-such-command") if request.param == "stdio" else HttpServer(url="http://127.0.0.1:9/")
+    )
+    async with running(mcp_source(nowhere), state=ServerState.UNAVAILABLE) as absent:
+        yield absent
+
+
+async def test_a_ready_source_offers_its_tools_with_schemas_and_hashes(source: ToolSource) -> None:
+    offers = {offer.name: offer for offer in source.status.tools}
+
+    assert source.status.state is ServerState.READY
+    assert {"echo", "fail", "gate", "meet"} <= offers.keys()
+    assert json.loads(offers["echo"].parameters_json)["type"] == "object"
+    assert len({offer.definition_hash for offer in offers.values()}) == len(offers)
+
+
+async def test_a_call_gives_sent_first_and_its_answer_last(source: ToolSource) -> None:
+    given = await updates(source, invocation("echo", value="x"))
+
+    assert given[0] == Sent()
+    assert [type(each) for each in given].count(ToolOutput) == 1
+    assert isinstance(given[-1], ToolOutput)
+
+
+async def test_arguments_arrive_as_they_were(source: ToolSource) -> None:
+    """Discord's ids have 19 digits: a float would lose the last of them."""
+    value = {"id": 1234567890123456789, "huge": 10**30, "nothing": None, "list": [None, 1.5, "ü\n😀"], "yes": True}
+
+    answer = await output(source, invocation("echo", value=value, note=None))
+
+    assert json.loads(answer.structured_json) == {"value": value, "count": 1, "note": None}
+
+
+async def test_a_tools_own_error_is_an_answer(source: ToolSource) -> None:
+    answer = await output(source, invocation("fail", why="the moon is full"))
+
+    assert answer.is_error
+    assert "the moon is full" in "".join(part.text for part in answer.parts if isinstance(part, Text))
+
+
+async def test_progress_comes_while_the_tool_still_works(source: ToolSource) -> None:
+    """The gate is opened only after its progress was seen, so an answer proves the order."""
+    async with asyncio.timeout(30), aclosing(source.call(invocation("gate", name="g"))) as calling:
+        assert await anext(calling) == Sent()
+        assert await anext(calling) == CallProgress(progress=1, total=2, message="waiting")
+        await output(source, invocation("open_gate", name="g"))
+        answer = await anext(calling)
+
+    assert isinstance(answer, ToolOutput)
+
+
+async def test_the_last_progress_before_the_answer_is_never_lost(source: ToolSource) -> None:
+    given = await updates(source, invocation("work", steps=50))
+
+    progress = [each for each in given if isinstance(each, CallProgress)]
+    assert progress[-1] == CallProgress(progress=50, total=50, message="step 50")
+    assert [each.progress for each in progress] == sorted(each.progress for each in progress)
+
+
+async def test_calls_run_side_by_side(source: ToolSource) -> None:
+    """Each of them waits for the others, so one after the other they would never end."""
+    calls = [invocation("meet", call_id=str(n), place="here", parties=4) for n in range(4)]
+
+    answers = await asyncio.gather(*(output(source, each) for each in calls))
+
+    assert len(answers) == 4
+
+
+async def test_closing_a_call_stops_it_on_the_server(source: ToolSource) -> None:
+    async with asyncio.timeout(30), aclosing(source.call(invocation("gate", name="shut"))) as calling:
+        await anext(calling)
+        await anext(calling)
+
+    answer = await output(source, invocation("was_cancelled", name="shut"))
+
+    assert not answer.is_error
+
+
+async def test_a_connection_that_breaks_during_a_call_is_told_as_such(mortal: ToolSource, tmp_path: Path) -> None:
+    with pytest.raises(ToolConnectionLost):
+        await updates(mortal, invocation("die", ledger=str(tmp_path / "ledger")))
+
+
+async def test_cancelling_one_caller_disturbs_no_other(source: ToolSource) -> None:
+    """The SDK ends things by cancelling tasks; a caller's task must never be one of them."""
+    waiting = asyncio.Event()
+
+    async def wait_at_the_gate() -> None:
+        async for update in source.call(invocation("gate", name="dropped")):
+            if isinstance(update, CallProgress):
+                waiting.set()
+
+    async with asyncio.timeout(30), aclosing(source.call(invocation("gate", name="held"))) as held:
+        assert await anext(held) == Sent()
+        dropped = asyncio.create_task(wait_at_the_gate())
+        await waiting.wait()
+        dropped.cancel()
+        await asyncio.wait({dropped})
+        await output(source, invocation("open_gate", name="held"))
+        rest = [update async for update in held]
+
+    assert dropped.cancelled()
+    assert isinstance(rest[-1], ToolOutput)
+
+
+async def test_an_unreachable_source_refuses_before_anything_is_sent(unreachable: ToolSource) -> None:
+    given = []
+    with pytest.raises(ToolServerUnavailable):
+        async for update in unreachable.call(invocation("echo", value="x")):
+            given.append(update)
+
+    assert given == []
+
+
+async def test_an_unreachable_source_says_why(unreachable: ToolSource) -> None:
+    status = await until(unreachable, ServerState.UNAVAILABLE)
+
+    assert status.failure is not None
+    assert status.failure.message
+
+
+async def test_changes_begin_with_the_present_status_and_go_on_with_new_tools(source: ToolSource) -> None:
+    async with asyncio.timeout(30), aclosing(source.changes()) as changes:
+        assert await anext(changes) == source.status
+
+    await output(source, invocation("grow", name="grown_later"))
+
+    await until_offered(source, "grown_later")

@@ -1,0 +1,125 @@
+"""A tool server that speaks an older MCP by hand and breaks it in every way it is asked to."""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+_ANY = {"type": "object"}
+_BOMB: dict[str, Any] = {
+    "$defs": {f"s{n}": {"allOf": [{"$ref": f"#/$defs/s{n - 1}"}] * 2} for n in range(1, 25)} | {"s0": {}},
+    "type": "object",
+    "allOf": [{"$ref": "#/$defs/s24"}],
+}
+TOOLS: list[dict[str, Any]] = [
+    {"name": "fine", "inputSchema": _ANY},
+    {"name": "not_json", "inputSchema": _ANY},
+    {"name": "noise", "inputSchema": _ANY},
+    {"name": "wrong_id", "inputSchema": _ANY},
+    {"name": "twice", "inputSchema": _ANY},
+    {"name": "huge", "inputSchema": _ANY},
+    {"name": "huge_late_id", "inputSchema": _ANY},
+    {"name": "endless", "inputSchema": _ANY},
+    {"name": "silent", "inputSchema": _ANY},
+    {"name": "protocol_error", "inputSchema": _ANY},
+    {"name": "no_content", "inputSchema": _ANY},
+    {"name": "bad_image", "inputSchema": _ANY},
+    {"name": "half_surrogate", "inputSchema": _ANY},
+    {"name": "flood", "inputSchema": _ANY},
+    {
+        "name": "unlike_its_schema",
+        "inputSchema": _ANY,
+        "outputSchema": {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]},
+    },
+    {"name": "bomb", "inputSchema": _BOMB},
+    {"name": "elsewhere", "inputSchema": {"type": "object", "$ref": "http://127.0.0.1:9/schema.json"}},
+    {"name": "broken", "inputSchema": {"type": "object", "properties": {"a": {"type": "nonsense"}}}},
+    {"name": "fine", "description": "the second of this name", "inputSchema": _ANY},
+]
+
+
+def send(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def text(words: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": words}]}
+
+
+def _line(raw: str) -> None:
+    sys.stdout.write(raw + "\n")
+    sys.stdout.flush()
+
+
+def _answered(number: int, result: dict[str, Any]) -> None:
+    send({"id": number, "result": result})
+
+
+def _noise(number: int) -> None:
+    _line("Starting up, please wait...")
+    _answered(number, text("heard"))
+
+
+def _wrong_id(number: int) -> None:
+    _answered(number + 1_000_000, text("for nobody"))
+    _answered(number, text("right"))
+
+
+def _twice(number: int) -> None:
+    _answered(number, text("first"))
+    _answered(number, text("second"))
+
+
+def _flood(number: int) -> None:
+    for step in range(2_000):
+        send({"method": "notifications/progress", "params": {"progressToken": number, "progress": step}})
+    _answered(number, text("flooded"))
+
+
+def _endless(number: int) -> None:
+    sys.stdout.write(f'{{"jsonrpc": "2.0", "id": {number}, "result": "')
+    while True:
+        sys.stdout.write("x" * 1_000_000)
+
+
+CALLS: dict[str, Callable[[int], None]] = {
+    "fine": lambda number: _answered(number, text("fine")),
+    "not_json": lambda _: _line('{"jsonrpc": "2.0", "id": oh no'),
+    "noise": _noise,
+    "wrong_id": _wrong_id,
+    "twice": _twice,
+    "huge": lambda number: _answered(number, text("x" * 5_000_000)),
+    "huge_late_id": lambda number: send({"result": text("x" * 5_000_000), "id": number}),
+    "endless": _endless,
+    "silent": lambda _: None,
+    "protocol_error": lambda number: send({"id": number, "error": {"code": -32602, "message": "no such thing"}}),
+    "no_content": lambda number: _answered(number, {"answer": 42}),
+    "bad_image": lambda number: _answered(
+        number, {"content": [{"type": "image", "data": "?", "mimeType": "image/png"}]}
+    ),
+    "half_surrogate": lambda number: _answered(number, text("half \ud800 pair")),
+    "flood": _flood,
+    "unlike_its_schema": lambda number: _answered(number, text("{}") | {"structuredContent": {"n": "one"}}),
+}
+
+
+def answer(message: dict[str, Any]) -> None:
+    number = message.get("id")
+    match message.get("method"):
+        case "initialize":
+            capabilities = {"tools": {"listChanged": True}}
+            info = {"name": "crooked", "version": "1"}
+            result = {"protocolVersion": "2025-06-18", "capabilities": capabilities, "serverInfo": info}
+            send({"id": number, "result": result})
+        case "tools/list":
+            send({"id": number, "result": {"tools": TOOLS}})
+        case "tools/call" if isinstance(number, int):
+            CALLS[message["params"]["name"]](number)
+        case _ if number is not None:
+            send({"id": number, "error": {"code": -32601, "message": "Method not found"}})
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        answer(json.loads(line))

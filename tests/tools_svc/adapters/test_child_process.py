@@ -1,0 +1,147 @@
+import asyncio
+import os
+import select
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from threadmesh.errors import ToolServerUnavailable
+from tools_svc.adapters import child_process
+from tools_svc.adapters.server_config import StdioServer
+
+STUBBORN = "import signal, sys; signal.signal(15, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+FAMILY = (
+    "import subprocess, sys;"
+    "child = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']);"
+    "print(child.pid, flush=True); child.wait()"
+)
+PARENT = f"""
+import asyncio, os
+from tools_svc.adapters import child_process
+from tools_svc.adapters.server_config import StdioServer
+
+async def main():
+    code = "import signal; print('up', flush=True); signal.pause()"
+    server = StdioServer(command={sys.executable!r}, args=("-c", code))
+    process = await child_process.start(server)
+    await process.stdout.readline()
+    print(process.pid, flush=True)
+    await process.wait()
+
+asyncio.run(main())
+"""
+
+
+def _server(code: str) -> StdioServer:
+    return StdioServer(command=sys.executable, args=("-c", code))
+
+
+@asynccontextmanager
+async def _started(code: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await child_process.start(_server(code))
+    try:
+        yield process
+    finally:
+        await child_process.stop(process)
+
+
+async def _first_line(process: asyncio.subprocess.Process) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        return (await process.stdout.readline()).decode().strip()
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that has died and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def _wait_for_the_end(pid: int) -> None:
+    """Wait for a process that is not our child, without asking again and again."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        assert select.select([handle], [], [], 20)[0]
+    finally:
+        os.close(handle)
+
+
+async def test_a_server_that_ignores_every_request_to_end_is_ended() -> None:
+    async with _started(STUBBORN) as process:
+        assert await _first_line(process) == "up"
+
+    assert process.returncode == -signal.SIGKILL
+
+
+async def test_a_server_is_ended_even_if_whoever_ends_it_is_cancelled() -> None:
+    async with _started(STUBBORN) as process:
+        await _first_line(process)
+        stopping = asyncio.create_task(child_process.stop(process))
+        await asyncio.wait({stopping}, timeout=0)
+        stopping.cancel()
+        await asyncio.wait({stopping})
+
+        assert stopping.cancelled()
+        assert process.returncode == -signal.SIGKILL
+
+
+async def test_a_server_takes_its_children_with_it() -> None:
+    async with _started(FAMILY) as process:
+        grandchild = int(await _first_line(process))
+        assert _alive(grandchild)
+
+    _wait_for_the_end(grandchild)
+    assert not _alive(grandchild)
+
+
+async def test_a_server_dies_with_the_process_that_started_it() -> None:
+    """Also when that one is killed and can clean up nothing."""
+    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=asyncio.subprocess.PIPE)
+    server = int(await _first_line(parent))
+    assert _alive(server)
+    parent.kill()
+    await parent.communicate()
+
+    _wait_for_the_end(server)
+    assert not _alive(server)
+
+
+async def test_a_server_can_gain_no_privileges() -> None:
+    async with _started("print(open('/proc/self/status').read().partition('NoNewPrivs:')[2].split()[0])") as process:
+        assert await _first_line(process) == "1"
+
+
+async def test_what_a_server_writes_to_its_errors_is_logged_in_bounded_lines() -> None:
+    code = "import sys; sys.stderr.write('hello\\n' + 'x' * 100_000 + '\\n\\n'); sys.stderr.write('bye\\n')"
+    with capture_logs() as logs:
+        async with _started(code) as process, asyncio.timeout(20):
+            await child_process.log_errors("noisy", process)
+
+    lines = [entry["line"] for entry in logs if entry["event"] == "tool_server.stderr"]
+    assert [lines[0], lines[-1]] == ["hello", "bye"]
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 2_000
+    assert {entry["server"] for entry in logs} == {"noisy"}
+
+
+async def test_a_command_that_is_not_there_is_unavailable() -> None:
+    with pytest.raises(ToolServerUnavailable, match="not installed"):
+        await child_process.start(StdioServer(command="no-such-command-anywhere"))
+
+
+def test_a_server_inherits_little_and_gets_what_is_configured() -> None:
+    ours = {"PATH": "/bin", "HOME": "/h", "LC_ALL": "C", "LD_PRELOAD": "evil.so", "AWS_SECRET": "s", "TOKEN": "t"}
+
+    given = child_process.environment({"KEY": "${env:TOKEN}", "PATH": "/own"}, ours)
+
+    assert given == {"PATH": "/own", "HOME": "/h", "LC_ALL": "C", "KEY": "t"}

@@ -1,0 +1,133 @@
+"""MCP servers that break the protocol: what that costs, and whom."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from tests.servers.given import CROOKED, invocation, output, running, stdio_source, until, updates
+from threadmesh.conversation import CallProgress, Text
+from threadmesh.errors import (
+    DeadlineExceeded,
+    MeshError,
+    ToolConnectionLost,
+    ToolFailed,
+    ToolResultInvalid,
+    ToolResultTooLarge,
+)
+from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
+from tools_svc.adapters.mcp_source import McpSource
+from tools_svc.domain.call import ToolOutput
+from tools_svc.domain.catalog import shelve
+from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.tool import ServerState
+
+
+@pytest.fixture
+async def source() -> AsyncIterator[McpSource]:
+    async with running(stdio_source(CROOKED)) as crooked:
+        yield crooked
+
+
+def _words(answer: ToolOutput) -> str:
+    return "".join(part.text for part in answer.parts if isinstance(part, Text))
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        ("fine", "fine"),
+        ("noise", "heard"),
+        ("wrong_id", "right"),
+        ("twice", "first"),
+        ("half_surrogate", "half ? pair"),
+    ],
+)
+async def test_what_can_be_overlooked_is_overlooked(source: McpSource, tool: str, words: str) -> None:
+    assert _words(await output(source, invocation(tool))) == words
+    assert _words(await output(source, invocation("fine"))) == "fine"
+
+
+@pytest.mark.parametrize(
+    ("tool", "error"),
+    [
+        ("not_json", ToolConnectionLost),
+        ("huge", ToolResultTooLarge),
+        ("huge_late_id", ToolResultTooLarge),
+        ("endless", ToolResultTooLarge),
+        ("protocol_error", ToolFailed),
+        ("no_content", ToolResultInvalid),
+        ("bad_image", ToolResultInvalid),
+    ],
+)
+async def test_what_cannot_be_used_is_an_error_of_that_call(
+    source: McpSource, tool: str, error: type[MeshError]
+) -> None:
+    with pytest.raises(error):
+        await updates(source, invocation(tool))
+
+    assert _words(await output(source, invocation("fine"))) == "fine"
+
+
+async def test_a_result_that_is_too_large_harms_no_call_beside_it(source: McpSource) -> None:
+    async with asyncio.timeout(30), aclosing(source.call(invocation("silent"))) as silent:
+        await anext(silent)
+        with pytest.raises(ToolResultTooLarge):
+            await updates(source, invocation("huge"))
+        waiting = asyncio.ensure_future(anext(silent))
+        await output(source, invocation("fine"))
+
+        assert not waiting.done()
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+
+async def test_a_server_that_never_answers_is_not_waited_for_for_ever(source: McpSource) -> None:
+    """The domain's own limit comes first; this is the adapter's."""
+    with pytest.raises(DeadlineExceeded):
+        await updates(source, invocation("silent", timeout_seconds=0.01))
+
+
+async def test_a_flood_of_progress_becomes_a_trickle_with_the_newest_at_its_end(source: McpSource) -> None:
+    given = await updates(source, invocation("flood"))
+
+    progress = [each for each in given if isinstance(each, CallProgress)]
+    assert progress[-1].progress == 1999
+    assert len(progress) < 200
+
+
+async def test_bad_definitions_cost_only_their_own_tools(source: McpSource) -> None:
+    shelf = shelve("s", source.status, ServerPolicy(timeout_seconds=1), JsonSchemaCompiler())
+
+    assert {dropped.tool for dropped in shelf.dropped} == {"bomb", "elsewhere", "broken", "fine"}
+    assert "s__fine" in {entry.tool.name for entry in shelf.entries}
+
+
+async def test_an_older_revision_is_spoken_with_a_server_that_knows_no_newer(source: McpSource) -> None:
+    assert source.status.protocol_version == "2025-06-18"
+
+
+async def test_a_definitions_hash_covers_all_that_was_sent(source: McpSource) -> None:
+    hashes = [offer.definition_hash for offer in source.status.tools if offer.name == "fine"]
+
+    assert len(set(hashes)) == 2
+    assert json.loads(source.status.tools[0].parameters_json) == {"type": "object"}
+
+
+async def test_a_server_that_ends_at_once_is_unavailable_with_its_status() -> None:
+    async with running(stdio_source("/no/such/script.py"), state=ServerState.UNAVAILABLE) as source:
+        status = await until(source, ServerState.UNAVAILABLE)
+
+    assert status.failure is not None
+    assert "status 2" in status.failure.message
+
+
+async def test_a_server_that_says_nothing_is_given_up() -> None:
+    silent = stdio_source("-c", "import time; time.sleep(1000)", connect_seconds=0.3)
+    async with running(silent, state=ServerState.UNAVAILABLE) as source:
+        status = await until(source, ServerState.UNAVAILABLE)
+
+    assert status.failure is not None
+    assert status.failure.reason == "DEADLINE_EXCEEDED"

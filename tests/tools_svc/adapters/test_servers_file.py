@@ -1,0 +1,159 @@
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from threadmesh.settings import ConfigurationError
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
+from tools_svc.adapters.servers_file import DEFAULT, read_servers
+from tools_svc.domain.tool import Effect
+
+
+def _read(directory: Path, **servers: Any) -> tuple[ServerConfig, ...]:
+    file = directory / "servers.json"
+    file.write_text(json.dumps({"mcpServers": servers}, indent=1))
+    return read_servers(file)
+
+
+def test_the_default_file_names_two_servers_run_by_this_interpreter() -> None:
+    time, git = read_servers(DEFAULT)
+
+    assert (time.name, git.name) == ("time", "git")
+    assert isinstance(time.transport, StdioServer)
+    assert time.transport.command == sys.executable
+    assert git.effects["git_status"] is Effect.READ_ONLY
+    assert "git_commit" not in git.effects
+
+
+def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_TOKEN", "secret")
+    stdio, http = _read(
+        tmp_path,
+        local={"command": "npx", "args": ["-y", "x"], "env": {"API_TOKEN": "${env:A_TOKEN}"}, "cwd": str(tmp_path)},
+        web={
+            "url": "https://example.com/mcp",
+            "headers": {"Authorization": "Bearer ${env:A_TOKEN}"},
+            "timeout_seconds": 2,
+            "disabled": True,
+            "effects": {"get": "read_only"},
+        },
+    )
+
+    assert stdio.transport == StdioServer(
+        command="npx", args=("-y", "x"), env={"API_TOKEN": "${env:A_TOKEN}"}, cwd=str(tmp_path)
+    )
+    assert stdio.timeout_seconds is None
+    assert http.transport == HttpServer(
+        url="https://example.com/mcp", headers={"Authorization": "Bearer ${env:A_TOKEN}"}
+    )
+    assert (http.timeout_seconds, http.disabled, http.effects) == (2, True, {"get": Effect.READ_ONLY})
+
+
+GOOD = {"command": "npx"}
+WEB = {"url": "https://example.com"}
+
+
+@pytest.mark.parametrize(
+    ("server", "key"),
+    [
+        ("npx", "s"),
+        ({}, "s"),
+        (GOOD | WEB, "s"),
+        (GOOD | {"colour": "red"}, "s.colour"),
+        (GOOD | {"headers": {}}, "s.headers"),
+        (WEB | {"args": []}, "s.args"),
+        (GOOD | {"type": "http"}, "s.type"),
+        ({"command": ""}, "s.command"),
+        ({"command": "npx -y x"}, "s.command"),
+        ({"command": "a;b"}, "s.command"),
+        ({"command": "$(id)"}, "s.command"),
+        ({"command": "bin/tool"}, "s.command"),
+        ({"command": ["npx"]}, "s.command"),
+        (GOOD | {"args": "-y"}, "s.args"),
+        (GOOD | {"args": [1]}, "s.args"),
+        (GOOD | {"cwd": "here"}, "s.cwd"),
+        (GOOD | {"cwd": "/no/such/directory"}, "s.cwd"),
+        (GOOD | {"env": ["A=1"]}, "s.env"),
+        (GOOD | {"env": {"A": 1}}, "s.env.A"),
+        (GOOD | {"env": {"GITHUB_TOKEN": "hunter2"}}, "s.env.GITHUB_TOKEN"),
+        (GOOD | {"env": {"A": "${env:NOT_SET_ANYWHERE}"}}, "s.env.A"),
+        (GOOD | {"env": {"A": "${file:/no/such/file}"}}, "s.env.A"),
+        (GOOD | {"env": {"A": "${vault:x}"}}, "s.env.A"),
+        (WEB | {"headers": {"Authorization": "Bearer hunter2"}}, "s.headers.Authorization"),
+        (WEB | {"headers": {"X": "a\r\nEvil: b"}}, "s.headers.X"),
+        ({"url": "http://example.com/mcp"}, "s.url"),
+        ({"url": "ftp://example.com"}, "s.url"),
+        ({"url": "example.com"}, "s.url"),
+        ({"url": "https://me:hunter2@example.com"}, "s.url"),
+        ({"url": "https://169.254.169.254/mcp"}, "s.url"),
+        ({"url": "https://example.com:port"}, "s.url"),
+        ({"url": 5}, "s.url"),
+        (GOOD | {"timeout_seconds": 0}, "s.timeout_seconds"),
+        (GOOD | {"timeout_seconds": -1}, "s.timeout_seconds"),
+        (GOOD | {"timeout_seconds": True}, "s.timeout_seconds"),
+        (GOOD | {"timeout_seconds": "5"}, "s.timeout_seconds"),
+        (GOOD | {"timeout_seconds": 1e9}, "s.timeout_seconds"),
+        (GOOD | {"disabled": "no"}, "s.disabled"),
+        (GOOD | {"effects": {"get": "harmless"}}, "s.effects.get"),
+        (GOOD | {"effects": ["get"]}, "s.effects"),
+        (GOOD | {"effects": {"get": ["read_only"]}}, "s.effects.get"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line_with_its_place_and_without_secrets(
+    tmp_path: Path, server: Any, key: str
+) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        _read(tmp_path, s=server)
+
+    assert re.fullmatch(rf"{tmp_path}/servers\.json:\d+: {re.escape(key)}: .+", error.value.message)
+    assert "hunter2" not in error.value.message
+
+
+@pytest.mark.parametrize("name", ["a__b", "a b", "", "x" * 33])
+def test_a_server_name_that_no_tool_can_bear_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        _read(tmp_path, **{name: GOOD})
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/mcp", "http://localhost:1/mcp", "http://[::1]:1/mcp"])
+def test_this_machine_may_be_reached_without_encryption(tmp_path: Path, url: str) -> None:
+    assert _read(tmp_path, s={"url": url})[0].transport == HttpServer(url=url)
+
+
+def test_every_mistake_of_a_file_is_told_in_the_order_of_its_lines(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        _read(tmp_path, a=GOOD | {"x": 1}, b=GOOD | {"timeout_seconds": 0}, c={"url": "http://example.com"})
+
+    lines = [int(line.split(":")[1]) for line in error.value.message.splitlines()]
+    assert len(lines) == 3
+    assert lines == sorted(set(lines))
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("", ":1: file: "),
+        ('{"mcpServers": {\n"a": {"command": "x"},\n"a": {"command": "y"}}}', ":3: file: 'a' stands here"),
+        ("[]", ":1: file: "),
+        ('{"servers": {}}', ":1: file: "),
+        ('{"mcpServers": {},\n"more": 1}', ":2: more: no such key"),
+        ('{"mcpServers": []}', ":1: file: "),
+        ("\ufeff{}", ":1: file: "),
+    ],
+)
+def test_a_file_of_the_wrong_shape_is_refused_with_its_line(tmp_path: Path, text: str, place: str) -> None:
+    file = tmp_path / "servers.json"
+    file.write_text(text)
+
+    with pytest.raises(ConfigurationError) as error:
+        read_servers(file)
+
+    assert f"{file}{place}" in error.value.message
+
+
+def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError):
+        read_servers(tmp_path / "nothing.json")

@@ -1,0 +1,87 @@
+"""Tools of this process, and an executor over them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from threadmesh.conversation import CallFinished, ToolCall
+from threadmesh.testing.clock import FakeClock
+from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
+from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
+from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
+from tools_svc.domain.execute import Executor
+from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.tool import Effect, OfferedTool
+from tools_svc.domain.watch import CatalogueWatcher
+
+Run = Callable[[Invocation, Report], Awaitable[ToolOutput]]
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Hears of calls that ended and of defects."""
+
+    calls: list[tuple[str, CallFinished]] = field(default_factory=list)
+    defects: list[Exception] = field(default_factory=list)
+
+    def ended(self, tool: str, finished: CallFinished) -> None:
+        self.calls.append((tool, finished))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """One server `s` with one tool `t`, run by the test."""
+
+    executor: Executor
+    source: MemorySource
+    ledger: Ledger
+
+    async def finished(self, batch: Batch) -> CallFinished:
+        """Run a batch of one call and give its end."""
+        last = (await self.events(batch))[-1].event
+        assert isinstance(last, CallFinished)
+        return last
+
+    async def events(self, batch: Batch) -> list[RunEvent]:
+        """Run a batch and give its events."""
+        async with asyncio.timeout(10):
+            return [event async for event in self.executor.execute(batch)]
+
+
+@asynccontextmanager
+async def house(
+    run: Run,
+    *,
+    effect: Effect = Effect.UNSAFE,
+    timeout_seconds: float = 5,
+    output: str = "",
+    clock: FakeClock | None = None,
+) -> AsyncIterator[House]:
+    """Build the house around the tool's function until the block ends."""
+    offer = OfferedTool(name="t", parameters_json='{"type":"object"}', output_schema_json=output)
+    source = MemorySource("s", {"t": MemoryTool(offer=offer, run=run)})
+    ledger = Ledger()
+    policy = ServerPolicy(timeout_seconds=timeout_seconds, effects={"t": effect})
+    watcher = CatalogueWatcher(
+        [source], policies={"s": policy}, schemas=JsonSchemaCompiler(), on_dropped=lambda _: None
+    )
+    executor = Executor(
+        {"s": source},
+        catalogue=lambda: watcher.catalogue,
+        clock=clock or FakeClock(),
+        listener=ledger,
+        on_defect=ledger.defects.append,
+    )
+    working = asyncio.create_task(executor.run())
+    try:
+        yield House(executor=executor, source=source, ledger=ledger)
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+def batch(*ids: str, run_id: str = "", timeout_seconds: float | None = None) -> Batch:
+    """Make a batch of calls of the tool."""
+    calls = tuple(ToolCall(id=each, name="s__t", arguments_json="{}") for each in ids or ("c",))
+    return Batch(calls=calls, run_id=run_id, timeout_seconds=timeout_seconds)

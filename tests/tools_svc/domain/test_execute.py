@@ -1,0 +1,266 @@
+"""How calls end, by effect class: the promises of at most once and of a truthful `unknown`."""
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from tests.tools_svc.domain.given import batch, house
+from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted, Text
+from threadmesh.errors import CallNotFound, ToolConnectionLost, ToolResultTooLarge, ToolServerUnavailable
+from threadmesh.testing.clock import FakeClock
+from tools_svc.adapters.memory_source import Report
+from tools_svc.domain.call import Invocation, ToolOutput
+from tools_svc.domain.tool import Effect
+
+DONE = ToolOutput(parts=(Text(text="done"),))
+
+
+class Tool:
+    """A tool that fails with the given errors, one an attempt, and then works."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.invocations: list[Invocation] = []
+
+    async def __call__(self, invocation: Invocation, report: Report) -> ToolOutput:
+        self.invocations.append(invocation)
+        if self.errors:
+            raise self.errors.pop(0)
+        return DONE
+
+
+async def endless(invocation: Invocation, report: Report) -> ToolOutput:
+    """Report progress without end and never answer."""
+    while True:
+        report(CallProgress(progress=1))
+        await asyncio.sleep(0)
+
+
+async def test_a_call_starts_and_ends_once() -> None:
+    async with house(Tool()) as home:
+        events = await home.events(batch())
+
+    assert [type(event.event).__name__ for event in events] == ["CallStarted", "CallFinished"]
+    assert [tool for tool, _ in home.ledger.calls] == ["s__t"]
+
+
+@pytest.mark.parametrize(
+    ("effect", "sent", "outcome"),
+    [
+        (Effect.READ_ONLY, 2, CallOutcome.FAILED),
+        (Effect.IDEMPOTENT, 2, CallOutcome.UNKNOWN),
+        (Effect.KEYED, 2, CallOutcome.UNKNOWN),
+        (Effect.UNSAFE, 1, CallOutcome.UNKNOWN),
+    ],
+)
+async def test_a_connection_that_always_breaks_ends_the_call_by_its_effect(
+    effect: Effect, sent: int, outcome: CallOutcome
+) -> None:
+    tool = Tool(ToolConnectionLost(), ToolConnectionLost(), ToolConnectionLost())
+    async with house(tool, effect=effect) as home:
+        finished = await home.finished(batch())
+
+    assert len(tool.invocations) == sent
+    assert finished.outcome is outcome
+    assert finished.failure is not None
+    assert finished.failure.reason == "TOOL_CONNECTION_LOST"
+
+
+@pytest.mark.parametrize("effect", [Effect.READ_ONLY, Effect.IDEMPOTENT, Effect.KEYED])
+async def test_a_repeatable_call_survives_one_broken_connection(effect: Effect) -> None:
+    tool = Tool(ToolConnectionLost())
+    async with house(tool, effect=effect) as home:
+        events = await home.events(batch(run_id="r"))
+
+    assert [event.event.attempt for event in events if isinstance(event.event, CallStarted)] == [1, 2]
+    assert home.ledger.calls[0][1].outcome is CallOutcome.SUCCEEDED
+    assert len({invocation.idempotency_key for invocation in tool.invocations}) == 1
+
+
+async def test_a_second_try_that_cannot_be_made_leaves_the_first_ones_outcome_open() -> None:
+    tool = Tool(ToolConnectionLost(), ToolServerUnavailable())
+    async with house(tool, effect=Effect.IDEMPOTENT) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is CallOutcome.UNKNOWN
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_a_call_that_reached_nobody_has_failed_and_nothing_more(effect: Effect) -> None:
+    tool = Tool(ToolServerUnavailable())
+    async with house(tool, effect=effect) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is CallOutcome.FAILED
+    assert finished.failure is not None
+    assert finished.failure.retryable
+    assert len(tool.invocations) == 1
+
+
+@pytest.mark.parametrize(
+    ("effect", "outcome"), [(Effect.READ_ONLY, CallOutcome.FAILED), (Effect.UNSAFE, CallOutcome.UNKNOWN)]
+)
+async def test_progress_without_end_does_not_stretch_the_time_limit(effect: Effect, outcome: CallOutcome) -> None:
+    async with house(endless, effect=effect, timeout_seconds=0.05) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is outcome
+    assert finished.failure is not None
+    assert finished.failure.reason == "DEADLINE_EXCEEDED"
+
+
+async def test_a_batch_can_shorten_the_time_limit_but_not_stretch_it() -> None:
+    tool = Tool()
+    async with house(tool, timeout_seconds=5) as home:
+        await home.events(batch("a", timeout_seconds=2))
+        await home.events(batch("b", timeout_seconds=60))
+
+    assert [invocation.timeout_seconds for invocation in tool.invocations] == [2, 5]
+
+
+async def test_an_answer_that_cannot_be_passed_on_is_a_failure_and_not_a_question() -> None:
+    """The tool has answered, so its outcome is known."""
+    async with house(Tool(ToolResultTooLarge())) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is CallOutcome.FAILED
+
+
+async def test_a_result_that_is_too_large_is_left_out() -> None:
+    async def flooding(invocation: Invocation, report: Report) -> ToolOutput:
+        return ToolOutput(parts=(Text(text="x" * 5 * 1024 * 1024),))
+
+    async with house(flooding) as home:
+        finished = await home.finished(batch())
+
+    assert finished.failure is not None
+    assert finished.failure.reason == "TOOL_RESULT_TOO_LARGE"
+    assert len(str(finished)) < 1000
+
+
+@pytest.mark.parametrize("structured", ["", '{"n": "one"}', "{}"])
+async def test_a_result_unlike_its_schema_is_a_failure_the_model_can_read(structured: str) -> None:
+    async def lying(invocation: Invocation, report: Report) -> ToolOutput:
+        return ToolOutput(parts=(Text(text="n"),), structured_json=structured)
+
+    schema = '{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}'
+    async with house(lying, output=schema) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is CallOutcome.FAILED
+    assert finished.failure is not None
+    assert finished.failure.reason == "TOOL_RESULT_INVALID"
+    assert finished.parts == (Text(text=finished.failure.message),)
+
+
+async def test_a_defect_ends_its_call_and_no_other() -> None:
+    tool = Tool(ZeroDivisionError())
+    async with house(tool, effect=Effect.READ_ONLY) as home:
+        first = await home.finished(batch("a"))
+        second = await home.finished(batch("b"))
+
+    assert first.failure is not None
+    assert first.failure.reason == "INTERNAL"
+    assert second.outcome is CallOutcome.SUCCEEDED
+    assert [type(defect) for defect in home.ledger.defects] == [ZeroDivisionError]
+
+
+async def test_a_call_says_how_long_it_took() -> None:
+    clock = FakeClock()
+
+    async def slow(invocation: Invocation, report: Report) -> ToolOutput:
+        clock.advance(3)
+        return DONE
+
+    async with house(slow, clock=clock) as home:
+        finished = await home.finished(batch())
+
+    assert finished.seconds == 3
+
+
+async def test_leaving_a_batch_stops_a_harmless_call() -> None:
+    async with house(endless, effect=Effect.READ_ONLY) as home, asyncio.timeout(10):
+        async with aclosing(home.executor.execute(batch(run_id="r"))) as events:
+            await anext(events)
+        rest = [event.event async for event in home.executor.watch("r", 1)]
+
+    assert isinstance(rest[-1], CallFinished)
+    assert rest[-1].failure is not None
+    assert rest[-1].failure.reason == "CANCELLED"
+
+
+async def test_leaving_a_batch_does_not_stop_a_call_that_may_change_something() -> None:
+    gate = asyncio.Event()
+
+    async def waiting(invocation: Invocation, report: Report) -> ToolOutput:
+        await gate.wait()
+        return DONE
+
+    async with house(waiting, effect=Effect.UNSAFE) as home, asyncio.timeout(10):
+        async with aclosing(home.executor.execute(batch(run_id="r"))) as events:
+            await anext(events)
+        gate.set()
+        rest = [event.event async for event in home.executor.watch("r", 1)]
+
+    assert isinstance(rest[-1], CallFinished)
+    assert rest[-1].outcome is CallOutcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_a_call_cancelled_before_it_was_sent_is_never_sent(effect: Effect) -> None:
+    tool = Tool()
+    async with house(tool, effect=effect) as home, asyncio.timeout(10):
+        reading = asyncio.create_task(home.finished(batch(run_id="r")))
+        await asyncio.wait({reading}, timeout=0)
+        assert home.executor.cancel("r", "c")
+        finished = await reading
+
+    assert finished.outcome is CallOutcome.CANCELLED
+    assert tool.invocations == []
+
+
+@pytest.mark.parametrize(
+    ("effect", "outcome"), [(Effect.READ_ONLY, CallOutcome.FAILED), (Effect.UNSAFE, CallOutcome.UNKNOWN)]
+)
+async def test_a_call_cancelled_after_it_was_sent_ends_by_its_effect(effect: Effect, outcome: CallOutcome) -> None:
+    async with (
+        asyncio.timeout(10),
+        house(endless, effect=effect) as home,
+        aclosing(home.executor.execute(batch(run_id="r"))) as events,
+    ):
+        await anext(events)
+        assert home.executor.cancel("r", "c")
+        rest = [event.event async for event in events]
+
+    assert isinstance(rest[-1], CallFinished)
+    assert rest[-1].outcome is outcome
+
+
+async def test_a_call_that_ended_is_not_cancelled() -> None:
+    async with house(Tool()) as home:
+        await home.events(batch(run_id="r"))
+
+        assert home.executor.cancel("r", "c") is False
+        with pytest.raises(CallNotFound):
+            home.executor.cancel("r", "other")
+
+
+async def test_a_call_asked_for_again_gives_its_events_again_without_running() -> None:
+    tool = Tool()
+    async with house(tool) as home:
+        first = await home.events(batch("a", run_id="r"))
+        both = await home.events(batch("a", "b", run_id="r"))
+
+    assert both[: len(first)] == first
+    assert len(tool.invocations) == 2
+
+
+async def test_a_refused_call_is_refused_the_same_way_again() -> None:
+    async with house(Tool()) as home:
+        home.source.fail(ToolServerUnavailable())
+        first = await home.finished(batch(run_id="r"))
+        home.source.offer({})
+        again = await home.finished(batch(run_id="r"))
+
+    assert again == first

@@ -1,0 +1,31 @@
+import pytest
+
+from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.tool import Effect, Hints
+
+POLICY = ServerPolicy(
+    timeout_seconds=1,
+    effects={"reads": Effect.READ_ONLY, "sets": Effect.IDEMPOTENT, "keyed": Effect.KEYED, "risks": Effect.UNSAFE},
+)
+
+
+def test_a_tool_that_nobody_classified_is_unsafe_whatever_its_server_says() -> None:
+    assert POLICY.effect("other", Hints(read_only=True, idempotent=True)) is Effect.UNSAFE
+
+
+@pytest.mark.parametrize(
+    ("tool", "hints", "effect"),
+    [
+        ("reads", Hints(), Effect.READ_ONLY),
+        ("reads", Hints(read_only=True), Effect.READ_ONLY),
+        ("reads", Hints(read_only=False), Effect.UNSAFE),
+        ("reads", Hints(read_only=False, idempotent=True), Effect.IDEMPOTENT),
+        ("sets", Hints(), Effect.IDEMPOTENT),
+        ("sets", Hints(idempotent=False), Effect.UNSAFE),
+        ("sets", Hints(read_only=True, idempotent=False), Effect.IDEMPOTENT),
+        ("keyed", Hints(read_only=False, idempotent=False), Effect.KEYED),
+        ("risks", Hints(read_only=True), Effect.UNSAFE),
+    ],
+)
+def test_hints_only_make_the_operators_word_stricter(tool: str, hints: Hints, effect: Effect) -> None:
+    assert POLICY.effect(tool, hints) is effect

@@ -1,0 +1,119 @@
+"""Tool servers as child processes: started with little, watched, and surely ended."""
+
+import asyncio
+import os
+import shutil
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+from threadmesh.errors import ToolServerUnavailable
+from tools_svc.adapters.framing import Framer, Oversized
+from tools_svc.adapters.secrets import expand
+from tools_svc.adapters.server_config import StdioServer
+
+log = structlog.get_logger()
+
+_LAUNCHER = str(Path(__file__).with_name("launcher.py"))
+_INHERITED = ("PATH", "HOME", "LANG", "TERM", "USER")
+_LINE_BYTES = 2_000
+_CHUNK_BYTES = 64 * 1024
+_EOF_SECONDS = 0.5
+_TERM_SECONDS = 2.0
+_POLL_SECONDS = 0.01
+
+
+def environment(configured: Mapping[str, str], inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Give a server's whole environment: the little that programs need to run, and what is configured for it."""
+    few = {name: value for name, value in inherited.items() if name in _INHERITED or name.startswith("LC_")}
+    return few | {name: expand(value, inherited) for name, value in configured.items()}
+
+
+async def start(server: StdioServer) -> Process:
+    """Start a server in a session of its own, to die with this process; raises `ToolServerUnavailable`."""
+    env = environment(server.env)
+    if shutil.which(server.command, path=env.get("PATH")) is None:
+        raise ToolServerUnavailable(f"The command {server.command} is not installed.")
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), server.command, *server.args),
+            stdin=PIPE,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=env,
+            cwd=server.cwd,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolServerUnavailable(f"The command {server.command} cannot be started: {error.strerror}.") from error
+
+
+async def stop(process: Process) -> None:
+    """End a server and all its descendants: its input ends, then SIGTERM, then SIGKILL; takes at most 9 s.
+
+    It is carried through even if this task is cancelled meanwhile, and the cancellation goes on only then.
+    """
+    stopping = asyncio.ensure_future(_stop(process))
+    cancelled = False
+    while not stopping.done():
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def _stop(process: Process) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    if not await exited(process, _EOF_SECONDS):
+        _signal(process, signal.SIGTERM)
+        await exited(process, _TERM_SECONDS)
+    # Also when it ended by itself: children that it left behind are of its group.
+    _signal(process, signal.SIGKILL)
+    await exited(process, _TERM_SECONDS)
+    await _close(process)
+
+
+async def log_errors(name: str, process: Process) -> None:
+    """Put what the server writes to its standard error into our log, line by line, cut to 2 kB."""
+    assert process.stderr is not None
+    framer = Framer(_LINE_BYTES)
+    while chunk := await process.stderr.read(_CHUNK_BYTES):
+        for line in framer.feed(chunk):
+            text = line.head if isinstance(line, Oversized) else line
+            if text.strip():
+                log.info("tool_server.stderr", server=name, line=text.decode(errors="replace").rstrip())
+
+
+async def _close(process: Process) -> None:
+    """Read the ended server's streams to their end, so that nothing of it stays open."""
+    for stream in (process.stdout, process.stderr):
+        assert stream is not None
+        # Whoever reads the stream already, reads it to its end.
+        with suppress(TimeoutError, RuntimeError):
+            async with asyncio.timeout(_TERM_SECONDS):
+                while await stream.read(_CHUNK_BYTES):
+                    pass
+
+
+async def exited(process: Process, seconds: float) -> bool:
+    """Wait for the server's end for at most so many seconds; False when it still runs."""
+    # Not `process.wait()`: that waits for the ends of pipes too, which a grandchild may hold open.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while process.returncode is None:  # noqa: ASYNC110  # nothing else tells of the exit alone
+                await asyncio.sleep(_POLL_SECONDS)
+    return process.returncode is not None
+
+
+def _signal(process: Process, number: signal.Signals) -> None:
+    # The child leads a session of its own, so its pid is the group's, also after it has been reaped.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

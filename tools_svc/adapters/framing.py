@@ -1,0 +1,58 @@
+"""Lines out of a stream of bytes, in linear time and bounded memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+LARGEST_MESSAGE_BYTES = 4 * 1024 * 1024
+"""What a tool server may say at once."""
+
+_KEPT = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Oversized:
+    """A line that was longer than allowed and was thrown away: its first and last bytes, and its length."""
+
+    head: bytes
+    tail: bytes
+    length: int
+
+
+class Framer:
+    """Cuts what it is fed into lines without their end; of a line longer than `limit` bytes it keeps only the ends."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._head = b""
+        self._tail = b""
+        self.pending = 0
+        """Bytes of the line that has not ended yet."""
+
+    def feed(self, chunk: bytes) -> Iterator[bytes | Oversized]:
+        """Give the lines that `chunk` completes."""
+        *ended, rest = chunk.split(b"\n")
+        for piece in ended:
+            self._add(piece)
+            yield self._take()
+        self._add(rest)
+
+    def abandoned(self) -> Oversized:
+        """Give what is known of a line that has become too long and has not ended."""
+        return Oversized(head=self._head, tail=self._tail, length=self.pending)
+
+    def _add(self, piece: bytes) -> None:
+        self.pending += len(piece)
+        if self.pending > self._limit:
+            self._head = self._head or b"".join(self._pieces)[:_KEPT] or piece[:_KEPT]
+            self._tail = (self._tail + b"".join(self._pieces)[-_KEPT:] + piece[-_KEPT:])[-_KEPT:]
+            self._pieces.clear()
+        else:
+            self._pieces.append(piece)
+
+    def _take(self) -> bytes | Oversized:
+        line: bytes | Oversized = b"".join(self._pieces)
+        if self.pending > self._limit:
+            line = self.abandoned()
+        self._pieces, self._head, self._tail, self.pending = [], b"", b"", 0
+        return line

@@ -1,0 +1,161 @@
+"""One MCP connection, from its handshake to its end."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any, cast
+
+import anyio
+import mcp_types as types
+import structlog
+from anyio.abc import TaskGroup
+from mcp.client import Client
+from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+from mcp.shared.exceptions import MCPError
+from pydantic import BaseModel, ConfigDict
+
+from threadmesh.errors import MeshError, ToolConnectionLost, ToolServerUnavailable
+from tools_svc.adapters.lifeline import Lifeline
+from tools_svc.adapters.mcp_errors import SDK_ERRORS, translated
+from tools_svc.adapters.mcp_exchange import Exchange
+from tools_svc.adapters.mcp_values import call_meta, offered_tool, tool_output
+from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
+from tools_svc.domain.tool import OfferedTool
+
+log = structlog.get_logger()
+
+_MOST_PAGES = 100
+_MOST_TOOLS = 2_000
+_RELISTEN_SECONDS = 1.0
+_REFRESH_SECONDS = 0.2
+_TIMEOUT_MARGIN = 1.0
+
+
+class _Raw(BaseModel):
+    """A result as it was sent: the SDK's own models drop fields and validate with unbounded regular expressions."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return self.model_extra or {}
+
+
+class McpConnection:
+    """A client after its handshake. Its calls run in `tasks`, which belong to the task that entered the client."""
+
+    def __init__(
+        self,
+        client: Client,
+        tasks: TaskGroup,
+        *,
+        server: str,
+        lifeline: Lifeline,
+        on_tools: Callable[[tuple[OfferedTool, ...]], None],
+    ) -> None:
+        self.lifeline = lifeline
+        self.stale = asyncio.Event()
+        """Set by whoever learns that the list of tools has changed."""
+        self._client = client
+        self._tasks = tasks
+        self._server = server
+        self._on_tools = on_tools
+
+    @property
+    def protocol_version(self) -> str:
+        """The MCP revision that both sides speak."""
+        return self._client.protocol_version
+
+    async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
+        """Run one call, as `ToolSource.call` promises."""
+        exchange = Exchange()
+        try:
+            self._tasks.start_soon(self._perform, exchange, invocation)
+        except RuntimeError as error:
+            # The connection has just ended.
+            raise ToolServerUnavailable(server=self._server) from error
+        try:
+            yield Sent()
+            async with aclosing(exchange.updates()) as updates:
+                async for update in updates:
+                    yield update
+        finally:
+            exchange.scope.cancel()
+
+    async def refresh(self) -> None:
+        """List the tools anew and tell them; raises a `MeshError` when the server does not give them."""
+        try:
+            raw = await self._listed()
+            offered = tuple(offered_tool(each) for each in raw)
+            if any("x-mcp-header" in tool.parameters_json for tool in offered):
+                # The SDK sends such arguments as headers too, for tools that it has listed itself.
+                await self._client.list_tools()
+        except SDK_ERRORS as error:
+            raise translated(error) from error
+        self._on_tools(offered)
+
+    async def keep_fresh(self) -> None:
+        """List the tools anew whenever the server says that they changed, until cancelled."""
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._listen)
+            while True:
+                await self.stale.wait()
+                self.stale.clear()
+                try:
+                    await self.refresh()
+                except MeshError as error:
+                    log.warning("tool_server.list_failed", server=self._server, error=str(error))
+                await anyio.sleep(_REFRESH_SECONDS)
+
+    async def _listen(self) -> None:
+        """Subscribe to changes of the list; servers of older revisions tell them unasked."""
+        while True:
+            try:
+                async with self._client.listen(tools_list_changed=True) as subscription:
+                    async for _ in subscription:
+                        self.stale.set()
+            except (ListenNotSupportedError, MCPError):
+                return
+            except (SubscriptionLost, TimeoutError) as error:
+                log.info("tool_server.subscription_lost", server=self._server, error=str(error))
+            await anyio.sleep(_RELISTEN_SECONDS)
+            self.stale.set()
+
+    async def _listed(self) -> list[dict[str, Any]]:
+        tools: list[dict[str, Any]] = []
+        cursor: str | None = None
+        for _ in range(_MOST_PAGES):
+            request = types.ListToolsRequest(params=types.PaginatedRequestParams(cursor=cursor))
+            page = (await self._client.session.send_request(request, _Raw)).fields
+            tools += page["tools"]
+            cursor = page.get("nextCursor")
+            if not cursor or len(tools) >= _MOST_TOOLS:
+                break
+        return tools[:_MOST_TOOLS]
+
+    async def _perform(self, exchange: Exchange, invocation: Invocation) -> None:
+        try:
+            with exchange.scope:
+                exchange.settle(await self._answer(exchange, invocation))
+        finally:
+            exchange.settle(ToolConnectionLost())
+
+    async def _answer(self, exchange: Exchange, invocation: Invocation) -> ToolOutput | MeshError:
+        params = types.CallToolRequestParams(
+            name=invocation.tool,
+            arguments=invocation.arguments,
+            _meta=cast(types.RequestParamsMeta, call_meta(invocation)),
+        )
+        try:
+            # Not `Client.call_tool`, which checks results with regular expressions that a schema can make endless.
+            raw = await self._client.session.send_request(
+                types.CallToolRequest(params=params),
+                _Raw,
+                request_read_timeout_seconds=invocation.timeout_seconds + _TIMEOUT_MARGIN,
+                progress_callback=exchange.report,
+            )
+            return tool_output(raw.fields)
+        except MeshError as error:
+            return error
+        except SDK_ERRORS as error:
+            return translated(error)

@@ -1,0 +1,69 @@
+"""What goes wrong below and inside MCP, as the house's errors."""
+
+import anyio
+import mcp_types as types
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from threadmesh.errors import (
+    DeadlineExceeded,
+    MeshError,
+    Overloaded,
+    ToolAuthenticationFailed,
+    ToolConnectionLost,
+    ToolFailed,
+    ToolResultInvalid,
+    ToolResultTooLarge,
+    ToolServerUnavailable,
+)
+
+# JSON-RPC error codes by which our transports tell what happened below the protocol; outside of JSON-RPC's own range.
+RESULT_TOO_LARGE = -39001
+NOT_SENT = -39002
+LOST = -39003
+AUTHENTICATION = -39004
+RATE_LIMITED = -39005
+
+_MEANINGS: dict[int, tuple[type[MeshError], str]] = {
+    NOT_SENT: (ToolServerUnavailable, ""),
+    LOST: (ToolConnectionLost, ""),
+    types.CONNECTION_CLOSED: (ToolConnectionLost, ""),
+    types.PARSE_ERROR: (ToolConnectionLost, ""),
+    RESULT_TOO_LARGE: (ToolResultTooLarge, ""),
+    AUTHENTICATION: (ToolAuthenticationFailed, ""),
+    RATE_LIMITED: (Overloaded, "The tool's server is too busy; try again in a moment."),
+    types.REQUEST_TIMEOUT: (DeadlineExceeded, "The tool's server did not answer in time."),
+}
+_LONGEST_MESSAGE = 2_000
+
+SDK_ERRORS = (
+    MCPError,
+    ValidationError,
+    TimeoutError,
+    OSError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    anyio.ClosedResourceError,
+    anyio.BrokenResourceError,
+)
+"""What the SDK raises for a request."""
+
+
+def translated(error: BaseException) -> MeshError:
+    """Give the SDK's error as ours."""
+    match error:
+        case MeshError():
+            return error
+        case MCPError(code=code) if code in _MEANINGS:
+            meaning, message = _MEANINGS[code]
+            return meaning(message)
+        case MCPError(code=code, message=message):
+            return ToolFailed(message[:_LONGEST_MESSAGE], mcp_code=code)
+        case ValidationError() | KeyError() | TypeError():
+            return ToolResultInvalid("The tool's server sent an answer that breaks the protocol.")
+        case TimeoutError():
+            return DeadlineExceeded("The tool's server did not answer in time.")
+        case _:
+            return ToolConnectionLost()

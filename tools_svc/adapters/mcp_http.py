@@ -1,0 +1,167 @@
+"""The MCP transport over streamable HTTP, with what the SDK's own lets through kept out.
+
+A failed request costs that request only: the SDK would end the connection, and with it every other call on it. So what
+fails below JSON-RPC is turned into a JSON-RPC error with one of our codes. Bodies are bounded and never decompressed.
+"""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+from mcp.client import Transport
+from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
+
+from threadmesh.errors import ToolConnectionLost, ToolServerUnavailable
+from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES, Framer, Oversized
+from tools_svc.adapters.lifeline import Lifeline
+from tools_svc.adapters.mcp_errors import AUTHENTICATION, LOST, NOT_SENT, RATE_LIMITED, RESULT_TOO_LARGE
+from tools_svc.adapters.pace import Pace
+from tools_svc.adapters.secrets import expand
+from tools_svc.adapters.server_config import HttpServer
+
+_CONNECT_SECONDS = 5.0
+_SILENCE_SECONDS = 24 * 3600.0  # as long as any call may take; each has its own, shorter limit
+_NEVER_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
+
+
+def http_transport(server: HttpServer, lifeline: Lifeline) -> Transport:
+    """Make a transport to the server; nothing is sent before the session does."""
+    return _transport(server, lifeline)
+
+
+@asynccontextmanager
+async def _transport(server: HttpServer, lifeline: Lifeline) -> AsyncGenerator[Any]:
+    client = httpx2.AsyncClient(
+        transport=_GuardedTransport(httpx2.AsyncHTTPTransport(), lifeline),
+        headers={"accept-encoding": "identity"} | {name: expand(value) for name, value in server.headers.items()},
+        timeout=httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
+        follow_redirects=False,
+    )
+    async with (
+        client,
+        streamable_http_client(server.url, http_client=client, max_sse_event_size=LARGEST_MESSAGE_BYTES) as (
+            incoming,
+            outgoing,
+        ),
+    ):
+        yield incoming, outgoing
+
+
+class _GuardedTransport(httpx2.AsyncBaseTransport):
+    def __init__(self, inner: httpx2.AsyncBaseTransport, lifeline: Lifeline) -> None:
+        self._inner = inner
+        self._lifeline = lifeline
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            response = await self._inner.handle_async_request(request)
+            return await self._examined(request, response)
+        except _NEVER_SENT as error:
+            self._lifeline.cut(ToolServerUnavailable(f"The tool's server cannot be reached: {error}."))
+            return _failure(NOT_SENT, "not reached")
+        except httpx2.TransportError as error:
+            return _failure(LOST, type(error).__name__)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def _examined(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response:
+        refusal = self._refusal(request, response)
+        if refusal is not None:
+            await response.aclose()
+            return refusal
+        if _is_json(response):
+            return await _bounded(response)
+        if _is_event_stream(response):
+            return _with(response, stream=_BoundedEvents(response))
+        return response
+
+    def _refusal(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response | None:
+        if response.status_code in (401, 403):
+            return _failure(AUTHENTICATION, f"status {response.status_code}")
+        if response.status_code == 429:
+            return _failure(RATE_LIMITED, response.headers.get("retry-after", ""))
+        if response.status_code == 404 and MCP_SESSION_ID in request.headers:
+            self._lifeline.cut(ToolConnectionLost("The tool's server has forgotten the session."))
+            return _failure(NOT_SENT, "session forgotten")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            return _failure(LOST, "compressed although asked not to")
+        return None
+
+
+class _BoundedEvents(httpx2.AsyncByteStream):
+    """Passes server-sent events on line by line, at a bearable pace.
+
+    A line that is too long becomes an error, and the stream ends.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        framer, pace = Framer(LARGEST_MESSAGE_BYTES), Pace()
+        async for chunk in _raw(self._response):
+            for line in framer.feed(chunk):
+                if isinstance(line, Oversized):
+                    yield _TOO_LARGE_EVENT
+                    return
+                if not line.strip():
+                    await pace.step()
+                yield line + b"\n"
+            if framer.pending > LARGEST_MESSAGE_BYTES:
+                yield _TOO_LARGE_EVENT
+                return
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def _is_json(response: httpx2.Response) -> bool:
+    return _media_type(response) == "application/json"
+
+
+def _is_event_stream(response: httpx2.Response) -> bool:
+    return _media_type(response) == "text/event-stream"
+
+
+def _media_type(response: httpx2.Response) -> str:
+    kind: str = response.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower()
+
+
+async def _bounded(response: httpx2.Response) -> httpx2.Response:
+    """Read a whole JSON body, which the SDK would do without a limit and with errors that end the connection."""
+    body = bytearray()
+    async for chunk in _raw(response):
+        body += chunk
+        if len(body) > LARGEST_MESSAGE_BYTES:
+            await response.aclose()
+            return _failure(RESULT_TOO_LARGE, f"more than {LARGEST_MESSAGE_BYTES} bytes")
+    await response.aclose()
+    return _with(response, content=bytes(body))
+
+
+def _with(response: httpx2.Response, **body: Any) -> httpx2.Response:
+    """Give the response with another body."""
+    framing = (b"transfer-encoding", b"content-length")
+    headers = [(name, value) for name, value in response.headers.raw if name.lower() not in framing]
+    return httpx2.Response(response.status_code, headers=headers, extensions=response.extensions, **body)
+
+
+async def _raw(response: httpx2.Response) -> AsyncIterator[bytes]:
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    async for chunk in response.stream:
+        yield chunk
+
+
+def _failure(code: int, message: str) -> httpx2.Response:
+    return httpx2.Response(503, headers={"content-type": "application/json"}, content=_error(code, message))
+
+
+def _error(code: int, message: str) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}).encode()
+
+
+_TOO_LARGE_EVENT = b"data: " + _error(RESULT_TOO_LARGE, f"more than {LARGEST_MESSAGE_BYTES} bytes") + b"\n\n"

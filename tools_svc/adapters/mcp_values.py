@@ -1,0 +1,92 @@
+"""MCP's JSON to and from the domain's values. Pure functions; what a newer revision adds is kept as text or ignored."""
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from threadmesh.conversation import Media, Part, Text
+from threadmesh.errors import ToolInputRequired, ToolResultInvalid
+from tools_svc.domain.call import Invocation, ToolOutput
+from tools_svc.domain.tool import Hints, OfferedTool
+
+_IDS = {
+    "run_id": "threadmesh/runId",
+    "thread_id": "threadmesh/threadId",
+    "call_id": "threadmesh/callId",
+    "request_id": "threadmesh/requestId",
+    "idempotency_key": "threadmesh/idempotencyKey",
+}
+_MEDIA = ("image", "audio")
+_LONGEST_MIME_TYPE = 127
+
+
+def offered_tool(raw: Mapping[str, Any]) -> OfferedTool:
+    """Read a tool's definition; its hash covers every field, in the order they were sent."""
+    annotations = raw.get("annotations") or {}
+    title = raw.get("title") or annotations.get("title") or ""
+    return OfferedTool(
+        name=raw["name"],
+        title=str(title),
+        description=str(raw.get("description") or ""),
+        parameters_json=_text(raw.get("inputSchema")),
+        output_schema_json=_text(raw.get("outputSchema")),
+        hints=Hints(read_only=annotations.get("readOnlyHint"), idempotent=annotations.get("idempotentHint")),
+        definition_hash=hashlib.sha256(_text(dict(raw)).encode("utf-8", "surrogatepass")).hexdigest(),
+    )
+
+
+def call_meta(invocation: Invocation) -> dict[str, Any]:
+    """Give the `_meta` that tells a server whose call it runs; ids that are not known are left out."""
+    return {key: value for name, key in _IDS.items() if (value := getattr(invocation, name))}
+
+
+def tool_output(raw: Mapping[str, Any]) -> ToolOutput:
+    """Read a call's result; raises `ToolInputRequired` and `ToolResultInvalid`."""
+    if raw.get("resultType", "complete") != "complete":
+        raise ToolInputRequired
+    blocks = raw.get("content")
+    if not isinstance(blocks, list):
+        raise ToolResultInvalid("The tool ran, but its answer has no content.")
+    structured = raw.get("structuredContent")
+    return ToolOutput(
+        parts=tuple(_part(block) for block in blocks),
+        structured_json="" if structured is None else _text(structured),
+        is_error=raw.get("isError") is True,
+    )
+
+
+def _part(block: Any) -> Part:
+    match block:
+        case {"type": "text", "text": str(text)}:
+            return Text(text=_clean(text))
+        case {"type": kind, "data": str(data), "mimeType": str(mime_type)} if kind in _MEDIA:
+            return _media(data, mime_type)
+        case {"type": "resource", "resource": {"text": str(text)}}:
+            return Text(text=_clean(text))
+        case {"type": "resource_link", "uri": str(uri)}:
+            described = [str(block[name]) for name in ("title", "name", "description") if block.get(name)]
+            return Text(text=_clean(": ".join([*described[:1], uri])))
+        case _:
+            return Text(text=_clean(_text(block)))
+
+
+def _media(data: str, mime_type: str) -> Part:
+    try:
+        content = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ToolResultInvalid("The tool ran, but an image or sound in its answer is not base64.") from error
+    if not content or not 3 <= len(mime_type) <= _LONGEST_MIME_TYPE:
+        raise ToolResultInvalid("The tool ran, but an image or sound in its answer is empty or of no known type.")
+    return Media(mime_type=mime_type, data=content)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _clean(text: str) -> str:
+    """Half a surrogate pair, which JSON can spell, would fit neither UTF-8 nor protobuf."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,42 @@
+"""Secrets in the servers file: named there, kept elsewhere."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from threadmesh.errors import MeshError
+
+_PLACEHOLDER = re.compile(r"\$\{(?P<kind>[a-z]+):(?P<what>[^}]*)\}")
+
+
+class SecretMissing(MeshError):
+    """A secret named in the servers file cannot be found."""
+
+    reason = "SECRET_MISSING"
+
+
+def expand(value: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Replace `${env:NAME}` and `${file:path}` (its text, without the final line break).
+
+    Raises `SecretMissing`, which names the placeholder and never the secret.
+    """
+    return _PLACEHOLDER.sub(lambda match: _look_up(match["kind"], match["what"], environment), value)
+
+
+def has_placeholder(value: str) -> bool:
+    """Whether the value takes something from elsewhere."""
+    return _PLACEHOLDER.search(value) is not None
+
+
+def _look_up(kind: str, what: str, environment: Mapping[str, str]) -> str:
+    if kind == "env":
+        if what not in environment:
+            raise SecretMissing(f"the environment variable {what} is not set")
+        return environment[what]
+    if kind == "file":
+        try:
+            return Path(what).read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SecretMissing(f"the file {what} cannot be read") from error
+    raise SecretMissing(f"${{{kind}:...}} means nothing; write ${{env:NAME}} or ${{file:path}}")

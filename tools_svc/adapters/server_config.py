@@ -1,0 +1,35 @@
+"""What the servers file says about one server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tools_svc.domain.tool import Effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StdioServer:
+    """A server that we start: a command without a shell. Values of `env` may name secrets as `${env:}`, `${file:}`."""
+
+    command: str
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpServer:
+    """A server that we reach by streamable HTTP. Values of `headers` may name secrets as `${env:}`, `${file:}`."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool."""
+
+    name: str
+    transport: StdioServer | HttpServer
+    timeout_seconds: float | None = None
+    disabled: bool = False
+    effects: Mapping[str, Effect] = field(default_factory=dict)

@@ -1,0 +1,76 @@
+"""One call of a tool: what is asked, what the tool's server is sent, and what comes back."""
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from threadmesh.conversation import CallFinished, CallProgress, CallStarted, Part, ToolCall
+
+CallEvent = CallStarted | CallProgress | CallFinished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Calls to run on behalf of one run; an empty `run_id` is a person's own.
+
+    `timeout_seconds` shortens what each call may take.
+    """
+
+    calls: tuple[ToolCall, ...]
+    run_id: str = ""
+    thread_id: str = ""
+    request_id: str = ""
+    epoch: int = 0
+    timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """What a source is asked to do: its own name of the tool, the checked arguments, and whose call it is.
+
+    `timeout_seconds` tells the source when nobody waits any longer.
+    """
+
+    tool: str
+    arguments: dict[str, Any]
+    timeout_seconds: float
+    call_id: str
+    run_id: str = ""
+    thread_id: str = ""
+    request_id: str = ""
+    idempotency_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """From here on the call may have taken effect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolOutput:
+    """A tool's answer: what the model reads, and the structured result as JSON text, empty when there is none."""
+
+    parts: tuple[Part, ...] = ()
+    structured_json: str = ""
+    is_error: bool = False
+
+
+Update = Sent | CallProgress | ToolOutput
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunEvent:
+    """An event of a run's calls; `sequence` numbers them from 1, superseded progress leaves gaps."""
+
+    sequence: int
+    call_id: str
+    event: CallEvent
+
+
+def idempotency_key(run_id: str, call_id: str) -> str:
+    """Give the key by which a server may recognise a repeated call; empty for a call outside of runs."""
+    if not run_id:
+        return ""
+    digest = hashlib.sha256(f"{len(run_id)}:{run_id}{call_id}".encode()).digest()
+    return base64.b32encode(digest).decode().rstrip("=").lower()

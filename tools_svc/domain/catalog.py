@@ -1,0 +1,122 @@
+"""Every tool that can be called, under one roof."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from threadmesh.conversation import Failure
+from threadmesh.errors import MeshError, ToolNotFound, ToolServerUnavailable, UnsupportedSchema
+from tools_svc.domain.naming import public_name, server_of
+from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.ports import Schema, SchemaCompiler
+from tools_svc.domain.tool import OfferedTool, Server, ServerState, ServerStatus, Tool
+
+ANY_OBJECT = '{"type":"object"}'
+_LONGEST_DESCRIPTION = 16_384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A tool with its schemas ready for use; `output` is None for a tool that declares none."""
+
+    tool: Tool
+    arguments: Schema
+    output: Schema | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A tool that a server offers and the catalogue leaves out."""
+
+    server: str
+    tool: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shelf:
+    """One server's part of the catalogue."""
+
+    server: Server
+    entries: tuple[Entry, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalogue:
+    """The shelves of all configured servers, by name."""
+
+    shelves: Mapping[str, Shelf]
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """The servers, ordered by name."""
+        return tuple(self.shelves[name].server for name in sorted(self.shelves))
+
+    @property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools that can be called now, ordered by name; calls wait for a server that is being reached again."""
+        present = (shelf for shelf in self.shelves.values() if shelf.server.state is not ServerState.UNAVAILABLE)
+        return tuple(sorted((entry.tool for shelf in present for entry in shelf.entries), key=lambda tool: tool.name))
+
+    def find(self, name: str) -> Entry:
+        """Give the tool of that name, also while its server is away: the call will wait for it or fail.
+
+        Raises `ToolServerUnavailable` for a server that was never reached, and `ToolNotFound`.
+        """
+        shelf = self.shelves.get(server_of(name))
+        if shelf is None:
+            raise ToolNotFound(tool=name)
+        for entry in shelf.entries:
+            if entry.tool.name == name:
+                return entry
+        if shelf.server.state is not ServerState.READY and not shelf.entries:
+            raise ToolServerUnavailable(server=shelf.server.name)
+        raise ToolNotFound(tool=name)
+
+
+def shelve(name: str, status: ServerStatus, policy: ServerPolicy, schemas: SchemaCompiler) -> Shelf:
+    """Put a server's tools on its shelf; a tool that cannot be used is left out and named in `dropped`."""
+    entries: dict[str, Entry] = {}
+    dropped: list[Dropped] = []
+    for offer in status.tools:
+        try:
+            entry = _entry(name, offer, policy, schemas)
+            if entry.tool.name in entries:
+                raise UnsupportedSchema("Another tool of this server has the same name.")
+            entries[entry.tool.name] = entry
+        except MeshError as error:
+            dropped.append(Dropped(server=name, tool=offer.name, failure=Failure.of(error)))
+    server = Server(
+        name=name,
+        state=status.state,
+        failure=status.failure,
+        tool_count=0 if status.state is ServerState.UNAVAILABLE else len(entries),
+        protocol_version=status.protocol_version,
+    )
+    return Shelf(server=server, entries=tuple(entries.values()), dropped=tuple(dropped))
+
+
+def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: SchemaCompiler) -> Entry:
+    parameters = offer.parameters_json or ANY_OBJECT
+    _check_describes_object(parameters)
+    tool = Tool(
+        name=public_name(server, offer.name),
+        server=server,
+        server_tool=offer.name,
+        title=offer.title,
+        description=offer.description[:_LONGEST_DESCRIPTION],
+        parameters_json=parameters,
+        output_schema_json=offer.output_schema_json,
+        effect=policy.effect(offer.name, offer.hints),
+        timeout_seconds=policy.timeout_seconds,
+        definition_hash=offer.definition_hash,
+    )
+    output = schemas.compile(offer.output_schema_json) if offer.output_schema_json else None
+    return Entry(tool=tool, arguments=schemas.compile(parameters), output=output)
+
+
+def _check_describes_object(schema_json: str) -> None:
+    schema = json.loads(schema_json)
+    if not isinstance(schema, dict) or schema.get("type", "object") != "object":
+        raise UnsupportedSchema("The schema of a tool's arguments must describe an object.")

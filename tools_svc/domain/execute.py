@@ -1,0 +1,156 @@
+"""Runs batches of calls, each call independent of the others and of whoever listens."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from contextvars import Context, copy_context
+
+from threadmesh.clock import Clock
+from threadmesh.conversation import CallFinished, ToolCall
+from threadmesh.errors import CallNotFound, InvalidArgument
+from tools_svc.domain.call import Batch, Invocation, RunEvent, idempotency_key
+from tools_svc.domain.catalog import Catalogue
+from tools_svc.domain.execution import Execution
+from tools_svc.domain.plan import Planned, Refused, plan
+from tools_svc.domain.ports import CallListener, ToolSource
+from tools_svc.domain.runs import Run, Runs
+
+
+class Executor:
+    """Owns the calls that are under way; they live in `run`, not in the streams that watch them.
+
+    `on_defect` hears of errors that are nobody's but ours.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, ToolSource],
+        *,
+        catalogue: Callable[[], Catalogue],
+        clock: Clock,
+        listener: CallListener,
+        on_defect: Callable[[Exception], None],
+    ) -> None:
+        self._sources = sources
+        self._catalogue = catalogue
+        self._clock = clock
+        self._listener = listener
+        self._on_defect = on_defect
+        self._runs = Runs()
+        self._begun: asyncio.Queue[tuple[Execution, Run, Context]] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Carry the calls until cancelled; how those end that are under way then, nobody hears."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                execution, run, context = await self._begun.get()
+                tasks.create_task(self._carry(execution, run), name=f"call:{execution.call.id}", context=context)
+
+    async def execute(self, batch: Batch) -> AsyncGenerator[RunEvent, None]:
+        """Run the calls side by side and give their events until each has finished.
+
+        A call of the run that is under way or has ended recently is not sent again: its events are given again.
+        Closing the stream stops the calls that nobody else follows and that cannot have changed anything yet; the
+        others run on. Raises `StaleEpoch`, and `InvalidArgument` when one id stands for two calls.
+        """
+        self._runs.fence(batch.run_id, batch.epoch)
+        run = self._runs.open(batch.run_id)
+        self._admit(batch, run)
+        followed = [run.executions[call.id] for call in batch.calls if call.id in run.executions]
+        for execution in followed:
+            execution.followers += 1
+        try:
+            async with aclosing(_until_finished({call.id for call in batch.calls}, run)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            _leave(followed)
+
+    def cancel(self, run_id: str, call_id: str) -> bool:
+        """Stop a call; False when it had ended before. Raises `CallNotFound`."""
+        run = self._runs.find_call(run_id, call_id)
+        if run is None:
+            raise CallNotFound(call=call_id)
+        execution = run.executions.get(call_id)
+        return execution is not None and execution.cancel()
+
+    async def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[RunEvent, None]:
+        """Give what happened to the run's calls after an event, then what happens, until no call is in flight."""
+        if run := self._runs.find(run_id):
+            async with aclosing(run.log.tail(after, until_quiet=True)) as events:
+                async for event in events:
+                    yield event
+
+    def _admit(self, batch: Batch, run: Run) -> None:
+        _check_same(batch.calls, run)
+        for each in plan([call for call in batch.calls if call.id not in run.calls], self._catalogue()):
+            run.calls[each.call.id] = each.call
+            match each:
+                case Planned():
+                    self._start(each, batch, run)
+                case Refused(call=call, finished=finished):
+                    run.log.append(call.id, finished)
+                    self._listener.ended(call.name, finished)
+
+    def _start(self, planned: Planned, batch: Batch, run: Run) -> None:
+        execution = Execution(
+            planned,
+            _invocation(planned, batch),
+            source=self._sources[planned.entry.tool.server],
+            log=run.log,
+            clock=self._clock,
+            on_defect=self._on_defect,
+        )
+        run.executions[planned.call.id] = execution
+        run.log.begin()
+        # The call's log lines carry the ids of the request that asked for it.
+        self._begun.put_nowait((execution, run, copy_context()))
+
+    async def _carry(self, execution: Execution, run: Run) -> None:
+        try:
+            finished = await execution.run()
+            self._listener.ended(execution.tool, finished)
+        finally:
+            run.log.end()
+
+
+async def _until_finished(open_calls: set[str], run: Run) -> AsyncGenerator[RunEvent, None]:
+    """Give the calls' events, earlier ones included, until each has finished."""
+    batch = frozenset(open_calls)
+    async with aclosing(run.log.tail()) as events:
+        async for event in events:
+            if event.call_id not in batch:
+                continue
+            yield event
+            if isinstance(event.event, CallFinished):
+                open_calls.discard(event.call_id)
+            if not open_calls:
+                return
+
+
+def _leave(followed: Sequence[Execution]) -> None:
+    for execution in followed:
+        execution.followers -= 1
+        if execution.followers == 0 and execution.abandonable:
+            execution.cancel()
+
+
+def _check_same(calls: Sequence[ToolCall], run: Run) -> None:
+    for index, call in enumerate(calls):
+        if run.calls.get(call.id, call) != call:
+            raise InvalidArgument("This id belongs to another call of the run.", field=f"calls[{index}].id")
+
+
+def _invocation(planned: Planned, batch: Batch) -> Invocation:
+    tool = planned.entry.tool
+    limits = [tool.timeout_seconds, *([batch.timeout_seconds] if batch.timeout_seconds is not None else [])]
+    return Invocation(
+        tool=tool.server_tool,
+        arguments=planned.arguments,
+        timeout_seconds=min(limits),
+        call_id=planned.call.id,
+        run_id=batch.run_id,
+        thread_id=batch.thread_id,
+        request_id=batch.request_id,
+        idempotency_key=idempotency_key(batch.run_id, planned.call.id),
+    )

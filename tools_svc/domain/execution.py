@@ -1,0 +1,152 @@
+"""The life of one call: out, perhaps once more, and to exactly one end."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import replace
+
+from threadmesh.clock import Clock
+from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted, ToolCall
+from threadmesh.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    Internal,
+    MeshError,
+    ToolConnectionLost,
+    ToolServerUnavailable,
+)
+from tools_svc.domain.call import Invocation, Sent, ToolOutput
+from tools_svc.domain.output import failed, finish
+from tools_svc.domain.plan import Planned
+from tools_svc.domain.ports import ToolSource
+from tools_svc.domain.run_log import RunLog
+
+_MOST_ATTEMPTS = 2
+_UNANSWERED = (ToolConnectionLost, DeadlineExceeded, Cancelled, Internal)
+"""Errors that leave open what a call that was sent has done."""
+
+
+class Execution:
+    """One call that goes out. Everything that happens to it is told to its run's log.
+
+    `run` must be running for anything to happen. A call whose connection breaks is sent once more if its tool may be
+    repeated; any other call is sent at most once. It ends within `invocation.timeout_seconds`.
+    """
+
+    def __init__(
+        self,
+        planned: Planned,
+        invocation: Invocation,
+        *,
+        source: ToolSource,
+        log: RunLog,
+        clock: Clock,
+        on_defect: Callable[[Exception], None],
+    ) -> None:
+        self.followers = 0
+        self.finished: CallFinished | None = None
+        self._planned = planned
+        self._invocation = invocation
+        self._source = source
+        self._log = log
+        self._clock = clock
+        self._on_defect = on_defect
+        self._sent = False
+        self._stopped = False
+        self._limit: asyncio.Timeout | None = None
+
+    @property
+    def call(self) -> ToolCall:
+        """The call as the model wrote it."""
+        return self._planned.call
+
+    @property
+    def tool(self) -> str:
+        """The tool's name in the catalogue."""
+        return self._planned.entry.tool.name
+
+    @property
+    def abandonable(self) -> bool:
+        """Whether it may be stopped when nobody listens any more: it cannot have changed anything."""
+        return not self._sent or self._planned.entry.tool.effect.harmless
+
+    def cancel(self) -> bool:
+        """Stop the call as well as its tool allows; False when it had ended before."""
+        if self.finished is not None or self._stopped:
+            return self.finished is None
+        self._stopped = True
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time())
+        return True
+
+    async def run(self) -> CallFinished:
+        """Carry the call to its end and give it."""
+        began = self._clock.monotonic()
+        try:
+            finished = await self._limited()
+        except Exception as error:  # noqa: BLE001  # a defect in one call must not end its siblings
+            self._on_defect(error)
+            finished = self._broken(Internal())
+        self.finished = replace(finished, seconds=self._clock.monotonic() - began)
+        self._log.append(self.call.id, self.finished)
+        return self.finished
+
+    async def _limited(self) -> CallFinished:
+        if self._stopped:
+            return self._broken(Cancelled())
+        try:
+            async with asyncio.timeout(self._invocation.timeout_seconds) as self._limit:
+                return await self._tried()
+        except TimeoutError:
+            return self._broken(self._interruption())
+
+    def _interruption(self) -> MeshError:
+        if self._stopped:
+            return Cancelled()
+        return DeadlineExceeded(f"The tool did not answer within {self._invocation.timeout_seconds:g} s.")
+
+    async def _tried(self) -> CallFinished:
+        attempt = 1
+        while True:
+            try:
+                output = await self._attempt(attempt)
+                return finish(output, self._planned.entry.output)
+            except ToolConnectionLost as error:
+                if attempt == _MOST_ATTEMPTS or not self._planned.entry.tool.effect.repeatable:
+                    return self._broken(error)
+                attempt += 1
+            except MeshError as error:
+                return self._broken(error)
+
+    async def _attempt(self, attempt: int) -> ToolOutput:
+        sent_before = self._sent
+        try:
+            async with aclosing(self._source.call(self._invocation)) as updates:
+                async for update in updates:
+                    match update:
+                        case Sent():
+                            self._started(attempt)
+                        case CallProgress():
+                            self._log.append(self.call.id, update)
+                        case ToolOutput():
+                            return update
+        except ToolServerUnavailable:
+            self._sent = sent_before
+            raise
+        raise ToolConnectionLost
+
+    def _started(self, attempt: int) -> None:
+        self._sent = True
+        started = CallStarted(
+            name=self.tool, server=self._source.name, arguments_json=self.call.arguments_json, attempt=attempt
+        )
+        self._log.append(self.call.id, started)
+
+    def _broken(self, error: MeshError) -> CallFinished:
+        """End without the tool's answer. UNKNOWN if the call may have taken effect nevertheless."""
+        if not self._sent:
+            cancelled = isinstance(error, Cancelled)
+            return failed(error, CallOutcome.CANCELLED if cancelled else CallOutcome.FAILED)
+        unanswered = isinstance(error, (*_UNANSWERED, ToolServerUnavailable))
+        unknown = unanswered and not self._planned.entry.tool.effect.harmless
+        return failed(error, CallOutcome.UNKNOWN if unknown else CallOutcome.FAILED)

@@ -1,0 +1,63 @@
+"""What the domain needs from outside."""
+
+from collections.abc import AsyncGenerator
+from typing import Protocol
+
+from threadmesh.conversation import CallFinished
+from tools_svc.domain.call import Invocation, Update
+from tools_svc.domain.tool import ServerStatus
+
+
+class ToolSource(Protocol):
+    """A server of tools.
+
+    `changes` gives the present status first and then each later one; a slow reader misses what was replaced.
+
+    `call` gives `Sent` when the call goes out, then snapshots of progress (a later one may replace an earlier one
+    that nobody has read; the last before the answer is never lost), then exactly one `ToolOutput`. Calls run side by
+    side. It raises `ToolServerUnavailable` only if nothing has reached the server, `ToolConnectionLost` if nobody can
+    tell, and no error that is not a `MeshError`. Closing it stops the call as well as the server allows, at once.
+    A source that is just connecting is waited for.
+    """
+
+    name: str
+
+    @property
+    def status(self) -> ServerStatus:
+        """The present status."""
+        ...
+
+    def changes(self) -> AsyncGenerator[ServerStatus, None]:
+        """Follow the status."""
+        ...
+
+    def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
+        """Run one call."""
+        ...
+
+
+class Schema(Protocol):
+    """A JSON Schema ready for use."""
+
+    def complaint(self, value: object) -> str:
+        """Say where and why a value does not fit, in words a model can act on; empty when it fits."""
+        ...
+
+
+class SchemaCompiler(Protocol):
+    """Makes schemas usable.
+
+    It never fetches anything, and a compiled schema's check takes time bounded by the size of schema and value.
+    """
+
+    def compile(self, schema_json: str) -> Schema:
+        """Compile a schema; raises `UnsupportedSchema` when it is broken, refers elsewhere or is too complex."""
+        ...
+
+
+class CallListener(Protocol):
+    """Hears of every call that ended."""
+
+    def ended(self, tool: str, finished: CallFinished) -> None:
+        """Take note; must not fail."""
+        ...

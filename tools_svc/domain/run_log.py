@@ -1,0 +1,60 @@
+"""What happened to the calls of one run."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from threadmesh.conversation import CallFinished, CallProgress, Media, Text
+from tools_svc.domain.call import CallEvent, RunEvent
+
+
+class RunLog:
+    """The numbered events of a run's calls, in memory. Of each call only the newest progress is kept."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.in_flight = 0
+        self._events: dict[int, RunEvent] = {}
+        self._progress: dict[str, int] = {}
+        self._sequence = 0
+        self._changed = asyncio.Event()
+
+    def append(self, call_id: str, event: CallEvent) -> None:
+        """Add an event and wake the readers."""
+        self._sequence += 1
+        if isinstance(event, CallProgress):
+            self._events.pop(self._progress.get(call_id, 0), None)
+            self._progress[call_id] = self._sequence
+        if isinstance(event, CallFinished):
+            self.bytes += _size(event)
+        self._events[self._sequence] = RunEvent(sequence=self._sequence, call_id=call_id, event=event)
+        self._wake()
+
+    def begin(self) -> None:
+        """Count one more call in flight."""
+        self.in_flight += 1
+
+    def end(self) -> None:
+        """Count one call less in flight."""
+        self.in_flight -= 1
+        self._wake()
+
+    async def tail(self, after: int = 0, *, until_quiet: bool = False) -> AsyncGenerator[RunEvent, None]:
+        """Give the events after a number, then each new one; `until_quiet` ends when no call is in flight."""
+        while True:
+            changed = self._changed
+            for event in [event for number, event in self._events.items() if number > after]:
+                after = event.sequence
+                yield event
+            if until_quiet and self.in_flight == 0 and not changed.is_set():
+                return
+            await changed.wait()
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+
+def _size(finished: CallFinished) -> int:
+    texts = sum(len(part.text) for part in finished.parts if isinstance(part, Text))
+    media = sum(len(part.data) for part in finished.parts if isinstance(part, Media))
+    return texts + media + len(finished.structured_json)

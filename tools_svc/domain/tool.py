@@ -1,0 +1,96 @@
+"""What a tool is: as its server offers it, and as the catalogue holds it."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from threadmesh.conversation import Failure, ToolDefinition
+
+
+class Effect(StrEnum):
+    """What may happen when a tool is called; it decides what may be repeated."""
+
+    READ_ONLY = "read_only"
+    IDEMPOTENT = "idempotent"
+    KEYED = "keyed"
+    UNSAFE = "unsafe"
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending a call twice changes what sending it once does."""
+        return self is not Effect.UNSAFE
+
+    @property
+    def harmless(self) -> bool:
+        """Whether a call that was cut off cannot have changed anything."""
+        return self is Effect.READ_ONLY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hints:
+    """What a server says about a tool's effect; None where it says nothing. Never to be trusted, only to warn."""
+
+    read_only: bool | None = None
+    idempotent: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedTool:
+    """A tool as its server describes it; `definition_hash` is taken over the description as it was sent."""
+
+    name: str
+    title: str = ""
+    description: str = ""
+    parameters_json: str = ""
+    output_schema_json: str = ""
+    hints: Hints = Hints()
+    definition_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A tool as models see and operators configure it; a call of it takes at most `timeout_seconds`."""
+
+    name: str
+    server: str
+    server_tool: str
+    title: str
+    description: str
+    parameters_json: str
+    output_schema_json: str
+    effect: Effect
+    timeout_seconds: float
+    definition_hash: str
+
+    @property
+    def definition(self) -> ToolDefinition:
+        """What a model is told."""
+        return ToolDefinition(name=self.name, description=self.description, parameters_json=self.parameters_json)
+
+
+class ServerState(StrEnum):
+    """Whether a server's tools can be called."""
+
+    CONNECTING = "connecting"
+    READY = "ready"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerStatus:
+    """A server at one moment; `tools` are those last listed, also while it cannot be reached."""
+
+    state: ServerState
+    failure: Failure | None = None
+    protocol_version: str = ""
+    tools: tuple[OfferedTool, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server as the catalogue shows it."""
+
+    name: str
+    state: ServerState
+    failure: Failure | None
+    tool_count: int
+    protocol_version: str

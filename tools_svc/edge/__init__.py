@@ -1,0 +1,1 @@
+"""The wire of tools_svc: gRPC in, gRPC out."""

@@ -1,0 +1,106 @@
+"""Requests and events of the tools service to and from protobuf. Pure functions, total by construction."""
+
+from typing import assert_never
+
+from threadmesh.api.conversation.v1.events_pb2 import CallFinished as WireFinished
+from threadmesh.api.conversation.v1.events_pb2 import CallProgress as WireProgress
+from threadmesh.api.conversation.v1.events_pb2 import CallStarted as WireStarted
+from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.codec import decode_tool_call, encode_tool_definition
+from threadmesh.conversation import CallFinished, CallProgress, CallStarted
+from threadmesh.event_codec import encode_call_finished, encode_call_progress, encode_call_started, encode_failure
+from tools_svc.domain.call import Batch, CallEvent, RunEvent
+from tools_svc.domain.catalog import Catalogue
+from tools_svc.domain.tool import Effect, Server, ServerState, Tool
+
+_EFFECTS = {
+    Effect.READ_ONLY: pb.EFFECT_READ_ONLY,
+    Effect.IDEMPOTENT: pb.EFFECT_IDEMPOTENT,
+    Effect.KEYED: pb.EFFECT_KEYED,
+    Effect.UNSAFE: pb.EFFECT_UNSAFE,
+}
+_STATES = {
+    ServerState.CONNECTING: pb.SERVER_STATE_CONNECTING,
+    ServerState.READY: pb.SERVER_STATE_READY,
+    ServerState.UNAVAILABLE: pb.SERVER_STATE_UNAVAILABLE,
+}
+
+
+def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
+    """Decode a batch of calls."""
+    timeout = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else None
+    return Batch(
+        calls=tuple(map(decode_tool_call, request.calls)),
+        run_id=request.run_id,
+        thread_id=request.thread_id,
+        request_id=request_id,
+        epoch=request.epoch,
+        timeout_seconds=timeout,
+    )
+
+
+def encode_catalogue(catalogue: Catalogue) -> pb.Catalogue:
+    """Encode the catalogue."""
+    return pb.Catalogue(tools=map(encode_tool, catalogue.tools), servers=map(encode_server, catalogue.servers))
+
+
+def encode_tool(tool: Tool) -> pb.Tool:
+    """Encode a tool."""
+    return pb.Tool(
+        definition=encode_tool_definition(tool.definition),
+        server=tool.server,
+        server_tool=tool.server_tool,
+        title=tool.title,
+        output_schema_json=tool.output_schema_json,
+        effect=_EFFECTS[tool.effect],
+        definition_hash=tool.definition_hash,
+    )
+
+
+def encode_server(server: Server) -> pb.Server:
+    """Encode a server."""
+    return pb.Server(
+        name=server.name,
+        state=_STATES[server.state],
+        failure=encode_failure(server.failure) if server.failure else None,
+        tool_count=server.tool_count,
+        protocol_version=server.protocol_version,
+    )
+
+
+def encode_executed(event: RunEvent, *, sequence: int) -> pb.ExecuteToolsResponse:
+    """Encode an event of a batch under its number in the stream."""
+    response = pb.ExecuteToolsResponse(sequence=sequence, call_id=event.call_id)
+    match _encode_event(event.event):
+        case WireStarted() as started:
+            response.started.CopyFrom(started)
+        case WireProgress() as progress:
+            response.progress.CopyFrom(progress)
+        case WireFinished() as finished:
+            response.finished.CopyFrom(finished)
+    return response
+
+
+def encode_watched(event: RunEvent) -> pb.WatchCallsResponse:
+    """Encode an event of a run's calls under its number in the run."""
+    response = pb.WatchCallsResponse(sequence=event.sequence, call_id=event.call_id)
+    match _encode_event(event.event):
+        case WireStarted() as started:
+            response.started.CopyFrom(started)
+        case WireProgress() as progress:
+            response.progress.CopyFrom(progress)
+        case WireFinished() as finished:
+            response.finished.CopyFrom(finished)
+    return response
+
+
+def _encode_event(event: CallEvent) -> WireStarted | WireProgress | WireFinished:
+    match event:
+        case CallStarted():
+            return encode_call_started(event)
+        case CallProgress():
+            return encode_call_progress(event)
+        case CallFinished():
+            return encode_call_finished(event)
+        case other:
+            assert_never(other)

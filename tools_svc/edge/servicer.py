@@ -1,0 +1,98 @@
+"""The tools service on gRPC."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceServicer
+from threadmesh.errors import Unsupported
+from threadmesh.telemetry.logs import current_ids
+from tools_svc.domain.execute import Executor
+from tools_svc.domain.watch import CatalogueWatcher
+from tools_svc.edge import codec
+from tools_svc.edge.heartbeat import SECONDS, with_heartbeats
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ToolsServicer(ToolsServiceServicer):
+    """Answers for the catalogue and the calls; silent streams give a sign of life every `heartbeat_seconds`."""
+
+    def __init__(
+        self,
+        *,
+        watcher: CatalogueWatcher,
+        executor: Executor,
+        on_batch: Callable[[int], None],
+        heartbeat_seconds: float = SECONDS,
+    ) -> None:
+        """`on_batch` hears how many calls each batch holds."""
+        self._watcher = watcher
+        self._executor = executor
+        self._on_batch = on_batch
+        self._heartbeat_seconds = heartbeat_seconds
+
+    async def ListTools(self, request: pb.ListToolsRequest, context: Context) -> pb.ListToolsResponse:
+        """List the tools that can be called now."""
+        catalogue = codec.encode_catalogue(self._watcher.catalogue)
+        wanted = [tool for tool in catalogue.tools if not request.names or tool.definition.name in request.names]
+        return pb.ListToolsResponse(tools=wanted, servers=catalogue.servers)
+
+    async def WatchTools(self, request: pb.WatchToolsRequest, context: Context) -> AsyncIterator[pb.WatchToolsResponse]:
+        """Stream the catalogue and its changes."""
+        sequence = request.after_sequence
+        async with aclosing(self._beating(self._watcher.states(request.after_sequence))) as states:
+            async for state in states:
+                if state is None:
+                    yield pb.WatchToolsResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+                    continue
+                sequence, catalogue = state
+                yield pb.WatchToolsResponse(sequence=sequence, catalogue=codec.encode_catalogue(catalogue))
+
+    async def ExecuteTools(
+        self, request: pb.ExecuteToolsRequest, context: Context
+    ) -> AsyncIterator[pb.ExecuteToolsResponse]:
+        """Run a batch of calls and stream what happens."""
+        batch = codec.decode_batch(request, request_id=current_ids().get("request_id", ""))
+        self._on_batch(len(batch.calls))
+        sequence = 0
+        async with aclosing(self._beating(self._executor.execute(batch))) as events:
+            async for event in events:
+                sequence += 1
+                if event is None:
+                    yield pb.ExecuteToolsResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+                else:
+                    yield codec.encode_executed(event, sequence=sequence)
+        yield pb.ExecuteToolsResponse(sequence=sequence + 1, done=pb.Done())
+
+    async def WatchCalls(self, request: pb.WatchCallsRequest, context: Context) -> AsyncIterator[pb.WatchCallsResponse]:
+        """Stream what happened to a run's calls and what happens next."""
+        sequence = request.after_sequence
+        async with aclosing(self._beating(self._executor.watch(request.run_id, sequence))) as events:
+            async for event in events:
+                if event is None:
+                    yield pb.WatchCallsResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+                else:
+                    sequence = event.sequence
+                    yield codec.encode_watched(event)
+        yield pb.WatchCallsResponse(sequence=sequence, done=pb.Done())
+
+    async def CancelCall(self, request: pb.CancelCallRequest, context: Context) -> pb.CancelCallResponse:
+        """Stop a call as well as its tool allows."""
+        return pb.CancelCallResponse(cancelled=self._executor.cancel(request.run_id, request.call_id))
+
+    async def ResolveCall(self, request: pb.ResolveCallRequest, context: Context) -> pb.ResolveCallResponse:
+        """Refuse: calls are not kept for a person's word."""
+        raise Unsupported("This server keeps no calls that wait for a person; see to the outcome and call again.")
+
+    async def ApproveDefinition(
+        self, request: pb.ApproveDefinitionRequest, context: Context
+    ) -> pb.ApproveDefinitionResponse:
+        """Refuse: changed definitions are offered without approval."""
+        raise Unsupported("This server offers changed definitions at once; there is nothing to approve.")
+
+    def _beating(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+        return with_heartbeats(items, every=self._heartbeat_seconds)
