@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install
 MODEL := requirements/model.lock
 
-.PHONY: help up down status install install-dev test check lint types imports protos breaking format generate lock clean
+.PHONY: help up down status install install-dev test check lint types imports protos breaking docs format generate lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin
 test: install-dev  ## Run all tests that take minutes
 	$(BIN)/pytest
 
-check: install-dev lint types imports protos breaking  ## Run every static check
+check: install-dev lint types imports protos breaking docs  ## Run every static check
 
 lint:
 	$(BIN)/ruff check .
@@ -45,12 +45,16 @@ protos:
 breaking:
 	BIN=$(BIN) proto/breaking.sh
 
+docs:
+	$(BIN)/python docs/generate.py --check
+
 format: install-dev  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: install-dev  ## Regenerate threadmesh/api from proto/
+generate: install-dev  ## Regenerate threadmesh/api from proto/, and docs/settings.md
 	$(BIN)/python proto/generate.py
+	$(BIN)/python docs/generate.py
 
 lock: install-dev  ## Write the lock files again (UPGRADE=--upgrade moves versions)
 	PATH="$(CURDIR)/$(BIN):$$PATH" requirements/compile.sh $(UPGRADE)
