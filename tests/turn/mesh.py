@@ -69,9 +69,9 @@ async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
     )
     async with AsyncExitStack() as stack:
         ports = {
-            "inference": await _serve(stack, inference_app, InferenceSettings(model="none", script=str(SCRIPT))),
-            "tools": await _serve(stack, tools_app, ToolsSettings(servers_file=str(servers))),
-            "context": await _serve(stack, context_app, ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
+            "inference": await served(stack, inference_app, InferenceSettings(model="none", script=str(SCRIPT))),
+            "tools": await served(stack, tools_app, ToolsSettings(servers_file=str(servers))),
+            "context": await served(stack, context_app, ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
         }
         targets: dict[str, Any] = {f"{unit}_target": f"127.0.0.1:{port}" for unit, port in ports.items()}
         context = await stack.enter_async_context(connect(targets["context_target"]))
@@ -85,7 +85,8 @@ async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
         yield mesh
 
 
-async def _serve(stack: AsyncExitStack, app: Callable[..., Any], settings: Any) -> int:
+async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any) -> int:
+    """Build a unit and serve it on a free port until the stack ends; gives the port."""
     registry = new_registry()
     unit: Unit = await stack.enter_async_context(app(settings, registry))
     server = await stack.enter_async_context(

@@ -1,0 +1,359 @@
+"""What every backend promises."""
+
+import asyncio
+import json
+from contextlib import aclosing
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from inference_svc.adapters.script import Script
+from inference_svc.adapters.scripted_backend import ScriptedBackend
+from inference_svc.domain.events import Event, Finished, Progress, Started
+from inference_svc.domain.ports import Backend
+from inference_svc.domain.prompt import JsonObject, JsonSchema
+from inference_svc.domain.sampling import Sampling
+from tests.inference_svc.engines import GREEDY, answered, bundled, calls_of, end_of, ids_of, prompt, text_of
+from threadmesh.conversation import (
+    FinishReason,
+    Message,
+    Role,
+    Text,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
+    ToolChoiceMode,
+    ToolDefinition,
+    message,
+)
+from threadmesh.errors import ContextLengthExceeded, InvalidArgument, Unsupported, UnsupportedSchema
+
+COUNT = "Count: one two three four five six seven eight nine ten eleven twelve."
+
+
+def scripted() -> Backend:
+    return ScriptedBackend(Script(context_tokens=1024), created=1)
+
+
+def llama_cpp() -> Backend:
+    return bundled()[0]
+
+
+BACKENDS = [pytest.param(scripted, id="scripted"), pytest.param(llama_cpp, id="llama_cpp", marks=pytest.mark.model)]
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Backend:
+    made: Backend = request.param()
+    return made
+
+
+def started(events: list[Event]) -> Started:
+    assert isinstance(events[0], Started)
+    return events[0]
+
+
+async def test_a_stream_begins_with_started_and_ends_with_exactly_one_finished(backend: Backend) -> None:
+    events = await answered(backend, prompt(COUNT, max_tokens=5))
+
+    assert started(events).model == backend.describe().name
+    assert started(events).fingerprint == backend.describe().fingerprint
+    assert [isinstance(event, Finished) for event in events].count(True) == 1
+    assert isinstance(events[-1], Finished)
+
+
+async def test_token_indices_have_no_gap_and_usage_counts_them(backend: Backend) -> None:
+    events = await answered(backend, prompt(COUNT, max_tokens=9))
+    expected = 0
+    for event in events:
+        if isinstance(event, TextDelta):
+            assert event.token_index == expected
+            expected += len(event.token_ids)
+
+    assert end_of(events).usage.completion_tokens == expected
+    assert end_of(events).usage.prompt_tokens == started(events).prompt_tokens > 0
+
+
+async def test_the_token_limit_ends_an_answer(backend: Backend) -> None:
+    events = await answered(backend, prompt(COUNT, max_tokens=3, sampling=GREEDY))
+
+    assert len(ids_of(events)) == 3
+    assert end_of(events).reason is FinishReason.LENGTH
+
+
+async def test_a_seed_repeats_an_answer(backend: Backend) -> None:
+    asked = prompt(COUNT, max_tokens=12, sampling=Sampling(temperature=1.0, seed=11))
+    first, second = await answered(backend, asked), await answered(backend, asked)
+
+    assert started(first).seed == 11
+    assert text_of(first) == text_of(second)
+    assert ids_of(first) == ids_of(second)
+
+
+async def test_a_stop_string_ends_the_answer_before_it(backend: Backend) -> None:
+    whole = text_of(await answered(backend, prompt(COUNT, max_tokens=20, sampling=GREEDY)))
+    stop = whole[len(whole) // 2 :][:4]
+    events = await answered(backend, prompt(COUNT, max_tokens=20, sampling=GREEDY, stop=(stop,)))
+
+    assert text_of(events) == whole[: whole.index(stop)]
+    assert end_of(events).reason is FinishReason.STOP
+
+
+async def test_the_second_turn_finds_the_first_in_the_cache(backend: Backend) -> None:
+    scope = "second turn"
+    first = await answered(backend, prompt(COUNT, max_tokens=6, cache_scope=scope))
+    turns = (message(Role.USER, COUNT), message(Role.ASSISTANT, text_of(first)), message(Role.USER, "And now?"))
+    second = await answered(backend, prompt(turns, max_tokens=4, cache_scope=scope))
+
+    assert end_of(first).usage.cached_tokens == 0
+    assert end_of(second).usage.cached_tokens >= end_of(first).usage.prompt_tokens - 1
+
+
+async def test_caches_are_not_shared_across_scopes(backend: Backend) -> None:
+    await answered(backend, prompt(COUNT, max_tokens=2, cache_scope="ann"))
+    other = await answered(backend, prompt(COUNT, max_tokens=2, cache_scope="bob"))
+
+    assert end_of(other).usage.cached_tokens == 0
+
+
+async def test_a_warmed_prompt_is_found_in_the_cache(backend: Backend) -> None:
+    asked = prompt("Tell me about whales. " + COUNT, max_tokens=2, cache_scope="warmed")
+    warmed = await backend.warm(asked)
+    events = await answered(backend, asked)
+
+    assert (warmed.cached_tokens, warmed.prompt_tokens > 10) == (0, True)
+    assert end_of(events).usage.cached_tokens >= warmed.prompt_tokens - 2
+
+
+async def test_a_continuation_goes_on_where_the_tokens_end(backend: Backend) -> None:
+    asked = prompt(COUNT, max_tokens=14, sampling=Sampling(temperature=0.9, seed=5), cache_scope="continued")
+    whole = await answered(backend, asked)
+    tokens = ids_of(whole)
+    said = tuple(tokens[:5])
+    rest = await answered(
+        backend,
+        prompt(
+            COUNT,
+            max_tokens=14,
+            sampling=Sampling(temperature=0.9, seed=5),
+            emitted_token_ids=said,
+            cache_scope="continued",
+        ),
+    )
+    deltas = [event for event in rest if isinstance(event, TextDelta)]
+
+    assert deltas[0].token_index == 5
+    assert [*said, *ids_of(rest)] == tokens
+    assert text_of(whole).endswith(text_of(rest))
+
+
+async def test_tokens_that_cannot_have_been_said_are_refused(backend: Backend) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await answered(backend, prompt(COUNT, emitted_token_ids=(2**31 - 1,)))
+
+    assert caught.value.field == "emitted_token_ids"
+
+
+TOOLS = (
+    ToolDefinition(
+        name="lookup",
+        description="Looks something up",
+        parameters_json=json.dumps(
+            {
+                "type": "object",
+                "properties": {
+                    "kind": {"enum": ["fish", "bird"]},
+                    "limit": {"type": "integer", "minimum": 1, "maximum": 20},
+                    "names": {
+                        "type": "array",
+                        "items": {"type": "string", "maxLength": 12},
+                        "minItems": 1,
+                        "maxItems": 2,
+                    },
+                },
+                "required": ["kind", "limit", "names"],
+                "additionalProperties": False,
+            }
+        ),
+    ),
+    ToolDefinition(name="ping"),
+    ToolDefinition(
+        name="note",
+        parameters_json=json.dumps(
+            {"type": "object", "properties": {"tag": {"type": "string", "pattern": "^[a-z]{2,5}$"}}}
+        ),
+    ),
+)
+
+
+def schema_of(tool: ToolDefinition) -> Any:
+    return json.loads(tool.parameters_json or "{}")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_required_call_is_one_of_the_tools_and_fits_its_schema(backend: Backend, seed: int) -> None:
+    required = ToolChoice(mode=ToolChoiceMode.REQUIRED)
+    sampling = Sampling(temperature=1.5, seed=seed)
+    events = await answered(backend, prompt("Help.", tools=TOOLS, tool_choice=required, sampling=sampling))
+    calls = calls_of(events)
+
+    assert end_of(events).reason is FinishReason.TOOL_CALLS
+    assert calls
+    for name, arguments in calls:
+        [tool] = [tool for tool in TOOLS if tool.name == name]
+        jsonschema_rs.validator_for(schema_of(tool)).validate(json.loads(arguments))
+
+
+@pytest.mark.parametrize("tool", [TOOLS[0], TOOLS[1]], ids=["lookup", "ping"])
+async def test_a_named_call_is_of_that_tool_and_fits_its_schema(backend: Backend, tool: ToolDefinition) -> None:
+    named = ToolChoice(mode=ToolChoiceMode.REQUIRED, name=tool.name)
+    events = await answered(backend, prompt("Say hello.", tools=TOOLS, tool_choice=named, sampling=GREEDY))
+    [(name, arguments)] = calls_of(events)
+
+    assert name == tool.name
+    jsonschema_rs.validator_for(schema_of(tool)).validate(json.loads(arguments))
+    assert text_of(events) == ""
+
+
+async def test_the_first_piece_of_a_call_names_it_and_no_other_does(backend: Backend) -> None:
+    named = ToolChoice(mode=ToolChoiceMode.REQUIRED, name="lookup")
+    events = await answered(backend, prompt("Look.", tools=TOOLS, tool_choice=named, sampling=GREEDY))
+    first, *rest = [event for event in events if isinstance(event, ToolCallDelta)]
+
+    assert first.id
+    assert first.name == "lookup"
+    assert all(not delta.id and not delta.name for delta in rest)
+
+
+async def test_no_tool_is_called_where_that_is_forbidden(backend: Backend) -> None:
+    forbidden = ToolChoice(mode=ToolChoiceMode.NONE)
+    events = await answered(backend, prompt("Look.", tools=TOOLS, tool_choice=forbidden, max_tokens=8))
+
+    assert not calls_of(events)
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [ToolChoice(mode=ToolChoiceMode.REQUIRED, name="absent"), ToolChoice(mode=ToolChoiceMode.REQUIRED, name="x")],
+)
+async def test_a_choice_of_an_absent_tool_is_refused(backend: Backend, choice: ToolChoice) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await answered(backend, prompt("Look.", tools=TOOLS, tool_choice=choice))
+
+    assert caught.value.field.startswith("tool_choice")
+
+
+async def test_a_required_call_without_tools_is_refused(backend: Backend) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        await answered(backend, prompt("Look.", tool_choice=ToolChoice(mode=ToolChoiceMode.REQUIRED)))
+
+    assert caught.value.field == "tool_choice"
+
+
+async def test_an_answer_by_a_schema_conforms_to_it(backend: Backend) -> None:
+    schema = schema_of(TOOLS[0])
+    wanted = JsonSchema(schema_json=json.dumps(schema))
+    for seed in (1, 2):
+        sampling = Sampling(temperature=1.2, seed=seed)
+        asked = prompt("Describe it as JSON.", response_format=wanted, sampling=sampling, max_tokens=120)
+        events = await answered(backend, asked)
+
+        jsonschema_rs.validator_for(schema).validate(json.loads(text_of(events)))
+        assert end_of(events).reason is FinishReason.STOP
+
+
+async def test_an_answer_as_json_is_an_object(backend: Backend) -> None:
+    asked = prompt('Answer with {"a": 1}', response_format=JsonObject(), sampling=GREEDY, max_tokens=200)
+    events = await answered(backend, asked)
+
+    assert end_of(events).reason is FinishReason.LENGTH or isinstance(json.loads(text_of(events)), dict)
+    assert text_of(events).startswith("{")
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        {"type": "string", "minLength": 1, "maxLength": 20_000},
+        {"type": "array", "items": {"type": "string"}, "maxItems": 100_000},
+        {"$ref": "#"},
+        {"$ref": "http://127.0.0.1/schema"},
+    ],
+)
+async def test_a_schema_that_would_cost_too_much_is_refused(backend: Backend, bomb: dict[str, Any]) -> None:
+    with pytest.raises(UnsupportedSchema) as caught:
+        await answered(backend, prompt("Go.", response_format=JsonSchema(schema_json=json.dumps(bomb))))
+
+    assert caught.value.field.startswith("response_format.json_schema.schema_json#/")
+
+
+async def test_a_prompt_longer_than_the_context_is_refused_with_both_lengths(backend: Backend) -> None:
+    with pytest.raises(ContextLengthExceeded) as caught:
+        await answered(backend, prompt("word " * 2_000))
+
+    assert caught.value.field == "messages"
+    assert int(caught.value.facts["prompt_tokens"]) > int(caught.value.facts["context_tokens"]) == 1024
+
+
+async def test_two_requests_at_once_both_end(backend: Backend) -> None:
+    both = await asyncio.gather(*(answered(backend, prompt(f"{n}: {COUNT}", max_tokens=8)) for n in range(2)))
+
+    assert all(isinstance(events[-1], Finished) for events in both)
+
+
+async def test_a_stream_that_is_closed_early_leaves_the_backend_usable(backend: Backend) -> None:
+    async with aclosing(backend.stream(prompt(COUNT))) as events:
+        async for event in events:
+            if isinstance(event, TextDelta):
+                break
+
+    assert isinstance((await answered(backend, prompt(COUNT, max_tokens=2)))[-1], Finished)
+
+
+async def test_probabilities_come_with_each_token_when_asked_for(backend: Backend) -> None:
+    events = await answered(backend, prompt(COUNT, max_tokens=4, logprobs=0, sampling=GREEDY))
+    logprobs = [each for event in events if isinstance(event, TextDelta) for each in event.logprobs]
+
+    assert len(logprobs) == end_of(events).usage.completion_tokens
+    assert all(each.logprob <= 0 for each in logprobs)
+
+
+async def test_text_and_conversations_can_be_counted(backend: Backend) -> None:
+    asked = prompt(COUNT)
+
+    assert await backend.count_tokens("") == 0
+    assert await backend.count_tokens("one two three") >= 3
+    assert await backend.count_tokens(asked.conversation) == started(await answered(backend, asked)).prompt_tokens
+
+
+async def test_tool_results_can_be_read(backend: Backend) -> None:
+    named = ToolChoice(mode=ToolChoiceMode.REQUIRED, name="ping")
+    events = await answered(backend, prompt("Ping.", tools=TOOLS, tool_choice=named))
+    [call] = [event for event in events if isinstance(event, ToolCallDelta) and event.id]
+    turns = (
+        message(Role.USER, "Ping."),
+        Message(role=Role.ASSISTANT, tool_calls=(ToolCall(id=call.id, name=call.name, arguments_json="{}"),)),
+        Message(role=Role.TOOL, parts=(Text(text="pong"),), tool_call_id=call.id),
+    )
+
+    assert text_of(await answered(backend, prompt(turns, tools=TOOLS, max_tokens=8)))
+
+
+async def test_embeddings_are_refused_in_a_sentence(backend: Backend) -> None:
+    with pytest.raises(Unsupported, match=r"embeddings\.$"):
+        await backend.embed(["a", "b"])
+
+
+async def test_a_ready_backend_answers_the_ping(backend: Backend) -> None:
+    await backend.ping()
+
+    assert backend.describe().ready
+
+
+async def test_progress_never_goes_beyond_the_prompt(backend: Backend) -> None:
+    events = await answered(backend, prompt(COUNT, max_tokens=1, cache_scope="progress"))
+
+    for event in events:
+        if isinstance(event, Progress):
+            assert 0 <= event.prefilled_tokens <= event.prompt_tokens == started(events).prompt_tokens

@@ -1,0 +1,254 @@
+"""What a turn may rely on in the other units: the facade's ports, over the real units behind their clients."""
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from context_svc.app import app as context_app
+from context_svc.settings import ContextSettings
+from facade.adapters.context_client import ContextClient
+from facade.adapters.inference_client import InferenceClient
+from facade.adapters.tools_client import ToolsClient
+from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
+from facade.domain.parameters import TurnParameters
+from facade.domain.ports import Batch, Context, Generation, Inference, NewItem, NewRun, Tools
+from inference_svc.app import app as inference_app
+from inference_svc.settings import InferenceSettings
+from tests.servers.given import WORKSHOP
+from tests.turn.mesh import SCRIPT, served
+from threadmesh.conversation import (
+    CallFinished,
+    CallOutcome,
+    CallStarted,
+    FinishReason,
+    Role,
+    TextDelta,
+    ToolCall,
+    message,
+)
+from threadmesh.errors import BackendUnavailable, ContextLengthExceeded, ModelNotFound, RunNotFound, StaleEpoch
+from threadmesh.rpc.channel import connect
+from tools_svc.app import app as tools_app
+from tools_svc.settings import ToolsSettings
+
+HELLO = message(Role.USER, "hello")
+RUN = Run(
+    id="run_1", thread_id="thread_1", state=RunState.RUNNING, create_time=datetime(2026, 1, 1, tzinfo=UTC), epoch=1
+)
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def context(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Context]:
+    store = f"sqlite:{tmp_path / 'context.db'}" if request.param == "sqlite" else "memory:"
+    async with AsyncExitStack() as stack:
+        port = await served(stack, context_app, ContextSettings(store=store))
+        channel = await stack.enter_async_context(connect(f"127.0.0.1:{port}"))
+        yield ContextClient(channel, owner="test", claim_seconds=10)
+
+
+@pytest.fixture
+async def inference() -> AsyncIterator[Inference]:
+    async with AsyncExitStack() as stack:
+        port = await served(stack, inference_app, InferenceSettings(model="none", script=str(SCRIPT)))
+        yield InferenceClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
+
+
+@pytest.fixture
+async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
+    servers = tmp_path / "servers.json"
+    workshop = {"command": sys.executable, "args": [WORKSHOP, "stdio"]}
+    servers.write_text(json.dumps({"mcpServers": {"workshop": workshop}}))
+    async with AsyncExitStack() as stack:
+        port = await served(stack, tools_app, ToolsSettings(servers_file=str(servers)))
+        client = ToolsClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
+        async with asyncio.timeout(30):
+            while not await client.catalogue():
+                await asyncio.sleep(0.01)
+        yield client
+
+
+def new_run(key: str = "", **more: Any) -> NewRun:
+    return NewRun(input=[HELLO], parameters=TurnParameters(), thread_key=key, timeout_seconds=60, **more)
+
+
+async def claimed(context: Context, key: str = "") -> Run:
+    run, _ = await context.start(new_run(key))
+    return await context.claim(run.id)
+
+
+def batch(run: Run, *texts: str, first: int = 0, items: Sequence[NewItem] = ()) -> Batch:
+    events = [RunEvent(sequence=0, body=TextDelta(text=text)) for text in texts]
+    return Batch(run_id=run.id, epoch=run.epoch, first_sequence=first, events=events, items=items)
+
+
+ENDED = RunFinished(state=RunState.SUCCEEDED, reason=FinishReason.STOP)
+
+
+async def logged(context: Context, run: Run, *, after: int | None = None) -> list[RunEvent]:
+    async with asyncio.timeout(10), aclosing(context.watch(run.id, after=after)) as log:
+        return [event async for events in log for event in events]
+
+
+async def test_what_is_appended_is_watched_in_order_to_the_terminal_event(context: Context) -> None:
+    run = await claimed(context)
+    async with context.writer() as writer:
+        await writer.append(batch(run, "a", "b"))
+        await writer.append(batch(run, "c", first=2))
+        await writer.finish(batch(run, "d", first=3), ENDED)
+
+    events = await logged(context, run)
+
+    assert [event.sequence for event in events] == [0, 1, 2, 3, 4]
+    assert [event.body.text for event in events if isinstance(event.body, TextDelta)] == ["a", "b", "c", "d"]
+    assert events[-1].body == ENDED
+    assert await logged(context, run, after=3) == events[4:]
+
+
+async def test_a_write_may_be_repeated(context: Context) -> None:
+    run = await claimed(context)
+    async with context.writer() as writer:
+        await writer.append(batch(run, "a"))
+        await writer.append(batch(run, "a"))
+        await writer.finish(batch(run, first=1), ENDED)
+        await writer.finish(batch(run, first=1), ENDED)
+
+    assert len(await logged(context, run)) == 2
+
+
+async def test_a_stale_writer_is_refused(context: Context) -> None:
+    run = await claimed(context)
+    stale = Batch(run_id=run.id, epoch=run.epoch + 1, first_sequence=0, events=batch(run, "x").events)
+    async with context.writer() as writer:
+        with pytest.raises(StaleEpoch):
+            await writer.append(stale)
+        with pytest.raises(StaleEpoch):
+            await writer.finish(stale, ENDED)
+
+    with pytest.raises(StaleEpoch):
+        await context.renew(replace(run, epoch=run.epoch + 1))
+
+
+async def test_a_writer_learns_that_it_should_stop(context: Context) -> None:
+    run = await claimed(context)
+    assert not await context.renew(run)
+
+    await context.cancel(run.id)
+
+    assert await context.renew(run)
+    async with context.writer() as writer:
+        assert await writer.append(batch(run, "a"))
+
+
+async def test_one_key_starts_one_run(context: Context) -> None:
+    started = await asyncio.gather(
+        *(context.start(new_run("k", idempotency_key="once", fingerprint="f")) for _ in range(8))
+    )
+
+    assert len({run.id for run, _ in started}) == 1
+    assert sorted(replayed for _, replayed in started) == [False] + [True] * 7
+
+
+async def test_a_run_is_claimed_only_after_those_before_it_in_its_thread(context: Context) -> None:
+    first = await claimed(context, "k")
+    second, _ = await context.start(new_run("k"))
+    claiming = asyncio.create_task(context.claim(second.id))
+    async with context.writer() as writer:
+        await writer.append(batch(first, "a", items=[NewItem(message=message(Role.ASSISTANT, "hi"))]))
+        assert not claiming.done()
+        await writer.finish(batch(first, first=1), ENDED)
+
+    run = await claiming
+
+    assert run.id == second.id
+    assert [each.text for each in (await context.window(run, token_budget=1000)).messages] == ["hello", "hi", "hello"]
+
+
+async def test_a_window_leaves_old_turns_out_but_never_the_runs_own(context: Context) -> None:
+    for _ in range(3):
+        run = await claimed(context, "k")
+        async with context.writer() as writer:
+            await writer.finish(batch(run), ENDED)
+    last = await claimed(context, "k")
+
+    assert len((await context.window(last, token_budget=1000)).messages) == 4
+    smallest = await context.window(last, token_budget=1)
+    assert (len(smallest.messages), smallest.omitted_items) == (1, 3)
+
+
+async def test_a_run_that_is_not_there_is_not_found(context: Context) -> None:
+    with pytest.raises(RunNotFound):
+        await context.claim("run_none")
+
+
+def asking(text: str, **parameters: Any) -> Generation:
+    return Generation(
+        messages=[message(Role.USER, text)], tools=(), tool_choice=None, parameters=TurnParameters(**parameters)
+    )
+
+
+async def test_an_answer_begins_and_ends_as_promised(inference: Inference) -> None:
+    events = [event async for event in inference.generate(asking("some words"))]
+
+    assert isinstance(events[0], ModelStarted)
+    assert isinstance(events[-1], ModelFinished)
+    assert sum(isinstance(event, ModelStarted | ModelFinished) for event in events) == 2
+    assert events[-1].usage.completion_tokens == sum(
+        len(event.token_ids) for event in events if isinstance(event, TextDelta)
+    )
+
+
+@pytest.mark.parametrize(
+    ("generation", "error"),
+    [
+        (asking("hi", model="no-such-model"), ModelNotFound),
+        (asking("word " * 2_000), ContextLengthExceeded),
+    ],
+)
+async def test_a_refusal_comes_before_the_first_event(
+    inference: Inference, generation: Generation, error: type[Exception]
+) -> None:
+    async with aclosing(inference.generate(generation)) as events:
+        with pytest.raises(error):
+            await anext(events)
+
+
+async def test_an_answer_that_breaks_raises_after_what_it_said(inference: Inference) -> None:
+    said = []
+    with pytest.raises(BackendUnavailable):
+        async for event in inference.generate(asking("break")):
+            said.append(event)
+
+    assert any(isinstance(event, TextDelta) for event in said)
+
+
+async def test_every_call_ends_once_and_a_made_up_one_is_never_started(tools: Tools) -> None:
+    calls = [
+        ToolCall(id="a", name="workshop__echo", arguments_json='{"value": 12345678901234567890}'),
+        ToolCall(id="b", name="workshop__nothing", arguments_json="{}"),
+    ]
+    events = [event async for event in tools.execute(calls, run=RUN)]
+
+    ends = {call_id: event for call_id, event in events if isinstance(event, CallFinished)}
+    assert len(events) == len(ends) + 1
+    assert [call_id for call_id, event in events if isinstance(event, CallStarted)] == ["a"]
+    assert ends["a"].outcome is CallOutcome.SUCCEEDED
+    assert "12345678901234567890" in ends["a"].structured_json
+    assert ends["b"].outcome is CallOutcome.FAILED
+
+
+async def test_a_batch_of_a_stale_run_is_refused(tools: Tools) -> None:
+    call = [ToolCall(id="a", name="workshop__pid", arguments_json="{}")]
+    async for _ in tools.execute(call, run=replace(RUN, epoch=2)):
+        pass
+
+    with pytest.raises(StaleEpoch):
+        async for _ in tools.execute(call, run=RUN):
+            pass
