@@ -15,8 +15,9 @@ from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.turn import Limits, Mesh
-from facade.edge import errors, health, keys, metrics, models
+from facade.edge import errors, health, keys, metrics, models, openapi
 from facade.edge.chat.routes import Chat, ChatOptions
+from facade.edge.chat.schemas import ChatRequest
 from facade.edge.executor import Executor
 from facade.edge.scope import RequestScope
 from facade.edge.server import serve
@@ -71,6 +72,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built.include_router(health.router({"inference": inference.ping, "context": context.ping}))
         built.include_router(metrics.router(registry))
         errors.install(built)
+        openapi.install(built, ChatRequest)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
 

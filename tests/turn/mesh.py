@@ -78,7 +78,7 @@ async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
         tool_channel = await stack.enter_async_context(connect(targets["tools_target"]))
         settings = FacadeSettings(**targets, api_keys=KEY, **facade)
         built = await stack.enter_async_context(facade_app(settings, new_registry()))
-        url = await stack.enter_async_context(_http(built))
+        url = await stack.enter_async_context(http_server(built))
         client = AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0, timeout=30)
         mesh = Mesh(url=url, openai=await stack.enter_async_context(client), context=context, tools=tool_channel)
         await mesh.tools_are_ready()
@@ -96,7 +96,8 @@ async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any) 
 
 
 @asynccontextmanager
-async def _http(app: FastAPI) -> AsyncIterator[str]:
+async def http_server(app: FastAPI) -> AsyncIterator[str]:
+    """Serve an application over HTTP on a free port until the block ends; gives its address."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     # Signals belong to the test runner.

@@ -23,6 +23,7 @@ from facade.edge.controls import Controls, controls
 from facade.edge.errors import response_of
 from facade.edge.executor import Executor
 from facade.edge.metrics import FacadeMetrics
+from facade.edge.openapi import request_body
 from threadmesh.errors import Internal
 from threadmesh.telemetry.logs import bound_ids
 
@@ -52,14 +53,12 @@ class Chat:
     def router(self) -> APIRouter:
         """Make the route."""
         routes = APIRouter(tags=["chat"])
-        schema = ChatRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-        body = {"required": True, "content": {"application/json": {"schema": schema}}}
         routes.add_api_route(
             "/v1/chat/completions",
             self.complete,
             methods=["POST"],
             summary="Answer a conversation",
-            openapi_extra={"requestBody": body},
+            openapi_extra=request_body(ChatRequest),
         )
         return routes
 
