@@ -1,0 +1,1 @@
+"""Turns conversations into streams of token events: models, backends, batching, KV cache."""

@@ -1,0 +1,152 @@
+"""llama.cpp as a backend: requests become jobs of the engine, what the engine delivers becomes a stream."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from inference_svc.adapters.llama_cpp.options import ModelOptions, Observer
+from inference_svc.adapters.llama_cpp.sequences import Delivery
+from inference_svc.adapters.llama_cpp.served import ServedModel
+from inference_svc.domain.events import Event, Finished, Started
+from inference_svc.domain.ports import Embeddings, Model, Warmed
+from inference_svc.domain.prompt import Conversation, Prompt
+from inference_svc.domain.sampling import resolve
+from threadmesh.conversation import Usage
+from threadmesh.errors import BackendUnavailable, MeshError, Unsupported
+
+log = structlog.get_logger()
+
+NAME = "llama.cpp"
+_LARGEST_CHOSEN_SEED = 2**31
+
+Result = TypeVar("Result")
+
+
+class LlamaCppBackend:
+    """One GGUF model on an engine of its own. Not ready until `load` has returned."""
+
+    def __init__(self, options: ModelOptions, *, observer: Observer) -> None:
+        self._options, self._observer = options, observer
+        self._worker = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prompt")
+        self._served: ServedModel | None = None
+
+    async def load(self, path: Path) -> None:
+        """Load the model and draw one token. Raises `ModelFileError` if the file or the memory does not do."""
+        loop = asyncio.get_running_loop()
+        served = await loop.run_in_executor(self._worker, ServedModel, path, self._options, self._observer)
+        self._served = served
+        log.info(
+            "model.loaded", model=self._options.name, fingerprint=served.fingerprint, context=served.context_tokens
+        )
+
+    def describe(self) -> Model:
+        """Say which model this is and whether it is ready."""
+        served = self._served
+        return Model(
+            name=self._options.name,
+            backend=NAME,
+            context_tokens=served.context_tokens if served else self._options.context_tokens,
+            ready=served is not None,
+            fingerprint=served.fingerprint if served else "",
+            created=self._options.created,
+        )
+
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
+        """Answer; see `Backend.stream`."""
+        served = self._require()
+        inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        deliver = _into(inbox)
+        drawing = resolve(prompt.sampling, defaults=self._options.drawing, choose_seed=_choose_seed)
+        job = await self._work(lambda: served.job(prompt, drawing, deliver=deliver))
+        served.engine.submit(job)
+        try:
+            yield Started(
+                model=self._options.name,
+                backend=NAME,
+                fingerprint=served.fingerprint,
+                prompt_tokens=len(job.prompt),
+                seed=drawing.seed,
+            )
+            async with aclosing(_deliveries(inbox)) as deliveries:
+                async for event in deliveries:
+                    yield event
+        finally:
+            served.engine.cancel(job)
+
+    async def warm(self, prompt: Prompt) -> Warmed:
+        """Read a prompt into the KV cache."""
+        served = self._require()
+        inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        deliver = _into(inbox)
+        job = await self._work(lambda: served.reading(prompt, deliver=deliver))
+        served.engine.submit(job)
+        usage = Usage()
+        try:
+            async with aclosing(_deliveries(inbox)) as deliveries:
+                async for event in deliveries:
+                    usage = event.usage if isinstance(event, Finished) else usage
+        finally:
+            served.engine.cancel(job)
+        return Warmed(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens)
+
+    async def count_tokens(self, counted: Conversation | str) -> int:
+        """Count tokens."""
+        served = self._require()
+        if isinstance(counted, str):
+            return len(await self._work(lambda: served.model.tokenize(counted, special=False)))
+        return len(await self._work(lambda: served.prompt_tokens(counted, ask=True)))
+
+    async def embed(self, inputs: Sequence[str]) -> Embeddings:  # noqa: ARG002  # the port has it
+        """Refuse: what serves here are models that talk."""
+        raise Unsupported("This model generates text and makes no embeddings.", model=self._options.name)
+
+    async def ping(self) -> None:
+        """Return if the model is loaded and its engine runs."""
+        self._require().engine.check()
+
+    async def close(self) -> None:
+        """Stop the engine and free the model."""
+        served, self._served = self._served, None
+        if served is not None:
+            await asyncio.get_running_loop().run_in_executor(self._worker, served.close)
+        self._worker.shutdown(wait=False, cancel_futures=True)
+
+    def _require(self) -> ServedModel:
+        if self._served is None:
+            raise BackendUnavailable("The model is being loaded.", model=self._options.name)
+        return self._served
+
+    async def _work(self, task: Callable[[], Result]) -> Result:
+        """Run what may take long beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._worker, task)
+
+
+def _choose_seed() -> int:
+    return secrets.randbelow(_LARGEST_CHOSEN_SEED)
+
+
+def _into(inbox: asyncio.Queue[Delivery]) -> Callable[[Delivery], None]:
+    """Let the engine's thread deliver to this loop; once the loop has closed nobody waits for it."""
+    loop = asyncio.get_running_loop()
+
+    def deliver(delivery: Delivery) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(inbox.put_nowait, delivery)
+
+    return deliver
+
+
+async def _deliveries(inbox: asyncio.Queue[Delivery]) -> AsyncGenerator[Event, None]:
+    while True:
+        delivery = await inbox.get()
+        if isinstance(delivery, MeshError):
+            raise delivery
+        yield delivery
+        if isinstance(delivery, Finished):
+            return

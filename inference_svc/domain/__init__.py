@@ -1,0 +1,1 @@
+"""What answering means here: rules and use cases, without I/O."""

@@ -1,0 +1,83 @@
+"""The use case of this service: a prompt in, an answer out, as a stream that is never silent for long."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
+from inference_svc.domain.prompt import Prompt
+from inference_svc.domain.router import Router
+from threadmesh.conversation import Failure
+from threadmesh.errors import Internal, MeshError
+
+
+async def generate(prompt: Prompt, router: Router, *, heartbeat: float) -> AsyncGenerator[Event, None]:
+    """Stream the answer of the model's backend.
+
+    A `Progress` comes whenever nothing else came for `heartbeat` seconds. An error before the first event is raised
+    as it is; a later one is first told by a `Failed`.
+    """
+    backend = router.find(prompt.model)
+    async with (
+        aclosing(backend.stream(prompt)) as events,
+        aclosing(beating(events, every=heartbeat)) as beats,
+        aclosing(telling_failure(beats)) as told,
+    ):
+        async for event in told:
+            yield event
+
+
+async def telling_failure(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
+    """Pass events on; an error after the first one is told as an event before it is raised."""
+    begun = False
+    try:
+        async for event in events:
+            begun = True
+            yield event
+    except MeshError as error:
+        if begun:
+            yield Failed(failure=Failure.of(error))
+        raise
+    except Exception:
+        if begun:
+            yield Failed(failure=Failure.of(Internal()))
+        raise
+
+
+async def beating(events: AsyncGenerator[Event, None], *, every: float) -> AsyncGenerator[Event, None]:
+    """Pass events on, and repeat the last known progress whenever none comes for `every` seconds."""
+    beat: Progress | None = None
+    # A timeout around `anext` would cancel the stream it waits for, so the wait is a task that outlives the timeout.
+    waiting: asyncio.Future[Event] | None = None
+    try:
+        while True:
+            waiting = waiting or asyncio.ensure_future(anext(events))
+            done, _ = await asyncio.wait({waiting}, timeout=None if beat is None else every)
+            if not done and beat is not None:
+                yield beat
+                continue
+            finished, waiting = waiting, None
+            try:
+                event = finished.result()
+            except StopAsyncIteration:
+                return
+            beat = progress_after(event, beat)
+            yield event
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+            await asyncio.wait({waiting})
+
+
+def progress_after(event: Event, before: Progress | None) -> Progress | None:
+    """Say how far a request is once this event has come; None before it has started and after it has ended."""
+    match event:
+        case Started(prompt_tokens=tokens):
+            return Progress(phase=Phase.QUEUED, prefilled_tokens=0, prompt_tokens=tokens)
+        case Progress():
+            return event
+        case Finished() | Failed():
+            return None
+        case _:
+            tokens = before.prompt_tokens if before else 0
+            return Progress(phase=Phase.DECODE, prefilled_tokens=tokens, prompt_tokens=tokens)

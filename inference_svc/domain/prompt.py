@@ -1,0 +1,69 @@
+"""What a request asks of a model. Values only."""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from inference_svc.domain.sampling import Sampling
+from threadmesh.conversation import Message, ToolChoice, ToolDefinition
+
+
+class Priority(IntEnum):
+    """Who goes first when the engine is busy; the lowest number does."""
+
+    VOICE = 0
+    INTERACTIVE = 1
+    BACKGROUND = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonObject:
+    """The answer is any JSON object."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonSchema:
+    """The answer is JSON that conforms to a schema."""
+
+    schema_json: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grammar:
+    """The answer follows a GBNF grammar with a `root` rule."""
+
+    gbnf: str
+
+
+ResponseFormat = JsonObject | JsonSchema | Grammar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """What a model reads: the messages, oldest first, and the tools that are described to it."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolDefinition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """A request for a continuation.
+
+    `model` is a configured name, empty for the default one. `max_tokens` is None to go on to the end of the context,
+    `logprobs` is None or the number of alternatives to report at each place. `emitted_token_ids` were said by another
+    server already: they are taken as drawn and not sent again. KV caches are shared within one `cache_scope` only.
+    """
+
+    conversation: Conversation
+    model: str = ""
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    parallel_tool_calls: bool = True
+    response_format: ResponseFormat | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    max_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    logprobs: int | None = None
+    emitted_token_ids: tuple[int, ...] = ()
+    priority: Priority = Priority.INTERACTIVE
+    cache_scope: str = ""

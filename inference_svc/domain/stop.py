@@ -1,0 +1,63 @@
+"""Tokens become text: whole code points only, and nothing of a stop string."""
+
+import codecs
+from collections.abc import Sequence
+
+
+class Utf8:
+    """Joins the bytes of tokens into code points; half a code point waits for its other half."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, piece: bytes) -> str:
+        """Give the text that is complete with this piece; bytes that are no UTF-8 become U+FFFD."""
+        return self._decoder.decode(piece)
+
+    def finish(self) -> str:
+        """Give U+FFFD if half a code point was left waiting."""
+        return self._decoder.decode(b"", final=True)
+
+
+class StopScanner:
+    """Lets text pass up to the first stop string; text that may turn out to be the beginning of one waits."""
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = tuple(stops)
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, text: str) -> str:
+        """Give what may be shown now; nothing more once a stop string was met."""
+        if self.stopped:
+            return ""
+        self._held += text
+        begin = self._first_stop()
+        if begin is not None:
+            self.stopped = True
+            shown, self._held = self._held[:begin], ""
+            return shown
+        keep = self._possible_beginning()
+        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        return shown
+
+    def finish(self) -> str:
+        """Give what was held back for a stop string that did not come."""
+        shown, self._held = self._held, ""
+        return shown
+
+    def _first_stop(self) -> int | None:
+        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        return min(found, default=None)
+
+    def _possible_beginning(self) -> int:
+        return longest_beginning(self._held, self._stops)
+
+
+def longest_beginning(text: str, markers: Sequence[str]) -> int:
+    """Count the characters at the end of `text` that may be the beginning of one of the `markers`."""
+    return max((_overlap(text, marker) for marker in markers), default=0)
+
+
+def _overlap(text: str, marker: str) -> int:
+    return next((size for size in range(min(len(text), len(marker) - 1), 0, -1) if text.endswith(marker[:size])), 0)

@@ -1,0 +1,1 @@
+"""The wire: decode, call the domain, encode."""

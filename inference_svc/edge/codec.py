@@ -1,0 +1,165 @@
+"""The inference service's messages to and from the domain's values. Pure functions."""
+
+from typing import Literal, assert_never
+
+from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
+from inference_svc.domain.ports import Embeddings, Model, Warmed
+from inference_svc.domain.prompt import Conversation, Grammar, JsonObject, JsonSchema, Priority, Prompt, ResponseFormat
+from inference_svc.domain.sampling import Sampling
+from threadmesh.api.inference.v1 import inference_service_pb2 as pb
+from threadmesh.codec import decode_message, decode_tool_choice, decode_tool_definition
+from threadmesh.conversation import ReasoningDelta, TextDelta, ToolCallDelta, ToolChoice
+from threadmesh.errors import InvalidArgument
+from threadmesh.event_codec import (
+    encode_failure,
+    encode_finish_reason,
+    encode_reasoning_delta,
+    encode_text_delta,
+    encode_tool_call_delta,
+    encode_usage,
+)
+
+_Wish = Literal[
+    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty", "seed"
+]
+_PHASES = {Phase.QUEUED: pb.PHASE_QUEUED, Phase.PREFILL: pb.PHASE_PREFILL, Phase.DECODE: pb.PHASE_DECODE}
+_PRIORITIES = {
+    pb.PRIORITY_VOICE: Priority.VOICE,
+    pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
+    pb.PRIORITY_BACKGROUND: Priority.BACKGROUND,
+}
+_SAMPLING: tuple[_Wish, ...] = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repeat_penalty",
+    "seed",
+)
+
+
+def decode_generate(request: pb.GenerateRequest) -> Prompt:
+    """Decode a request for a continuation."""
+    return Prompt(
+        conversation=_decode_conversation(request),
+        model=request.model,
+        tool_choice=decode_tool_choice(request.tool_choice) if request.HasField("tool_choice") else ToolChoice(),
+        parallel_tool_calls=request.parallel_tool_calls if request.HasField("parallel_tool_calls") else True,
+        response_format=_decode_format(request.response_format) if request.HasField("response_format") else None,
+        sampling=_decode_sampling(request.sampling),
+        max_tokens=request.max_tokens if request.HasField("max_tokens") else None,
+        stop=tuple(request.stop),
+        logprobs=request.logprobs.top if request.HasField("logprobs") else None,
+        emitted_token_ids=tuple(request.emitted_token_ids),
+        priority=_PRIORITIES.get(request.priority, Priority.INTERACTIVE),
+        cache_scope=request.cache_scope,
+    )
+
+
+def decode_warm(request: pb.WarmRequest) -> Prompt:
+    """Decode a request to prefill."""
+    return Prompt(conversation=_decode_conversation(request), model=request.model, cache_scope=request.cache_scope)
+
+
+def decode_counted(request: pb.CountTokensRequest) -> Conversation | str:
+    """Decode what is counted. Raises `InvalidArgument` where that is something only a newer peer knows."""
+    match request.WhichOneof("input"):
+        case "conversation":
+            return _decode_conversation(request.conversation)
+        case "text":
+            return request.text
+        case None:
+            raise InvalidArgument("Say what is to be counted: a conversation or a text.", field="input")
+        case other:
+            assert_never(other)
+
+
+def encode_event(event: Event, sequence: int) -> pb.GenerateResponse:  # noqa: PLR0911  # one for each kind
+    """Encode an event of a generation."""
+    match event:
+        case Started():
+            return pb.GenerateResponse(sequence=sequence, started=_encode_started(event))
+        case Progress():
+            return pb.GenerateResponse(sequence=sequence, progress=_encode_progress(event))
+        case TextDelta():
+            return pb.GenerateResponse(sequence=sequence, text_delta=encode_text_delta(event))
+        case ReasoningDelta():
+            return pb.GenerateResponse(sequence=sequence, reasoning_delta=encode_reasoning_delta(event))
+        case ToolCallDelta():
+            return pb.GenerateResponse(sequence=sequence, tool_call_delta=encode_tool_call_delta(event))
+        case Finished(reason=reason, usage=usage):
+            finished = pb.Finished(reason=encode_finish_reason(reason), usage=encode_usage(usage))
+            return pb.GenerateResponse(sequence=sequence, finished=finished)
+        case Failed(failure=failure):
+            return pb.GenerateResponse(sequence=sequence, failed=encode_failure(failure))
+        case other:
+            assert_never(other)
+
+
+def encode_warmed(warmed: Warmed) -> pb.WarmResponse:
+    """Encode what was prefilled."""
+    return pb.WarmResponse(prompt_tokens=warmed.prompt_tokens, cached_tokens=warmed.cached_tokens)
+
+
+def encode_embeddings(embeddings: Embeddings) -> pb.EmbedResponse:
+    """Encode vectors."""
+    vectors = [pb.Embedding(values=vector) for vector in embeddings.vectors]
+    return pb.EmbedResponse(embeddings=vectors, usage=encode_usage(embeddings.usage))
+
+
+def encode_model(model: Model) -> pb.Model:
+    """Encode a model."""
+    return pb.Model(
+        name=model.name,
+        backend=model.backend,
+        context_tokens=model.context_tokens,
+        ready=model.ready,
+        fingerprint=model.fingerprint,
+        create_seconds=model.created,
+    )
+
+
+def _decode_conversation(request: pb.GenerateRequest | pb.WarmRequest | pb.Conversation) -> Conversation:
+    return Conversation(
+        messages=tuple(decode_message(message) for message in request.messages),
+        tools=tuple(decode_tool_definition(tool) for tool in request.tools),
+    )
+
+
+def _decode_format(wanted: pb.ResponseFormat) -> ResponseFormat | None:
+    match wanted.WhichOneof("format"):
+        case "json_object":
+            return JsonObject()
+        case "json_schema":
+            return JsonSchema(name=wanted.json_schema.name, schema_json=wanted.json_schema.schema_json)
+        case "grammar":
+            return Grammar(gbnf=wanted.grammar)
+        case None:
+            raise InvalidArgument("This server does not know the response format.", field="response_format")
+        case other:
+            assert_never(other)
+
+
+def _decode_sampling(sampling: pb.Sampling) -> Sampling:
+    said = {name: getattr(sampling, name) for name in _SAMPLING if sampling.HasField(name)}
+    return Sampling(**said, logit_bias=dict(sampling.logit_bias))
+
+
+def _encode_started(started: Started) -> pb.Started:
+    return pb.Started(
+        model=started.model,
+        backend=started.backend,
+        fingerprint=started.fingerprint,
+        prompt_tokens=started.prompt_tokens,
+        seed=started.seed,
+    )
+
+
+def _encode_progress(progress: Progress) -> pb.Progress:
+    return pb.Progress(
+        phase=_PHASES[progress.phase],
+        prefilled_tokens=progress.prefilled_tokens,
+        prompt_tokens=progress.prompt_tokens,
+    )

@@ -1,0 +1,59 @@
+"""InferenceService on the wire."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from inference_svc.domain.generate import generate
+from inference_svc.domain.router import Router
+from inference_svc.edge.codec import (
+    decode_counted,
+    decode_generate,
+    decode_warm,
+    encode_embeddings,
+    encode_event,
+    encode_model,
+    encode_warmed,
+)
+from threadmesh.api.inference.v1 import inference_service_pb2 as pb
+from threadmesh.api.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+HEARTBEAT_SECONDS = 0.5
+"""Longest silence of a stream; half of what is promised, because the way to the caller takes time too."""
+
+
+class InferenceServicer(InferenceServiceServicer):
+    """Decodes, asks the domain, encodes."""
+
+    def __init__(self, router: Router, *, heartbeat: float = HEARTBEAT_SECONDS) -> None:
+        self._router, self._heartbeat = router, heartbeat
+
+    async def Generate(self, request: pb.GenerateRequest, context: Context) -> AsyncIterator[pb.GenerateResponse]:
+        """Stream an answer."""
+        events = generate(decode_generate(request), self._router, heartbeat=self._heartbeat)
+        async with aclosing(events):
+            sequence = 0
+            async for event in events:
+                sequence += 1
+                yield encode_event(event, sequence)
+
+    async def Warm(self, request: pb.WarmRequest, context: Context) -> pb.WarmResponse:
+        """Prefill a prompt."""
+        return encode_warmed(await self._router.find(request.model).warm(decode_warm(request)))
+
+    async def CountTokens(self, request: pb.CountTokensRequest, context: Context) -> pb.CountTokensResponse:
+        """Count tokens."""
+        tokens = await self._router.find(request.model).count_tokens(decode_counted(request))
+        return pb.CountTokensResponse(tokens=tokens)
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        """Make vectors."""
+        return encode_embeddings(await self._router.find(request.model).embed(request.inputs))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """List the models."""
+        return pb.ListModelsResponse(models=[encode_model(model) for model in self._router.models()])
