@@ -47,7 +47,7 @@ async def app(
             backend = llama_cpp_backend(settings, file, metrics, created=created)
             stack.push_async_callback(backend.close)
             backends.append(backend)
-            task = loading.create_task(load(backend, file))
+            task = loading.create_task(run(backend, file))
             stack.callback(task.cancel)
         if settings.script:
             backends.append(ScriptedBackend(read_script(Path(settings.script)), created=created))
@@ -94,8 +94,11 @@ def check(file: ModelFile) -> None:
             raise ConfigurationError(f"INFERENCE_MODEL: {error.message}") from error
 
 
-async def load(backend: LlamaCppBackend, file: ModelFile) -> None:
-    """Fetch the model if it is not here, and load it."""
+async def run(backend: LlamaCppBackend, file: ModelFile) -> None:
+    """Fetch the model if it is not here, load it, and stay until its engine has stopped.
+
+    An engine that breaks ends the unit, so that whoever watches over the process starts a new one.
+    """
     if not file.present:
         await fetch(file)
         await asyncio.to_thread(check, file)
@@ -103,6 +106,7 @@ async def load(backend: LlamaCppBackend, file: ModelFile) -> None:
         await backend.load(file.path)
     except ModelFileError as error:
         raise ConfigurationError(f"INFERENCE_MODEL: {error.message}") from error
+    await backend.until_stopped()
 
 
 @asynccontextmanager

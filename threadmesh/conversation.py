@@ -230,7 +230,7 @@ class CallProgress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFinished:
-    """How a call of the tool `name` ended: what the model reads, the structured result if any, the `seconds` it took."""
+    """How a call of the tool `name` ended: what the model reads, the structured result if any, the `seconds` taken."""
 
     outcome: CallOutcome
     name: str = ""

@@ -43,7 +43,7 @@ from threadmesh.conversation import (
     ToolDefinition,
     message,
 )
-from threadmesh.errors import BackendUnavailable, InvalidArgument, Overloaded, UnsupportedSchema
+from threadmesh.errors import BackendUnavailable, Internal, InvalidArgument, Overloaded, UnsupportedSchema
 
 pytestmark = pytest.mark.model
 
@@ -185,6 +185,34 @@ async def test_closing_the_backend_ends_its_streams() -> None:
                 pass
         with pytest.raises(BackendUnavailable):
             await backend.ping()
+
+
+class Breaking(Watcher):
+    """Breaks the engine's thread at the first step of a request, as a defect would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.armed = False
+
+    def stepped(self, *, seconds: float) -> None:
+        if self.armed:
+            raise RuntimeError(seconds)
+
+
+async def test_an_engine_that_breaks_fails_its_requests_and_says_so() -> None:
+    watcher = Breaking()
+    options = ModelOptions(name="breaking", threads=1, created=1, context_tokens=256)
+    backend = LlamaCppBackend(options, observer=watcher)
+    await backend.load(bundled_model())
+    watcher.armed = True
+
+    with pytest.raises(BackendUnavailable):
+        await answered(backend, prompt("Hi"))
+    with pytest.raises(Internal):
+        await backend.until_stopped()
+    with pytest.raises(BackendUnavailable):
+        await backend.ping()
+    await backend.close()
 
 
 async def test_a_backend_that_is_not_loaded_is_unavailable() -> None:

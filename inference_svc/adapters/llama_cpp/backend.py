@@ -45,6 +45,10 @@ class LlamaCppBackend:
             "model.loaded", model=self._options.name, fingerprint=served.fingerprint, context=served.context_tokens
         )
 
+    async def until_stopped(self) -> None:
+        """Return when the engine has been closed. Raises what else stopped it: nothing mends it but a new start."""
+        await asyncio.to_thread(self._require().engine.wait)
+
     def describe(self) -> Model:
         """Say which model this is and whether it is ready."""
         served = self._served

@@ -53,6 +53,12 @@ class Engine:
         if self._failure is not None or self._closing:
             raise BackendUnavailable("The engine has stopped.") from self._failure
 
+    def wait(self) -> None:
+        """Wait until the engine has stopped. Raises what stopped it, if that was not `close`."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
     def submit(self, job: Job) -> None:
         """Queue a job. Raises `Overloaded` if too many wait, `BackendUnavailable` if the engine has stopped."""
         with self._condition:
