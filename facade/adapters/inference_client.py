@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from facade.domain.events import ModelEvent, ModelFinished, ModelStarted
-from facade.domain.parameters import ResponseFormat, Sampling
+from facade.domain.parameters import ResponseFormat
 from facade.domain.ports import Generation, Model
 from threadmesh import event_codec as events
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
@@ -12,6 +12,7 @@ from threadmesh.api.inference.v1 import inference_service_pb2_grpc as rpc
 from threadmesh.codec import encode_message, encode_tool_choice, encode_tool_definition
 from threadmesh.errors import Unavailable
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
+from threadmesh.sampling import Sampling
 
 _PEER = "inference"
 _SECONDS = 5.0

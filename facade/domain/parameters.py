@@ -1,25 +1,11 @@
 """What a request asks for, apart from what it says; kept with the run so that any process can go on with it."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """How tokens are drawn; None leaves it to the model's configuration."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repeat_penalty: float | None = None
-    seed: int | None = None
-    logit_bias: dict[int, float] = field(default_factory=dict)
+from threadmesh.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

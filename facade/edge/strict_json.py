@@ -6,6 +6,7 @@ NaN and infinities, duplicate keys, lone surrogates and NUL in strings, numbers 
 
 import json
 import math
+import re
 from typing import Any
 
 from threadmesh.errors import InvalidArgument
@@ -14,6 +15,8 @@ BODY_BYTES = 4 * 1024 * 1024
 _DEPTH = 64
 _NODES = 50_000
 _DIGITS = 4_300
+_STRUCTURE = re.compile(r""""[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[{]|[\]}]""", re.DOTALL)
+"""Strings as a whole, and brackets. The quantifiers give nothing back, so the search takes linear time."""
 
 
 class JsonError(InvalidArgument):
@@ -64,20 +67,20 @@ def _text(body: bytes) -> str:
 
 def _check_depth(text: str) -> None:
     """Refuse deep nesting before the recursive decoder sees it; brackets inside strings do not count."""
-    depth = 0
-    inside = escaped = False
-    for character in text:
-        if inside:
-            inside = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"':
-            inside = True
-        elif character in "[{":
-            depth += 1
-            if depth > _DEPTH:
-                raise JsonError(f"The body is nested deeper than {_DEPTH} levels.", kind="json_too_complex")
-        elif character in "]}":
-            depth -= 1
+    depth = opened = 0
+    for match in _STRUCTURE.finditer(text):
+        match match[0][0]:
+            case "[" | "{":
+                depth += 1
+                opened += 1
+                if depth > _DEPTH or opened > _NODES:
+                    raise JsonError(
+                        f"The body has more than {_DEPTH} levels or {_NODES} values.", kind="json_too_complex"
+                    )
+            case "]" | "}":
+                depth -= 1
+            case _:
+                pass
 
 
 class _Nodes:
@@ -97,7 +100,7 @@ class _Nodes:
         """Count a value, refusing more than a sensible request holds."""
         self._count += 1
         if self._count > _NODES:
-            raise JsonError(f"The body holds more than {_NODES} values.", kind="json_too_complex")
+            raise JsonError(f"The body has more than {_DEPTH} levels or {_NODES} values.", kind="json_too_complex")
 
 
 def _check(value: Any, path: str, nodes: _Nodes) -> None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from inference_svc.domain.sampling import Sampling
 from threadmesh.conversation import Message, ToolChoice, ToolDefinition
+from threadmesh.sampling import Sampling
 
 
 class Priority(IntEnum):

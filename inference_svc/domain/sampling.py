@@ -5,23 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from threadmesh.errors import InvalidArgument
+from threadmesh.sampling import Sampling
 
 LARGEST_SEED = 2**63 - 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampling:
-    """A request's wishes; None means the model's default. `logit_bias` is added to the logits of single token ids."""
-
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    min_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    repeat_penalty: float | None = None
-    seed: int | None = None
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

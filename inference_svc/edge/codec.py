@@ -5,7 +5,6 @@ from typing import Literal, assert_never
 from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
 from inference_svc.domain.ports import Embeddings, Model, Warmed
 from inference_svc.domain.prompt import Conversation, Grammar, JsonObject, JsonSchema, Priority, Prompt, ResponseFormat
-from inference_svc.domain.sampling import Sampling
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.codec import decode_message, decode_tool_choice, decode_tool_definition
 from threadmesh.conversation import ReasoningDelta, TextDelta, ToolCallDelta, ToolChoice
@@ -18,6 +17,7 @@ from threadmesh.event_codec import (
     encode_tool_call_delta,
     encode_usage,
 )
+from threadmesh.sampling import Sampling
 
 _Wish = Literal[
     "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty", "seed"

@@ -13,7 +13,6 @@ from inference_svc.adapters.scripted_backend import ScriptedBackend
 from inference_svc.domain.events import Event, Finished, Progress, Started
 from inference_svc.domain.ports import Backend
 from inference_svc.domain.prompt import JsonObject, JsonSchema
-from inference_svc.domain.sampling import Sampling
 from tests.inference_svc.engines import GREEDY, answered, bundled, calls_of, end_of, ids_of, prompt, text_of
 from threadmesh.conversation import (
     FinishReason,
@@ -29,6 +28,7 @@ from threadmesh.conversation import (
     message,
 )
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, Unsupported, UnsupportedSchema
+from threadmesh.sampling import Sampling
 
 COUNT = "Count: one two three four five six seven eight nine ten eleven twelve."
 

@@ -3,8 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facade.domain.parameters import ResponseFormat, Sampling, ServerTools, TurnParameters
+from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
 from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
+from threadmesh.sampling import Sampling
 
 _FLOATS = st.none() | st.floats(-100, 100)
 _SAMPLING = st.builds(

@@ -14,8 +14,8 @@ from inference_svc.adapters.model_files import find_model
 from inference_svc.domain.events import Event, Finished
 from inference_svc.domain.ports import Backend
 from inference_svc.domain.prompt import Conversation, Prompt
-from inference_svc.domain.sampling import Sampling
 from threadmesh.conversation import Message, Role, TextDelta, ToolCallDelta, ToolDefinition, message
+from threadmesh.sampling import Sampling
 
 GREEDY = Sampling(temperature=0.0)
 

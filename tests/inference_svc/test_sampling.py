@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from inference_svc.domain.sampling import Drawing, Sampling, draw_seed, resolve
+from inference_svc.domain.sampling import Drawing, draw_seed, resolve
 from threadmesh.errors import InvalidArgument
+from threadmesh.sampling import Sampling
 
 DEFAULTS = Drawing(temperature=0.5, top_k=7)
 

@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 
-from facade.domain.parameters import ResponseFormat, Sampling, ServerTools, TurnParameters
+from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
 from facade.domain.ports import NewRun
 from facade.edge.chat import schemas
 from facade.edge.chat.schemas import ChatRequest, canonical
@@ -21,6 +21,7 @@ from threadmesh.conversation import (
     ToolDefinition,
 )
 from threadmesh.errors import InvalidArgument
+from threadmesh.sampling import Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
