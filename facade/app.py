@@ -79,6 +79,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
 
 def _limits(settings: FacadeSettings) -> Limits:
     return Limits(
+        answer_tokens=settings.answer_tokens,
         tool_rounds=settings.tool_rounds,
         result_characters=settings.tool_result_characters,
         seconds=settings.turn_seconds,

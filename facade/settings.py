@@ -29,6 +29,12 @@ class FacadeSettings(ProcessSettings):
     tool_result_characters: int = Field(
         default=16_000, ge=256, le=1_000_000, description="Characters of one tool's result that the model reads."
     )
+    answer_tokens: int = Field(
+        default=2_048,
+        ge=0,
+        le=2**31 - 1,
+        description="Limit of an answer whose request sets none; 0 lets it go on to the end of the context.",
+    )
     turn_seconds: float = Field(default=600.0, gt=0, le=86_400, description="Limit of one turn, tools included.")
     keepalive_seconds: float = Field(default=10.0, gt=0, le=300, description="Longest silence of a stream.")
     orchestrator_fields: bool = Field(

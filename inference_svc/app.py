@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -17,6 +18,7 @@ from inference_svc.adapters.script import read_script
 from inference_svc.adapters.scripted_backend import ScriptedBackend
 from inference_svc.domain.ports import Backend
 from inference_svc.domain.router import Router
+from inference_svc.domain.sampling import Drawing
 from inference_svc.edge.servicer import InferenceServicer
 from inference_svc.settings import NO_MODEL, InferenceSettings
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
@@ -25,6 +27,9 @@ from threadmesh.clock import Clock, SystemClock
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
 from threadmesh.settings import ConfigurationError
+
+BUNDLED = Drawing(temperature=0.2, top_p=0.9, repeat_penalty=1.1)
+"""What SmolLM2's authors recommend, and a penalty without which a model so small repeats itself to the end."""
 
 
 @asynccontextmanager
@@ -81,8 +86,16 @@ def llama_cpp_backend(
         queue=settings.queue,
         batch=settings.batch_tokens,
         gpu_layers=settings.gpu_layers,
+        drawing=drawing(settings),
     )
     return LlamaCppBackend(options, observer=MeasuredEngine(metrics, model=name))
+
+
+def drawing(settings: InferenceSettings) -> Drawing:
+    """Give how tokens are drawn for requests that leave it open."""
+    chosen = {name: getattr(settings, name) for name in ("temperature", "top_p", "repeat_penalty")}
+    usual = Drawing() if settings.model else BUNDLED
+    return replace(usual, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def check(file: ModelFile) -> None:

@@ -57,3 +57,10 @@ class InferenceSettings(UnitSettings):
     )
     batch_tokens: int = Field(default=512, ge=32, le=8_192, description="Most tokens that one step computes.")
     gpu_layers: int = Field(default=0, ge=-1, le=1_000, description="Layers to put on a GPU; -1 puts all.")
+    temperature: float | None = Field(
+        default=None, ge=0, le=2, description="Temperature of requests that name none; empty suits the model."
+    )
+    top_p: float | None = Field(default=None, ge=0, le=1, description="`top_p` of requests that name none, likewise.")
+    repeat_penalty: float | None = Field(
+        default=None, gt=0, le=2, description="`repeat_penalty` of requests that name none, likewise; 1 is none."
+    )

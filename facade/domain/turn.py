@@ -25,8 +25,13 @@ from threadmesh.errors import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How far a turn may go: rounds of tools, characters of one tool's result that a model reads, seconds in all."""
+    """How far a turn may go.
 
+    `answer_tokens` bounds an answer whose request does not (0: the context does), `result_characters` what a model
+    reads of one tool's result, `seconds` the whole turn.
+    """
+
+    answer_tokens: int = 0
     tool_rounds: int = 16
     result_characters: int = 16_000
     seconds: float = 600.0
@@ -48,7 +53,7 @@ class Turn:
         self._mesh = mesh
         self._journal = journal
         self._limits = limits
-        self._parameters = TurnParameters.from_json(journal.run.parameters_json)
+        self._parameters = _bounded(TurnParameters.from_json(journal.run.parameters_json), limits)
         self._answer = Answer()
         self._usage = Usage()
         self._calls = 0
@@ -233,6 +238,10 @@ def _chosen(catalogue: Catalogue, chosen: ServerTools) -> Catalogue:
         if name not in catalogue:
             raise ToolNotFound(tool=name)
     return {name: catalogue[name] for name in chosen.names}
+
+
+def _bounded(parameters: TurnParameters, limits: Limits) -> TurnParameters:
+    return replace(parameters, max_tokens=parameters.max_tokens or limits.answer_tokens or None)
 
 
 def _budget(model: Model, parameters: TurnParameters) -> int:

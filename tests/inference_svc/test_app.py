@@ -10,7 +10,8 @@ from inference_svc.adapters.llama_cpp.threads import available_cores
 from inference_svc.adapters.measured_backend import MeasuredBackend, Metrics
 from inference_svc.adapters.script import Script
 from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.app import app
+from inference_svc.app import app, drawing
+from inference_svc.domain.sampling import Drawing
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.engines import answered, bundled_model, prompt
 from threadmesh.errors import BackendUnavailable, Overloaded
@@ -36,6 +37,13 @@ async def test_the_unit_is_not_ready_until_its_model_is_loaded() -> None:
                     await asyncio.sleep(0.05)
                 else:
                     break
+
+
+def test_requests_are_drawn_as_suits_the_model_unless_the_settings_say_otherwise() -> None:
+    assert drawing(settings()).temperature < drawing(settings(model="/models/another.gguf")).temperature
+    assert drawing(settings(temperature=0.0, repeat_penalty=1.0)) == Drawing(
+        temperature=0.0, top_p=drawing(settings()).top_p, repeat_penalty=1.0
+    )
 
 
 @pytest.mark.parametrize("model", ["/no/such/model.gguf", "hf:nonsense", "none"])

@@ -11,5 +11,5 @@ from tests.turn.mesh import Mesh, running
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(tmp_path_factory: object) -> AsyncIterator[Mesh]:
     directory: Path = tmp_path_factory.mktemp("mesh")  # type: ignore[attr-defined]
-    async with running(directory, tool_rounds=3, keepalive_seconds=0.5) as mesh:
+    async with running(directory, tool_rounds=3, answer_tokens=60, keepalive_seconds=0.5) as mesh:
         yield mesh

@@ -114,6 +114,14 @@ async def test_a_call_cut_off_by_the_token_limit_is_not_run(mesh: Mesh) -> None:
     assert [texts(item) for item in await items(mesh, "cut")] == ["progress"]
 
 
+async def test_an_answer_without_a_limit_of_its_own_ends_at_the_meshs(mesh: Mesh) -> None:
+    # The scripted backend echoes; the mesh of these tests allows 60 tokens.
+    answer = await ask(mesh, "word " * 90)
+
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 60
+
+
 async def test_rounds_of_tools_are_limited(mesh: Mesh) -> None:
     events_told, chunks = await told(await ask(mesh, "again and again", stream=True, metadata={"events": "1"}))
 
