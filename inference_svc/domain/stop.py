@@ -47,8 +47,9 @@ class StopScanner:
         return shown
 
     def _first_stop(self) -> int | None:
-        found = [place for stop in self._stops if (place := self._held.find(stop)) >= 0]
-        return min(found, default=None)
+        """Give where the stop string begins that is complete first: so it does not matter how the text was cut."""
+        found = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        return min(found)[1] if found else None
 
     def _possible_beginning(self) -> int:
         return longest_beginning(self._held, self._stops)

@@ -1,16 +1,18 @@
 import asyncio
 import json
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import CommandLine
 from tests.cli.servers import serving, threads_service, tools_service
 from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
+from threadmesh.cli.exits import NotRunning
 from threadmesh.cli.health import Condition, ask
 from threadmesh.cli.locate import locate
 from threadmesh.cli.ports import free_port
-from threadmesh.cli.status import duration
+from threadmesh.cli.status import duration, mesh_status
 from threadmesh.cli.units import Probe
 
 
@@ -91,8 +93,9 @@ def test_durations_are_short(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_the_command_line_goes_before_the_environment_which_goes_before_the_usual_ports() -> None:
-    environment = {"FACADE_TOOLS_TARGET": "a:1", "THREADMESH_URL": "http://b/", "THREADMESH_API_KEY": "k"}
+def test_the_command_line_goes_before_the_environment_which_goes_before_the_usual_ports(tmp_path: Path) -> None:
+    home = {"XDG_DATA_HOME": str(tmp_path)}
+    environment = home | {"FACADE_TOOLS_TARGET": "a:1", "THREADMESH_URL": "http://b/", "THREADMESH_API_KEY": "k"}
 
     found = locate(environment=environment)
     assert found.addresses["tools"] == "a:1"
@@ -101,5 +104,23 @@ def test_the_command_line_goes_before_the_environment_which_goes_before_the_usua
     assert found.key == "k"
     assert locate(environment=environment, target="c:2", url="http://d").addresses["tools"] == "c:2"
     assert locate(environment=environment, target="c:2", url="http://d").url == "http://d"
-    assert locate(environment={"FACADE_PORT": "0"}).url == "http://127.0.0.1:8080"
-    assert locate(environment={"FACADE_PORT": "81"}).url == "http://127.0.0.1:81"
+    assert locate(environment=home | {"FACADE_PORT": "0"}).url == "http://127.0.0.1:8080"
+    assert locate(environment=home | {"FACADE_PORT": "81"}).url == "http://127.0.0.1:81"
+
+
+def test_a_named_directory_without_a_mesh_is_not_looked_for_at_the_usual_ports(tmp_path: Path) -> None:
+    environment = {"THREADMESH_DATA_DIR": str(tmp_path)}
+
+    with pytest.raises(NotRunning):
+        locate(environment=environment)
+    with pytest.raises(NotRunning):
+        locate(data_dir=tmp_path, environment={})
+    assert not locate(environment=environment | {"THREADMESH_URL": "http://b"}).absent
+
+
+async def test_a_mesh_that_is_absent_is_down_whatever_runs_elsewhere(tmp_path: Path) -> None:
+    located = locate(environment={"THREADMESH_DATA_DIR": str(tmp_path)}, required=False)
+
+    status = await mesh_status(located)
+
+    assert {unit.state for unit in status.units} == {"down"}

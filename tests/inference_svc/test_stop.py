@@ -3,7 +3,7 @@
 from itertools import pairwise
 from typing import TypeVar
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from inference_svc.domain.stop import StopScanner, Utf8, longest_beginning
@@ -40,12 +40,14 @@ def test_half_a_code_point_at_the_end_becomes_one_replacement_character() -> Non
 
 @settings(deadline=None)
 @given(text=TEXTS, stops=STOPS, places=st.lists(st.integers(0, 200)))
-def test_what_is_shown_ends_before_the_first_stop_string_however_it_is_cut(
+@example(text="<b<", stops=["b", "<b<"], places=[2])
+def test_what_is_shown_ends_before_the_stop_string_that_is_complete_first_however_it_is_cut(
     text: str, stops: list[str], places: list[int]
 ) -> None:
     scanner = StopScanner(stops)
     shown = "".join(scanner.feed(piece) for piece in cut(text, places)) + scanner.finish()
-    first = min((text.find(stop) for stop in stops if stop in text), default=len(text))
+    ends = ((begin, end) for end in range(len(text) + 1) for begin in range(end))
+    first = next((begin for begin, end in ends if text[begin:end] in stops), len(text))
 
     assert shown == text[:first]
     assert scanner.stopped == any(stop in text for stop in stops)

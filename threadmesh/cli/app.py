@@ -102,7 +102,7 @@ def status(*, data_dir: options.DataDir = None, json: options.Json = False) -> N
     from threadmesh.cli.locate import locate  # loaded by need
     from threadmesh.cli.status import mesh_status, show, show_json  # loaded by need
 
-    located = locate(data_dir=data_dir)
+    located = locate(data_dir=data_dir, required=False)
     found = asyncio.run(mesh_status(located))
     (show_json if json else show)(found, located)
     if not found.serving:

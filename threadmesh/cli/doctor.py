@@ -31,7 +31,7 @@ async def examine(wishes: Wishes) -> list[Finding]:
             Finding(check="configuration", level=Level.BROKEN, message=error.message, remedy="correct it"),
         ]
     findings = [checks.check_python(), *_installation(), *_storage(plan), *_machine(plan), ports]
-    located = locate(data_dir=plan.data_directory)
+    located = locate(data_dir=plan.data_directory, required=False)
     if located.state:
         findings += check_mesh(await mesh_status(located), located)
     return findings

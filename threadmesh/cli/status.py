@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from threadmesh.cli.calls import list_models, list_threads, list_tools, reached
-from threadmesh.cli.health import Condition, ask
+from threadmesh.cli.health import Condition, Health, ask
 from threadmesh.cli.locate import Located
 from threadmesh.cli.output import print_json, print_table, stdout
 from threadmesh.cli.units import UNITS, Unit
@@ -120,7 +120,8 @@ async def _unit_status(unit: Unit, located: Located) -> UnitStatus:
     on_file = located.state.unit(unit.name) if located.state else None
     process = on_file.process.id if on_file and on_file.process and on_file.process.id.alive else None
     address = located.addresses[unit.name] if unit.name != "facade" else located.url.partition("://")[2]
-    health = await ask(address, unit.probe, running=process is not None)
+    absent = Health(condition=Condition.DOWN)
+    health = absent if located.absent else await ask(address, unit.probe, running=process is not None)
     return UnitStatus(
         name=unit.name,
         state=str(health.condition),
