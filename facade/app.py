@@ -66,7 +66,9 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         chat = Chat(context, executor, counted, _chat_options(settings))
         guarded = [Depends(keys.check(settings.keys(), counted))]
 
-        built = FastAPI(title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None)
+        built = FastAPI(
+            title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
+        )
         built.include_router(chat.router(), dependencies=guarded)
         built.include_router(models.router(inference), dependencies=guarded)
         built.include_router(health.router({"inference": inference.ping, "context": context.ping}))

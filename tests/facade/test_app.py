@@ -73,6 +73,7 @@ async def test_without_a_valid_key_nothing_is_answered(http: httpx2.AsyncClient,
         ("GET", "/v1/../../etc/passwd", 404),
         ("GET", "/v1/%00", 404),
         ("GET", "/docs", 404),
+        ("POST", "/v1/chat/completions/", 404),
     ],
 )
 async def test_wrong_paths_and_methods_have_openais_shape(
@@ -89,6 +90,15 @@ async def test_other_media_are_refused(http: httpx2.AsyncClient, headers: dict[s
     response = await http.post("/v1/chat/completions", content=b"{}", headers={**KEY, **headers})
 
     assert response.status_code == 415
+
+
+async def test_an_unknown_field_is_refused_where_that_is_wished(http: httpx2.AsyncClient) -> None:
+    headers = {**KEY, "x-threadmesh-strict": "1"}
+    response = await http.post("/v1/chat/completions", json={**HELLO, "zeal": 1}, headers=headers)
+
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "zeal"
+    assert response.json()["error"]["code"] == "unknown_parameter"
 
 
 async def test_a_request_id_is_returned_and_a_bad_one_is_replaced(http: httpx2.AsyncClient) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai import APIStatusError
 
 from tests.turn.mesh import Mesh, until
 from threadmesh.api.context.v1 import runs_service_pb2 as runs
@@ -240,6 +241,16 @@ async def test_one_idempotency_key_is_answered_once(mesh: Mesh) -> None:
 
     assert len({answer.id for answer in answers}) == 1
     assert len(await items(mesh, "idempotent")) == 2
+
+
+async def test_one_idempotency_key_does_not_serve_two_questions(mesh: Mesh) -> None:
+    keyed = {"extra_headers": {"Idempotency-Key": "k2"}}
+    await ask(mesh, "one question", **keyed)
+
+    with pytest.raises(APIStatusError) as caught:
+        await ask(mesh, "another question", **keyed)
+
+    assert caught.value.status_code == 422
 
 
 async def _is(mesh: Mesh, run_id: str, state: Any) -> bool:

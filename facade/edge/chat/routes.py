@@ -24,7 +24,7 @@ from facade.edge.errors import response_of
 from facade.edge.executor import Executor
 from facade.edge.metrics import FacadeMetrics
 from facade.edge.openapi import request_body
-from threadmesh.errors import Internal
+from threadmesh.errors import Internal, InvalidArgument
 from threadmesh.telemetry.logs import bound_ids
 
 _PATIENCE = 2
@@ -66,6 +66,8 @@ class Chat:
         """Answer a conversation, as a whole or as a stream."""
         began = time.monotonic()
         asked = await read(request, ChatRequest)
+        if request.headers.get("x-threadmesh-strict") == "1":
+            _refuse_unknown(asked)
         control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
         shown = presentation(asked, control)
         new = new_run(asked, control, timeout_seconds=self._options.turn_seconds)
@@ -205,6 +207,11 @@ class _GenerationClock:
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _refuse_unknown(asked: ChatRequest) -> None:
+    for field in asked.ignored():
+        raise InvalidArgument(f"{field[:64]} is not a field of this request.", field=field, kind="unknown_parameter")
 
 
 def _headers(run: Run, asked: ChatRequest, shown: Presentation, *, replayed: bool) -> dict[str, str]:
