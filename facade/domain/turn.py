@@ -58,8 +58,8 @@ class Turn:
         self._usage = Usage()
         self._calls = 0
 
-    async def run(self) -> None:
-        """Answer, and finish the run whatever happens, also when this is cancelled.
+    async def run(self) -> RunState:
+        """Answer, and finish the run whatever happens, also when this is cancelled; gives how it ended.
 
         An error becomes the run's failure; what was said until then stays in the thread, marked incomplete. Raises
         what keeps the run from being finished, such as `StaleEpoch` or a store that is gone, and defects.
@@ -68,9 +68,9 @@ class Turn:
             async with asyncio.timeout(self._limits.seconds):
                 reason = await self._rounds()
         except MeshError as error:
-            await self._give_up(RunState.FAILED, error)
+            return await self._give_up(RunState.FAILED, error)
         except TimeoutError:
-            await self._give_up(RunState.FAILED, DeadlineExceeded(seconds=self._limits.seconds))
+            return await self._give_up(RunState.FAILED, DeadlineExceeded(seconds=self._limits.seconds))
         except asyncio.CancelledError:
             await asyncio.shield(self._give_up(RunState.CANCELLED, Cancelled()))
             raise
@@ -80,6 +80,7 @@ class Turn:
         else:
             finished = RunFinished(state=RunState.SUCCEEDED, reason=reason, usage=self._usage)
             await self._journal.finish(finished, items=self._last_items())
+            return finished.state
 
     async def _rounds(self) -> FinishReason:
         model = await self._model()
@@ -187,9 +188,10 @@ class Turn:
             raise InvalidArgument("A tool call is required but there are no tools.", field="tool_choice")
         return catalogue
 
-    async def _give_up(self, state: RunState, error: MeshError) -> None:
+    async def _give_up(self, state: RunState, error: MeshError) -> RunState:
         finished = RunFinished(state=state, usage=self._usage, failure=Failure.of(error))
         await self._journal.finish(finished, items=self._last_items(incomplete=True))
+        return state
 
     def _last_items(self, *, incomplete: bool = False) -> list[NewItem]:
         message = self._answer.message()
@@ -201,8 +203,8 @@ class Turn:
         return [NewItem(message=message, incomplete=incomplete, tokens=self._answer.usage.completion_tokens)]
 
 
-async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: float) -> None:
-    """Claim a run and answer it.
+async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: float) -> RunState:
+    """Claim a run and answer it; gives how it ended.
 
     Stops when somebody asks for that, and when another process has taken the run over. Raises an exception group of
     what kept the run from being finished.
@@ -218,9 +220,10 @@ async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: fl
         await asyncio.wait([turn])
         for helper in helpers:
             helper.cancel()
+    return RunState.CANCELLED if turn.cancelled() else turn.result()
 
 
-async def _stop_when_asked(context: Context, journal: Journal, turn: asyncio.Task[None], seconds: float) -> None:
+async def _stop_when_asked(context: Context, journal: Journal, turn: asyncio.Task[RunState], seconds: float) -> None:
     while not journal.cancel_requested.is_set():
         try:
             async with asyncio.timeout(seconds):

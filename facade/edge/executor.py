@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import structlog
 
-from facade.domain.events import Run
+from facade.domain.events import Run, RunState
 from facade.domain.turn import Limits, Mesh, run_turn
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.errors import MeshError, RunAlreadyFinished
@@ -49,14 +49,14 @@ class Executor:
 
     async def _answer(self, run: Run) -> None:
         began = time.monotonic()
-        outcome = "ended"
+        outcome = "lost"
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             try:
-                await run_turn(self._mesh, run.id, limits=self._limits, renew_seconds=self._renew_seconds)
+                state = await run_turn(self._mesh, run.id, limits=self._limits, renew_seconds=self._renew_seconds)
+                outcome = state.value
             except* RunAlreadyFinished:
-                outcome = "cancelled"
+                outcome = RunState.CANCELLED.value
             except* MeshError as errors:
-                outcome = "lost"
                 log.warning("turn.lost", errors=[str(error) for error in errors.exceptions])
                 await self._cancel(run)
             except* Exception as errors:

@@ -1,5 +1,7 @@
 """What the facade counts, and `/metrics`."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
@@ -12,41 +14,21 @@ class FacadeMetrics:
     """The facade's own figures, beside those of the process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
-        self.requests = Counter(
-            "threadmesh_facade_requests_total", "HTTP requests ended.", ["route", "outcome"], registry=registry
+        def counter(what: str, meaning: str, *labels: str) -> Counter:
+            return Counter(f"threadmesh_facade_{what}_total", meaning, labels, registry=registry)
+
+        def seconds(what: str, meaning: str, *labels: str, buckets: Sequence[float] = _TURN) -> Histogram:
+            return Histogram(f"threadmesh_facade_{what}_seconds", meaning, labels, buckets=buckets, registry=registry)
+
+        self.requests = counter("requests", "HTTP requests ended.", "route", "outcome")
+        self.request_seconds = seconds("request_duration", "From a request to the end of its response.", "route")
+        self.first_byte_seconds = seconds(
+            "time_to_first_byte", "From a request to the first byte of its body.", "route", buckets=_FIRST_BYTE
         )
-        self.request_seconds = Histogram(
-            "threadmesh_facade_request_duration_seconds",
-            "Time from a request to the end of its response.",
-            ["route"],
-            buckets=_TURN,
-            registry=registry,
-        )
-        self.first_byte_seconds = Histogram(
-            "threadmesh_facade_time_to_first_byte_seconds",
-            "Time from a request to the first byte of its response's body.",
-            ["route"],
-            buckets=_FIRST_BYTE,
-            registry=registry,
-        )
-        self.turn_seconds = Histogram(
-            "threadmesh_facade_turn_duration_seconds",
-            "Time from a run's start to its end, tools and waiting included.",
-            ["outcome"],
-            buckets=_TURN,
-            registry=registry,
-        )
+        self.turn_seconds = seconds("turn_duration", "From a run's start to its end, waiting included.", "outcome")
         self.streams = Gauge("threadmesh_facade_streams_active", "Responses being streamed.", registry=registry)
-        self.disconnects = Counter(
-            "threadmesh_facade_client_disconnects_total",
-            "Clients that left before their answer was complete.",
-            ["action"],
-            registry=registry,
-        )
-        self.auth_failures = Counter(
-            "threadmesh_facade_auth_failures_total", "Requests refused for their key.", ["reason"], registry=registry
-        )
+        self.disconnects = counter("client_disconnects", "Clients that left before their answer was whole.", "action")
+        self.auth_failures = counter("auth_failures", "Requests refused for their key.", "reason")
 
 
 def router(registry: CollectorRegistry) -> APIRouter:
