@@ -9,8 +9,8 @@ from threadmesh.errors import RunAlreadyFinished, StaleEpoch
 LEASE_SECONDS = 5.0
 """How long a claim lasts without a sign of life."""
 
-ABANDONED_SECONDS = 30.0
-"""How long after its lease a run waits for another writer before it is given up."""
+ABANDONED_SECONDS = 4.0
+"""How long after its lease a run waits for another writer before it is given up: less than ten seconds in all."""
 
 
 def held(run: Run, now: Moment) -> bool:

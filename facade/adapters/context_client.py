@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 
 import grpc
 
@@ -18,6 +19,7 @@ from threadmesh.codec import decode_message
 from threadmesh.errors import MeshError, Unavailable
 from threadmesh.retry import persist
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
+from threadmesh.streams import begun
 
 _PEER = "context"
 _SECONDS = 5.0
@@ -74,10 +76,13 @@ class ContextClient:
         return decode_run(response.run)
 
     async def renew(self, run: Run) -> bool:
-        """Stay the run's writer; gives whether somebody asked to stop it."""
+        """Stay the run's writer; gives whether somebody asked to stop it. A short outage is waited out."""
+        request = pb.RenewRunRequest(run_id=run.id, epoch=run.epoch)
+        return (await persist(lambda: self._renew(request), seconds=_PERSIST_SECONDS)).cancel_requested
+
+    async def _renew(self, request: pb.RenewRunRequest) -> pb.RenewRunResponse:
         async with translated(_PEER):
-            response = await self._runs.RenewRun(pb.RenewRunRequest(run_id=run.id, epoch=run.epoch), timeout=_SECONDS)
-        return response.cancel_requested
+            return await self._runs.RenewRun(request, timeout=_SECONDS)
 
     @asynccontextmanager
     async def writer(self) -> AsyncIterator["RunWriter"]:
@@ -89,11 +94,26 @@ class ContextClient:
             writer.close()
 
     async def watch(self, run_id: str, *, after: int | None = None) -> AsyncGenerator[Sequence[RunEvent], None]:
-        """Tail the run's log to its terminal event."""
+        """Tail the run's log to its terminal event; an outage of the service is waited out where it was left."""
+        ended = False
+        while not ended:
+            tail = await persist(partial(self._tail, run_id, after), seconds=_PERSIST_SECONDS)
+            try:
+                async with aclosing(tail) as responses:
+                    async for response in responses:
+                        if response.events:
+                            after = response.events[-1].sequence
+                            ended = response.events[-1].HasField("run_finished")
+                        yield [event for event in map(decode_event, response.events) if event is not None]
+                    ended = True
+            except Unavailable:
+                continue
+
+    async def _tail(self, run_id: str, after: int | None) -> AsyncGenerator[pb.WatchRunResponse, None]:
+        """Open a tail of the log; the service has answered when it returns."""
         call = self._runs.WatchRun(pb.WatchRunRequest(run_id=run_id, after_sequence=after))
-        async with aclosing(translated_stream(call, peer=_PEER, silence_seconds=_SILENCE_SECONDS)) as responses:
-            async for response in responses:
-                yield [event for event in map(decode_event, response.events) if event is not None]
+        responses = translated_stream(call, peer=_PEER, silence_seconds=_SILENCE_SECONDS)
+        return await begun(responses)
 
     async def cancel(self, run_id: str) -> None:
         """Ask the run's writer to stop."""

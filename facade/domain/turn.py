@@ -1,12 +1,12 @@
 """The answering of one run: model, tools, model, answer."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
 from facade.domain.answer import Answer, answer
 from facade.domain.call import run_calls
-from facade.domain.events import RunFinished, RunState
+from facade.domain.events import ModelEvent, RunFinished, RunState
 from facade.domain.journal import Journal
 from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.ports import Catalogue, Context, Generation, Inference, Model, NewItem, Tools, Window
@@ -21,6 +21,8 @@ from threadmesh.errors import (
     ModelNotFound,
     ToolNotFound,
 )
+from threadmesh.retry import persist
+from threadmesh.streams import begun
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +30,15 @@ class Limits:
     """How far a turn may go.
 
     `answer_tokens` bounds an answer whose request does not (0: the context does), `result_characters` what a model
-    reads of one tool's result, `seconds` the whole turn.
+    reads of one tool's result, `seconds` the whole turn. A model that cannot be reached is waited for for
+    `patience_seconds`.
     """
 
     answer_tokens: int = 0
     tool_rounds: int = 16
     result_characters: int = 16_000
     seconds: float = 600.0
+    patience_seconds: float = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +115,23 @@ class Turn:
         window = await self._window(budget)
         while True:
             self._answer = Answer()
-            events = self._mesh.inference.generate(self._generation(model, window, catalogue, number))
+            generation = self._generation(model, window, catalogue, number)
             try:
+                events = await self._begin(generation)
                 await answer(events, self._journal, into=self._answer, in_round=number, hidden=self._is_own)
             except ContextLengthExceeded as error:
                 budget, window = await self._shorter(budget, window, error)
             else:
                 self._usage += self._answer.usage
                 return
+
+    async def _begin(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
+        """Get the stream of an answer that has begun. Until then nothing was shown, so it may be asked for again."""
+
+        async def ask() -> AsyncGenerator[ModelEvent, None]:
+            return await begun(self._mesh.inference.generate(generation))
+
+        return await persist(ask, seconds=self._limits.patience_seconds)
 
     async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:
         """Leave more of the thread out: stored token counts are estimates. Raises `error` when nothing more can go."""
@@ -165,7 +178,7 @@ class Turn:
         self._calls += len(own)
 
     async def _model(self) -> Model:
-        models = await self._mesh.inference.models()
+        models = await persist(self._mesh.inference.models, seconds=self._limits.patience_seconds)
         for model in models:
             if self._parameters.model in {"", model.name}:
                 return model

@@ -33,7 +33,7 @@ async def test_lost_runs_are_ended_and_counted(
     store: MeasuredStore, clock: FakeClock, registry: CollectorRegistry
 ) -> None:
     run, next_one = await running(store, clock, "k"), await queued(store, "k")
-    clock.advance(35)
+    clock.advance(9)
 
     await keeper(store, clock, registry).look()
 

@@ -183,6 +183,26 @@ async def test_a_window_leaves_old_turns_out_but_never_the_runs_own(context: Con
     assert (len(smallest.messages), smallest.omitted_items) == (1, 3)
 
 
+async def test_watching_goes_on_where_it_was_when_the_service_comes_back(tmp_path: Path) -> None:
+    settings = ContextSettings(store=f"sqlite:{tmp_path / 'context.db'}")
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(AsyncExitStack())
+        port = await served(first, context_app, settings)
+        client = ContextClient(
+            await stack.enter_async_context(connect(f"127.0.0.1:{port}")), owner="test", claim_seconds=10
+        )
+        run = await claimed(client)
+        async with client.writer() as writer, aclosing(client.watch(run.id)) as log:
+            await writer.append(batch(run, "a"))
+            assert [event.sequence for event in await anext(log)] == [0]
+
+            await first.aclose()
+            await served(stack, context_app, settings, port=port)
+            await writer.finish(batch(run, "b", first=1), ENDED)
+
+            assert [event.sequence async for events in log for event in events] == [1, 2]
+
+
 async def test_a_run_that_is_not_there_is_not_found(context: Context) -> None:
     with pytest.raises(RunNotFound):
         await context.claim("run_none")

@@ -62,7 +62,7 @@ class Mesh:
 
 @asynccontextmanager
 async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
-    """Run a mesh whose state is in `directory`; `facade` are settings of the facade."""
+    """Run a mesh whose state is in `directory`; `facade` are settings of the facade, also where other units are."""
     servers = directory / "servers.json"
     servers.write_text(
         json.dumps({"mcpServers": {"workshop": {"command": sys.executable, "args": [WORKSHOP, "stdio"]}}})
@@ -74,9 +74,10 @@ async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
             "context": await served(stack, context_app, ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
         }
         targets: dict[str, Any] = {f"{unit}_target": f"127.0.0.1:{port}" for unit, port in ports.items()}
+        targets |= facade
         context = await stack.enter_async_context(connect(targets["context_target"]))
         tool_channel = await stack.enter_async_context(connect(targets["tools_target"]))
-        settings = FacadeSettings(**targets, api_keys=KEY, **facade)
+        settings = FacadeSettings(**targets, api_keys=KEY)
         built = await stack.enter_async_context(facade_app(settings, new_registry()))
         url = await stack.enter_async_context(http_server(built))
         client = AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0, timeout=30)
@@ -85,12 +86,12 @@ async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
         yield mesh
 
 
-async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any) -> int:
-    """Build a unit and serve it on a free port until the stack ends; gives the port."""
+async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any, port: int = 0) -> int:
+    """Build a unit and serve it until the stack ends; gives the port, a free one unless it is chosen."""
     registry = new_registry()
     unit: Unit = await stack.enter_async_context(app(settings, registry))
     server = await stack.enter_async_context(
-        serve(unit.services, address="127.0.0.1:0", registry=registry, ping=unit.ping)
+        serve(unit.services, address=f"127.0.0.1:{port}", registry=registry, ping=unit.ping)
     )
     return server.port
 

@@ -18,7 +18,7 @@ from threadmesh.conversation import (
     TokenLogprob,
     ToolCallDelta,
 )
-from threadmesh.errors import Internal
+from threadmesh.errors import Internal, MeshError
 
 Log = AsyncGenerator[Sequence[RunEvent], None]
 
@@ -26,16 +26,20 @@ Log = AsyncGenerator[Sequence[RunEvent], None]
 async def blocks(run: Run, log: Log, shown: Presentation) -> AsyncGenerator[bytes, None]:
     """Write a log as server-sent events, ending with `[DONE]` or with an error event, never silently."""
     encoder = Chunks(run, shown)
-    async with aclosing(log):
-        async for events in log:
-            for event in events:
-                for chunk in encoder.encode(event):
-                    yield sse.block(chunk, id=f"{run.id}:{event.sequence}")
-                if isinstance(event.body, RunFinished):
-                    if event.body.failure is None:
-                        yield sse.DONE
-                    return
-    yield sse.block(body_of(Internal("The run's log ended without an end.")))
+    broken: MeshError = Internal("The run's log ended without an end.")
+    try:
+        async with aclosing(log):
+            async for events in log:
+                for event in events:
+                    for chunk in encoder.encode(event):
+                        yield sse.block(chunk, id=f"{run.id}:{event.sequence}")
+                    if isinstance(event.body, RunFinished):
+                        if event.body.failure is None:
+                            yield sse.DONE
+                        return
+    except MeshError as error:
+        broken = error
+    yield sse.block(body_of(broken))
 
 
 class Chunks:

@@ -21,7 +21,7 @@ from threadmesh.conversation import (
     ToolCallDelta,
     Usage,
 )
-from threadmesh.errors import BackendUnavailable
+from threadmesh.errors import BackendUnavailable, StoreUnavailable
 
 RUN = Run(id="run_1", thread_id="thread_1", state=RunState.RUNNING, create_time=datetime(2026, 1, 1, tzinfo=UTC))
 USAGE = Usage(prompt_tokens=5, cached_tokens=3, completion_tokens=2)
@@ -115,6 +115,17 @@ async def test_a_log_that_breaks_off_is_an_error_not_a_success() -> None:
 
     assert b"[DONE]" not in b"".join(written)
     assert chunks(written)[-1]["error"]["type"] == "server_error"
+
+
+async def test_a_log_that_cannot_be_read_on_is_an_error_event() -> None:
+    async def breaking() -> AsyncGenerator[Sequence[RunEvent], None]:
+        yield [RunEvent(sequence=number, body=body) for number, body in enumerate(ANSWER[:6])]
+        raise StoreUnavailable
+
+    how = Presentation(stream=True, include_usage=False, events=False, prompt_bytes=0)
+    written = [block async for block in blocks(RUN, breaking(), how)]
+
+    assert chunks(written)[-1]["error"]["code"] == "store_unavailable"
 
 
 async def test_the_same_log_gives_the_same_bytes() -> None:
