@@ -28,8 +28,11 @@ from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
 from threadmesh.settings import ConfigurationError
 
-BUNDLED = Drawing(temperature=0.2, top_p=0.9, repeat_penalty=1.1)
-"""What SmolLM2's authors recommend, and a penalty without which a model so small repeats itself to the end."""
+BUNDLED = Drawing(temperature=0.2, top_p=0.9, repeat_penalty=1.02)
+"""What SmolLM2's authors recommend, and a penalty without which a model so small repeats itself to the end.
+
+A larger penalty (1.1) was seen to spoil what has to be repeated: the digits of a tool's result.
+"""
 
 
 @asynccontextmanager
