@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
 from facade.adapters.tools_client import ToolsClient
-from facade.domain.turn import Limits, Mesh
+from facade.domain.turn import END_SECONDS, Limits, Mesh
 from facade.edge import errors, health, keys, metrics, models, openapi
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
@@ -91,7 +91,7 @@ def _limits(settings: FacadeSettings) -> Limits:
 def _chat_options(settings: FacadeSettings) -> ChatOptions:
     return ChatOptions(
         default_tools=settings.default_tools,
-        turn_seconds=settings.turn_seconds,
+        run_seconds=settings.turn_seconds + END_SECONDS,
         keepalive_seconds=settings.keepalive_seconds,
         orchestrator_fields=settings.orchestrator_fields,
     )

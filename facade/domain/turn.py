@@ -24,6 +24,9 @@ from threadmesh.errors import (
 from threadmesh.retry import persist
 from threadmesh.streams import begun
 
+END_SECONDS = 10.0
+"""What a run may take beyond its turn, so that a turn that took too long can still write its end."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:

@@ -8,9 +8,10 @@ from typing import Any, Self
 import structlog
 
 from facade.domain.events import Run, RunState
-from facade.domain.turn import Limits, Mesh, run_turn
+from facade.domain.turn import END_SECONDS, Limits, Mesh, run_turn
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.errors import MeshError, RunAlreadyFinished
+from threadmesh.rpc import deadline
 from threadmesh.telemetry.logs import bound_ids
 
 log = structlog.get_logger()
@@ -50,7 +51,8 @@ class Executor:
     async def _answer(self, run: Run) -> None:
         began = time.monotonic()
         outcome = "lost"
-        with bound_ids(run_id=run.id, thread_id=run.thread_id):
+        limit = self._limits.seconds + END_SECONDS
+        with bound_ids(run_id=run.id, thread_id=run.thread_id), deadline.within(limit):
             try:
                 state = await run_turn(self._mesh, run.id, limits=self._limits, renew_seconds=self._renew_seconds)
                 outcome = state.value

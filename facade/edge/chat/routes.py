@@ -36,7 +36,7 @@ class ChatOptions:
     """How chat completions behave here."""
 
     default_tools: str
-    turn_seconds: float
+    run_seconds: float
     keepalive_seconds: float
     orchestrator_fields: bool
 
@@ -70,7 +70,7 @@ class Chat:
             _refuse_unknown(asked)
         control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
         shown = presentation(asked, control)
-        new = new_run(asked, control, timeout_seconds=self._options.turn_seconds)
+        new = new_run(asked, control, timeout_seconds=self._options.run_seconds)
         run, replayed = await self._context.start(new)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             if not replayed:
