@@ -10,10 +10,10 @@
     ├── PreconditionFailed         the state of things forbids it
     │   ├── IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
     ├── ThreadBusy                 somebody else is at it
-    ├── Unauthenticated  PermissionDenied
+    ├── Unauthenticated
     ├── Overloaded                 too much at once; try later
     ├── Unavailable                a part is missing; try later
-    │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable  Draining
+    │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged
     ├── ToolFailed  ToolAuthenticationFailed  ToolResultTooLarge  ToolResultInvalid
@@ -205,13 +205,6 @@ class Unauthenticated(MeshError):
     reason = "UNAUTHENTICATED"
 
 
-class PermissionDenied(MeshError):
-    """You may not do this."""
-
-    code = Code.PERMISSION_DENIED
-    reason = "PERMISSION_DENIED"
-
-
 class Overloaded(MeshError):
     """Too many requests at once; try again in a moment."""
 
@@ -246,12 +239,6 @@ class ToolServerUnavailable(Unavailable):
     """The tool's server cannot be reached now."""
 
     reason = "TOOL_SERVER_UNAVAILABLE"
-
-
-class Draining(Unavailable):
-    """This server is shutting down; another one will answer."""
-
-    reason = "DRAINING"
 
 
 class DeadlineExceeded(MeshError):
