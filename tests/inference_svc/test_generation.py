@@ -99,6 +99,17 @@ async def test_a_grammar_that_is_wrong_is_refused(backend: LlamaCppBackend, gbnf
         await answered(backend, prompt("Go.", response_format=Grammar(gbnf=gbnf)))
 
 
+def test_a_grammar_that_goes_on_in_ever_more_ways_is_given_up_before_it_stalls(model: LoadedModel) -> None:
+    sampler = TokenSampler(model, Drawing(), grammar='root ::= "x" n\nn ::= "[" n "b" | "[" n "c" | "d"')
+    begin, bracket = model.tokenize("x", special=False) + model.tokenize("[", special=False)
+    sampler.accept(begin)
+
+    with pytest.raises(UnsupportedSchema, match="too many ways") as caught:
+        for _ in range(40):
+            sampler.accept(bracket)
+    assert caught.value.facts["kind"] == "schema_too_complex"
+
+
 @pytest.mark.parametrize("schema", SCHEMAS, ids=[json.dumps(schema)[:60] for schema in SCHEMAS])
 def test_llama_cpp_accepts_the_grammar_of_every_schema(model: LoadedModel, schema: Any) -> None:
     grammar = SchemaGrammar()

@@ -15,7 +15,7 @@ import structlog
 
 log = structlog.get_logger()
 
-_STALLED_SECONDS = 20
+STALLED_SECONDS = 20
 _EXIT_STATUS = 70
 """EX_SOFTWARE of sysexits.h."""
 
@@ -32,8 +32,8 @@ class _Clock:
         while True:
             time.sleep(1)
             self.seconds += 1
-            if any(self.seconds - begun > _STALLED_SECONDS for begun in list(self.begun.values())):
-                log.critical("grammar.stalled", seconds=_STALLED_SECONDS)
+            if any(self.seconds - begun > STALLED_SECONDS for begun in list(self.begun.values())):
+                log.critical("grammar.stalled", seconds=STALLED_SECONDS)
                 os._exit(_EXIT_STATUS)
 
 
