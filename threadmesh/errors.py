@@ -117,7 +117,11 @@ class InvalidToolArguments(InvalidArgument):
 
 
 class UnsupportedSchema(InvalidArgument):
-    """The JSON schema or grammar cannot be used; simplify it."""
+    """The JSON schema or grammar cannot be used; simplify it.
+
+    The fact `kind` says what is wrong with it, for programs: `schema_too_complex`, `schema_ref_external`,
+    `schema_ref_cycle`, `schema_unsupported`, `schema_pattern_unsupported`, `schema_unsatisfiable`, `schema_invalid`.
+    """
 
     reason = "UNSUPPORTED_SCHEMA"
 

@@ -47,6 +47,12 @@ _BY_REASON = {
 _CODES = {"UNAUTHENTICATED": "invalid_api_key", "INTERNAL": "internal_error", "THREAD_BUSY": "thread_locked"}
 """`error.code` where it is not the reason in lower case: these are the words that clients know."""
 
+_FIELDS = {
+    ".schema_json": ".schema",
+    ".parameters_json": ".function.parameters",
+    ".arguments_json": ".function.arguments",
+}
+
 
 def body_of(error: MeshError) -> dict[str, Any]:
     """Give the error's body; `param` is the path of the offending field, if there is one."""
@@ -54,10 +60,17 @@ def body_of(error: MeshError) -> dict[str, Any]:
         "error": {
             "message": error.message,
             "type": _shape(error).type,
-            "param": error.facts.get("field"),
+            "param": _as_asked(error.facts.get("field")),
             "code": error.facts.get("kind") or _CODES.get(error.reason, error.reason.lower()),
         }
     }
+
+
+def _as_asked(field: str | None) -> str | None:
+    """Give a field by its name in the OpenAI API; services know it by the name on their wire."""
+    for wire, asked in _FIELDS.items():
+        field = field and field.replace(wire, asked)
+    return field
 
 
 def response_of(error: MeshError, *, tools_were_called: bool = False) -> Response:

@@ -27,19 +27,26 @@ _ROOT = re.compile(r"^root\s*::=", re.MULTILINE)
 def check_gbnf(gbnf: str, *, field: str) -> str:
     """Give the grammar back if it is within the budget. Raises `UnsupportedSchema`."""
     if len(gbnf.encode()) > MAX_BYTES:
-        raise UnsupportedSchema(f"The grammar is larger than {MAX_BYTES} bytes.", field=field)
+        raise UnsupportedSchema(
+            f"The grammar is larger than {MAX_BYTES} bytes.", field=field, kind="schema_too_complex"
+        )
     if "\0" in gbnf or not _ROOT.search(gbnf):
-        raise UnsupportedSchema("The grammar needs a rule `root ::= ...` and no NUL.", field=field)
+        raise UnsupportedSchema(
+            "The grammar needs a rule `root ::= ...` and no NUL.", field=field, kind="schema_unsupported"
+        )
     in_all = 0
     for depth, repetition, product in _measures(gbnf):
         in_all += repetition
         if depth > MAX_DEPTH:
-            raise UnsupportedSchema(f"The grammar nests deeper than {MAX_DEPTH} parentheses.", field=field)
+            raise UnsupportedSchema(
+                f"The grammar nests deeper than {MAX_DEPTH} parentheses.", field=field, kind="schema_too_complex"
+            )
         if repetition > MAX_REPETITION or product > MAX_NESTED_REPETITION or in_all > MAX_REPETITIONS_IN_ALL:
             raise UnsupportedSchema(
                 f"The grammar repeats more than {MAX_REPETITION} times at one place, {MAX_NESTED_REPETITION} times "
                 f"nested or {MAX_REPETITIONS_IN_ALL} times in all.",
                 field=field,
+                kind="schema_too_complex",
             )
     return gbnf
 

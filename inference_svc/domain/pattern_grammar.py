@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 MAX_GROUPS = 16
 MAX_REPETITION = 1_000
+MAX_NESTED_REPETITION = 2_000
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -25,8 +26,11 @@ class UnsupportedPattern(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Part:
+    """An expression; `rules` is how many rules llama.cpp makes of it, which it bounds before it repeats them."""
+
     text: str
     unbounded: bool = False
+    rules: int = 0
 
 
 def quote(text: str) -> str:
@@ -88,13 +92,16 @@ class _Reader:
             self._at += 1
             parts.append(self._sequence())
         text = " | ".join(part.text or '""' for part in parts)
-        return _Part(f"({text})" if len(parts) > 1 else parts[0].text, any(part.unbounded for part in parts))
+        return _Part(
+            f"({text})" if len(parts) > 1 else parts[0].text, any(part.unbounded for part in parts), 1 + _rules(parts)
+        )
 
     def _sequence(self) -> _Part:
         parts = []
         while self._peek() not in ("", "|", ")"):
             parts.append(self._repeated())
-        return _Part(" ".join(part.text for part in parts if part.text), any(part.unbounded for part in parts))
+        text = " ".join(part.text for part in parts if part.text)
+        return _Part(text, any(part.unbounded for part in parts), _rules(parts))
 
     def _repeated(self) -> _Part:
         part = self._atom()
@@ -104,8 +111,12 @@ class _Reader:
         least, most = _times(match)
         if most is None and part.unbounded:
             raise UnsupportedPattern("an unbounded repetition is inside another")
+        rules = 1 + part.rules
+        if rules * max(1, most or least) > MAX_NESTED_REPETITION:
+            raise UnsupportedPattern(f"nested repetitions multiply to more than {MAX_NESTED_REPETITION}")
         suffix = f"{{{least},{'' if most is None else most}}}"
-        return _Part(f"({part.text}){suffix}" if part.text else "", unbounded=part.unbounded or most is None)
+        rules += 1 if most is None else most - least
+        return _Part(f"({part.text}){suffix}" if part.text else "", part.unbounded or most is None, rules)
 
     def _atom(self) -> _Part:
         char = self._take()
@@ -130,7 +141,7 @@ class _Reader:
         if self._peek() != ")":
             raise UnsupportedPattern("a parenthesis is not closed")
         self._at += 1
-        return _Part(f"({part.text})" if part.text else "", part.unbounded)
+        return _Part(f"({part.text})" if part.text else "", part.unbounded, 1 + part.rules)
 
     def _backslash(self) -> _Part:
         return _Part(characters(_class_of(self._take())))
@@ -161,6 +172,10 @@ class _Reader:
         if char == "[":
             raise UnsupportedPattern("a bracket inside a character class must be escaped")
         return ((ord(char), ord(char)),)
+
+
+def _rules(parts: Sequence[_Part]) -> int:
+    return sum(part.rules for part in parts)
 
 
 def _times(match: re.Match[str]) -> tuple[int, int | None]:

@@ -14,7 +14,21 @@ from inference_svc.domain import number_grammar, schema_merge
 from inference_svc.domain.format_grammar import FORMATS
 from inference_svc.domain.grammar_rules import CHARACTER, GrammarRules
 from inference_svc.domain.pattern_grammar import UnsupportedPattern, pattern, quote
-from inference_svc.domain.schema_budget import MAX_REPETITION, escape, read_schema, refuse, resolve_ref
+from inference_svc.domain.schema_budget import (
+    INVALID,
+    MAX_REPETITION,
+    PATTERN_UNSUPPORTED,
+    TOO_COMPLEX,
+    UNSATISFIABLE,
+    UNSUPPORTED,
+    escape,
+    read_schema,
+    refuse,
+    resolve_ref,
+)
+
+MAX_VISITS = 20_000
+MAX_LEVELS = 96
 
 _BEYOND = (
     "not",
@@ -60,16 +74,28 @@ class _Converter:
     def __init__(self, grammar: GrammarRules, schema: Any, *, field: str, lenient: bool) -> None:
         self._grammar, self._root, self._field, self._lenient = grammar, schema, field, lenient
         self._refs: dict[str, str] = {}
+        self._visits = self._depth = 0
 
     def root(self) -> str:
         return self._visit(self._root, "")
 
     def _visit(self, schema: Any, pointer: str) -> str:
+        """Give the name of a rule for a part; what is said beside a `$ref` is built anew each time, and counted."""
+        self._visits += 1
+        self._depth += 1
+        if self._visits > MAX_VISITS or self._depth > MAX_LEVELS:
+            what = f"Its references unfold to more than {MAX_VISITS} parts or {MAX_LEVELS} levels."
+            raise refuse(self._field, pointer, what, kind=TOO_COMPLEX)
+        name = self._rule_of(schema, pointer)
+        self._depth -= 1
+        return name
+
+    def _rule_of(self, schema: Any, pointer: str) -> str:
         if not isinstance(schema, dict):
             return self._grammar.anything()
         if not self._lenient:
             self._refuse_beyond(schema, pointer)
-        if isinstance(ref := schema.get("$ref"), str) and len(schema) == 1:
+        if isinstance(ref := schema.get("$ref"), str) and schema.keys() <= schema_merge.ANNOTATIONS | {"$ref"}:
             return self._visit_ref(ref, pointer)
         for key in ("allOf", "$ref"):
             if key in schema:
@@ -84,7 +110,12 @@ class _Converter:
     def _refuse_beyond(self, schema: Mapping[str, Any], pointer: str) -> None:
         for key in _BEYOND:
             if key in schema:
-                raise refuse(self._field, f"{pointer}/{escape(key)}", f"`{key}` cannot be guaranteed; leave it out.")
+                raise refuse(
+                    self._field,
+                    f"{pointer}/{escape(key)}",
+                    f"`{key}` cannot be guaranteed; leave it out.",
+                    kind=UNSUPPORTED,
+                )
 
     def _visit_ref(self, ref: str, pointer: str) -> str:
         if ref not in self._refs:
@@ -101,7 +132,7 @@ class _Converter:
             try:
                 rest = schema_merge.merge(rest, self._opened(part, where), lenient=self._lenient)
             except ValueError as error:
-                raise refuse(self._field, where, str(error)) from None
+                raise refuse(self._field, where, str(error), kind=UNSUPPORTED) from None
         return rest
 
     def _opened(self, part: Any, pointer: str) -> Mapping[str, Any]:
@@ -123,7 +154,9 @@ class _Converter:
             whole = {**shared, "allOf": [part]} if shared else part
             names.append(self._visit(whole, where))
         if not names:
-            raise refuse(self._field, f"{pointer}/{key}", "Nothing satisfies an empty list of alternatives.")
+            raise refuse(
+                self._field, f"{pointer}/{key}", "Nothing satisfies an empty list of alternatives.", kind=INVALID
+            )
         return self._grammar.rule(" | ".join(dict.fromkeys(names)), hint="union")
 
     def _visit_values(self, schema: Mapping[str, Any], pointer: str) -> str:
@@ -131,7 +164,7 @@ class _Converter:
         types = _listed(schema.get("type"))
         fitting = [value for value in values if not types or any(_is_of(value, each) for each in types)]
         if not fitting:
-            raise refuse(self._field, pointer, "None of the allowed values has the type.")
+            raise refuse(self._field, pointer, "None of the allowed values has the type.", kind=UNSATISFIABLE)
         return self._grammar.rule(" | ".join(quote(_written(value)) for value in fitting), hint="values")
 
     def _visit_types(self, schema: Mapping[str, Any], pointer: str) -> str:
@@ -164,7 +197,12 @@ class _Converter:
         required = [name for name in schema.get("required") or [] if isinstance(name, str)]
         for name in required:
             if name not in properties and additional is False:
-                raise refuse(self._field, f"{pointer}/required", "A required property is not allowed by the schema.")
+                raise refuse(
+                    self._field,
+                    f"{pointer}/required",
+                    "A required property is not allowed by the schema.",
+                    kind=UNSATISFIABLE,
+                )
             properties.setdefault(name, additional)
         if not properties:
             return self._visit_mapping(additional, pointer)
@@ -210,7 +248,12 @@ class _Converter:
     def _visit_tuple(self, fixed: Sequence[Any], schema: Mapping[str, Any], pointer: str) -> str:
         least, most = int(schema.get("minItems", 0)), int(schema.get("maxItems", len(fixed)))
         if least > len(fixed) or most < len(fixed):
-            raise refuse(self._field, f"{pointer}/prefixItems", "The number of items must be that of `prefixItems`.")
+            raise refuse(
+                self._field,
+                f"{pointer}/prefixItems",
+                "The number of items must be that of `prefixItems`.",
+                kind=UNSUPPORTED,
+            )
         names = [self._visit(each, f"{pointer}/prefixItems/{index}") for index, each in enumerate(fixed)]
         return self._grammar.rule('"[" ' + ' "," space '.join(names) + ' "]"', hint="tuple")
 
@@ -229,7 +272,12 @@ class _Converter:
         except UnsupportedPattern as error:
             if self._lenient:
                 return self._grammar.string()
-            raise refuse(self._field, f"{pointer}/pattern", f"The pattern cannot be guaranteed: {error}.") from None
+            raise refuse(
+                self._field,
+                f"{pointer}/pattern",
+                f"The pattern cannot be guaranteed: {error}.",
+                kind=PATTERN_UNSUPPORTED,
+            ) from None
 
     def _visit_number(self, kind: str, schema: Mapping[str, Any], pointer: str) -> str:
         low, open_low = number_grammar.bound(schema, "minimum", "exclusiveMinimum", tightest=max)
@@ -241,7 +289,7 @@ class _Converter:
         else:
             body = number_grammar.number(low, high, open_low=open_low, open_high=open_high)
         if body is None:
-            raise refuse(self._field, pointer, "No number is between the bounds.")
+            raise refuse(self._field, pointer, "No number is between the bounds.", kind=UNSATISFIABLE)
         return self._grammar.rule(body, hint=kind)
 
 

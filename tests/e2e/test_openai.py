@@ -170,6 +170,29 @@ def test_bad_requests_raise_what_openais_would(
 
 
 @pytest.mark.parametrize(
+    ("schema", "code", "place"),
+    [
+        ({"type": "string", "maxLength": 20_000}, "schema_too_complex", "#/maxLength"),
+        ({"$ref": "http://x/y"}, "schema_ref_external", "#/$ref"),
+        ({"$ref": "#"}, "schema_ref_cycle", "#/$ref"),
+        ({"not": {}}, "schema_unsupported", "#/not"),
+        ({"type": "string", "pattern": "^(a+)+$"}, "schema_pattern_unsupported", "#/pattern"),
+        ({"minimum": 2, "maximum": 1}, "schema_unsatisfiable", "#/maximum"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_schema_is_refused_with_its_code_and_its_place(
+    openai: OpenAI, schema: dict[str, Any], code: str, place: str, stream: bool
+) -> None:
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+
+    with pytest.raises(BadRequestError) as caught:
+        openai.chat.completions.create(model=MODEL, messages=say("hi"), response_format=wanted, stream=stream)
+    assert caught.value.code == code
+    assert caught.value.param == f"response_format.json_schema.schema{place}"
+
+
+@pytest.mark.parametrize(
     ("body", "status"),
     [
         (b'{"messages": [{"role": "user", "content": "hi"}], "temperature": NaN}', 400),

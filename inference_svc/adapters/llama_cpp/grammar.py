@@ -1,6 +1,8 @@
 """The grammar of an answer: its response format, or the tool calls that it must hold."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 
@@ -74,6 +76,38 @@ def grammar_of(prompt: Prompt, form: ToolFormat, *, single: bool, freedom: Freed
     return rules.text(f"{answer} | {_calls(rules, tools, form, single=single, named=False)}" if tools else answer)
 
 
+def without_bad_tools(prompt: Prompt, tried: Callable[[Prompt], str]) -> str:
+    """Give the grammar of a request once it has been `tried`, which raises `UnsupportedSchema`.
+
+    A tool that spoils it is left out with a warning, if others can be called and it does not insist on its schema.
+    """
+    try:
+        return tried(prompt)
+    except UnsupportedSchema:
+        if prompt.tool_choice.mode is not ToolChoiceMode.REQUIRED or prompt.tool_choice.name:
+            raise
+        tools = prompt.conversation.tools
+        good = tuple(tool for tool in tools if _passes(_with_tools(prompt, (tool,)), tried))
+        bad = [tool for tool in tools if tool not in good]
+        if not good or not bad or any(tool.strict for tool in bad):
+            raise
+    return tried(_with_tools(prompt, good))
+
+
+def _with_tools(prompt: Prompt, tools: tuple[ToolDefinition, ...]) -> Prompt:
+    return replace(prompt, conversation=replace(prompt.conversation, tools=tools))
+
+
+def _passes(prompt: Prompt, tried: Callable[[Prompt], str]) -> bool:
+    try:
+        tried(prompt)
+    except UnsupportedSchema as error:
+        name = prompt.conversation.tools[0].name
+        log.warning("grammar.tool_left_out", tool=name, field=error.field, problem=error.message)
+        return False
+    return True
+
+
 def field_of(prompt: Prompt) -> str:
     """Give the field of the request that its grammar is made from."""
     if prompt.tool_choice.mode is ToolChoiceMode.REQUIRED:
@@ -94,7 +128,9 @@ def _calls(
 ) -> str:
     calls = [call for tool in tools if (call := _call(rules, tool, form, required=named or len(tools) == 1))]
     if not calls:
-        raise UnsupportedSchema("No tool has parameters that can be guaranteed.", field="tools")
+        raise UnsupportedSchema(
+            "No tool has parameters that can be guaranteed.", field="tools", kind="schema_unsupported"
+        )
     call = rules.rule(" | ".join(calls), hint="call")
     if form.listed:
         more = "" if single else f' (", " {call}){{0,{MAX_CALLS - 1}}}'

@@ -107,7 +107,9 @@ class TokenSampler:
             if len(admitted):
                 return self._choose(admitted)
         # llama.cpp ends the process when its grammar is made to accept what it refuses.
-        raise UnsupportedSchema("The grammar leads to a place where no token of this model can follow.")
+        raise UnsupportedSchema(
+            "The grammar leads to a place where no token of this model can follow.", kind="schema_unsatisfiable"
+        )
 
     def _choose(self, candidates: Candidates) -> int:
         array = view_of(candidates)
@@ -169,7 +171,10 @@ def _likely(logits: Logits) -> npt.NDArray[np.int32]:
 def _grammar(model: LoadedModel, gbnf: str) -> Any:
     grammar = native.llama_sampler_init_grammar(model.vocab, gbnf.encode(), b"root")
     if not grammar:
-        raise UnsupportedSchema("The grammar is not valid GBNF, names a rule that is missing, or begins with itself.")
+        raise UnsupportedSchema(
+            "The grammar is not valid GBNF, names a rule that is missing, or begins with itself.",
+            kind="schema_unsupported",
+        )
     return grammar
 
 

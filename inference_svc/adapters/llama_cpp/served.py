@@ -112,9 +112,14 @@ class ServedModel:
         if grammar.calls_untaught(prompt, knows_tools=self._template.knows_tools):
             freedom = grammar.freedom_within(limit)
             drawing = replace(drawing, temperature=prompt.sampling.temperature or 0.0)
-        gbnf = grammar.grammar_of(prompt, self._form, single=single, freedom=freedom)
-        if gbnf:
-            self._gate.check(gbnf, scope=prompt.cache_scope, field=grammar.field_of(prompt))
+
+        def tried(asked: Prompt) -> str:
+            gbnf = grammar.grammar_of(asked, self._form, single=single, freedom=freedom)
+            if gbnf:
+                self._gate.check(gbnf, scope=asked.cache_scope, field=grammar.field_of(asked))
+            return gbnf
+
+        gbnf = grammar.without_bad_tools(prompt, tried)
         return TokenSampler(self.model, drawing, grammar=gbnf, logprobs=prompt.logprobs)
 
     def reading(self, prompt: Prompt, *, deliver: Callable[[Delivery], None]) -> Job:

@@ -16,6 +16,7 @@ from threadmesh.errors import (
     ThreadBusy,
     Unauthenticated,
     Unavailable,
+    UnsupportedSchema,
 )
 
 
@@ -51,6 +52,29 @@ def test_an_error_has_the_status_and_code_that_clients_know(error: MeshError, st
 
     assert response.status_code == status
     assert json.loads(bytes(response.body))["error"]["code"] == code
+
+
+@pytest.mark.parametrize(
+    ("error", "param", "code"),
+    [
+        (
+            UnsupportedSchema(field="response_format.json_schema.schema_json#/a/maxLength", kind="schema_too_complex"),
+            "response_format.json_schema.schema#/a/maxLength",
+            "schema_too_complex",
+        ),
+        (
+            UnsupportedSchema(field="tools[3].parameters_json#/$ref", kind="schema_ref_external"),
+            "tools[3].function.parameters#/$ref",
+            "schema_ref_external",
+        ),
+        (UnsupportedSchema(), None, "unsupported_schema"),
+        (ContextLengthExceeded(field="messages"), "messages", "context_length_exceeded"),
+    ],
+)
+def test_an_error_names_the_place_as_the_client_wrote_it(error: MeshError, param: str | None, code: str) -> None:
+    told = json.loads(bytes(response_of(error).body))["error"]
+
+    assert (told["param"], told["code"]) == (param, code)
 
 
 def test_an_overload_says_when_to_come_back() -> None:
