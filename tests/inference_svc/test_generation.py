@@ -26,7 +26,6 @@ from tests.inference_svc.engines import (
     text_of,
 )
 from tests.inference_svc.test_schema_grammar import SCHEMAS
-from tests.inference_svc.test_schema_refusals import ladder
 from threadmesh.conversation import (
     FinishReason,
     Role,
@@ -182,21 +181,6 @@ async def test_one_tool_with_an_unusable_schema_does_not_spoil_the_others(backen
     events = await answered(backend, prompt("Go.", tools=(bad, ToolDefinition(name="good")), tool_choice=required))
 
     assert calls_of(events) == [("good", "{}")]
-
-
-async def test_one_tool_whose_grammar_multiplies_does_not_spoil_the_others(backend: LlamaCppBackend) -> None:
-    bad = ToolDefinition(
-        name="bad",
-        parameters_json=json.dumps({"properties": {"a": ladder(13, at="#/properties/a")}, "required": ["a"]}),
-    )
-    tools = (bad, ToolDefinition(name="good"))
-    required = ToolChoice(mode=ToolChoiceMode.REQUIRED)
-    events = await answered(backend, prompt("Go.", tools=tools, tool_choice=required))
-
-    assert calls_of(events) == [("good", "{}")]
-    with pytest.raises(UnsupportedSchema) as caught:
-        await answered(backend, prompt("Go.", tools=(replace(bad, strict=True), tools[1]), tool_choice=required))
-    assert caught.value.facts == {"field": "tools", "kind": "schema_too_complex"}
 
 
 async def test_the_likeliest_tokens_come_best_first(backend: LlamaCppBackend) -> None:

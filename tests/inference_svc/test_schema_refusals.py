@@ -4,11 +4,12 @@ The codes reach REST clients as `error.code`, the place as `error.param`.
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from inference_svc.adapters.llama_cpp.grammar import grammar_of
+from inference_svc.adapters.llama_cpp.grammar import grammar_of, without_bad_tools
 from inference_svc.adapters.llama_cpp.tool_formats import HERMES
 from inference_svc.domain.gbnf_check import check_rules
 from inference_svc.domain.grammar_rules import Freedom
@@ -195,6 +196,19 @@ def test_one_bad_tool_among_thirty_is_left_out(bad: Any) -> None:
 
     assert all(f'"name\\": \\"{tool.name}' in gbnf for tool in good)
     assert '\\"bad\\"' not in gbnf
+
+
+def test_one_tool_whose_grammar_multiplies_does_not_spoil_the_others() -> None:
+    schema = json.dumps({"properties": {"a": ladder(30, at="#/properties/a")}, "required": ["a"]})
+    bad, good = ToolDefinition(name="bad", parameters_json=schema), ToolDefinition(name="good")
+    gbnf = without_bad_tools(prompt("Go.", tools=(bad, good), tool_choice=REQUIRED), gbnf_of)
+
+    assert '\\"good\\"' in gbnf
+    assert '\\"bad\\"' not in gbnf
+
+    for tools in ((bad,), (replace(bad, strict=True), good)):
+        with pytest.raises(UnsupportedSchema):
+            without_bad_tools(prompt("Go.", tools=tools, tool_choice=REQUIRED), gbnf_of)
 
 
 def test_a_tool_with_larger_upper_bounds_than_can_be_said_is_called_within_them() -> None:
