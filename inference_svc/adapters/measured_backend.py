@@ -36,6 +36,9 @@ class Metrics:
         self.aborts = counter("aborts_total", "Requests that left before their end.", "model", "phase")
         self.running = gauge("sequences_running", "Requests being answered.")
         self.waiting = gauge("queue_depth", "Requests that wait for a place.")
+        self.parked = gauge("parked_bytes", "Host memory taken by conversations that do not run.")
+        self.threads = gauge("compute_threads", "Threads that computed the last step.")
+        self.guesses = counter("guessed_tokens_total", "Tokens guessed, by what came of it.", "model", "fate")
         self.loaded = gauge("model_loaded", "1 once the model can answer.")
         self.first_token = histogram(
             "time_to_first_token_seconds", "From request to first token.", _FIRST_TOKEN_SECONDS, "model", "backend"
@@ -49,17 +52,27 @@ class MeasuredEngine:
     def __init__(self, metrics: Metrics, *, model: str) -> None:
         self._running = metrics.running.labels(model)
         self._waiting = metrics.waiting.labels(model)
+        self._parked = metrics.parked.labels(model)
         self._step = metrics.step.labels(model)
+        self._threads = metrics.threads.labels(model)
+        self._guesses = {fate: metrics.guesses.labels(model, fate) for fate in ("proposed", "accepted")}
         self._aborts = {phase: metrics.aborts.labels(model, phase) for phase in ("queued", "prefill", "decode")}
 
-    def occupied(self, *, running: int, waiting: int) -> None:
-        """Show how many requests run and wait."""
+    def occupied(self, *, running: int, waiting: int, parked: int) -> None:
+        """Show how many requests run and wait, and what is parked."""
         self._running.set(running)
         self._waiting.set(waiting)
+        self._parked.set(parked)
 
-    def stepped(self, *, seconds: float) -> None:
+    def stepped(self, *, seconds: float, threads: int) -> None:
         """Count a step."""
         self._step.observe(seconds)
+        self._threads.set(threads)
+
+    def guessed(self, *, proposed: int, accepted: int) -> None:
+        """Count guesses."""
+        self._guesses["proposed"].inc(proposed)
+        self._guesses["accepted"].inc(accepted)
 
     def left(self, *, phase: str) -> None:
         """Count a request that left."""

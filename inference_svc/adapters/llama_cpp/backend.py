@@ -64,7 +64,7 @@ class LlamaCppBackend:
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
         """Answer; see `Backend.stream`."""
         served = self._require()
-        inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        inbox: asyncio.Queue[list[Delivery]] = asyncio.Queue()
         deliver = _into(inbox)
         drawing = resolve(prompt.sampling, defaults=self._options.drawing, choose_seed=_choose_seed)
         job = await self._work(lambda: served.job(prompt, drawing, deliver=deliver))
@@ -86,7 +86,7 @@ class LlamaCppBackend:
     async def warm(self, prompt: Prompt) -> Warmed:
         """Read a prompt into the KV cache."""
         served = self._require()
-        inbox: asyncio.Queue[Delivery] = asyncio.Queue()
+        inbox: asyncio.Queue[list[Delivery]] = asyncio.Queue()
         deliver = _into(inbox)
         job = await self._work(lambda: served.reading(prompt, deliver=deliver))
         served.engine.submit(job)
@@ -135,22 +135,22 @@ def _choose_seed() -> int:
     return secrets.randbelow(_LARGEST_CHOSEN_SEED)
 
 
-def _into(inbox: asyncio.Queue[Delivery]) -> Callable[[Delivery], None]:
+def _into(inbox: asyncio.Queue[list[Delivery]]) -> Callable[[list[Delivery]], None]:
     """Let the engine's thread deliver to this loop; once the loop has closed nobody waits for it."""
     loop = asyncio.get_running_loop()
 
-    def deliver(delivery: Delivery) -> None:
+    def deliver(deliveries: list[Delivery]) -> None:
         if not loop.is_closed():
-            loop.call_soon_threadsafe(inbox.put_nowait, delivery)
+            loop.call_soon_threadsafe(inbox.put_nowait, deliveries)
 
     return deliver
 
 
-async def _deliveries(inbox: asyncio.Queue[Delivery]) -> AsyncGenerator[Event, None]:
+async def _deliveries(inbox: asyncio.Queue[list[Delivery]]) -> AsyncGenerator[Event, None]:
     while True:
-        delivery = await inbox.get()
-        if isinstance(delivery, MeshError):
-            raise delivery
-        yield delivery
-        if isinstance(delivery, Finished):
-            return
+        for delivery in await inbox.get():
+            if isinstance(delivery, MeshError):
+                raise delivery
+            yield delivery
+            if isinstance(delivery, Finished):
+                return

@@ -2,11 +2,20 @@
 
 import ctypes
 import functools
+import os
 from collections import deque
 from typing import Any
 
-import llama_cpp.llama_cpp as native
 import structlog
+
+# Compute threads meet at a barrier behind every operation of the model, a thousand times a step. OpenMP's threads spin
+# there, and where another process has taken a core, all of them spin until the missing one is back: steps were seen to
+# take fifty times as long. Threads that sleep at once cost little when alone. The library reads this when it is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import llama_cpp.llama_cpp as native  # after the environment that it reads
+
+__all__ = ["AbortSwitch", "Threadpool", "first_problem", "forget_problems", "native", "start_library"]
 
 log = structlog.get_logger()
 

@@ -5,9 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import llama_cpp.llama_cpp as native
-
-from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, start_library
+from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, native, start_library
 from threadmesh.errors import BackendUnavailable
 
 _SAMPLES = 64

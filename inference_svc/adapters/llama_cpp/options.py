@@ -11,29 +11,56 @@ class ModelOptions:
     """How one model is served.
 
     `context_tokens` bounds prompt and answer together, `cells` the KV cache of all requests together; 0 chooses both
-    by the model. `sequences` requests are answered at once and `queue` may wait. `created` is in seconds since 1970.
+    by the model. `sequences` requests are answered at once and `queue` may wait. Up to `threads` threads compute, fewer
+    where that turns out to be faster, unless the number is `pinned`. Finished conversations may keep `idle` tokens of
+    the KV cache and `parked` bytes of host memory. `created` is in seconds since 1970.
     """
 
     name: str
     threads: int
     created: int
+    pinned: bool = False
     context_tokens: int = 0
     cells: int = 0
-    sequences: int = 4
+    sequences: int = 16
     queue: int = 32
     batch: int = 512
+    idle: int = 1_024
+    parked: int = 1 << 30
+    speculation: bool = True
     gpu_layers: int = 0
     drawing: Drawing = field(default_factory=Drawing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOptions:
-    """The size of a context: KV cells shared by all sequences, sequences, tokens a step, compute threads."""
+    """The size of a context.
+
+    KV `cells` shared by all sequences, sequence numbers (`slots`), tokens a step (`batch`), places of a step whose
+    logits are kept (`rows`), compute threads.
+    """
 
     cells: int
-    sequences: int
+    slots: int
+    rows: int
     batch: int
     threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheOptions:
+    """The size of a KV cache.
+
+    `slots` sequence numbers share `cells` tokens. Finished conversations keep at most `idle` of them while others need
+    the context, because every cell slows every step down; the others are parked, up to `parked` bytes of host memory.
+    Caches that are not `cuttable` can only be continued where they end.
+    """
+
+    slots: int
+    cells: int
+    idle: int
+    parked: int
+    cuttable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +68,15 @@ class EngineOptions:
     """How much the engine does at once.
 
     `queue` requests may wait beside the `sequences` that run. A step reads prompts for about `prefill_seconds`, or
-    for about `beside_seconds` while others are being answered.
+    for about `beside_seconds` while others are being answered. Guesses may add up to `guesses` tokens to a step.
     """
 
     sequences: int
-    cells: int
     batch: int
     queue: int
+    threads: tuple[int, ...]
+    cache: CacheOptions
+    guesses: int = 0
     prefill_seconds: float = 0.25
     beside_seconds: float = 0.05
 
@@ -55,12 +84,16 @@ class EngineOptions:
 class Observer(Protocol):
     """Watches the engine; called from its thread."""
 
-    def occupied(self, *, running: int, waiting: int) -> None:
-        """Tell how many requests run and wait."""
+    def occupied(self, *, running: int, waiting: int, parked: int) -> None:
+        """Tell how many requests run and wait, and how many bytes parked conversations take."""
         ...
 
-    def stepped(self, *, seconds: float) -> None:
-        """Tell how long a step took."""
+    def stepped(self, *, seconds: float, threads: int) -> None:
+        """Tell how long a step took, and how many threads computed it."""
+        ...
+
+    def guessed(self, *, proposed: int, accepted: int) -> None:
+        """Tell how many tokens were guessed and how many of them came true."""
         ...
 
     def left(self, *, phase: str) -> None:

@@ -4,10 +4,10 @@ import ctypes
 import math
 from typing import Any
 
-import llama_cpp.llama_cpp as native
 import numpy as np
 import numpy.typing as npt
 
+from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.domain.sampling import Drawing, draw_seed
 from threadmesh.conversation import TokenLogprob

@@ -9,7 +9,13 @@ from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
 from inference_svc.adapters.llama_cpp.model import LoadedModel
-from inference_svc.adapters.llama_cpp.options import ContextOptions, EngineOptions, ModelOptions, Observer
+from inference_svc.adapters.llama_cpp.options import (
+    CacheOptions,
+    ContextOptions,
+    EngineOptions,
+    ModelOptions,
+    Observer,
+)
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
 from inference_svc.adapters.llama_cpp.template import ChatTemplate
@@ -17,6 +23,7 @@ from inference_svc.adapters.llama_cpp.tool_formats import ToolCallParser, format
 from inference_svc.domain.answer import Answer, Token
 from inference_svc.domain.events import Finished
 from inference_svc.domain.grammar_rules import Freedom
+from inference_svc.domain.pace import thread_numbers
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import Drawing
 from threadmesh.conversation import Role, message
@@ -24,6 +31,11 @@ from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
 
 _DEFAULT_CONTEXT = 8_192
 _DEFAULT_CELLS = 16_384
+_MOST_SLOTS = 256
+"""What llama.cpp was built for."""
+_IDLE_SLOTS = 32
+_GUESSES = 16
+"""Most tokens that guesses add to one step."""
 
 
 class ServedModel:
@@ -53,10 +65,28 @@ class ServedModel:
         options = self._options
         most = self.context_tokens * options.sequences
         cells = max(self.context_tokens, options.cells or min(most, _DEFAULT_CELLS))
-        size = ContextOptions(cells=cells, sequences=options.sequences, batch=options.batch, threads=options.threads)
+        slots = min(_MOST_SLOTS, options.sequences + _IDLE_SLOTS)
+        guesses = _GUESSES if options.speculation and self.model.reusable else 0
+        size = ContextOptions(
+            cells=cells,
+            slots=slots,
+            rows=max(slots, options.sequences + guesses),
+            batch=options.batch,
+            threads=options.threads,
+        )
+        cache = CacheOptions(
+            slots=slots, cells=cells, idle=options.idle, parked=options.parked, cuttable=self.model.reusable
+        )
         engine = Engine(
             self.model,
-            EngineOptions(sequences=options.sequences, cells=cells, batch=options.batch, queue=options.queue),
+            EngineOptions(
+                sequences=options.sequences,
+                batch=options.batch,
+                queue=options.queue,
+                threads=(options.threads,) if options.pinned else thread_numbers(options.threads),
+                cache=cache,
+                guesses=guesses,
+            ),
             context=lambda: Context(self.model, size),
             observer=observer,
         )
@@ -79,7 +109,7 @@ class ServedModel:
         begin = self.model.begin_token
         return [begin, *tokens] if begin is not None and tokens[:1] != [begin] else tokens
 
-    def job(self, prompt: Prompt, drawing: Drawing, *, deliver: Callable[[Delivery], None]) -> Job:
+    def job(self, prompt: Prompt, drawing: Drawing, *, deliver: Callable[[list[Delivery]], None]) -> Job:
         """Turn a request into work for the engine. Raises what is wrong with the request."""
         tools = grammar.callable_tools(prompt)
         offered = prompt.conversation.tools if tools else ()
@@ -113,7 +143,7 @@ class ServedModel:
         gbnf = grammar.grammar_of(prompt, self._form, single=single, freedom=freedom)
         return TokenSampler(self.model, drawing, grammar=gbnf, logprobs=prompt.logprobs)
 
-    def reading(self, prompt: Prompt, *, deliver: Callable[[Delivery], None]) -> Job:
+    def reading(self, prompt: Prompt, *, deliver: Callable[[list[Delivery]], None]) -> Job:
         """Turn a conversation into work that only reads it."""
         tokens = self.prompt_tokens(prompt.conversation, ask=False)
         self._room(tokens)
@@ -157,10 +187,11 @@ class _Ending:
         self._event = threading.Event()
         self._error: MeshError | None = None
 
-    def __call__(self, delivery: Delivery) -> None:
-        if isinstance(delivery, MeshError):
-            self._error = delivery
-        if isinstance(delivery, Finished | MeshError):
+    def __call__(self, deliveries: list[Delivery]) -> None:
+        last = deliveries[-1]
+        if isinstance(last, MeshError):
+            self._error = last
+        if isinstance(last, Finished | MeshError):
             self._event.set()
 
     def wait(self) -> None:

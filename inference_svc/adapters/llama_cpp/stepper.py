@@ -1,0 +1,266 @@
+"""The running requests of an engine, advanced together: plans a step, computes it, draws the tokens that came of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Protocol
+
+from inference_svc.adapters.llama_cpp.cache import Cache, Waits
+from inference_svc.adapters.llama_cpp.context import Context, Decoded, Entry
+from inference_svc.adapters.llama_cpp.model import LoadedModel
+from inference_svc.adapters.llama_cpp.options import EngineOptions, Observer
+from inference_svc.adapters.llama_cpp.sequences import EXACT_TOKENS, Delivery, Job, Sequence
+from inference_svc.domain.answer import Token
+from inference_svc.domain.batch import SMALL_TOKENS, plan
+from inference_svc.domain.pace import Pace, ThreadChoice
+from inference_svc.domain.speculation import StepCost, worthwhile
+from threadmesh.conversation import FinishReason
+from threadmesh.errors import Internal, MeshError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a step computes of one sequence: its next `tokens`, and `guesses` at those that follow."""
+
+    sequence: Sequence
+    tokens: int
+    guesses: list[int]
+
+
+class Free(Protocol):
+    """Frees the place of a job, or lets it wait again."""
+
+    def __call__(self, job: Job, *, again: bool = False) -> None:
+        """Let the job wait again, or go for good."""
+        ...
+
+
+_MEASURING_SECONDS = 1.0
+_MEASURED_STEPS = (1, 2, 4, 8)
+
+
+class Stepper:
+    """Advances sequences; used by the engine's thread only."""
+
+    def __init__(
+        self, model: LoadedModel, context: Context, options: EngineOptions, *, observer: Observer, free: Free
+    ) -> None:
+        self._model, self._context, self._options, self._observer, self._free = model, context, options, observer, free
+        self._cache = Cache(options.cache)
+        self._threads = ThreadChoice(options.threads)
+        self._pace = Pace()
+        self._cost = StepCost()
+        self._outbox: dict[Job, list[Delivery]] = {}
+        self.running: list[Sequence] = []
+
+    @property
+    def parked_bytes(self) -> int:
+        """The host memory that conversations take which do not run."""
+        return self._cache.parked_bytes
+
+    def measure(self) -> None:
+        """Learn what steps cost on this machine before anybody waits for one; takes about a second at most."""
+        end = perf_counter() + _MEASURING_SECONDS
+        self._threads.try_all(tokens=1)
+        while self._threads.trying and perf_counter() < end:
+            self._threads.after(tokens=1, seconds=self._measured(1, wanted=1))
+        for tokens in _MEASURED_STEPS:
+            if perf_counter() < end:
+                self._cost.learn(tokens=tokens, seconds=self._measured(tokens, wanted=tokens))
+        self._pace = Pace(seconds_per_token=self._measured(SMALL_TOKENS, wanted=1) / SMALL_TOKENS)
+        self._context.forget_all()
+
+    def _measured(self, tokens: int, *, wanted: int) -> float:
+        """Compute a step of any tokens of an unused sequence; gives the seconds it took."""
+        tokens = min(tokens, self._options.batch)
+        self._context.keep(0, 0)
+        self._context.use_threads(self._threads.threads)
+        began = perf_counter()
+        self._context.decode([Entry(sequence=0, position=0, tokens=[0] * tokens, wanted=min(wanted, tokens))])
+        return perf_counter() - began
+
+    def begin(self, job: Job) -> Waits | None:
+        """Give a job a place in the context; gives what it has to wait for if there is none yet."""
+        sequence = self._cache.take(job, self._context, margin=self._options.batch)
+        if isinstance(sequence, Waits):
+            return sequence
+        sequence.exact = 0 < len(job.emitted) <= EXACT_TOKENS and not self.running
+        sequence.due = job.submitted + sequence.unread * self._pace.seconds_per_token
+        if self._options.guesses:
+            sequence.lookup.read(sequence.tokens)
+        self.running.append(sequence)
+        self._deliver(sequence, sequence.progress())
+        return None
+
+    def drop_cancelled(self) -> None:
+        """Let go of the sequences whose requests have left."""
+        for sequence in [each for each in self.running if each.job.cancelled]:
+            self._observer.left(phase="prefill" if sequence.reading else "decode")
+            self._leave(sequence)
+
+    def step(self, enter: Callable[[set[Job]], bool], leave: Callable[[], None]) -> None:
+        """Compute one step.
+
+        `enter` is asked with the jobs whose prompts are read in it and says whether it may begin; from then until
+        `leave` it may be aborted.
+        """
+        parts = self._plan()
+        if parts and enter({part.sequence.job for part in parts if part.sequence.reading}):
+            began = perf_counter()
+            self._context.use_threads(self._threads.threads)
+            decoded, rows = self._context.decode([part.sequence.entry(part.tokens, part.guesses) for part in parts])
+            leave()
+            self._take(decoded, parts, rows, seconds=perf_counter() - began)
+        self._flush()
+
+    def fail_all(self, error: MeshError) -> None:
+        """End all sequences with an error."""
+        failed, self.running = self.running, []
+        self._cache.forget_all(self._context)
+        for sequence in failed:
+            self._free(sequence.job)
+            sequence.job.sampler.close()
+            self._deliver(sequence, error)
+        self._flush()
+
+    def _plan(self) -> list[Part]:
+        by_slot = {sequence.slot: sequence for sequence in self.running}
+        decoding = [sequence for sequence in self.running if sequence.decoding]
+        reading = [sequence.reader() for sequence in self.running if not sequence.decoding]
+        step = plan(
+            decoding=[sequence.slot for sequence in decoding],
+            reading=reading,
+            batch=self._options.batch,
+            prefill=self._pace.tokens_within(
+                self._options.beside_seconds if decoding else self._options.prefill_seconds, most=self._options.batch
+            ),
+        )
+        parts = [Part(sequence=by_slot[chunk.sequence], tokens=chunk.tokens, guesses=[]) for chunk in step.prefill]
+        return [*self._guessed(decoding, allowed=0 if parts else self._options.guesses), *parts]
+
+    def _guessed(self, decoding: list[Sequence], *, allowed: int) -> list[Part]:
+        """Add to the sequences that decode what they may say next, where computing it costs less than it promises."""
+        parts = []
+        size = len(decoding)
+        for sequence in decoding:
+            guesses: list[int] = []
+            if allowed and sequence.pending == 1:
+                room = sequence.job.limit - sequence.job.answer.tokens - 1
+                guesses = sequence.lookup.propose(max(0, min(room, allowed)))
+                paying = worthwhile(len(guesses), sequence.confidence.rate, beside=size, cost=self._cost)
+                guesses = guesses[:paying]
+                allowed -= len(guesses)
+                size += len(guesses)
+            parts.append(Part(sequence=sequence, tokens=1, guesses=guesses))
+        return parts
+
+    def _take(self, decoded: Decoded, parts: list[Part], rows: list[int], *, seconds: float) -> None:
+        """Take in how a step ended."""
+        match decoded:
+            case Decoded.DONE:
+                self._learn(parts, seconds)
+                for part, row in zip(parts, rows, strict=True):
+                    self._advance(part, row)
+            case Decoded.FULL:
+                self._make_room()
+            case Decoded.FAILED:
+                self.fail_all(Internal("The model could not be computed."))
+            case Decoded.ABORTED:
+                pass  # the KV cache is as before; the next step goes without those who left
+
+    def _learn(self, parts: list[Part], seconds: float) -> None:
+        tokens = sum(part.tokens + len(part.guesses) for part in parts)
+        self._observer.stepped(seconds=seconds, threads=self._threads.threads)
+        self._threads.after(tokens=tokens, seconds=seconds)
+        if all(part.sequence.decoding for part in parts):
+            self._cost.learn(tokens=tokens, seconds=seconds)
+        elif not any(part.sequence.decoding for part in parts):
+            self._pace = self._pace.after(tokens=tokens, seconds=seconds)
+
+    def _advance(self, part: Part, row: int) -> None:
+        sequence = part.sequence
+        sequence.computed += part.tokens
+        if sequence.pending:
+            self._deliver(sequence, sequence.progress())
+            return
+        try:
+            self._draw(sequence, row, part.guesses)
+        except MeshError as error:
+            self._end(sequence, error)
+
+    def _draw(self, sequence: Sequence, row: int, guesses: list[int]) -> None:
+        """Draw the next token, and those behind it whose guesses came true."""
+        if not sequence.job.limit:
+            self._finish(sequence, FinishReason.LENGTH)
+            return
+        accepted = 0
+        while (stopped := self._draw_one(sequence, row + accepted)) is None:
+            if accepted == len(guesses) or sequence.tokens[-1] != guesses[accepted]:
+                break
+            sequence.computed += 1
+            accepted += 1
+        if guesses:
+            sequence.confidence.learn(proposed=len(guesses), accepted=accepted)
+            self._observer.guessed(proposed=len(guesses), accepted=accepted)
+            self._context.keep(sequence.slot, sequence.computed)
+        if stopped is not None:
+            self._finish(sequence, stopped)
+
+    def _draw_one(self, sequence: Sequence, row: int) -> FinishReason | None:
+        """Draw one token; gives why the answer is over if it is."""
+        job = sequence.job
+        token = job.sampler.draw(self._context.handle, row, position=job.answer.tokens)
+        if self._model.ends(token):
+            return FinishReason.STOP
+        logprob = job.sampler.logprob(self._context.handle, row, token)
+        for delta in job.answer.read(Token(id=token, piece=self._model.piece(token), logprob=logprob)):
+            self._deliver(sequence, delta)
+        sequence.tokens.append(token)
+        if self._options.guesses:
+            sequence.lookup.read([token])
+        if job.answer.over:
+            return FinishReason.STOP
+        return FinishReason.LENGTH if job.answer.tokens >= job.limit else None
+
+    def _finish(self, sequence: Sequence, stopped: FinishReason) -> None:
+        for delta in sequence.job.answer.finish():
+            self._deliver(sequence, delta)
+        self._end(sequence, sequence.finished(stopped))
+
+    def _end(self, sequence: Sequence, last: Delivery) -> None:
+        """Free the slot first: who sees the end may ask again at once."""
+        self._leave(sequence)
+        self._deliver(sequence, last)
+
+    def _leave(self, sequence: Sequence) -> None:
+        self._cache.release(sequence)
+        self.running.remove(sequence)
+        self._free(sequence.job)
+        sequence.job.sampler.close()
+
+    def _make_room(self) -> None:
+        """Move the least recently used conversation out; without one, let the last request wait again."""
+        if self._cache.make_room(self._context):
+            return
+        if len(self.running) > 1:
+            self._put_back(max(self.running, key=lambda sequence: (sequence.job.priority, sequence.job.submitted)))
+        else:
+            self._finish(self.running[0], FinishReason.LENGTH)
+
+    def _put_back(self, sequence: Sequence) -> None:
+        """Let a request wait again; what it has drawn is read anew with its prompt when its turn comes."""
+        self._cache.release(sequence)
+        self._cache.forget(sequence.slot, self._context)
+        self.running.remove(sequence)
+        sequence.job.emitted = sequence.tokens[len(sequence.job.prompt) :]
+        self._free(sequence.job, again=True)
+
+    def _deliver(self, sequence: Sequence, delivery: Delivery) -> None:
+        self._outbox.setdefault(sequence.job, []).append(delivery)
+
+    def _flush(self) -> None:
+        """Hand out what the step brought."""
+        outbox, self._outbox = self._outbox, {}
+        for job, deliveries in outbox.items():
+            if not job.cancelled:
+                job.deliver(deliveries)
