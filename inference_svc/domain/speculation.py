@@ -1,10 +1,20 @@
 """Whether it pays to compute guessed tokens together with the next one, and how many. Pure."""
 
+from enum import StrEnum
+
 _PRIOR_RATE = 0.6
 _PRIOR_WEIGHT = 2.0
 _FADING = 0.97
 _MARGIN = 1.1
 _LARGEST_DRAFT = 12
+
+
+class Speculation(StrEnum):
+    """When guessed tokens are computed: where that was measured to pay, never, or whenever there are any."""
+
+    AUTO = "auto"
+    OFF = "off"
+    ALWAYS = "always"
 
 
 class StepCost:

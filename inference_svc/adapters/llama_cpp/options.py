@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.speculation import Speculation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +28,7 @@ class ModelOptions:
     batch: int = 512
     idle: int = 1_024
     parked: int = 1 << 30
-    speculation: bool = True
+    speculation: Speculation = Speculation.AUTO
     gpu_layers: int = 0
     drawing: Drawing = field(default_factory=Drawing)
 
@@ -68,7 +69,7 @@ class EngineOptions:
     """How much the engine does at once.
 
     `queue` requests may wait beside the `sequences` that run. A step reads prompts for about `prefill_seconds`, or
-    for about `beside_seconds` while others are being answered. Guesses may add up to `guesses` tokens to a step.
+    for about `beside_seconds` while others are being answered. Speculation may add up to `guesses` tokens to a step.
     """
 
     sequences: int
@@ -76,7 +77,8 @@ class EngineOptions:
     queue: int
     threads: tuple[int, ...]
     cache: CacheOptions
-    guesses: int = 0
+    speculation: Speculation = Speculation.OFF
+    guesses: int = 16
     prefill_seconds: float = 0.25
     beside_seconds: float = 0.05
 

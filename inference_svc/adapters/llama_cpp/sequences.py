@@ -27,7 +27,8 @@ class Job:
 
     `limit` counts the tokens that may be drawn, those `emitted` elsewhere included; 0 only reads the prompt. `deliver`
     is called from the engine's thread with what a step brought; the last delivery is a `Finished` or an error.
-    `submitted` is in seconds of the engine's clock.
+    `submitted` is in seconds of the engine's clock. A `repeatable` one is computed in steps that depend on nothing but
+    itself as far as that can be had, so without guesses.
     """
 
     prompt: Values[int]
@@ -38,6 +39,7 @@ class Job:
     emitted: Values[int] = ()
     scope: str = ""
     priority: Priority = Priority.INTERACTIVE
+    repeatable: bool = False
     cancelled: bool = False
     submitted: float = 0.0
     cached: int | None = None

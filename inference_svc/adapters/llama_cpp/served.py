@@ -26,6 +26,7 @@ from inference_svc.domain.grammar_rules import Freedom
 from inference_svc.domain.pace import thread_numbers
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.speculation import Speculation
 from threadmesh.conversation import Role, message
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
 
@@ -66,11 +67,11 @@ class ServedModel:
         most = self.context_tokens * options.sequences
         cells = max(self.context_tokens, options.cells or min(most, _DEFAULT_CELLS))
         slots = min(_MOST_SLOTS, options.sequences + _IDLE_SLOTS)
-        guesses = _GUESSES if options.speculation and self.model.reusable else 0
+        speculation = options.speculation if self.model.reusable else Speculation.OFF
         size = ContextOptions(
             cells=cells,
             slots=slots,
-            rows=max(slots, options.sequences + guesses),
+            rows=max(slots, options.sequences + _GUESSES),
             batch=options.batch,
             threads=options.threads,
         )
@@ -85,7 +86,8 @@ class ServedModel:
                 queue=options.queue,
                 threads=(options.threads,) if options.pinned else thread_numbers(options.threads),
                 cache=cache,
-                guesses=guesses,
+                speculation=speculation,
+                guesses=_GUESSES,
             ),
             context=lambda: Context(self.model, size),
             observer=observer,
@@ -131,6 +133,7 @@ class ServedModel:
             sampler=sampler,
             scope=prompt.cache_scope,
             priority=prompt.priority,
+            repeatable=prompt.sampling.seed is not None,
             deliver=deliver,
         )
 

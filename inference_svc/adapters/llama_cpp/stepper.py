@@ -13,7 +13,7 @@ from inference_svc.adapters.llama_cpp.sequences import EXACT_TOKENS, Delivery, J
 from inference_svc.domain.answer import Token
 from inference_svc.domain.batch import SMALL_TOKENS, plan
 from inference_svc.domain.pace import Pace, ThreadChoice
-from inference_svc.domain.speculation import StepCost, worthwhile
+from inference_svc.domain.speculation import Speculation, StepCost, worthwhile
 from threadmesh.conversation import FinishReason
 from threadmesh.errors import Internal, MeshError
 
@@ -86,7 +86,7 @@ class Stepper:
             return sequence
         sequence.exact = 0 < len(job.emitted) <= EXACT_TOKENS and not self.running
         sequence.due = job.submitted + sequence.unread * self._pace.seconds_per_token
-        if self._options.guesses:
+        if self._speculates(job):
             sequence.lookup.read(sequence.tokens)
         self.running.append(sequence)
         self._deliver(sequence, sequence.progress())
@@ -138,17 +138,21 @@ class Stepper:
         parts = [Part(sequence=by_slot[chunk.sequence], tokens=chunk.tokens, guesses=[]) for chunk in step.prefill]
         return [*self._guessed(decoding, allowed=0 if parts else self._options.guesses), *parts]
 
+    def _speculates(self, job: Job) -> bool:
+        return self._options.speculation is not Speculation.OFF and not job.repeatable
+
     def _guessed(self, decoding: list[Sequence], *, allowed: int) -> list[Part]:
         """Add to the sequences that decode what they may say next, where computing it costs less than it promises."""
         parts = []
         size = len(decoding)
         for sequence in decoding:
             guesses: list[int] = []
-            if allowed and sequence.pending == 1:
+            if allowed and sequence.pending == 1 and self._speculates(sequence.job):
                 room = sequence.job.limit - sequence.job.answer.tokens - 1
                 guesses = sequence.lookup.propose(max(0, min(room, allowed)))
-                paying = worthwhile(len(guesses), sequence.confidence.rate, beside=size, cost=self._cost)
-                guesses = guesses[:paying]
+                if self._options.speculation is Speculation.AUTO:
+                    paying = worthwhile(len(guesses), sequence.confidence.rate, beside=size, cost=self._cost)
+                    guesses = guesses[:paying]
                 allowed -= len(guesses)
                 size += len(guesses)
             parts.append(Part(sequence=sequence, tokens=1, guesses=guesses))
@@ -216,7 +220,7 @@ class Stepper:
         for delta in job.answer.read(Token(id=token, piece=self._model.piece(token), logprob=logprob)):
             self._deliver(sequence, delta)
         sequence.tokens.append(token)
-        if self._options.guesses:
+        if self._speculates(job):
             sequence.lookup.read([token])
         if job.answer.over:
             return FinishReason.STOP
