@@ -10,6 +10,7 @@ from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import ContextOptions, EngineOptions, ModelOptions, Observer
+from inference_svc.adapters.llama_cpp.prompt_reader import PromptReader
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
 from inference_svc.adapters.llama_cpp.template import ChatTemplate
@@ -36,6 +37,7 @@ class ServedModel:
         self._template = ChatTemplate(
             self.model.template, begin_text=self.model.begin_text, end_text=self.model.end_text
         )
+        self._prompts = PromptReader(self.model, self._template)
         self._form = format_of(self._template.source)
         for marker in (self._form.begin, self._form.end):
             self.model.reveal(marker)
@@ -73,11 +75,7 @@ class ServedModel:
 
     def prompt_tokens(self, conversation: Conversation, *, ask: bool) -> list[int]:
         """Give a conversation as the model reads it."""
-        tokens: list[int] = []
-        for segment in self._template.render(conversation, ask=ask):
-            tokens += self.model.tokenize(segment.text, special=segment.template)
-        begin = self.model.begin_token
-        return [begin, *tokens] if begin is not None and tokens[:1] != [begin] else tokens
+        return self._prompts.read(conversation, ask=ask).tokens
 
     def job(self, prompt: Prompt, drawing: Drawing, *, deliver: Callable[[Delivery], None]) -> Job:
         """Turn a request into work for the engine. Raises what is wrong with the request."""
