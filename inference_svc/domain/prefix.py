@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from inference_svc.domain.media_tokens import whole_chunks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
@@ -55,4 +57,6 @@ def choose(slots: Sequence[Slot], prompt: Sequence[int], *, scope: str) -> Choic
 
 
 def _share(slot: Slot, prompt: Sequence[int], scope: str) -> int:
-    return min(shared_prefix(slot.tokens, prompt), len(prompt) - 1) if slot.scope == scope else 0
+    if slot.scope != scope:
+        return 0
+    return whole_chunks(prompt, min(shared_prefix(slot.tokens, prompt), len(prompt) - 1))

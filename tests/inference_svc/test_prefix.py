@@ -3,6 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inference_svc.domain.media_tokens import pseudo_tokens
 from inference_svc.domain.prefix import Choice, Slot, choose, shared_prefix
 
 TOKENS = st.lists(st.integers(0, 3), max_size=30)
@@ -62,3 +63,10 @@ def test_the_slot_used_least_recently_makes_room() -> None:
 
 def test_there_is_no_place_while_all_slots_are_busy() -> None:
     assert choose([slot(0, [], busy=True)], [1], scope="") is None
+
+
+def test_an_image_is_shared_whole_or_not_at_all() -> None:
+    cat = pseudo_tokens(b"cat", 4)
+
+    assert choose([slot(0, [1, *cat, 2])], [1, *cat, 3], scope="") == Choice(slot=0, source=0, shared=5)
+    assert choose([slot(0, [1, 1, *cat])], [1, 1, *cat], scope="") == Choice(slot=0, source=0, shared=2)

@@ -8,6 +8,7 @@ import structlog
 
 from inference_svc.adapters.llama_cpp.cache import Cache
 from inference_svc.adapters.llama_cpp.context import Context, Decoded
+from inference_svc.adapters.llama_cpp.media import MediaChunk, MediaReader
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import EngineOptions, Observer
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job, Sequence
@@ -25,9 +26,15 @@ class Engine:
     """Runs jobs. `submit`, `cancel` and `check` may be called from any thread."""
 
     def __init__(
-        self, model: LoadedModel, options: EngineOptions, *, context: Callable[[], Context], observer: Observer
+        self,
+        model: LoadedModel,
+        options: EngineOptions,
+        *,
+        context: Callable[[], Context],
+        observer: Observer,
+        media: MediaReader | None = None,
     ) -> None:
-        self._model, self._options, self._observer = model, options, observer
+        self._model, self._options, self._observer, self._media = model, options, observer, media
         self._open_context = context
         self._cache = Cache(options.sequences, cells=options.cells, reusable=model.reusable)
         self._condition = threading.Condition()
@@ -140,21 +147,46 @@ class Engine:
             return min(self._waiting, key=lambda job: job.order, default=None)
 
     def _step(self) -> None:
-        by_slot = {sequence.slot: sequence for sequence in self._running}
-        decoding = [sequence.slot for sequence in self._running if sequence.pending == 1]
-        prefilling = [(sequence.slot, sequence.pending) for sequence in self._running if sequence.pending > 1]
+        for sequence, chunk in [(each, each.chunk) for each in self._running if each.chunk][:1]:
+            self._perceive(sequence, chunk)
+        by_slot = {sequence.slot: sequence for sequence in self._running if not sequence.chunk}
+        decoding = [slot for slot, sequence in by_slot.items() if sequence.pending == 1]
+        prefilling = [(slot, sequence.text) for slot, sequence in by_slot.items() if sequence.pending > 1]
         seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
         allowed = self._pace.tokens_within(seconds, most=self._options.batch)
         step = plan(decoding=decoding, prefilling=prefilling, batch=self._options.batch, prefill=allowed)
         parts = [(by_slot[slot], 1) for slot in step.decode]
         parts += [(by_slot[chunk.sequence], chunk.tokens) for chunk in step.prefill]
-        if parts and self._enter(parts):
+        if parts and self._enter({sequence.job for sequence, tokens in parts if tokens > 1}):
             self._compute(parts)
 
-    def _enter(self, parts: list[Part]) -> bool:
+    def _perceive(self, sequence: Sequence, chunk: MediaChunk | None) -> None:
+        """Read the image or sound that stands next in a prompt; only one between two steps, so that others go on."""
+        if chunk is None or self._media is None or not self._enter({sequence.job}):
+            return
+        try:
+            decoded = self._media.evaluate(
+                chunk, self._context.handle, sequence=sequence.slot, position=sequence.computed
+            )
+        except MeshError as error:
+            self._end(sequence, error)
+            return
+        finally:
+            with self._condition:
+                self._reading = set()
+        match decoded:
+            case Decoded.DONE:
+                self._advance(sequence, chunk.positions, -1)
+            case Decoded.FULL:
+                self._make_room()
+            case Decoded.FAILED:
+                self._end(sequence, Internal("The image or sound could not be computed."))
+            case Decoded.ABORTED:
+                pass
+
+    def _enter(self, readers: set[Job]) -> bool:
         """Let cancellations cut the coming step short, unless one of its readers has left already."""
         with self._condition:
-            readers = {sequence.job for sequence, tokens in parts if tokens > 1}
             if any(job.cancelled for job in readers):
                 return False
             self._context.rearm()

@@ -1,13 +1,15 @@
 """What the engine works on: jobs that wait, sequences that run, slots of the KV cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Values
 from dataclasses import dataclass, field
 
 from inference_svc.adapters.llama_cpp.context import Entry
+from inference_svc.adapters.llama_cpp.media import MediaChunk
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.domain.answer import Answer
 from inference_svc.domain.events import Event, Finished, Phase, Progress
+from inference_svc.domain.media_tokens import Layout
 from inference_svc.domain.prefix import Slot
 from inference_svc.domain.prompt import Priority
 from threadmesh.conversation import FinishReason, Usage
@@ -20,8 +22,9 @@ Delivery = Event | MeshError
 class Job:
     """One request to the engine.
 
-    `limit` counts the tokens that may be drawn, those `emitted` elsewhere included; 0 only reads the prompt. `deliver`
-    is called from the engine's thread; the last delivery is a `Finished` or an error.
+    `limit` counts the tokens that may be drawn, those `emitted` elsewhere included; 0 only reads the prompt. `media`
+    are the images and sounds of the prompt by their first positions, `layout` is where they stand. `deliver` is called
+    from the engine's thread; the last delivery is a `Finished` or an error.
     """
 
     prompt: Values[int]
@@ -30,6 +33,8 @@ class Job:
     sampler: TokenSampler
     deliver: Callable[[Delivery], None]
     emitted: Values[int] = ()
+    media: Mapping[int, MediaChunk] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)
     scope: str = ""
     priority: Priority = Priority.INTERACTIVE
     cancelled: bool = False
@@ -55,6 +60,16 @@ class Sequence:
     def pending(self) -> int:
         """The number of tokens to compute before the next one can be drawn."""
         return len(self.tokens) - self.computed
+
+    @property
+    def chunk(self) -> MediaChunk | None:
+        """The image or sound to read next, in a step of its own."""
+        return self.job.media.get(self.computed)
+
+    @property
+    def text(self) -> int:
+        """The number of tokens to compute before the next image or sound."""
+        return self.job.layout.text_at(self.computed, self.pending)
 
     @property
     def reading(self) -> bool:
