@@ -30,8 +30,8 @@ class Cache:
         Alone a job always finds room; beside others, `margin` cells must be left.
         """
         tokens = [*job.prompt, *job.emitted]
-        used = sum(len(sequence.tokens) for sequence in self.users)
-        if not self.free or (used and used + len(tokens) + margin > self._cells):
+        used = sum(sequence.cells for sequence in self.users)
+        if not self.free or (used and used + job.layout.cells(len(tokens)) + margin > self._cells):
             return None
         choice = choose([slot.view() for slot in self._slots], tokens, scope=job.scope)
         if choice is None:

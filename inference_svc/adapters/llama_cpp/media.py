@@ -26,7 +26,7 @@ from inference_svc.domain.image_check import check_image
 from inference_svc.domain.media_tokens import MOST_POSITIONS, pseudo_tokens
 from inference_svc.domain.sound_check import LEAST_SECONDS, checked_sound
 from threadmesh.conversation import Media
-from threadmesh.errors import Internal, InvalidArgument
+from threadmesh.errors import BackendUnavailable, Internal, InvalidArgument
 from threadmesh.media_types import media_type_of, same_media_type
 
 _KEPT = 8
@@ -70,14 +70,15 @@ class MediaReader:
         params.use_gpu, params.n_threads, params.print_timings = gpu, threads, False
         self._handle = mtmd.mtmd_init_from_file(str(path).encode(), model.handle, params)
         if not self._handle:
-            raise ModelFileError(f"{path} is not a usable projector of this model: {first_problem()}")
+            problem = first_problem().partition("\n")[0] or "it cannot be read"
+            raise ModelFileError(f"{path} is not a usable projector of this model: {problem}.")
         self.sees = bool(mtmd.mtmd_support_vision(self._handle))
         self.hears = bool(mtmd.mtmd_support_audio(self._handle))
         self._rate = int(mtmd.mtmd_get_audio_sample_rate(self._handle))
         self._width = int(native.llama_model_n_embd_inp(model.handle))
         self._batch, self._path = batch, path
         self._kept: OrderedDict[bytes, tuple[Piece, ...]] = OrderedDict()
-        self._keeping, self._encoding = threading.Lock(), threading.Lock()
+        self._reading, self._encoding = threading.Lock(), threading.Lock()
         try:
             self._probe()
         except BaseException:
@@ -99,22 +100,24 @@ class MediaReader:
         """Give an image or a sound as the model reads it; `field` says where it stands in the request.
 
         What was read lately is not decoded again. Raises `InvalidArgument` for what this model cannot read, what is not
-        what it is declared to be, and what is broken or too large.
+        what it is declared to be, and what is broken or too large; `BackendUnavailable` after `close`.
         """
         identity = hashlib.sha256(media.data).digest()
         found = media_type_of(media.data)
         self._require(media.mime_type, found, field=field)
-        with self._keeping:
-            if identity in self._kept:
-                self._kept.move_to_end(identity)
-                return self._kept[identity]
-        with _freed(self._decode(found, media.data, field=field)) as bitmap:
-            pieces = self._pieces(bitmap, identity=identity, field=field)
-        with self._keeping:
-            self._kept[identity] = pieces
+        with self._reading:
+            self._require_open()
+            if identity not in self._kept:
+                with _freed(self._decode(found, media.data, field=field)) as bitmap:
+                    self._kept[identity] = self._pieces(bitmap, identity=identity, field=field)
+            self._kept.move_to_end(identity)
             while len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
-        return pieces
+            return self._kept[identity]
+
+    def _require_open(self) -> None:
+        if not self._handle:
+            raise BackendUnavailable("The model is being closed.")
 
     def _require(self, declared: str, found: str, *, field: str) -> None:
         if not found:
@@ -182,9 +185,11 @@ class MediaReader:
     def encode(self, chunk: MediaChunk) -> None:
         """Compute a chunk's embeddings once: seconds of work for a large image, which nothing cuts short.
 
-        Done before the engine needs them, other requests are not held up. Raises `Internal` if it fails.
+        Done before the engine needs them, other requests are not held up. Raises `Internal` if it fails,
+        `BackendUnavailable` after `close`.
         """
         with self._encoding:
+            self._require_open()
             if chunk.embeddings is not None:
                 return
             if mtmd.mtmd_encode_chunk(self._handle, chunk.handle) != 0:
@@ -220,9 +225,11 @@ class MediaReader:
         return Decoded(code) if code in (1, 2) else Decoded.FAILED
 
     def close(self) -> None:
-        """Free the projector, before its model; chunks may outlive it."""
-        self._kept.clear()
-        mtmd.mtmd_free(self._handle)
+        """Wait for what is being read, then free the projector; its model must be freed later, chunks may be."""
+        with self._reading, self._encoding:
+            self._kept.clear()
+            mtmd.mtmd_free(self._handle)
+            self._handle = None
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """How a model is served, and who watches."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from inference_svc.domain.sampling import Drawing
@@ -12,6 +13,7 @@ class ModelOptions:
 
     `context_tokens` bounds prompt and answer together, `cells` the KV cache of all requests together; 0 chooses both
     by the model. `sequences` requests are answered at once and `queue` may wait. `created` is in seconds since 1970.
+    With a `projector` the model sees or hears.
     """
 
     name: str
@@ -23,6 +25,7 @@ class ModelOptions:
     queue: int = 32
     batch: int = 512
     gpu_layers: int = 0
+    projector: Path | None = None
     drawing: Drawing = field(default_factory=Drawing)
 
 

@@ -41,6 +41,11 @@ class Job:
     number: int = 0
 
     @property
+    def cost(self) -> int:
+        """The KV cells that the prompt fills: its tokens, and those of its images and sounds."""
+        return self.layout.cells(len(self.prompt))
+
+    @property
     def order(self) -> tuple[int, int]:
         """Who goes first: by priority, then by arrival."""
         return int(self.priority), self.number
@@ -72,6 +77,11 @@ class Sequence:
         return self.job.layout.text_at(self.computed, self.pending)
 
     @property
+    def cells(self) -> int:
+        """The KV cells that all its tokens fill."""
+        return self.job.layout.cells(len(self.tokens))
+
+    @property
     def reading(self) -> bool:
         """Whether the prompt is being read still."""
         return self.computed < len(self.job.prompt)
@@ -83,14 +93,18 @@ class Sequence:
 
     def progress(self) -> Progress:
         """Say how much of the prompt was read."""
-        total = len(self.job.prompt)
+        total = self.job.cost
         phase = Phase.PREFILL if self.reading else Phase.DECODE
-        return Progress(phase=phase, prefilled_tokens=min(self.computed, total), prompt_tokens=total)
+        return Progress(
+            phase=phase, prefilled_tokens=min(self.job.layout.cells(self.computed), total), prompt_tokens=total
+        )
 
     def finished(self, stopped: FinishReason) -> Finished:
         """Say how it ended and what it consumed."""
         usage = Usage(
-            prompt_tokens=len(self.job.prompt), cached_tokens=self.cached, completion_tokens=self.job.answer.tokens
+            prompt_tokens=self.job.cost,
+            cached_tokens=self.job.layout.cells(self.cached),
+            completion_tokens=self.job.answer.tokens,
         )
         return Finished(reason=self.job.answer.reason(stopped), usage=usage)
 
