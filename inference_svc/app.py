@@ -89,9 +89,20 @@ def llama_cpp_backend(
         queue=settings.queue,
         batch=settings.batch_tokens,
         gpu_layers=settings.gpu_layers,
+        projector=projector(settings),
         drawing=drawing(settings),
     )
     return LlamaCppBackend(options, observer=MeasuredEngine(metrics, model=name))
+
+
+def projector(settings: InferenceSettings) -> Path | None:
+    """Give the projector's file, None without one. Raises `ConfigurationError` if it is not there."""
+    if not settings.projector:
+        return None
+    path = Path(settings.projector).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(f"INFERENCE_PROJECTOR: there is no file {path}")
+    return path
 
 
 def drawing(settings: InferenceSettings) -> Drawing:

@@ -34,6 +34,11 @@ class InferenceSettings(UnitSettings):
     script: str = Field(
         default="", description="JSON file of the scripted backend, which is then served as model `scripted`."
     )
+    projector: str = Field(
+        default="",
+        description="GGUF file of the model's projector (`mmproj`), with which it sees images or hears sounds; empty: "
+        "it reads text only.",
+    )
     context_tokens: int = Field(
         default=0,
         ge=0,

@@ -14,6 +14,8 @@ from inference_svc.app import app, drawing
 from inference_svc.domain.sampling import Drawing
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.engines import answered, bundled_model, prompt
+from tests.inference_svc.tiny_model import write_model
+from tests.inference_svc.tiny_projector import write_projector
 from threadmesh.errors import BackendUnavailable, Overloaded
 from threadmesh.settings import ConfigurationError
 
@@ -51,6 +53,24 @@ async def test_a_model_that_cannot_be_served_stops_the_start(model: str) -> None
     with pytest.raises(ConfigurationError, match="INFERENCE_MODEL"):
         async with app(settings(model=model), CollectorRegistry()):
             pass
+
+
+async def test_a_projector_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    with pytest.raises(ConfigurationError, match="INFERENCE_PROJECTOR: there is no file"):
+        async with app(settings(model=str(model), projector=str(tmp_path / "missing.gguf")), CollectorRegistry()):
+            pass
+
+
+async def test_a_projector_of_another_model_stops_the_unit_with_one_line(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    projector = write_projector(tmp_path / "mmproj.gguf", sees="mlp")
+    with pytest.raises(ConfigurationError) as caught:
+        async with app(settings(model=str(model), projector=str(projector)), CollectorRegistry()):
+            await asyncio.sleep(60)
+
+    assert f"{projector} is not a usable projector" in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 @pytest.mark.model

@@ -1,6 +1,7 @@
 """How a model is served, and who watches."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from inference_svc.domain.sampling import Drawing
@@ -14,7 +15,8 @@ class ModelOptions:
     `context_tokens` bounds prompt and answer together, `cells` the KV cache of all requests together; 0 chooses both
     by the model. `sequences` requests are answered at once and `queue` may wait. Up to `threads` threads compute, fewer
     where that turns out to be faster, unless the number is `pinned`. Finished conversations may keep `idle` tokens of
-    the KV cache and `parked` bytes of host memory. `created` is in seconds since 1970.
+    the KV cache and `parked` bytes of host memory. With a
+    `projector` the model sees or hears. `created` is in seconds since 1970.
     """
 
     name: str
@@ -30,6 +32,7 @@ class ModelOptions:
     parked: int = 1 << 30
     speculation: Speculation = Speculation.AUTO
     gpu_layers: int = 0
+    projector: Path | None = None
     drawing: Drawing = field(default_factory=Drawing)
 
 

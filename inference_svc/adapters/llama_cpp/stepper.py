@@ -7,6 +7,7 @@ from typing import Protocol
 
 from inference_svc.adapters.llama_cpp.cache import Cache, Waits
 from inference_svc.adapters.llama_cpp.context import Context, Decoded, Entry
+from inference_svc.adapters.llama_cpp.media import MediaReader
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import EngineOptions, Observer
 from inference_svc.adapters.llama_cpp.sequences import EXACT_TOKENS, Delivery, Job, Sequence
@@ -43,9 +44,17 @@ class Stepper:
     """Advances sequences; used by the engine's thread only."""
 
     def __init__(
-        self, model: LoadedModel, context: Context, options: EngineOptions, *, observer: Observer, free: Free
+        self,
+        model: LoadedModel,
+        context: Context,
+        options: EngineOptions,
+        *,
+        observer: Observer,
+        free: Free,
+        media: MediaReader | None = None,
     ) -> None:
         self._model, self._context, self._options, self._observer, self._free = model, context, options, observer, free
+        self._media = media
         self._cache = Cache(options.cache)
         self._threads = ThreadChoice(options.threads)
         self._pace = Pace()
@@ -99,11 +108,14 @@ class Stepper:
             self._leave(sequence)
 
     def step(self, enter: Callable[[set[Job]], bool], leave: Callable[[], None]) -> None:
-        """Compute one step.
+        """Compute one step, and one image or sound before it if any is next.
 
-        `enter` is asked with the jobs whose prompts are read in it and says whether it may begin; from then until
-        `leave` it may be aborted.
+        `enter` is asked with the jobs whose prompts are read and says whether that may begin; from then until `leave`
+        it may be aborted.
         """
+        perceiving = next((sequence for sequence in self.running if sequence.chunk), None)
+        if perceiving is not None and enter({perceiving.job}):
+            self._perceive(perceiving, leave)
         parts = self._plan()
         if parts and enter({part.sequence.job for part in parts if part.sequence.reading}):
             began = perf_counter()
@@ -112,6 +124,32 @@ class Stepper:
             leave()
             self._take(decoded, parts, rows, seconds=perf_counter() - began)
         self._flush()
+
+    def _perceive(self, sequence: Sequence, leave: Callable[[], None]) -> None:
+        """Read the image or sound that stands next in a prompt."""
+        chunk = sequence.chunk
+        assert chunk is not None and self._media is not None  # noqa: PT018  # whoever made the chunk is here
+        try:
+            decoded = self._media.evaluate(
+                chunk, self._context.handle, sequence=sequence.slot, position=sequence.computed
+            )
+        except MeshError as error:
+            self._end(sequence, error)
+            return
+        finally:
+            leave()
+        match decoded:
+            case Decoded.DONE:
+                sequence.computed += chunk.positions
+                self._deliver(sequence, sequence.progress())
+                if not sequence.pending:
+                    self._finish(sequence, FinishReason.LENGTH)
+            case Decoded.FULL:
+                self._make_room()
+            case Decoded.FAILED:
+                self._end(sequence, Internal("The image or sound could not be computed."))
+            case Decoded.ABORTED:
+                pass
 
     def fail_all(self, error: MeshError) -> None:
         """End all sequences with an error."""
@@ -124,9 +162,9 @@ class Stepper:
         self._flush()
 
     def _plan(self) -> list[Part]:
-        by_slot = {sequence.slot: sequence for sequence in self.running}
-        decoding = [sequence for sequence in self.running if sequence.decoding]
-        reading = [sequence.reader() for sequence in self.running if not sequence.decoding]
+        by_slot = {sequence.slot: sequence for sequence in self.running if not sequence.chunk}
+        decoding = [sequence for sequence in by_slot.values() if sequence.decoding]
+        reading = [sequence.reader() for sequence in by_slot.values() if not sequence.decoding]
         step = plan(
             decoding=[sequence.slot for sequence in decoding],
             reading=reading,
