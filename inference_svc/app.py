@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from inference_svc.adapters.llama_cpp.backend import LlamaCppBackend
 from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
-from inference_svc.adapters.llama_cpp.options import ModelOptions
+from inference_svc.adapters.llama_cpp.options import Device, ModelOptions
 from inference_svc.adapters.llama_cpp.threads import available_cores
 from inference_svc.adapters.measured_backend import MeasuredBackend, MeasuredEngine, Metrics
 from inference_svc.adapters.model_files import ModelFile, fetch, find_model
@@ -81,18 +81,35 @@ def llama_cpp_backend(
     name = settings.model_name or file.name
     options = ModelOptions(
         name=name,
-        threads=settings.threads or max(1, available_cores() - 1),
+        threads=settings.threads or available_cores(),
+        pinned=settings.threads > 0,
         created=created,
         context_tokens=settings.context_tokens,
         cells=settings.cache_tokens,
         sequences=settings.sequences,
         queue=settings.queue,
         batch=settings.batch_tokens,
-        gpu_layers=settings.gpu_layers,
+        idle=settings.idle_tokens,
+        parked=settings.parked_bytes,
+        speculation=settings.speculation,
+        device=device(settings),
         projector=projector(settings),
         drawing=drawing(settings),
     )
     return LlamaCppBackend(options, observer=MeasuredEngine(metrics, model=name))
+
+
+def device(settings: InferenceSettings) -> Device:
+    """Give where and how models compute."""
+    return Device(
+        gpu_layers=settings.gpu_layers,
+        split_mode=settings.split_mode,
+        main_gpu=settings.main_gpu,
+        tensor_split=tuple(settings.tensor_split),
+        flash_attention=settings.flash_attention,
+        cache_k=settings.cache_type_k,
+        cache_v=settings.cache_type_v,
+    )
 
 
 def projector(settings: InferenceSettings) -> Path | None:

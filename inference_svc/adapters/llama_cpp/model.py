@@ -2,10 +2,12 @@
 
 import ctypes
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, native, start_library
+from inference_svc.adapters.llama_cpp.options import Device
 from threadmesh.errors import BackendUnavailable
 
 _SAMPLES = 64
@@ -23,12 +25,17 @@ class ModelFileError(BackendUnavailable):
 class LoadedModel:
     """The weights and the vocabulary of one GGUF file. Tokenising may be done from any thread."""
 
-    def __init__(self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False) -> None:
+    def __init__(self, path: Path, *, device: Device | None = None, vocabulary_only: bool = False) -> None:
         """Load a file. Raises `ModelFileError` with what llama.cpp says about it."""
         start_library()
         forget_problems()
         params = native.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
+        device = device or Device()
+        split = _shares(device.tensor_split)
+        params.n_gpu_layers = device.gpu_layers
+        params.split_mode = getattr(native, f"LLAMA_SPLIT_MODE_{device.split_mode.upper()}")
+        params.main_gpu = device.main_gpu
+        params.tensor_split = split
         params.vocab_only = vocabulary_only
         self._handle = native.llama_model_load_from_file(str(path).encode(), params)
         if not self._handle:
@@ -136,3 +143,8 @@ class LoadedModel:
         if self._handle:
             native.llama_model_free(self._handle)
             self._handle = None
+
+
+def _shares(shares: Sequence[float]) -> Any:
+    """Give what each GPU takes as llama.cpp reads it, None to leave it to llama.cpp."""
+    return (ctypes.c_float * native.llama_max_devices())(*shares) if shares else None

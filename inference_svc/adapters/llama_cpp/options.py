@@ -9,6 +9,23 @@ from inference_svc.domain.speculation import Speculation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Where and how a model computes, in llama.cpp's own words; see its `llama_model_params`, `llama_context_params`.
+
+    `gpu_layers` are put on a GPU (-1: all). `split_mode` is `none`, `layer` or `row`; `flash_attention` is `auto`, `on`
+    or `off`; `cache_k` and `cache_v` are ggml's names of types, in lower case.
+    """
+
+    gpu_layers: int = 0
+    split_mode: str = "layer"
+    main_gpu: int = 0
+    tensor_split: tuple[float, ...] = ()
+    flash_attention: str = "auto"
+    cache_k: str = "f16"
+    cache_v: str = "f16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
     """How one model is served.
 
@@ -31,7 +48,7 @@ class ModelOptions:
     idle: int = 1_024
     parked: int = 1 << 30
     speculation: Speculation = Speculation.AUTO
-    gpu_layers: int = 0
+    device: Device = field(default_factory=Device)
     projector: Path | None = None
     drawing: Drawing = field(default_factory=Drawing)
 
@@ -49,6 +66,7 @@ class ContextOptions:
     rows: int
     batch: int
     threads: int
+    device: Device = field(default_factory=Device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -49,7 +49,7 @@ class ServedModel:
     """A loaded model with its template and its running engine; made in a thread, because that takes seconds."""
 
     def __init__(self, path: Path, options: ModelOptions, observer: Observer) -> None:
-        self.model = LoadedModel(path, gpu_layers=options.gpu_layers)
+        self.model = LoadedModel(path, device=options.device)
         self._options = options
         self.fingerprint = self.model.fingerprint()
         self._template = ChatTemplate(
@@ -86,6 +86,7 @@ class ServedModel:
             rows=max(slots, options.sequences + _GUESSES),
             batch=options.batch,
             threads=options.threads,
+            device=options.device,
         )
         cache = CacheOptions(
             slots=slots, cells=cells, idle=options.idle, parked=options.parked, cuttable=self.model.reusable
@@ -212,7 +213,7 @@ def _media(model: LoadedModel, options: ModelOptions) -> MediaReader | None:
             log.info("model.projector_not_used", model=options.name, file=str(found), setting="INFERENCE_PROJECTOR")
         return None
     return MediaReader(
-        options.projector, model, threads=options.threads, batch=options.batch, gpu=options.gpu_layers != 0
+        options.projector, model, threads=options.threads, batch=options.batch, gpu=options.device.gpu_layers != 0
     )
 
 
