@@ -1,9 +1,27 @@
 """How a model is served, and who watches."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.weights import Form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsOptions:
+    """How weights are held.
+
+    `form` None measures which is best, where their copy takes at most `budget` bytes (0 chooses by the memory there
+    is). Copies, and what was measured, are kept in `directory`.
+    """
+
+    form: Form | None
+    directory: Path
+    budget: int = 0
+
+
+AS_IN_THE_FILE = WeightsOptions(form=Form.FILE, directory=Path())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +41,7 @@ class ModelOptions:
     queue: int = 32
     batch: int = 512
     gpu_layers: int = 0
+    weights: WeightsOptions = AS_IN_THE_FILE
     drawing: Drawing = field(default_factory=Drawing)
 
 
