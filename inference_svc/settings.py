@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -11,6 +11,7 @@ from inference_svc.domain.speculation import Speculation
 from threadmesh.settings import UnitSettings, data_directory
 
 NO_MODEL = "none"
+MEASURED: Final = "auto"
 
 
 class SplitMode(StrEnum):
@@ -62,7 +63,8 @@ class InferenceSettings(UnitSettings):
         description="Name that requests ask for; empty takes it from the file.",
     )
     models_dir: Path = Field(
-        default_factory=lambda: data_directory() / "models", description="Directory that fetched models are kept in."
+        default_factory=lambda: data_directory() / "models",
+        description="Directory that fetched and prepared models are kept in.",
     )
     script: str = Field(
         default="", description="JSON file of the scripted backend, which is then served as model `scripted`."
@@ -125,6 +127,18 @@ class InferenceSettings(UnitSettings):
     cache_type_v: CacheType = Field(
         default=CacheType.F16,
         description="Format of the values in the KV cache; most need flash attention.",
+    )
+    weights: Literal["auto", "file", "bf16", "f16"] = Field(
+        default=MEASURED,
+        description="How weights are held: `file` as the model file has them, `bf16` or `f16` dequantised, which takes "
+        "more memory and on many processors less time; `auto` measures once which is better, on a CPU only. Copies are "
+        "kept in `prepared` of the models directory, which may be emptied at any time.",
+    )
+    weights_bytes: int = Field(
+        default=0,
+        ge=0,
+        description="Most bytes that dequantised weights may take for `auto`; 0 takes 1 GiB or a quarter of the memory "
+        "there is, whichever is less.",
     )
     temperature: float | None = Field(
         default=None, ge=0, le=2, description="Temperature of requests that name none; empty suits the model."

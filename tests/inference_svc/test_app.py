@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inference_svc.adapters.llama_cpp.options import WeightsOptions
 from inference_svc.adapters.llama_cpp.threads import available_cores
 from inference_svc.adapters.measured_backend import MeasuredBackend, Metrics
 from inference_svc.adapters.script import Script
 from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.app import app, drawing
+from inference_svc.app import app, drawing, weights
 from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.weights import Form
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.engines import answered, bundled_model, prompt
 from tests.inference_svc.tiny_model import write_model
@@ -23,7 +25,7 @@ SCRIPT = '{"rules": [{"match": "full", "refuse": {"reason": "OVERLOADED"}}]}'
 
 
 def settings(**chosen: object) -> InferenceSettings:
-    return InferenceSettings.model_validate({"port": 0, "metrics_port": 0, **chosen})
+    return InferenceSettings.model_validate({"port": 0, "metrics_port": 0, "weights": "file", **chosen})
 
 
 @pytest.mark.model
@@ -46,6 +48,13 @@ def test_requests_are_drawn_as_suits_the_model_unless_the_settings_say_otherwise
     assert drawing(settings(temperature=0.0, repeat_penalty=1.0)) == Drawing(
         temperature=0.0, top_p=drawing(settings()).top_p, repeat_penalty=1.0
     )
+
+
+def test_weights_are_measured_unless_the_settings_name_a_form(tmp_path: Path) -> None:
+    measured = weights(InferenceSettings.model_validate({"models_dir": tmp_path, "weights_bytes": 7}))
+
+    assert measured == WeightsOptions(form=None, directory=tmp_path / "prepared", budget=7)
+    assert weights(settings(weights="f16")).form is Form.F16
 
 
 @pytest.mark.parametrize("model", ["/no/such/model.gguf", "hf:nonsense", "none"])

@@ -5,13 +5,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import llama_cpp.llama_cpp as native
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inference_svc.adapters.llama_cpp.context import Context, Decoded, Entry
+from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.media import MediaChunk, MediaReader, Piece
 from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
 from inference_svc.adapters.llama_cpp.options import ContextOptions

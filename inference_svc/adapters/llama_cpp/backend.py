@@ -60,6 +60,7 @@ class LlamaCppBackend:
             ready=served is not None,
             fingerprint=served.fingerprint if served else "",
             created=self._options.created,
+            details=served.details if served else {},
         )
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:

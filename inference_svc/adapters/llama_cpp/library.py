@@ -50,6 +50,11 @@ def listen(set_log: Callable[..., None]) -> None:
     set_log(_on_log, ctypes.c_void_p(0))
 
 
+def features() -> str:
+    """Say which instructions of the processor the library was compiled for, and uses."""
+    return bytes(native.llama_print_system_info()).decode().strip()
+
+
 def first_problem() -> str:
     """Give what the library complained about first, which is the cause of the rest; empty if it did not."""
     return _problems[0].rpartition("error loading model: ")[2] if _problems else ""

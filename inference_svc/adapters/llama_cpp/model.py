@@ -8,6 +8,7 @@ from typing import Any
 
 from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, native, start_library
 from inference_svc.adapters.llama_cpp.options import Device
+from inference_svc.domain.weights import Form, Size
 from threadmesh.errors import BackendUnavailable
 
 _SAMPLES = 64
@@ -24,6 +25,9 @@ class ModelFileError(BackendUnavailable):
 
 class LoadedModel:
     """The weights and the vocabulary of one GGUF file. Tokenising may be done from any thread."""
+
+    form = Form.FILE
+    """How the weights are held."""
 
     def __init__(self, path: Path, *, device: Device | None = None, vocabulary_only: bool = False) -> None:
         """Load a file. Raises `ModelFileError` with what llama.cpp says about it."""
@@ -124,19 +128,16 @@ class LoadedModel:
         found = native.llama_model_chat_template(self._handle, None)
         return found.decode(errors="replace") if found else ""
 
-    def fingerprint(self) -> str:
-        """Give 16 hexadecimal digits that differ where weights or template do.
+    @property
+    def size(self) -> Size:
+        """How many weights there are, and the bytes they take."""
+        return Size(
+            weights=int(native.llama_model_n_params(self._handle)), bytes=int(native.llama_model_size(self._handle))
+        )
 
-        A gigabyte takes seconds to hash, so it is the header, where the template is, and samples of the weights.
-        """
-        size = self.path.stat().st_size
-        digest = hashlib.sha256(str(size).encode())
-        with self.path.open("rb") as file:
-            digest.update(file.read(_HEADER_BYTES))
-            for sample in range(_SAMPLES):
-                file.seek(size * sample // _SAMPLES)
-                digest.update(file.read(_SAMPLE_BYTES))
-        return digest.hexdigest()[:16]
+    def fingerprint(self) -> str:
+        """Give the file's digits."""
+        return fingerprint(self.path)
 
     def close(self) -> None:
         """Free the weights; contexts of the model must be closed before."""
@@ -148,3 +149,31 @@ class LoadedModel:
 def _shares(shares: Sequence[float]) -> Any:
     """Give what each GPU takes as llama.cpp reads it, None to leave it to llama.cpp."""
     return (ctypes.c_float * native.llama_max_devices())(*shares) if shares else None
+
+
+class PreparedModel(LoadedModel):
+    """The weights of a GGUF file in another form, from the copy that was made of it."""
+
+    def __init__(self, path: Path, *, source: Path, form: Form, device: Device) -> None:
+        """Load the copy of `source` at `path`. Raises `ModelFileError`."""
+        super().__init__(path, device=device)
+        self._source, self.form = source, form
+
+    def fingerprint(self) -> str:
+        """Give the source's digits and the form: another form computes other numbers, so its streams differ."""
+        return f"{fingerprint(self._source)}-{self.form}"
+
+
+def fingerprint(path: Path) -> str:
+    """Give 16 hexadecimal digits that differ where the weights or the template of a file do.
+
+    A gigabyte takes seconds to hash, so it is the header, where the template is, and samples of the weights.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_HEADER_BYTES))
+        for sample in range(_SAMPLES):
+            file.seek(size * sample // _SAMPLES)
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:16]

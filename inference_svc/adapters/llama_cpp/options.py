@@ -6,6 +6,7 @@ from typing import Protocol
 
 from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.speculation import Speculation
+from inference_svc.domain.weights import Form
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,22 @@ class Device:
     flash_attention: str = "auto"
     cache_k: str = "f16"
     cache_v: str = "f16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsOptions:
+    """How weights are held.
+
+    `form` None measures which is best, where their copy takes at most `budget` bytes (0 chooses by the memory there
+    is). Copies, and what was measured, are kept in `directory`.
+    """
+
+    form: Form | None
+    directory: Path
+    budget: int = 0
+
+
+AS_IN_THE_FILE = WeightsOptions(form=Form.FILE, directory=Path())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +67,7 @@ class ModelOptions:
     speculation: Speculation = Speculation.AUTO
     device: Device = field(default_factory=Device)
     projector: Path | None = None
+    weights: WeightsOptions = AS_IN_THE_FILE
     drawing: Drawing = field(default_factory=Drawing)
 
 

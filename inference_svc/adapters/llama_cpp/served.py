@@ -24,6 +24,7 @@ from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
 from inference_svc.adapters.llama_cpp.template import ChatTemplate
 from inference_svc.adapters.llama_cpp.tool_formats import ToolCallParser, format_of
+from inference_svc.adapters.llama_cpp.weights import load_weights
 from inference_svc.domain.answer import Answer, Token
 from inference_svc.domain.events import Finished
 from inference_svc.domain.grammar_rules import Freedom
@@ -49,7 +50,7 @@ class ServedModel:
     """A loaded model with its template and its running engine; made in a thread, because that takes seconds."""
 
     def __init__(self, path: Path, options: ModelOptions, observer: Observer) -> None:
-        self.model = LoadedModel(path, device=options.device)
+        self.model = load_weights(path, options)
         self._options = options
         self.fingerprint = self.model.fingerprint()
         self._template = ChatTemplate(
@@ -73,6 +74,11 @@ class ServedModel:
         except BaseException:
             self.close()
             raise
+
+    @property
+    def details(self) -> dict[str, str]:
+        """What the operator may want to know of how it computes."""
+        return {"weights": self.model.form}
 
     def _engine(self, observer: Observer) -> Engine:
         options = self._options
