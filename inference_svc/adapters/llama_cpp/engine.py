@@ -35,6 +35,7 @@ class Engine:
         self._running: list[Sequence] = []
         self._reading: set[Job] = set()
         self._pace = Pace()
+        self._adapter = ""
         self._arrivals = 0
         self._opened = threading.Event()
         self._failure: MeshError | None = None
@@ -140,9 +141,10 @@ class Engine:
             return min(self._waiting, key=lambda job: job.order, default=None)
 
     def _step(self) -> None:
-        by_slot = {sequence.slot: sequence for sequence in self._running}
-        decoding = [sequence.slot for sequence in self._running if sequence.pending == 1]
-        prefilling = [(sequence.slot, sequence.pending) for sequence in self._running if sequence.pending > 1]
+        running = self._of_next_adapter()
+        by_slot = {sequence.slot: sequence for sequence in running}
+        decoding = [sequence.slot for sequence in running if sequence.pending == 1]
+        prefilling = [(sequence.slot, sequence.pending) for sequence in running if sequence.pending > 1]
         seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
         allowed = self._pace.tokens_within(seconds, most=self._options.batch)
         step = plan(decoding=decoding, prefilling=prefilling, batch=self._options.batch, prefill=allowed)
@@ -150,6 +152,12 @@ class Engine:
         parts += [(by_slot[chunk.sequence], chunk.tokens) for chunk in step.prefill]
         if parts and self._enter(parts):
             self._compute(parts)
+
+    def _of_next_adapter(self) -> list[Sequence]:
+        """Give the sequences of the adapter whose turn it is: a step computes with one, and they take turns."""
+        adapters = sorted({sequence.job.adapter for sequence in self._running})
+        self._adapter = next((each for each in adapters if each > self._adapter), adapters[0] if adapters else "")
+        return [sequence for sequence in self._running if sequence.job.adapter == self._adapter]
 
     def _enter(self, parts: list[Part]) -> bool:
         """Let cancellations cut the coming step short, unless one of its readers has left already."""
@@ -163,6 +171,7 @@ class Engine:
 
     def _compute(self, parts: list[Part]) -> None:
         began = perf_counter()
+        self._context.adapt(self._adapter)
         decoded, rows = self._context.decode([sequence.entry(tokens) for sequence, tokens in parts])
         with self._condition:
             self._reading = set()

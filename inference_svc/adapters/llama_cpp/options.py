@@ -1,9 +1,19 @@
 """How a model is served, and who watches."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from inference_svc.domain.sampling import Drawing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFile:
+    """A LoRA adapter: the name it is asked for by, its GGUF file, and how strongly it is applied."""
+
+    name: str
+    path: Path
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,6 +22,7 @@ class ModelOptions:
 
     `context_tokens` bounds prompt and answer together, `cells` the KV cache of all requests together; 0 chooses both
     by the model. `sequences` requests are answered at once and `queue` may wait. `created` is in seconds since 1970.
+    `adapters` are loaded with the model. With `rope_override` the context may be longer than the model was trained for.
     """
 
     name: str
@@ -24,6 +35,8 @@ class ModelOptions:
     batch: int = 512
     gpu_layers: int = 0
     drawing: Drawing = field(default_factory=Drawing)
+    adapters: tuple[AdapterFile, ...] = ()
+    rope_override: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

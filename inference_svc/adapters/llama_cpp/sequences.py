@@ -21,7 +21,8 @@ class Job:
     """One request to the engine.
 
     `limit` counts the tokens that may be drawn, those `emitted` elsewhere included; 0 only reads the prompt. `deliver`
-    is called from the engine's thread; the last delivery is a `Finished` or an error.
+    is called from the engine's thread; the last delivery is a `Finished` or an error. `adapter` names the adapter that
+    computes it, empty for the bare model; its `scope` must not be shared with jobs of other adapters.
     """
 
     prompt: Values[int]
@@ -31,6 +32,7 @@ class Job:
     deliver: Callable[[Delivery], None]
     emitted: Values[int] = ()
     scope: str = ""
+    adapter: str = ""
     priority: Priority = Priority.INTERACTIVE
     cancelled: bool = False
     number: int = 0
