@@ -9,6 +9,20 @@ from threadmesh.settings import UnitSettings, data_directory
 
 NO_MODEL = "none"
 
+PER_MODEL = (
+    "context_tokens",
+    "cache_tokens",
+    "sequences",
+    "queue",
+    "threads",
+    "batch_tokens",
+    "gpu_layers",
+    "temperature",
+    "top_p",
+    "repeat_penalty",
+)
+"""What a model of the models file may set for itself; the settings below are what holds for those that do not."""
+
 
 class InferenceSettings(UnitSettings):
     """The settings of inference_svc; the defaults serve the bundled model on one laptop, offline."""
@@ -27,6 +41,11 @@ class InferenceSettings(UnitSettings):
         max_length=256,
         pattern=r"^[A-Za-z0-9._:/-]*$",
         description="Name that requests ask for; empty takes it from the file.",
+    )
+    models_file: str = Field(
+        default="",
+        description="TOML file of several models, instead of `INFERENCE_MODEL` and `INFERENCE_MODEL_NAME`; "
+        "[docs/models.md](models.md) describes it.",
     )
     models_dir: Path = Field(
         default_factory=lambda: data_directory() / "models", description="Directory that fetched models are kept in."

@@ -40,9 +40,11 @@ async def test_the_unit_is_not_ready_until_its_model_is_loaded() -> None:
 
 
 def test_requests_are_drawn_as_suits_the_model_unless_the_settings_say_otherwise() -> None:
-    assert drawing(settings()).temperature < drawing(settings(model="/models/another.gguf")).temperature
-    assert drawing(settings(temperature=0.0, repeat_penalty=1.0)) == Drawing(
-        temperature=0.0, top_p=drawing(settings()).top_p, repeat_penalty=1.0
+    suited = drawing(settings(), bundled=True)
+
+    assert suited.temperature < drawing(settings(), bundled=False).temperature
+    assert drawing(settings(temperature=0.0, repeat_penalty=1.0), bundled=True) == Drawing(
+        temperature=0.0, top_p=suited.top_p, repeat_penalty=1.0
     )
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
+from inference_svc.adapters.llama_cpp.inspection import Kind, context_tokens
+from inference_svc.adapters.llama_cpp.lora import Adapters
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import ContextOptions, EngineOptions, ModelOptions, Observer
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
@@ -22,15 +24,24 @@ from inference_svc.domain.sampling import Drawing
 from threadmesh.conversation import Role, message
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
 
-_DEFAULT_CONTEXT = 8_192
 _DEFAULT_CELLS = 16_384
 
 
-class ServedModel:
-    """A loaded model with its template and its running engine; made in a thread, because that takes seconds."""
+def serve(path: Path, options: ModelOptions, observer: Observer) -> "ServedModel":
+    """Load a model and start its engine, which takes seconds. Raises `ModelFileError`, and holds no memory then."""
+    model = LoadedModel(path, gpu_layers=options.gpu_layers)
+    try:
+        return ServedModel(model, options, observer)
+    except BaseException:
+        model.close()
+        raise
 
-    def __init__(self, path: Path, options: ModelOptions, observer: Observer) -> None:
-        self.model = LoadedModel(path, gpu_layers=options.gpu_layers)
+
+class ServedModel:
+    """A loaded model with its template, its adapters and its running engine."""
+
+    def __init__(self, model: LoadedModel, options: ModelOptions, observer: Observer) -> None:
+        self.model = model
         self._options = options
         self.fingerprint = self.model.fingerprint()
         self._template = ChatTemplate(
@@ -39,9 +50,13 @@ class ServedModel:
         self._form = format_of(self._template.source)
         for marker in (self._form.begin, self._form.end):
             self.model.reveal(marker)
-        self.context_tokens = min(
-            options.context_tokens or _DEFAULT_CONTEXT, self.model.trained_tokens or _DEFAULT_CONTEXT
+        self.context_tokens = context_tokens(
+            Kind.CHAT,
+            wanted=options.context_tokens,
+            trained=self.model.trained_tokens,
+            beyond_training=options.rope_override,
         )
+        self._adapters = Adapters(model, options.adapters)
         self.engine = self._engine(observer)
         try:
             self._warm_up()
@@ -57,7 +72,7 @@ class ServedModel:
         engine = Engine(
             self.model,
             EngineOptions(sequences=options.sequences, cells=cells, batch=options.batch, queue=options.queue),
-            context=lambda: Context(self.model, size),
+            context=lambda: Context(self.model, size, self._adapters),
             observer=observer,
         )
         engine.start()
@@ -99,7 +114,8 @@ class ServedModel:
             limit=limit,
             answer=answer,
             sampler=sampler,
-            scope=prompt.cache_scope,
+            scope=_scope(prompt),
+            adapter=prompt.adapter,
             priority=prompt.priority,
             deliver=deliver,
         )
@@ -122,7 +138,8 @@ class ServedModel:
             limit=0,
             answer=Answer(),
             sampler=TokenSampler(self.model, self._options.drawing),
-            scope=prompt.cache_scope,
+            scope=_scope(prompt),
+            adapter=prompt.adapter,
             priority=prompt.priority,
             deliver=deliver,
         )
@@ -147,7 +164,13 @@ class ServedModel:
     def close(self) -> None:
         """Stop the engine, then free the model."""
         self.engine.close()
+        self._adapters.close()
         self.model.close()
+
+
+def _scope(prompt: Prompt) -> str:
+    """Give whom a KV cache may be shared with: what one adapter has computed is wrong for every other."""
+    return f"{prompt.adapter}\0{prompt.cache_scope}"
 
 
 class _Ending:
