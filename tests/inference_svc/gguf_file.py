@@ -11,7 +11,11 @@ Tensors = Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.float32]]"]
 
 _ALIGNMENT = 32
 _F32 = 0
-_UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 4, 5, 6, 7, 8, 9
+_UINT16, _UINT32, _INT32, _FLOAT32, _BOOL, _STRING, _ARRAY = 2, 4, 5, 6, 7, 8, 9
+
+
+class Short(int):
+    """An integer of 16 bits."""
 
 
 def write_gguf(path: Path, metadata: Mapping[str, Value], tensors: Tensors) -> Path:
@@ -40,6 +44,8 @@ def _typed(value: Value) -> bytes:
     match value:
         case bool():
             return struct.pack("<I?", _BOOL, value)
+        case Short():
+            return struct.pack("<IH", _UINT16, value)
         case int():
             return struct.pack("<II", _UINT32, value)
         case float():

@@ -14,6 +14,7 @@ from inference_svc.app import app, drawing
 from inference_svc.domain.sampling import Drawing
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.engines import answered, bundled_model, prompt
+from tests.inference_svc.tiny_models import tiny_encoder
 from threadmesh.errors import BackendUnavailable, Overloaded
 from threadmesh.settings import ConfigurationError
 
@@ -75,6 +76,24 @@ async def test_a_model_that_cannot_be_fetched_stops_the_unit(tmp_path: Path, mon
     with pytest.raises(ConfigurationError, match="cannot be fetched"):
         async with app(settings(model="hf:a/b/c.gguf", models_dir=tmp_path), CollectorRegistry()):
             await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("chosen", [{"model": "none"}, {"model_name": "other"}, {"model": "a.gguf"}])
+async def test_a_models_file_goes_with_no_other_model(tmp_path: Path, chosen: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="INFERENCE_MODELS_FILE"):
+        async with app(settings(models_file=str(tmp_path / "models.toml"), **chosen), CollectorRegistry()):
+            pass
+
+
+async def test_a_model_may_not_be_named_like_the_scripted_one(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "model.gguf")
+    (tmp_path / "script.json").write_text(SCRIPT)
+    (tmp_path / "models.toml").write_text('[models.scripted]\npath = "model.gguf"\nload = "lazy"\n')
+    chosen = settings(models_file=str(tmp_path / "models.toml"), script=str(tmp_path / "script.json"))
+
+    with pytest.raises(ConfigurationError, match="INFERENCE_SCRIPT"):
+        async with app(chosen, CollectorRegistry()):
+            pass
 
 
 async def test_a_script_alone_is_enough(tmp_path: Path) -> None:

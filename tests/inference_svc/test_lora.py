@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from inference_svc.adapters.llama_cpp.model import ModelFileError, fingerprint_o
 from inference_svc.adapters.llama_cpp.options import AdapterFile, ModelOptions
 from inference_svc.domain.ports import Backend
 from tests.inference_svc.engines import GREEDY, Watcher, answered, bundled_model, end_of, prompt, text_of
+from tests.inference_svc.gguf_file import Value
 from tests.inference_svc.tiny_models import tiny_adapter
 from threadmesh.errors import Unsupported
 
@@ -25,7 +27,7 @@ Models = dict[str, Backend]
 def adapters(tmp_path_factory: pytest.TempPathFactory) -> tuple[AdapterFile, ...]:
     folder = tmp_path_factory.mktemp("adapters")
     return tuple(
-        AdapterFile(name=name, path=tiny_adapter(folder / f"{name}.gguf", seed=seed), scale=0.25)
+        AdapterFile(name=name, path=tiny_adapter(folder / f"{name}.gguf", seed), scale=0.25)
         for seed, name in enumerate(("left", "right"), start=1)
     )
 
@@ -38,11 +40,10 @@ async def models(adapters: tuple[AdapterFile, ...]) -> AsyncIterator[Models]:
     )
     base = LlamaCppBackend(options, observer=Watcher())
     await base.load(bundled_model())
-    adapted = [
-        AdaptedBackend(base, adapter=each.name, fingerprint=lambda path=each.path: fingerprint_of(path))
-        for each in adapters
-    ]
-    yield {backend.describe().name: backend for backend in (base, *adapted)}
+    backends: list[Backend] = [base]
+    for each in adapters:
+        backends.append(AdaptedBackend(base, adapter=each.name, fingerprint=partial(fingerprint_of, each.path)))
+    yield {backend.describe().name: backend for backend in backends}
     await base.close()
 
 
@@ -103,16 +104,16 @@ async def test_a_scale_of_nothing_changes_nothing(adapters: tuple[AdapterFile, .
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"general__architecture": "qwen2"}, "mismatch"),
-        ({"general__type": "model"}, "general.type"),
-        ({"adapter__type": "other"}, "adapter.type"),
-        ({"adapter__alora__invocation_tokens": [1, 2]}, "invalid gguf element type"),
+        ({"general.architecture": "qwen2"}, "mismatch"),
+        ({"general.type": "model"}, "general.type"),
+        ({"adapter.type": "other"}, "adapter.type"),
+        ({"adapter.alora.invocation_tokens": [1, 2]}, "invalid gguf element type"),
     ],
 )
 async def test_a_file_that_is_no_adapter_of_the_model_is_refused(
-    tmp_path: Path, changed: dict[str, str], reason: str
+    tmp_path: Path, changed: dict[str, Value], reason: str
 ) -> None:
-    wrong = AdapterFile(name="wrong", path=tiny_adapter(tmp_path / "wrong.gguf", seed=1, **changed))
+    wrong = AdapterFile(name="wrong", path=tiny_adapter(tmp_path / "wrong.gguf", 1, changed))
     options = ModelOptions(name="base", threads=1, created=1, context_tokens=256, adapters=(wrong,))
     base = LlamaCppBackend(options, observer=Watcher())
 

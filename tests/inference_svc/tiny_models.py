@@ -3,6 +3,7 @@
 import string
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ MEAN, CLS, LAST, RANK = 1, 2, 3, 4
 
 DIMENSIONS, CONTEXT = 32, 64
 _FEED_FORWARD, _LAYERS, _HEADS = 64, 2, 4
+_BUNDLED_LAYERS, _BUNDLED_DIMENSIONS = 30, 576
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 _WORDS = ("▁the", "▁cat", "▁dog", "▁rain", "▁sun", "ing", "ed")
@@ -43,20 +45,20 @@ def tiny_decoder(path: Path, *, pooling: int | None = None, template: str = "", 
     return write_gguf(path, _changed(usual, changed), _decoder_weights())
 
 
-def tiny_adapter(path: Path, *, seed: int, layers: int = 30, **changed: Value) -> Path:
+def tiny_adapter(path: Path, seed: int, changed: Mapping[str, Value] = MappingProxyType({})) -> Path:
     """Write a LoRA adapter of rank 2 for the bundled model, strong enough to change what it says."""
     random = np.random.default_rng(seed)
     weights: Weights = {}
-    for layer in range(0, layers, 3):
-        weights[f"blk.{layer}.attn_output.weight.lora_a"] = _chance(random, 2, 576)
-        weights[f"blk.{layer}.attn_output.weight.lora_b"] = _chance(random, 576, 2)
+    for layer in range(0, _BUNDLED_LAYERS, 3):
+        weights[f"blk.{layer}.attn_output.weight.lora_a"] = _chance(random, 2, _BUNDLED_DIMENSIONS)
+        weights[f"blk.{layer}.attn_output.weight.lora_b"] = _chance(random, _BUNDLED_DIMENSIONS, 2)
     usual: dict[str, Value] = {
         "general.type": "adapter",
         "general.architecture": "llama",
         "adapter.type": "lora",
         "adapter.lora.alpha": 2.0,
     }
-    return write_gguf(path, _changed(usual, changed), weights)
+    return write_gguf(path, {**usual, **changed}, weights)
 
 
 def _changed(usual: Mapping[str, Value], changed: Mapping[str, Value]) -> dict[str, Value]:
