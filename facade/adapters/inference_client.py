@@ -35,7 +35,7 @@ class InferenceClient:
             raise Unavailable("No model is loaded yet; try again in a moment.")
 
     async def models(self) -> Sequence[Model]:
-        """List the models; the first is the default one."""
+        """List the models, those that make only vectors last; the first is the default one."""
         return [
             Model(
                 name=model.name,
@@ -44,7 +44,7 @@ class InferenceClient:
                 ready=model.ready,
                 create_seconds=model.create_seconds,
             )
-            for model in await self._models()
+            for model in sorted(await self._models(), key=_is_silent)
         ]
 
     async def _models(self) -> Sequence[pb.Model]:
@@ -59,6 +59,10 @@ class InferenceClient:
             async for response in responses:
                 if (event := decode_response(response)) is not None:
                     yield event
+
+
+def _is_silent(model: pb.Model) -> bool:
+    return bool(model.capabilities) and pb.CAPABILITY_GENERATE not in model.capabilities
 
 
 def encode_generation(generation: Generation) -> pb.GenerateRequest:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from inference_svc.adapters.models_file import ConfiguredModel, read_models
+from inference_svc.adapters.models_file import ConfiguredModel, _Model, read_models
 from inference_svc.app import app, inspected, options_of
 from inference_svc.settings import PER_MODEL, InferenceSettings
 from tests.inference_svc.engines import bundled_model
@@ -197,3 +197,10 @@ def test_a_model_without_a_template_is_served_with_a_warning(folder: Path, capsy
 
     assert facts.template == ""
     assert "model.without_template" in capsys.readouterr().out
+
+
+def test_the_page_on_models_names_every_key() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+
+    assert [name for name in (*_Model.model_fields, *PER_MODEL) if f"`{name}`" not in page] == ["adapters"]
+    assert "adapters.<adapter>]" in page

@@ -165,7 +165,7 @@ class GenerateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     CACHE_SCOPE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Names a configured model; empty means the default one."""
+    """Names a configured model or adapter; empty means the default one."""
     parallel_tool_calls: _builtins.bool
     """Allows several tool calls in one answer; absent means yes."""
     max_tokens: _builtins.int
@@ -869,7 +869,7 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
-    """Gives the models in the order of the configuration; the first is the default one."""
+    """Gives the models in the order of the configuration; the first that generates is the default one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
