@@ -15,7 +15,7 @@ from inference_svc.adapters.script_moves import Move, expanded, moves, numbered,
 from inference_svc.domain.answer import Answer, Called, Piece
 from inference_svc.domain.events import Delta, Event, Finished, Phase, Progress, Started
 from inference_svc.domain.example import example_of
-from inference_svc.domain.ports import Embeddings, Model, Warmed
+from inference_svc.domain.ports import Embeddings, Model, ModelState, Warmed
 from inference_svc.domain.prefix import shared_prefix
 from inference_svc.domain.prompt import Conversation, Grammar, JsonSchema, Prompt
 from inference_svc.domain.schema_budget import read_schema
@@ -61,7 +61,7 @@ class ScriptedBackend:
             name=NAME,
             backend=NAME,
             context_tokens=self._script.context_tokens,
-            ready=True,
+            state=ModelState.READY,
             fingerprint=self._fingerprint,
             created=self._created,
         )
@@ -103,8 +103,9 @@ class ScriptedBackend:
         """Count words."""
         return len(split(counted) if isinstance(counted, str) else tokens_of(counted))
 
-    async def embed(self, inputs: Sequence[str]) -> Embeddings:  # noqa: ARG002  # the port has it
+    async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Refuse."""
+        del inputs, dimensions
         raise Unsupported("The scripted backend makes no embeddings.", model=NAME)
 
     async def ping(self) -> None:

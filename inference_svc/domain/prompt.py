@@ -67,3 +67,4 @@ class Prompt:
     emitted_token_ids: tuple[int, ...] = ()
     priority: Priority = Priority.INTERACTIVE
     cache_scope: str = ""
+    adapter: str = ""

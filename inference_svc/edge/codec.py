@@ -3,7 +3,7 @@
 from typing import Literal, assert_never
 
 from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
-from inference_svc.domain.ports import Embeddings, Model, Warmed
+from inference_svc.domain.ports import Capability, Embeddings, Model, ModelState, Warmed
 from inference_svc.domain.prompt import Conversation, Grammar, JsonObject, JsonSchema, Priority, Prompt, ResponseFormat
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.codec import decode_message, decode_tool_choice, decode_tool_definition
@@ -22,7 +22,24 @@ from threadmesh.sampling import Sampling
 _Wish = Literal[
     "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty", "seed"
 ]
-_PHASES = {Phase.QUEUED: pb.PHASE_QUEUED, Phase.PREFILL: pb.PHASE_PREFILL, Phase.DECODE: pb.PHASE_DECODE}
+_PHASES = {
+    Phase.LOADING: pb.PHASE_LOADING,
+    Phase.QUEUED: pb.PHASE_QUEUED,
+    Phase.PREFILL: pb.PHASE_PREFILL,
+    Phase.DECODE: pb.PHASE_DECODE,
+}
+_STATES = {
+    ModelState.UNLOADED: pb.MODEL_STATE_UNLOADED,
+    ModelState.LOADING: pb.MODEL_STATE_LOADING,
+    ModelState.READY: pb.MODEL_STATE_READY,
+    ModelState.FAILED: pb.MODEL_STATE_FAILED,
+}
+_CAPABILITIES = {
+    Capability.GENERATE: pb.CAPABILITY_GENERATE,
+    Capability.EMBED: pb.CAPABILITY_EMBED,
+    Capability.IMAGE_INPUT: pb.CAPABILITY_IMAGE_INPUT,
+    Capability.AUDIO_INPUT: pb.CAPABILITY_AUDIO_INPUT,
+}
 _PRIORITIES = {
     pb.PRIORITY_VOICE: Priority.VOICE,
     pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
@@ -119,6 +136,10 @@ def encode_model(model: Model) -> pb.Model:
         fingerprint=model.fingerprint,
         create_seconds=model.created,
         details=model.details,
+        capabilities=[_CAPABILITIES[each] for each in model.capabilities],
+        state=_STATES[model.state],
+        base_model=model.base,
+        embedding_dimensions=model.embedding_dimensions,
     )
 
 

@@ -22,6 +22,7 @@ from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Batch, Context, Generation, Inference, NewItem, NewRun, Tools
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
+from tests.inference_svc.tiny_models import tiny_encoder
 from tests.servers.given import WORKSHOP
 from tests.turn.mesh import SCRIPT, served
 from threadmesh.conversation import (
@@ -272,3 +273,22 @@ async def test_a_batch_of_a_stale_run_is_refused(tools: Tools) -> None:
     with pytest.raises(StaleEpoch):
         async for _ in tools.execute(call, run=RUN):
             pass
+
+
+async def test_a_model_that_waits_to_be_loaded_can_answer_and_one_that_cannot_talk_is_not_the_default(
+    tmp_path: Path,
+) -> None:
+    tiny_encoder(tmp_path / "encoder.gguf")
+    (tmp_path / "models.toml").write_text(
+        '[models.vectors]\npath = "encoder.gguf"\nload = "lazy"\n[models.far]\npath = "hf:a/b/far.gguf"\n'
+    )
+    settings = InferenceSettings(models_file=str(tmp_path / "models.toml"), models_dir=tmp_path / "hub")
+    async with AsyncExitStack() as stack:
+        port = await served(stack, inference_app, settings)
+        client = InferenceClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
+        await client.ping()
+        far, vectors = await client.models()
+
+    assert (far.name, vectors.name) == ("far", "vectors")
+    assert not far.ready
+    assert far.context_tokens > vectors.context_tokens > 0

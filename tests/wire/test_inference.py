@@ -200,6 +200,8 @@ async def test_the_default_model_is_the_first_one(bundled_model: "Stub") -> None
 
     assert [model.name for model in listed] == ["bundled", "scripted"]
     assert all(model.ready and model.fingerprint for model in listed)
+    assert all(model.state == pb.MODEL_STATE_READY for model in listed)
+    assert all(model.capabilities == [pb.CAPABILITY_GENERATE] and not model.base_model for model in listed)
     assert [model.context_tokens for model in listed] == [1024, 256]
     assert [model.create_seconds for model in listed] == [1, 7]
     assert listed[0].details["weights"] == "file"
@@ -219,6 +221,27 @@ async def test_vectors_are_refused_in_a_sentence(scripted: "Stub") -> None:
     with pytest.raises(Unsupported, match="embeddings"):
         async with translated(peer="inference"):
             await scripted.Embed(pb.EmbedRequest(inputs=["a"]), timeout=SECONDS)
+
+
+async def test_a_model_without_weights_is_neither_loaded_nor_unloaded(scripted: "Stub") -> None:
+    for change in (
+        scripted.LoadModel(pb.LoadModelRequest(model="scripted"), timeout=SECONDS),
+        scripted.UnloadModel(pb.UnloadModelRequest(), timeout=SECONDS),
+    ):
+        with pytest.raises(Unsupported, match="always loaded"):
+            async with translated(peer="inference"):
+                await change
+    with pytest.raises(ModelNotFound):
+        async with translated(peer="inference"):
+            await scripted.LoadModel(pb.LoadModelRequest(model="absent"), timeout=SECONDS)
+
+
+async def test_a_vector_without_components_cannot_be_asked_for(scripted: "Stub") -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        async with translated(peer="inference"):
+            await scripted.Embed(pb.EmbedRequest(inputs=["a"], dimensions=0), timeout=SECONDS)
+
+    assert caught.value.facts["field"] == "dimensions"
 
 
 @pytest.mark.model

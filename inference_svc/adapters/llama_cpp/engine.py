@@ -64,7 +64,7 @@ class Engine:
         """Queue a job. Raises `Overloaded` if too many wait, `BackendUnavailable` if the engine has stopped."""
         with self._condition:
             self.check()
-            self._room.enter(job, tenant=job.scope, priority=job.priority, cost=job.cost)
+            self._room.enter(job, tenant=job.tenant, priority=job.priority, cost=job.cost)
             job.submitted = perf_counter()
             self._condition.notify()
 

@@ -10,8 +10,10 @@ import structlog
 from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
+from inference_svc.adapters.llama_cpp.inspection import Kind, context_tokens
+from inference_svc.adapters.llama_cpp.lora import Adapters
 from inference_svc.adapters.llama_cpp.media import MediaReader
-from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
+from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import (
     CacheOptions,
     ContextOptions,
@@ -29,6 +31,7 @@ from inference_svc.domain.answer import Answer, Token
 from inference_svc.domain.events import Finished
 from inference_svc.domain.grammar_rules import Freedom
 from inference_svc.domain.pace import thread_numbers
+from inference_svc.domain.ports import Capability
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.speculation import Speculation
@@ -37,7 +40,6 @@ from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
 
 log = structlog.get_logger()
 
-_DEFAULT_CONTEXT = 8_192
 _DEFAULT_CELLS = 16_384
 _MOST_SLOTS = 256
 """What llama.cpp was built for."""
@@ -46,34 +48,52 @@ _GUESSES = 16
 """Most tokens that guesses add to one step."""
 
 
-class ServedModel:
-    """A loaded model with its template and its running engine; made in a thread, because that takes seconds."""
+def serve(path: Path, options: ModelOptions, observer: Observer) -> "ServedModel":
+    """Load a model and start its engine, which takes seconds. Raises `ModelFileError`, and holds no memory then."""
+    model = load_weights(path, options)
+    try:
+        return ServedModel(model, options, observer)
+    except BaseException:
+        model.close()
+        raise
 
-    def __init__(self, path: Path, options: ModelOptions, observer: Observer) -> None:
-        self.model = load_weights(path, options)
+
+class ServedModel:
+    """A loaded model with its template, its adapters and its running engine."""
+
+    def __init__(self, model: LoadedModel, options: ModelOptions, observer: Observer) -> None:
+        self.model = model
         self._options = options
         self.fingerprint = self.model.fingerprint()
         self._template = ChatTemplate(
             self.model.template, begin_text=self.model.begin_text, end_text=self.model.end_text
         )
-        try:
-            self.media = _media(self.model, options)
-        except ModelFileError:
-            self.model.close()
-            raise
+        self.media = _media(model, options)
         self._prompts = PromptReader(self.model, self._template, media=self.media)
         self._form = format_of(self._template.source)
         for marker in (self._form.begin, self._form.end):
             self.model.reveal(marker)
-        self.context_tokens = min(
-            options.context_tokens or _DEFAULT_CONTEXT, self.model.trained_tokens or _DEFAULT_CONTEXT
+        self.context_tokens = context_tokens(
+            Kind.CHAT,
+            wanted=options.context_tokens,
+            trained=self.model.trained_tokens,
+            beyond_training=options.rope_override,
         )
+        self._adapters = Adapters(model, options.adapters)
         self.engine = self._engine(observer)
         try:
             self._warm_up()
         except BaseException:
             self.close()
             raise
+
+    @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What it can be asked for."""
+        sees = self.media is not None and self.media.sees
+        hears = self.media is not None and self.media.hears
+        senses = ((Capability.IMAGE_INPUT, sees), (Capability.AUDIO_INPUT, hears))
+        return (Capability.GENERATE, *(sense for sense, there in senses if there))
 
     @property
     def details(self) -> dict[str, str]:
@@ -108,7 +128,7 @@ class ServedModel:
                 speculation=speculation,
                 guesses=_GUESSES,
             ),
-            context=lambda: Context(self.model, size),
+            context=lambda: Context(self.model, size, self._adapters),
             observer=observer,
             media=self.media,
         )
@@ -156,7 +176,9 @@ class ServedModel:
             limit=limit,
             answer=answer,
             sampler=sampler,
-            scope=prompt.cache_scope,
+            scope=_scope(prompt),
+            tenant=prompt.cache_scope,
+            adapter=prompt.adapter,
             priority=prompt.priority,
             repeatable=prompt.sampling.seed is not None,
             deliver=deliver,
@@ -182,7 +204,9 @@ class ServedModel:
             limit=0,
             answer=Answer(),
             sampler=TokenSampler(self.model, self._options.drawing),
-            scope=prompt.cache_scope,
+            scope=_scope(prompt),
+            tenant=prompt.cache_scope,
+            adapter=prompt.adapter,
             priority=prompt.priority,
             deliver=deliver,
         )
@@ -209,7 +233,13 @@ class ServedModel:
         self.engine.close()
         if self.media is not None:
             self.media.close()
+        self._adapters.close()
         self.model.close()
+
+
+def _scope(prompt: Prompt) -> str:
+    """Give whom a KV cache may be shared with: what one adapter has computed is wrong for every other."""
+    return f"{prompt.adapter}\0{prompt.cache_scope}"
 
 
 def _media(model: LoadedModel, options: ModelOptions) -> MediaReader | None:

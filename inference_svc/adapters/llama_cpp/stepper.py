@@ -85,6 +85,7 @@ class Stepper:
         parts = self._planner.plan(self.running)
         if parts and enter({part.sequence.job for part in parts if part.sequence.reading}):
             began = perf_counter()
+            self._context.adapt(parts[0].sequence.job.adapter)
             self._context.use_threads(self._planner.threads)
             decoded, rows = self._context.decode([part.sequence.entry(part.tokens, part.guesses) for part in parts])
             leave()
@@ -95,6 +96,7 @@ class Stepper:
         """Read the image or sound that stands next in a prompt."""
         chunk = sequence.chunk
         assert chunk is not None and self._media is not None  # noqa: PT018  # whoever made the chunk is here
+        self._context.adapt(sequence.job.adapter)
         try:
             decoded = self._media.evaluate(
                 chunk, self._context.handle, sequence=sequence.slot, position=sequence.computed

@@ -21,6 +21,70 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Capability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPABILITY_UNSPECIFIED: _Capability.ValueType  # 0
+    """Is never sent."""
+    CAPABILITY_GENERATE: _Capability.ValueType  # 1
+    """Continues conversations."""
+    CAPABILITY_EMBED: _Capability.ValueType  # 2
+    """Makes vectors of texts."""
+    CAPABILITY_IMAGE_INPUT: _Capability.ValueType  # 3
+    """Reads images in conversations."""
+    CAPABILITY_AUDIO_INPUT: _Capability.ValueType  # 4
+    """Reads sound in conversations."""
+
+class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
+    """What a model can be asked for."""
+
+CAPABILITY_UNSPECIFIED: Capability.ValueType  # 0
+"""Is never sent."""
+CAPABILITY_GENERATE: Capability.ValueType  # 1
+"""Continues conversations."""
+CAPABILITY_EMBED: Capability.ValueType  # 2
+"""Makes vectors of texts."""
+CAPABILITY_IMAGE_INPUT: Capability.ValueType  # 3
+"""Reads images in conversations."""
+CAPABILITY_AUDIO_INPUT: Capability.ValueType  # 4
+"""Reads sound in conversations."""
+Global___Capability: _TypeAlias = Capability  # noqa: Y015
+
+class _ModelState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_STATE_UNSPECIFIED: _ModelState.ValueType  # 0
+    """Is never sent."""
+    MODEL_STATE_UNLOADED: _ModelState.ValueType  # 1
+    """It will be loaded when somebody asks for it."""
+    MODEL_STATE_LOADING: _ModelState.ValueType  # 2
+    """It is being fetched or loaded."""
+    MODEL_STATE_READY: _ModelState.ValueType  # 3
+    """It can answer."""
+    MODEL_STATE_FAILED: _ModelState.ValueType  # 4
+    """It could not be loaded; the next request tries again."""
+
+class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
+    """Whether a model is in memory."""
+
+MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
+"""Is never sent."""
+MODEL_STATE_UNLOADED: ModelState.ValueType  # 1
+"""It will be loaded when somebody asks for it."""
+MODEL_STATE_LOADING: ModelState.ValueType  # 2
+"""It is being fetched or loaded."""
+MODEL_STATE_READY: ModelState.ValueType  # 3
+"""It can answer."""
+MODEL_STATE_FAILED: ModelState.ValueType  # 4
+"""It could not be loaded; the next request tries again."""
+Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
+
 class _Priority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -63,6 +127,8 @@ class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType
     """The prompt is being read."""
     PHASE_DECODE: _Phase.ValueType  # 3
     """Tokens are being drawn but none can be shown yet."""
+    PHASE_LOADING: _Phase.ValueType  # 4
+    """The model is being loaded."""
 
 class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
     """What a silent request is waiting for."""
@@ -75,6 +141,8 @@ PHASE_PREFILL: Phase.ValueType  # 2
 """The prompt is being read."""
 PHASE_DECODE: Phase.ValueType  # 3
 """Tokens are being drawn but none can be shown yet."""
+PHASE_LOADING: Phase.ValueType  # 4
+"""The model is being loaded."""
 Global___Phase: _TypeAlias = Phase  # noqa: Y015
 
 @_typing.final
@@ -97,7 +165,7 @@ class GenerateRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     CACHE_SCOPE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Names a configured model; empty means the default one."""
+    """Names a configured model or adapter; empty means the default one."""
     parallel_tool_calls: _builtins.bool
     """Allows several tool calls in one answer; absent means yes."""
     max_tokens: _builtins.int
@@ -702,23 +770,29 @@ class EmbedRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Names a configured model; empty means the default one."""
+    """Names a configured model; empty means the first one that makes vectors."""
+    dimensions: _builtins.int
+    """Cuts the vectors to their first components, for models that were trained for that; absent means all of them."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Holds the texts."""
+        """Holds the texts; none may be empty."""
 
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         inputs: _abc.Iterable[_builtins.str] | None = ...,
+        dimensions: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions", "dimensions", b"dimensions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions", "dimensions", b"dimensions", "inputs", b"inputs", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__dimensions: _TypeAlias = _typing.Literal["dimensions"]  # noqa: Y015
+    _WhichOneofArgType__dimensions: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dimensions) -> _WhichOneofReturnType__dimensions | None: ...
 
 Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
 
@@ -795,7 +869,7 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
-    """Gives the models in the order of the configuration; the first is the default one."""
+    """Gives the models in the order of the configuration; the first that generates is the default one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -816,6 +890,98 @@ class ListModelsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
+
+@_typing.final
+class LoadModelRequest(_message.Message):
+    """Asks to load a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Names a configured model or adapter; empty means the default model."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
+
+@_typing.final
+class LoadModelResponse(_message.Message):
+    """Gives the loaded model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """Holds the model."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
+
+@_typing.final
+class UnloadModelRequest(_message.Message):
+    """Asks to unload a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Names a configured model or adapter, whose base model is meant then; empty means the default model."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
+
+@_typing.final
+class UnloadModelResponse(_message.Message):
+    """Gives the unloaded model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """Holds the model."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -849,19 +1015,33 @@ class Model(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     CREATE_SECONDS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    EMBEDDING_DIMENSIONS_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the model."""
     backend: _builtins.str
     """Names the backend that serves it."""
     context_tokens: _builtins.int
-    """Counts the tokens that prompt and answer may fill together."""
+    """Counts the tokens that prompt and answer may fill together; 0 while that is not known."""
     ready: _builtins.bool
-    """Says whether it can answer at once."""
+    """Says whether it can answer at once; a model that is UNLOADED can answer once it is loaded."""
     fingerprint: _builtins.str
     """Identifies the weights, the form they are held in, and the template."""
     create_seconds: _builtins.int
     """Says when the server began to offer it, in seconds since 1970."""
+    state: Global___ModelState.ValueType
+    """Says whether it is in memory."""
+    base_model: _builtins.str
+    """Names the model that this adapter changes; empty for models that are no adapters."""
+    embedding_dimensions: _builtins.int
+    """Counts the components of its vectors; 0 for models that make none, and while that is not known."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___Capability.ValueType]:
+        """Says what it can be asked for."""
+
     @_builtins.property
     def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Says how it computes, for people: `weights` is the form they are held in."""
@@ -875,11 +1055,15 @@ class Model(_message.Message):
         ready: _builtins.bool = ...,
         fingerprint: _builtins.str = ...,
         create_seconds: _builtins.int = ...,
+        capabilities: _abc.Iterable[Global___Capability.ValueType] | None = ...,
+        state: Global___ModelState.ValueType = ...,
+        base_model: _builtins.str = ...,
+        embedding_dimensions: _builtins.int = ...,
         details: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "context_tokens", b"context_tokens", "create_seconds", b"create_seconds", "details", b"details", "fingerprint", b"fingerprint", "name", b"name", "ready", b"ready"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "base_model", b"base_model", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "create_seconds", b"create_seconds", "details", b"details", "embedding_dimensions", b"embedding_dimensions", "fingerprint", b"fingerprint", "name", b"name", "ready", b"ready", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
