@@ -36,21 +36,32 @@ def _head(report: Report) -> Iterator[str]:
     rounds = f"{report.rounds} round{'s' if report.rounds > 1 else ''}"
     yield f"{reached} of {len(targets)} targets reached, in {rounds}{', each cut short (--quick)' * report.quick}."
     if failures:
+        yield ""
         yield f"{failures} scenarios could not be measured; their targets are not counted."
+    if spoilt := [result.name for result in report.results if result.noise and result.noise.spoils]:
+        yield ""
+        yield f"**The machine was not quiet, so these figures say little:** {', '.join(spoilt)}. Measure them again."
     if not report.finished:
+        yield ""
         yield "The run is not finished."
     yield ""
 
 
 def _targets(results: Sequence[Result]) -> Iterator[str]:
     rows = [
-        (result.name, target.claim, _found(target), _verdict(target)) for result in results for target in result.targets
+        (result.name, target.claim, _found(target), _verdict(target) + _doubt(result))
+        for result in results
+        for target in result.targets
     ]
     rows += [(result.name, "not measured", _NONE, "**missed**") for result in results if result.failure]
     yield "## Targets"
     yield ""
     yield from _table(("scenario", "target", "found", ""), rows)
     yield ""
+
+
+def _doubt(result: Result) -> str:
+    return " (not quiet)" if result.noise and result.noise.spoils else ""
 
 
 def _found(target: Target) -> str:
@@ -76,10 +87,17 @@ def _result(result: Result) -> Iterator[str]:
     head = ("condition", "measure", *contestants, *(f"{first} / {other}" for other in others))
     yield from _table(head, (_cells(row, contestants, first, others) for row in result.rows))
     yield ""
-    for note in result.notes:
+    for note in (*result.notes, *_noise(result)):
         yield f"- {note}"
-    if result.notes:
-        yield ""
+    yield ""
+
+
+def _noise(result: Result) -> Iterator[str]:
+    if result.noise:
+        yield (
+            f"Meanwhile {result.noise.others:.1f} % of the machine's CPU time went to processes that have no part in "
+            f"this, and {result.noise.stolen:.1f} % to other machines of the host (steal)."
+        )
 
 
 def _cells(row: Row, contestants: Sequence[str], first: str, others: Sequence[str]) -> list[str]:

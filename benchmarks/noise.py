@@ -8,6 +8,7 @@ from typing import Self
 
 from benchmarks.figures import ratio
 from benchmarks.processes import cpu_ticks, family
+from benchmarks.result import Noise
 
 _BUSY = slice(0, 3)
 _INTERRUPTS = slice(5, 7)
@@ -37,15 +38,12 @@ class Reading:
             stolen=fields[_STEAL],
         )
 
-    def until(self, later: "Reading") -> str:
-        """Say which shares of the CPU time others had between two readings."""
+    def until(self, later: "Reading") -> Noise:
+        """Give the shares of the CPU time that others had between two readings."""
         total = later.total - self.total
         others = (later.busy - self.busy) - (later.own - self.own)
-        return (
-            f"Meanwhile {_percent(others, total)} of the machine's CPU time went to processes that have no part in "
-            f"this, and {_percent(later.stolen - self.stolen, total)} to other machines of the host (steal)."
-        )
+        return Noise(others=_percent(others, total), stolen=_percent(later.stolen - self.stolen, total))
 
 
-def _percent(ticks: float, total: float) -> str:
-    return f"{max(0.0, 100 * ratio(ticks, total)):.1f} %"
+def _percent(ticks: float, total: float) -> float:
+    return max(0.0, 100 * ratio(ticks, total))

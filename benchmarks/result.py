@@ -20,6 +20,7 @@ TOKENS_PER_SECOND = Measure(name="tokens per second", unit="tok/s")
 FIRST_TOKEN = Measure(name="time to first token", unit="ms", percentiles=(50, 95))
 TOKENS = Measure(name="tokens per answer", unit="tokens")
 CLIENT_CPU = Measure(name="CPU of the client", unit="% of a core")
+_QUIET_PERCENT = 3.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """Percent of the machine's CPU time that went to strangers' processes, and to other machines of its host."""
+
+    others: float
+    stolen: float
+
+    @property
+    def spoils(self) -> bool:
+        """Whether it is so much that the figures say little: one busy stranger slows all threads of an engine."""
+        return max(self.others, self.stolen) > _QUIET_PERCENT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """The answer to a scenario's question. `failure` says why it could not be answered."""
 
@@ -66,6 +80,7 @@ class Result:
     rows: tuple[Row, ...] = ()
     targets: tuple[Target, ...] = ()
     notes: tuple[str, ...] = ()
+    noise: Noise | None = None
     failure: str = ""
 
 

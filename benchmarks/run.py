@@ -71,7 +71,7 @@ async def _result(scenario: Scenario, stage: Stage) -> Result:
         return Result(name=scenario.name, question=scenario.question, failure=str(error))
     for target in result.targets:
         _say(f"  {'reached' if target.reached else 'missed '}  {target.claim}: {target.found:.3g} {target.unit}")
-    return replace(result, notes=(*result.notes, before.until(Reading.take(roots))))
+    return replace(result, noise=before.until(Reading.take(roots)))
 
 
 def _described(contestants: Mapping[str, Contestant]) -> dict[str, str]:

@@ -1,9 +1,10 @@
 import json
 import math
+from dataclasses import replace
 
 from benchmarks.markdown import to_markdown
 from benchmarks.report import Report, to_json
-from benchmarks.result import FIRST_TOKEN, TOKENS_PER_SECOND, Result, Sheet, Target, compared
+from benchmarks.result import FIRST_TOKEN, TOKENS_PER_SECOND, Noise, Result, Sheet, Target, compared
 
 
 def measured() -> Result:
@@ -61,6 +62,16 @@ def test_a_scenario_that_failed_counts_as_missed_and_says_why() -> None:
 
     assert "| cancel | not measured | - | **missed** |" in text
     assert "It could not be measured: the mesh was gone" in text
+
+
+def test_figures_of_a_machine_that_was_not_quiet_are_marked() -> None:
+    quiet = to_markdown(report(replace(measured(), noise=Noise(others=1, stolen=0.5))))
+    spoilt = to_markdown(report(replace(measured(), noise=Noise(others=45, stolen=0.5))))
+
+    assert "not quiet" not in quiet
+    assert "| 2 x | reached (not quiet) |" in spoilt
+    assert "so these figures say little:** throughput." in spoilt
+    assert "- Meanwhile 45.0 % of the machine's CPU time" in spoilt
 
 
 def test_an_unfinished_run_says_so() -> None:
