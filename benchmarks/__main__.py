@@ -22,7 +22,7 @@ def main() -> int:
         for scenario in SCENARIOS.values():
             print(f"{scenario.name:12}  {scenario.question}")
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # contestants must not be left behind, stopped
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         wishes = Wishes(
             scenarios=chosen(asked.scenarios, SCENARIOS),
@@ -47,6 +47,12 @@ def _arguments() -> Namespace:
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
     parser.add_argument("--output", type=Path, default=_RESULTS, metavar="DIR", help="where the reports go")
     return parser.parse_args()
+
+
+def _terminate(*_: object) -> None:
+    """End in order, so that no contestant is left behind stopped; a second signal must not cut that short."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(_TERMINATED)
 
 
 def _positive(text: str) -> int:

@@ -10,7 +10,6 @@ from benchmarks.contestants.contestant import LLAMA_SERVER, MESH, PYTHON_SERVER,
 from benchmarks.contestants.mesh import Mesh, mesh
 from benchmarks.contestants.peers import llama_cpp_python, llama_server
 from benchmarks.failures import BenchmarkError
-from benchmarks.processes import resume
 
 STARTS: Mapping[str, Callable[[Path], AbstractContextManager[Contestant]]] = {
     MESH: mesh,
@@ -67,7 +66,6 @@ def running(names: Sequence[str]) -> Iterator[Mapping[str, Contestant]]:
         contestants = {}
         for name in names:
             contestant = stack.enter_context(STARTS[name](Path(directory)))
-            stack.callback(_resume, contestant)
             contestant.sleep()
             contestants[name] = contestant
         yield contestants
@@ -77,7 +75,3 @@ def rotated(names: Sequence[str], number: int) -> list[str]:
     """Give the names beginning with another one each round."""
     first = number % len(names)
     return [*names[first:], *names[:first]]
-
-
-def _resume(contestant: Contestant) -> None:
-    resume(contestant.root)

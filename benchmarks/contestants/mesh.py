@@ -1,7 +1,6 @@
 """The whole mesh, as `threadmesh up` starts it."""
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contestants.contestant import MESH, Contestant
+from benchmarks.contestants.server import answers, await_serving, started
 from benchmarks.failures import BenchmarkError
 from benchmarks.load.http import Endpoint
 from threadmesh.cli.state import MeshState, UnitState, read_state
 from threadmesh.cli.units import UNITS
-
-_COMMAND = (sys.executable, "-m", "threadmesh.cli")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +26,25 @@ class Mesh(Contestant):
 
 @contextmanager
 def mesh(directory: Path) -> Iterator[Mesh]:
-    """Run a mesh with its defaults at free ports, on a data directory of its own. Raises `BenchmarkError`."""
-    data = directory / "mesh"
-    _run("up", "--detach", "--data-dir", str(data))
-    try:
+    """Run a mesh with its defaults at free ports, on a data directory of its own. Raises `BenchmarkError`.
+
+    It stays in the foreground: a detached one would outlive a run that is ended while it starts.
+    """
+    data, log = directory / "mesh", directory / "mesh.log"
+    command = [sys.executable, "-m", "threadmesh.cli", "up", "--data-dir", str(data)]
+    environment = {**os.environ, **_free_ports()}
+    with started(command, log=log, environment=environment, directory=Path.cwd()) as process:
+        await_serving(MESH, process, lambda: _serves(data), log=log)
         state = read_state(data)
         if state is None:
             raise BenchmarkError("the mesh has ended at once")
         yield _contestant(state)
-    finally:
-        _run("down", "--data-dir", str(data))
+
+
+def _serves(data: Path) -> bool:
+    state = read_state(data)
+    facade = state.unit("facade") if state else None
+    return facade is not None and answers(f"http://{facade.address}/readyz")
 
 
 def _contestant(state: MeshState) -> Mesh:
@@ -66,14 +73,6 @@ def _pid(unit: UnitState) -> int:
     if unit.process is None:
         raise BenchmarkError(f"{unit.name} is down")
     return unit.process.pid
-
-
-def _run(*arguments: str) -> None:
-    done = subprocess.run(
-        [*_COMMAND, *arguments], env={**os.environ, **_free_ports()}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise BenchmarkError(f"threadmesh {arguments[0]} failed: {done.stderr.strip()[-500:]}")
 
 
 def _free_ports() -> dict[str, str]:

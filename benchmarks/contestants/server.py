@@ -3,21 +3,24 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import urlopen
 
 from benchmarks.failures import BenchmarkError
 from benchmarks.load.http import Endpoint
+from benchmarks.processes import resume
 from threadmesh.cli.ports import free_port
 
 HOST = "127.0.0.1"
 _START_SECONDS = 120.0
-_STOP_SECONDS = 10.0
+_STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 2.0
+
+Process = subprocess.Popen[bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,35 +42,47 @@ def served(name: str, command: Sequence[str | Path], *, directory: Path, ready: 
     log = directory / f"{name}.log"
     environment = {"PATH": os.environ["PATH"], "HOME": str(directory)}
     arguments = [*command, "--host", endpoint.host, "--port", str(endpoint.port)]
+    with started(arguments, log=log, environment=environment, directory=directory) as process:
+        await_serving(name, process, lambda: answers(f"http://{endpoint.host}:{endpoint.port}{ready}"), log=log)
+        yield Server(endpoint=endpoint, pid=process.pid, log=log)
+
+
+@contextmanager
+def started(
+    command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str], directory: Path
+) -> Iterator[Process]:
+    """Run a command in a directory, its output going to a log; it is stopped at the end of the block."""
     with (
         log.open("wb") as output,
-        subprocess.Popen(arguments, stdout=output, stderr=subprocess.STDOUT, cwd=directory, env=environment) as process,
+        subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=directory, env=environment) as process,
     ):
         try:
-            _await(name, process, f"http://{endpoint.host}:{endpoint.port}{ready}", log)
-            yield Server(endpoint=endpoint, pid=process.pid, log=log)
+            yield process
         finally:
             _stop(process)
 
 
-def _await(name: str, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def await_serving(name: str, process: Process, serving: Callable[[], bool], *, log: Path) -> None:
+    """Wait until a process serves. Raises `BenchmarkError` if it ends or takes too long."""
     ends = time.monotonic() + _START_SECONDS
-    while not _answers(url):
+    while not serving():
         if process.poll() is not None or time.monotonic() > ends:
             words = log.read_text("utf-8", errors="replace")[-500:]
             raise BenchmarkError(f"{name} does not serve: {words}")
         time.sleep(_POLL_SECONDS)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Say whether a GET of the URL succeeds."""
     try:
-        with urlopen(url, timeout=_POLL_SECONDS * 10):
+        with urlopen(url, timeout=_ANSWER_SECONDS):
             return True
-    except (URLError, OSError):
+    except OSError:
         return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: Process) -> None:
+    resume(process.pid)
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)
