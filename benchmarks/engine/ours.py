@@ -27,11 +27,14 @@ _ENDLESS = Sampling(temperature=0.0, repeat_penalty=1.0, logit_bias=dict.fromkey
 class _Unwatched:
     """An observer that looks away."""
 
-    def occupied(self, *, running: int, waiting: int) -> None:
+    def occupied(self, *, running: int, waiting: int, parked: int) -> None:
         """Pass over the occupation."""
 
-    def stepped(self, *, seconds: float) -> None:
+    def stepped(self, *, seconds: float, threads: int) -> None:
         """Pass over a step."""
+
+    def guessed(self, *, proposed: int, accepted: int) -> None:
+        """Pass over guesses."""
 
     def left(self, *, phase: str) -> None:
         """Pass over a request that left."""
@@ -43,12 +46,12 @@ def ours(load: Load) -> list[Speed]:
 
 
 async def measure(load: Load, parallel: int) -> Speed:
-    """Measure so many sequences at once.
+    """Measure so many sequences at once, with the weights as the file has them.
 
     Prompts that nobody has read give the total speed. The same prompts again need no reading, which leaves the speed
     of generation; what little of that time goes to the last token of each prompt counts against our engine.
     """
-    options = ModelOptions(name="engine", threads=load.threads, created=0, sequences=parallel)
+    options = ModelOptions(name="engine", threads=load.threads, pinned=True, created=0, sequences=parallel)
     backend = LlamaCppBackend(options, observer=_Unwatched())
     await backend.load(bundled_model())
     try:
