@@ -49,6 +49,11 @@ class Engine:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def threads(self) -> int:
+        """The number of threads that compute now."""
+        return self._stepper.threads
+
     def check(self) -> None:
         """Return if the engine runs. Raises `BackendUnavailable`."""
         if self._failure is not None or self._closing:

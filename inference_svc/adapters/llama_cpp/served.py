@@ -98,7 +98,14 @@ class ServedModel:
     @property
     def details(self) -> dict[str, str]:
         """What the operator may want to know of how it computes."""
-        return {"weights": self.model.form}
+        options = self._options
+        return {
+            "weights": self.model.form,
+            "threads": f"{self.engine.threads} of {options.threads}",
+            "sequences": str(options.sequences),
+            "speculation": options.speculation,
+            "flash_attention": options.device.flash_attention,
+        }
 
     def _engine(self, observer: Observer) -> Engine:
         options = self._options

@@ -46,6 +46,11 @@ class Stepper:
         self.running: list[Sequence] = []
 
     @property
+    def threads(self) -> int:
+        """The number of threads that compute the next step."""
+        return self._planner.threads
+
+    @property
     def parked_bytes(self) -> int:
         """The host memory that conversations take which do not run."""
         return self._cache.parked_bytes
