@@ -84,7 +84,7 @@ class ScriptedBackend:
             if answer.over or answer.tokens >= limit:
                 break
             _fail_in_time(rule, answer)
-            for delta in await _made(move, answer, pieces, prompt):
+            for delta in await self._made(move, answer, pieces, prompt):
                 yield delta
         whole = answer.over or answer.tokens == len(planned)
         if whole and rule and rule.fail:
@@ -112,6 +112,20 @@ class ScriptedBackend:
 
     async def close(self) -> None:
         """Do nothing: there is nothing to free."""
+
+    async def _made(self, move: Move, answer: Answer, pieces: _Pieces, prompt: Prompt) -> Sequence[Delta]:
+        """Say one token; nothing is sent that another server has said already."""
+        if move.piece is None:
+            await asyncio.Event().wait()
+        pieces.next = move.piece
+        token = token_of(move.text, logprobs=prompt.logprobs)
+        if answer.tokens >= len(prompt.emitted_token_ids):
+            await asyncio.sleep(move.seconds + _until_step(self._script.step_ms / 1000))
+            return answer.read(token)
+        if token.id != prompt.emitted_token_ids[answer.tokens]:
+            raise InvalidArgument("These tokens are not what this backend says.", field="emitted_token_ids")
+        answer.read(token)
+        return ()
 
     def _read(self, conversation: Conversation) -> tuple[int, ...]:
         tokens = tokens_of(conversation)
@@ -180,16 +194,9 @@ def _fail_in_time(rule: Rule | None, answer: Answer) -> None:
         raise rule.fail.error()
 
 
-async def _made(move: Move, answer: Answer, pieces: _Pieces, prompt: Prompt) -> Sequence[Delta]:
-    """Say one token; nothing is sent that another server has said already."""
-    if move.piece is None:
-        await asyncio.Event().wait()
-    pieces.next = move.piece
-    token = token_of(move.text, logprobs=prompt.logprobs)
-    if answer.tokens >= len(prompt.emitted_token_ids):
-        await asyncio.sleep(move.seconds)
-        return answer.read(token)
-    if token.id != prompt.emitted_token_ids[answer.tokens]:
-        raise InvalidArgument("These tokens are not what this backend says.", field="emitted_token_ids")
-    answer.read(token)
-    return ()
+def _until_step(seconds: float) -> float:
+    """Give the time to the next step of all answers, at least half a step away: a timer may be a little early."""
+    if not seconds:
+        return 0.0
+    now = asyncio.get_running_loop().time()
+    return (round(now / seconds) + 1) * seconds - now
