@@ -26,6 +26,8 @@ def read_state(connection: sqlite3.Connection, scope: Scope, now: Moment) -> Sta
     """Read what is within the scope."""
     receipt = _receipt(connection, scope.receipt_key) if scope.receipt_key else None
     run = _run(connection, scope.run_id or (receipt.run_id if receipt else ""))
+    if scope.only_run:
+        return State(now=now, run=run, receipt=receipt)
     thread_id = run.thread_id if scope.run_id and run else scope.thread_id
     thread = _thread(connection, "key", scope.thread_key) if scope.thread_key else None
     thread = thread or (_thread(connection, "thread_id", thread_id) if thread_id else None)

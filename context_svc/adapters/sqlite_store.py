@@ -1,9 +1,10 @@
 """Threads and runs in one SQLite file: durable on one machine, with nothing to install."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from context_svc.domain.ports import Census, Cursor, Decide, Outcome
 from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.clock import Clock
-from threadmesh.errors import RunNotFound, StoreUnavailable, ThreadNotFound
+from threadmesh.errors import MeshError, RunNotFound, StoreUnavailable, ThreadNotFound
 
 _ALL = 1 << 62
 
@@ -70,17 +71,31 @@ class SqliteStore:
 
     async def change(self, scope: Scope, decide: Decide[Outcome]) -> Outcome:
         """See `Writer.change`."""
-
-        def job(connection: sqlite3.Connection) -> tuple[Change, Outcome]:
-            change, outcome = decide(read_state(connection, scope, self._now()))
-            write_change(connection, change)
-            return change, outcome
-
-        change, outcome = await self._writer.write(job)
+        change, outcome = await self._writer.write(partial(self._change, scope, decide))
         self._hints.tell(change)
         if change.deleted:
             await self._clear()
         return outcome
+
+    async def change_each(self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]) -> list[Outcome | MeshError]:
+        """See `Writer.change_each`."""
+        answers = await self._writer.write_each([partial(self._change, scope, decide) for scope, decide in wanted])
+        outcomes: list[Outcome | MeshError] = []
+        for answer in answers:
+            if isinstance(answer, MeshError):
+                outcomes.append(answer)
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                change, outcome = answer
+                self._hints.tell(change)
+                outcomes.append(outcome)
+        return outcomes
+
+    def _change(self, scope: Scope, decide: Decide[Outcome], connection: sqlite3.Connection) -> tuple[Change, Outcome]:
+        change, outcome = decide(read_state(connection, scope, self._now()))
+        write_change(connection, change)
+        return change, outcome
 
     async def thread(self, thread_id: str) -> Thread:
         """See `ThreadStore.thread`."""
