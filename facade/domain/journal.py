@@ -23,8 +23,11 @@ class Journal:
         self._next = run.next_sequence
         self._pending: list[RunEvent] = []
         self._work = asyncio.Event()
-        self._written = asyncio.Condition()
+        self._room = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._closed = False
+        self.writes = 0
+        """Counts the acknowledged writes: each of them renewed the run's lease."""
         self.cancel_requested = asyncio.Event()
 
     @property
@@ -34,9 +37,10 @@ class Journal:
 
     async def emit(self, body: Body, *, in_round: int = 0, call_id: str = "") -> None:
         """Add an event; it becomes durable soon, in order. Waits only while too many are pending."""
-        async with self._written:
-            await self._written.wait_for(lambda: len(self._pending) < _PENDING_EVENTS)
-            self._pending.append(RunEvent(sequence=0, round=in_round, call_id=call_id, body=body))
+        while len(self._pending) >= _PENDING_EVENTS:
+            self._room.clear()
+            await self._room.wait()
+        self._pending.append(RunEvent(sequence=0, round=in_round, call_id=call_id, body=body))
         self._work.set()
 
     async def commit(self, *, items: Sequence[NewItem] = (), calls: Sequence[CallRecord] = ()) -> None:
@@ -55,18 +59,26 @@ class Journal:
 
     async def write_pending(self) -> None:
         """Write emitted events as they come, until cancelled; a write that has begun is always ended."""
-        while True:
+        writing = asyncio.ensure_future(self._write_until_closed())
+        try:
+            await asyncio.shield(writing)
+        finally:
+            self._closed = True
+            self._work.set()
+
+    async def _write_until_closed(self) -> None:
+        while not self._closed:
             await self._work.wait()
             self._work.clear()
-            await asyncio.shield(self.commit())
+            await self.commit()
 
     async def _append(self, events: Sequence[RunEvent], items: Sequence[NewItem], calls: Sequence[CallRecord]) -> None:
         batch = self._batch(events, items, calls)
         if await self._writer.append(batch):
             self.cancel_requested.set()
         self._next += len(events)
-        async with self._written:
-            self._written.notify_all()
+        self.writes += 1
+        self._room.set()
 
     def _take(self) -> list[RunEvent]:
         events, self._pending = self._pending, []
