@@ -11,7 +11,7 @@ from typing import Any
 from context_svc.adapters import sqlite_rows as rows
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
-from context_svc.adapters.sqlite_changes import read_state, write_change
+from context_svc.adapters.sqlite_changes import KnownRuns, read_state, write_change
 from context_svc.adapters.sqlite_file import clear, prepare
 from context_svc.adapters.sqlite_threads import Readers, Writer
 from context_svc.domain.call import Call
@@ -34,8 +34,9 @@ async def sqlite_store(path: Path, clock: Clock) -> AsyncIterator["SqliteStore"]
     Raises `ConfigurationError` when the path cannot be used or a later version wrote the file.
     """
     prepare(path)
-    writer, readers = Writer(path), Readers(path)
-    store = SqliteStore(writer, readers, clock)
+    known = KnownRuns()
+    writer, readers = Writer(path, undone=known.forget), Readers(path)
+    store = SqliteStore(writer, readers, known, clock)
     try:
         await store.restart_leases()
         yield store
@@ -47,9 +48,10 @@ async def sqlite_store(path: Path, clock: Clock) -> AsyncIterator["SqliteStore"]
 class SqliteStore:
     """Keeps threads and runs in SQLite tables, with a write-ahead log and every commit flushed to the disk."""
 
-    def __init__(self, writer: Writer, readers: Readers, clock: Clock) -> None:
+    def __init__(self, writer: Writer, readers: Readers, known: KnownRuns, clock: Clock) -> None:
         self._writer = writer
         self._readers = readers
+        self._known = known
         self._clock = clock
         self._hints = Hints()
 
@@ -93,8 +95,9 @@ class SqliteStore:
         return outcomes
 
     def _change(self, scope: Scope, decide: Decide[Outcome], connection: sqlite3.Connection) -> tuple[Change, Outcome]:
-        change, outcome = decide(read_state(connection, scope, self._now()))
+        change, outcome = decide(read_state(connection, scope, self._now(), self._known))
         write_change(connection, change)
+        self._known.note(change)
         return change, outcome
 
     async def thread(self, thread_id: str) -> Thread:

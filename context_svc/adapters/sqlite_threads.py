@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from context_svc.adapters.sqlite_file import connect, translated, unavailable
+from threadmesh.errors import MeshError
 
 Result = TypeVar("Result")
 Job = Callable[[sqlite3.Connection], Result]
@@ -30,10 +31,15 @@ class _Order:
 
 
 class Writer:
-    """One thread with the only connection that writes. Jobs that wait together share one commit."""
+    """One thread with the only connection that writes. Jobs that wait together share one commit.
 
-    def __init__(self, path: Path) -> None:
+    A job raises a `MeshError` before it has written anything, and may be done again after it was undone. `undone` is
+    called in the thread whenever something was undone.
+    """
+
+    def __init__(self, path: Path, *, undone: Callable[[], None] = lambda: None) -> None:
         self._connection = connect(path)
+        self._undone = undone
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name="sqlite-writer", daemon=True)
         self._thread.start()
@@ -86,29 +92,49 @@ class Writer:
         """Do all the jobs in one transaction. A job that fails is undone alone; when SQLite fails, all have failed."""
         if not orders:
             return
-        self._undo()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            answers = [[self._attempt(job) for job in order.jobs] for order in orders]
-            self._connection.execute("COMMIT")
+            answers = self._transaction(orders)
         except Exception as error:  # noqa: BLE001  # every waiting job must hear of it
             self._undo()
+            self._undone()
             for order in orders:
                 order.future.set_exception(unavailable(error) if isinstance(error, sqlite3.Error) else error)
             return
         for order, each in zip(orders, answers, strict=True):
             order.future.set_result(each)
 
+    def _transaction(self, orders: Sequence[_Order]) -> list[list[Any]]:
+        """Give the answers of all jobs. Few are ever undone, so savepoints are made only when one must be."""
+        self._undo()
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            answers = [[self._done(job) for job in order.jobs] for order in orders]
+        except sqlite3.OperationalError:
+            raise
+        except Exception:  # noqa: BLE001  # which job it was is found out now
+            self._undo()
+            self._undone()
+            self._connection.execute("BEGIN IMMEDIATE")
+            answers = [[self._attempt(job) for job in order.jobs] for order in orders]
+        self._connection.execute("COMMIT")
+        return answers
+
+    def _done(self, job: Job[Any]) -> Any:
+        try:
+            return job(self._connection)
+        except MeshError as error:
+            return error
+
     def _attempt(self, job: Job[Any]) -> Any:
         self._connection.execute("SAVEPOINT job")
         try:
-            result = job(self._connection)
+            result = self._done(job)
         except sqlite3.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001  # it belongs to whoever ordered the job
             self._connection.execute("ROLLBACK TO job")
-            self._connection.execute("RELEASE job")
-            return error
+            self._undone()
+            result = error
         self._connection.execute("RELEASE job")
         return result
 

@@ -64,7 +64,7 @@ def _append(write: Write, state: State) -> tuple[Change, Run]:
     repeated = _repeated(write, state)
     if repeated and not repeated.finished:
         return NOTHING, repeated
-    run = renewed(_written(write, state), state.now)
+    run = _written(write, state)
     thread = _lengthened(state.existing_thread(), write, state) if write.items else None
     return _change(write, state, run, thread), run
 
@@ -86,7 +86,7 @@ def _written(write: Write, state: State) -> Run:
     run = written_by(write.epoch, state)
     if write.first_sequence != run.next_sequence:
         raise SequenceMismatch(expected=run.next_sequence, given=write.first_sequence)
-    return replace(run, next_sequence=run.next_sequence + len(write.bodies), last_write=write.digest)
+    return renewed(run, state.now, next_sequence=run.next_sequence + len(write.bodies), last_write=write.digest)
 
 
 def _lengthened(thread: Thread, write: Write, state: State) -> Thread:
