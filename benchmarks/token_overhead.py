@@ -29,6 +29,8 @@ _USER, _SYSTEM = 11, 12
 """Places in /proc/<pid>/stat, counted behind the command's closing bracket (proc_pid_stat(5))."""
 _START_SECONDS = 60.0
 _IDLE_SECONDS = 10.0
+_QUIET_MILLISECONDS = 40.0
+"""CPU of all units in a second of which nobody asked anything."""
 _WARM_TOKENS = 40
 
 
@@ -152,6 +154,13 @@ async def ready(mesh: Mesh) -> None:
             await asyncio.sleep(0.1)
 
 
+async def settled(mesh: Mesh) -> None:
+    """Return when no unit is busy with its start any more."""
+    async with asyncio.timeout(_START_SECONDS):
+        while sum((await idle(mesh, seconds=1.0)).values()) > _QUIET_MILLISECONDS:
+            pass
+
+
 async def measured(mesh: Mesh, *, streams: int, tokens: int) -> Measured:
     """Stream so many answers of so many tokens each at once."""
     before, began = mesh.cpu_seconds(), perf_counter()
@@ -198,12 +207,12 @@ async def _asked(mesh: Mesh, request: bytes) -> AsyncIterator[asyncio.StreamRead
         writer.close()
 
 
-async def idle(mesh: Mesh) -> dict[str, float]:
+async def idle(mesh: Mesh, *, seconds: float = _IDLE_SECONDS) -> dict[str, float]:
     """Give the CPU milliseconds that each unit uses a second while nobody asks anything."""
     before = mesh.cpu_seconds()
-    await asyncio.sleep(_IDLE_SECONDS)
+    await asyncio.sleep(seconds)
     after = mesh.cpu_seconds()
-    return {unit: 1e3 * (after[unit] - before[unit]) / _IDLE_SECONDS for unit in UNITS}
+    return {unit: 1e3 * (after[unit] - before[unit]) / seconds for unit in UNITS}
 
 
 def report(name: str, found: Measured) -> str:
@@ -226,6 +235,7 @@ async def run(asked: Namespace) -> None:
         with running(step_ms=step_ms) as mesh:
             await ready(mesh)
             await measured(mesh, streams=asked.streams, tokens=_WARM_TOKENS)
+            await settled(mesh)
             if asked.idle:
                 used = await idle(mesh)
                 print("idle     " + "  ".join(f"{unit} {used[unit]:.1f}" for unit in UNITS) + " ms of CPU a second")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
 
@@ -24,6 +24,7 @@ SECONDS = 5.0
 """Limit of one read or write; the store answers in milliseconds or not at all."""
 PERSIST_SECONDS = 4.0
 """How long a write is repeated while the service is away; the run's lease lasts a little longer."""
+_PATIENCE_SECONDS = 0.004
 _GROUP_WRITES = 64
 _GROUP_BYTES = 1 << 20
 """Limits of one message; a larger write goes alone."""
@@ -38,8 +39,9 @@ class _Waiting:
 class Appender:
     """Sends the writes of all runs of this process over one stream.
 
-    A message goes out at once when none is under way, else as soon as the one under way is answered; what has gathered
-    meanwhile goes with it. So nothing is held back, and a slow store gets larger messages.
+    One message is under way at a time; what gathers meanwhile goes with the next one. An engine's step gives every run
+    a token at nearly the same moment, so a message of patient writes waits until every run has one, for a few
+    milliseconds at most.
     """
 
     def __init__(self, runs: "rpc.RunsServiceAsyncStub") -> None:
@@ -47,6 +49,7 @@ class Appender:
         self._stream: grpc.aio.StreamStreamCall[pb.AppendToRunsRequest, pb.AppendToRunsResponse] | None = None
         self._waiting: list[_Waiting] = []
         self._sending: asyncio.Task[None] | None = None
+        self._complete = asyncio.Event()
         self._users = 0
 
     @contextmanager
@@ -60,10 +63,12 @@ class Appender:
             if not self._users:
                 self._close()
 
-    async def append(self, request: pb.AppendEventsRequest) -> pb.AppendEventsResponse:
+    async def append(self, request: pb.AppendEventsRequest, *, patient: bool = False) -> pb.AppendEventsResponse:
         """Write durably. Raises what the store refuses, and `Unavailable` when it cannot be reached."""
         answer: asyncio.Future[pb.AppendEventsResponse] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(request, answer))
+        if not patient or len(self._waiting) >= self._users:
+            self._complete.set()
         if self._sending is None:
             # In a context of its own: the stream belongs to no run, so no run's deadline or ids may go with it.
             self._sending = asyncio.get_running_loop().create_task(self._send_all(), name="appends", context=Context())
@@ -72,14 +77,22 @@ class Appender:
     async def _send_all(self) -> None:
         """Send until nothing waits."""
         try:
-            await asyncio.sleep(0)  # those who are about to write in this turn of the loop come along
             while self._waiting:
+                await self._gather()
                 await self._send(self._next_group())
         finally:
             self._sending = None
             for each in self._waiting:
                 each.answer.cancel()
             self._waiting.clear()
+
+    async def _gather(self) -> None:
+        """Wait a moment until the message is complete, unless somebody is in a hurry."""
+        await asyncio.sleep(0)  # those who are about to write in this turn of the loop come along
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._complete.wait()
+        self._complete.clear()
 
     def _next_group(self) -> list[_Waiting]:
         count, size = 0, 0
@@ -146,7 +159,9 @@ class RunWriter:
         """Write durably; gives whether somebody asked to stop the run."""
         self._written.add(batch.run_id)
         request = encode_batch(batch)
-        acknowledged = await persist(lambda: self._appender.append(request), seconds=PERSIST_SECONDS)
+        acknowledged = await persist(
+            lambda: self._appender.append(request, patient=batch.patient), seconds=PERSIST_SECONDS
+        )
         self._log(batch, batch.events)
         return acknowledged.cancel_requested
 

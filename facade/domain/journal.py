@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
-from facade.domain.events import Body, Run, RunEvent, RunFinished
+from facade.domain.events import Body, Delta, Run, RunEvent, RunFinished
 from facade.domain.ports import Batch, CallRecord, NewItem, Writer
 
 _PENDING_EVENTS = 256
@@ -14,7 +15,8 @@ class Journal:
     """Writes a run's events, items and calls, numbering the events.
 
     Events that are only `emit`ted travel together: a write starts at once when none is under way, else as soon as the
-    one under way is acknowledged. So the first token is never held back, and a slow store gets larger batches.
+    one under way is acknowledged. So a slow store gets larger batches. Writes in the middle of an answer are patient;
+    the first token is never held back, nor is anything that somebody waits for.
     """
 
     def __init__(self, writer: Writer, run: Run) -> None:
@@ -26,6 +28,7 @@ class Journal:
         self._room = asyncio.Event()
         self._writing = asyncio.Lock()
         self._closed = False
+        self._flowing = False
         self.writes = 0
         """Counts the acknowledged writes: each of them renewed the run's lease."""
         self.cancel_requested = asyncio.Event()
@@ -46,9 +49,9 @@ class Journal:
     async def commit(self, *, items: Sequence[NewItem] = (), calls: Sequence[CallRecord] = ()) -> None:
         """Write everything pending together with items and calls, and return when it is durable."""
         async with self._writing:
-            events = self._take()
-            if events or items or calls:
-                await self._append(events, items, calls)
+            batch = self._batch(self._take(), items, calls)
+            if batch.events or items or calls:
+                await self._append(batch)
 
     async def finish(self, finished: RunFinished, *, items: Sequence[NewItem] = ()) -> None:
         """Write what is pending, the last items and the terminal event, and return when they are durable."""
@@ -70,13 +73,15 @@ class Journal:
         while not self._closed:
             await self._work.wait()
             self._work.clear()
-            await self.commit()
+            async with self._writing:
+                if self._pending:
+                    await self._append(replace(self._batch(self._take(), (), ()), patient=self._flowing))
 
-    async def _append(self, events: Sequence[RunEvent], items: Sequence[NewItem], calls: Sequence[CallRecord]) -> None:
-        batch = self._batch(events, items, calls)
+    async def _append(self, batch: Batch) -> None:
+        self._flowing = isinstance(batch.events[-1].body, Delta) if batch.events else False
         if await self._writer.append(batch):
             self.cancel_requested.set()
-        self._next += len(events)
+        self._next += len(batch.events)
         self.writes += 1
         self._room.set()
 
