@@ -1,6 +1,5 @@
 """The use case of this service: a prompt in, an answer out, as a stream that is never silent for long."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -9,6 +8,7 @@ from inference_svc.domain.prompt import Prompt
 from inference_svc.domain.router import Router
 from threadmesh.conversation import Failure
 from threadmesh.errors import Internal, MeshError
+from threadmesh.streams import gathered
 
 
 async def generate(prompt: Prompt, router: Router, *, heartbeat: float) -> AsyncGenerator[Event, None]:
@@ -47,26 +47,13 @@ async def telling_failure(events: AsyncGenerator[Event, None]) -> AsyncGenerator
 async def beating(events: AsyncGenerator[Event, None], *, every: float) -> AsyncGenerator[Event, None]:
     """Pass events on, and repeat the last known progress whenever none comes for `every` seconds."""
     beat: Progress | None = None
-    # A timeout around `anext` would cancel the stream it waits for, so the wait is a task that outlives the timeout.
-    waiting: asyncio.Future[Event] | None = None
-    try:
-        while True:
-            waiting = waiting or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({waiting}, timeout=None if beat is None else every)
-            if not done and beat is not None:
+    async with aclosing(gathered(events, every=every)) as pieces:
+        async for piece in pieces:
+            if not piece and beat is not None:
                 yield beat
-                continue
-            finished, waiting = waiting, None
-            try:
-                event = finished.result()
-            except StopAsyncIteration:
-                return
-            beat = progress_after(event, beat)
-            yield event
-    finally:
-        if waiting is not None:
-            waiting.cancel()
-            await asyncio.wait({waiting})
+            for event in piece:
+                beat = progress_after(event, beat)
+                yield event
 
 
 def progress_after(event: Event, before: Progress | None) -> Progress | None:
