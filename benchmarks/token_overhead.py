@@ -219,8 +219,8 @@ def report(name: str, found: Measured) -> str:
     """Write one run as a line."""
     units = "  ".join(f"{unit} {found.per_token(unit):6.0f}" for unit in UNITS)
     first = 1e3 * max(stream.first for stream in found.streams)
-    gaps = sorted(1e3 * gap for stream in found.streams for gap in stream.gaps)
-    spread = quantiles(gaps, n=100) if len(gaps) > 1 else [0.0] * 99
+    gaps = [1e3 * gap for stream in found.streams for gap in stream.gaps] or [0.0]
+    spread = quantiles(gaps * 2, n=100)
     return (
         f"{name:8} {found.tokens / found.seconds:6.0f} tok/s | µs/token: {units}  total {found.total:6.0f} | "
         f"first token {first:5.0f} ms, gaps mean {mean(gaps):.1f} p50 {spread[49]:.1f} p99 {spread[98]:.1f} ms"

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from facade.domain.events import RunEvent, RunFinished
+from threadmesh.streams import Silence
 
 _KEPT = 4_096
 """Events of a run that are kept for its readers; one that is further behind reads the store."""
@@ -25,7 +26,7 @@ class LocalLog:
         self._events: list[RunEvent] = []
         self._next: int | None = None
         self._over = False
-        self._waiting: set[asyncio.Future[bool]] = set()
+        self._readers: set[asyncio.Event] = set()
         self._proven = 0.0
         self.claiming = False
         self.prove()
@@ -65,16 +66,29 @@ class LocalLog:
 
         Ends after the terminal event, and wherever only the store knows how the log goes on.
         """
-        while (events := self._above(after)) is not None:
-            if events:
-                after = events[-1].sequence
-                yield events
-                if isinstance(events[-1].body, RunFinished):
-                    return
-            elif not self.trusted:
-                return
-            elif not await self._changed(heartbeat):
-                yield ()
+        changed = asyncio.Event()
+        silence = Silence(heartbeat, changed.set)
+        self._readers.add(changed)
+        try:
+            while (events := self._above(after)) or (events is not None and self.trusted):
+                if events:
+                    after = events[-1].sequence
+                    silence.pause()
+                    yield events
+                    if isinstance(events[-1].body, RunFinished):
+                        return
+                    silence.heard()
+                elif await self._quiet(changed, after):
+                    yield ()
+        finally:
+            self._readers.discard(changed)
+            silence.stop()
+
+    async def _quiet(self, changed: asyncio.Event, after: int) -> bool:
+        """Wait for a change; gives whether it was none but the passing of time."""
+        changed.clear()
+        await changed.wait()
+        return not self._over and not self._above(after)
 
     def _above(self, after: int) -> Sequence[RunEvent] | None:
         """Give what is kept above `after`; None where something is missing in between."""
@@ -83,21 +97,9 @@ class LocalLog:
         first = self._next - len(self._events)
         return self._events[after + 1 - first :] if first <= after + 1 <= self._next else None
 
-    async def _changed(self, seconds: float) -> bool:
-        """Wait for something new; False when `seconds` brought nothing."""
-        loop = asyncio.get_running_loop()
-        changed: asyncio.Future[bool] = loop.create_future()
-        timer = loop.call_later(seconds, _settle, changed, False)
-        self._waiting.add(changed)
-        try:
-            return await changed
-        finally:
-            timer.cancel()
-            self._waiting.discard(changed)
-
     def _wake(self) -> None:
-        for changed in self._waiting:
-            _settle(changed, True)
+        for changed in self._readers:
+            changed.set()
 
 
 class LocalLogs:
@@ -120,11 +122,6 @@ class LocalLogs:
         """Send the readers of a run to the store."""
         if log := self._logs.pop(run_id, None):
             log.end()
-
-
-def _settle(future: "asyncio.Future[bool]", value: bool) -> None:  # noqa: FBT001  # a callback's argument
-    if not future.done():
-        future.set_result(value)
 
 
 def _now() -> float:

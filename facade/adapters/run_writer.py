@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import grpc
 
@@ -191,7 +191,11 @@ class RunWriter:
 
     def _log(self, batch: Batch, events: Sequence[RunEvent]) -> None:
         if log := self._logs.find(batch.run_id):
-            log.extend([replace(event, sequence=batch.first_sequence + place) for place, event in enumerate(events)])
+            log.extend([_numbered(event, number) for number, event in enumerate(events, start=batch.first_sequence)])
+
+
+def _numbered(event: RunEvent, number: int) -> RunEvent:
+    return RunEvent(sequence=number, round=event.round, call_id=event.call_id, body=event.body)
 
 
 def _fail(answer: "asyncio.Future[pb.AppendEventsResponse]", error: MeshError) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 from facade.domain.events import Body, Delta, Run, RunEvent, RunFinished
 from facade.domain.ports import Batch, CallRecord, NewItem, Writer
@@ -56,7 +55,7 @@ class Journal:
     async def finish(self, finished: RunFinished, *, items: Sequence[NewItem] = ()) -> None:
         """Write what is pending, the last items and the terminal event, and return when they are durable."""
         async with self._writing:
-            batch = self._batch(self._take(), items, ())
+            batch = self._batch(self._take(), items)
             await self._writer.finish(batch, finished)
             self._next += len(batch.events) + 1
 
@@ -75,7 +74,7 @@ class Journal:
             self._work.clear()
             async with self._writing:
                 if self._pending:
-                    await self._append(replace(self._batch(self._take(), (), ()), patient=self._flowing))
+                    await self._append(self._batch(self._take(), patient=self._flowing))
 
     async def _append(self, batch: Batch) -> None:
         self._flowing = isinstance(batch.events[-1].body, Delta) if batch.events else False
@@ -89,7 +88,14 @@ class Journal:
         events, self._pending = self._pending, []
         return events
 
-    def _batch(self, events: Sequence[RunEvent], items: Sequence[NewItem], calls: Sequence[CallRecord]) -> Batch:
+    def _batch(
+        self,
+        events: Sequence[RunEvent],
+        items: Sequence[NewItem] = (),
+        calls: Sequence[CallRecord] = (),
+        *,
+        patient: bool = False,
+    ) -> Batch:
         return Batch(
             run_id=self._run.id,
             epoch=self._run.epoch,
@@ -97,4 +103,5 @@ class Journal:
             events=events,
             items=items,
             calls=calls,
+            patient=patient,
         )
