@@ -10,7 +10,6 @@ from threadmesh.conversation import Failure, TextDelta
 from threadmesh.errors import Internal, MeshError
 from threadmesh.streams import gathered
 
-
 _JOINED_TOKENS = 16
 """Tokens of one event at most, so that a stream stays a stream."""
 
