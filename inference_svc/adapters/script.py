@@ -2,6 +2,7 @@ r"""The script of the scripted backend: what it answers to what, from a JSON fil
 
     {
       "context_tokens": 8192,
+      "step_ms": 60,
       "arguments": {"time__get_current_time": {"timezone": "UTC"}},
       "rules": [
         {"match": "weather in (\\w+)", "role": "user", "steps": [
@@ -16,8 +17,9 @@ r"""The script of the scripted backend: what it answers to what, from a JSON fil
 
 The first rule answers whose `match`, a regular expression, is found in the last message of a user or a tool (of `role`
 alone where that is given); `\1` stands for what its first group found. `text` is said token by token with `delay_ms`
-before each. `tool_call` calls a tool if the request offers it. `stall` is silent until the request is given up. `fail`
-ends the answer with an error after so many tokens, `refuse` before it starts.
+before each; with `step_ms` all answers say their tokens together, so many milliseconds apart, as those of one engine.
+`tool_call` calls a tool if the request offers it. `stall` is silent until the request is given up. `fail` ends the
+answer with an error after so many tokens, `refuse` before it starts.
 
 Without a rule the backend calls a tool if it must (with `arguments` of that name, else with the least that the schema
 allows), gives the least JSON of a response format, and echoes otherwise.
@@ -92,6 +94,7 @@ class Script(_Strict):
     """The whole script."""
 
     context_tokens: int = Field(default=8_192, ge=1)
+    step_ms: float = Field(default=0, ge=0)
     arguments: dict[str, dict[str, Any]] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
 

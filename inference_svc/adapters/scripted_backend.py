@@ -47,12 +47,35 @@ class _Pieces:
         return ()
 
 
+class _Steps:
+    """Steps of all answers together, `seconds` apart."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._coming: asyncio.Event | None = None
+
+    async def next(self) -> None:
+        """Wait for the next step."""
+        if self._coming is None:
+            self._coming = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            # At least half a step away: a timer may be a little early.
+            loop.call_at((round(loop.time() / self._seconds) + 1) * self._seconds, self._step)
+        await self._coming.wait()
+
+    def _step(self) -> None:
+        if self._coming is not None:
+            self._coming.set()
+        self._coming = None
+
+
 class ScriptedBackend:
     """Follows a script."""
 
     def __init__(self, script: Script, *, created: int) -> None:
         self._script, self._created = script, created
         self._cached: dict[str, deque[tuple[int, ...]]] = {}
+        self._steps = _Steps(script.step_ms / 1000)
         self._fingerprint = f"{numbered(script.model_dump_json()):08x}"
 
     def describe(self) -> Model:
@@ -84,7 +107,7 @@ class ScriptedBackend:
             if answer.over or answer.tokens >= limit:
                 break
             _fail_in_time(rule, answer)
-            for delta in await _made(move, answer, pieces, prompt):
+            for delta in await self._made(move, answer, pieces, prompt):
                 yield delta
         whole = answer.over or answer.tokens == len(planned)
         if whole and rule and rule.fail:
@@ -113,6 +136,20 @@ class ScriptedBackend:
 
     async def close(self) -> None:
         """Do nothing: there is nothing to free."""
+
+    async def _made(self, move: Move, answer: Answer, pieces: _Pieces, prompt: Prompt) -> Sequence[Delta]:
+        """Say one token; nothing is sent that another server has said already."""
+        if move.piece is None:
+            await asyncio.Event().wait()
+        pieces.next = move.piece
+        token = token_of(move.text, logprobs=prompt.logprobs)
+        if answer.tokens >= len(prompt.emitted_token_ids):
+            await (self._steps.next() if self._script.step_ms else asyncio.sleep(move.seconds))
+            return answer.read(token)
+        if token.id != prompt.emitted_token_ids[answer.tokens]:
+            raise InvalidArgument("These tokens are not what this backend says.", field="emitted_token_ids")
+        answer.read(token)
+        return ()
 
     def _read(self, conversation: Conversation) -> tuple[int, ...]:
         tokens = tokens_of(conversation)
@@ -179,18 +216,3 @@ def _last_heard(messages: Sequence[Message]) -> Message:
 def _fail_in_time(rule: Rule | None, answer: Answer) -> None:
     if rule and rule.fail and answer.tokens >= rule.fail.after_tokens:
         raise rule.fail.error()
-
-
-async def _made(move: Move, answer: Answer, pieces: _Pieces, prompt: Prompt) -> Sequence[Delta]:
-    """Say one token; nothing is sent that another server has said already."""
-    if move.piece is None:
-        await asyncio.Event().wait()
-    pieces.next = move.piece
-    token = token_of(move.text, logprobs=prompt.logprobs)
-    if answer.tokens >= len(prompt.emitted_token_ids):
-        await asyncio.sleep(move.seconds)
-        return answer.read(token)
-    if token.id != prompt.emitted_token_ids[answer.tokens]:
-        raise InvalidArgument("These tokens are not what this backend says.", field="emitted_token_ids")
-    answer.read(token)
-    return ()

@@ -1,5 +1,6 @@
 """The scripted backend follows its script."""
 
+import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
@@ -131,3 +132,18 @@ def test_an_empty_script_is_one(tmp_path: Path) -> None:
     place.write_text("{}")
 
     assert read_script(place) == Script()
+
+
+async def test_a_step_says_one_token_of_every_answer() -> None:
+    stepping = ScriptedBackend(Script(step_ms=20), created=1)
+    said: list[str] = []
+
+    async def hear(name: str) -> None:
+        async with aclosing(stepping.stream(prompt("one two three four"))) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    said.append(name)
+
+    await asyncio.gather(hear("a"), hear("b"))
+
+    assert [set(said[step : step + 2]) for step in range(0, len(said), 2)] == [{"a", "b"}] * (len(said) // 2)
