@@ -112,6 +112,14 @@ async def test_a_stream_begins_with_started_and_ends_with_exactly_one_finished(b
     assert isinstance(events[-1], Finished)
 
 
+async def test_the_length_of_the_prompt_is_told_at_the_beginning_and_at_the_end(backend: Backend) -> None:
+    asked = prompt("Hello, you there.", max_tokens=3)
+    events = await answered(backend, asked)
+
+    assert started(events).prompt_tokens == end_of(events).usage.prompt_tokens
+    assert started(events).prompt_tokens == await backend.count_tokens(asked.conversation)
+
+
 async def test_token_indices_have_no_gap_and_usage_counts_them(backend: Backend) -> None:
     events = await answered(backend, prompt(COUNT, max_tokens=9))
     expected = 0

@@ -80,7 +80,7 @@ class LlamaCppBackend:
                 model=self._options.name,
                 backend=NAME,
                 fingerprint=served.fingerprint,
-                prompt_tokens=job.cost,
+                prompt_tokens=job.size,
                 seed=drawing.seed,
             )
             async with aclosing(_deliveries(inbox)) as deliveries:
