@@ -218,6 +218,23 @@ async def test_a_stateless_request_stops_when_its_client_leaves_before_the_answe
     await until(lambda: _is(mesh, run_id, runs.RUN_STATE_CANCELLED))
 
 
+async def test_a_run_that_waits_for_its_thread_stops_when_its_client_leaves_before_the_stream(mesh: Mesh) -> None:
+    first = await ask(mesh, "hang", stream=True, metadata={"thread_key": "taken", "on_disconnect": "cancel"})
+    waiting = {"thread_key": "taken", "on_disconnect": "cancel"}
+    asking = asyncio.create_task(ask(mesh, "words", stream=True, metadata=waiting))
+
+    async def waits() -> bool:
+        return runs.RUN_STATE_QUEUED in [run.state for run in await thread_runs(mesh, "taken")]
+
+    async def stopped() -> bool:
+        return runs.RUN_STATE_CANCELLED in [run.state for run in await thread_runs(mesh, "taken")]
+
+    await until(waits)
+    asking.cancel()
+    await until(stopped, seconds=0.8)
+    await first.close()
+
+
 async def test_a_run_in_a_thread_goes_on_without_its_reader(mesh: Mesh) -> None:
     stream = await ask(mesh, "some words to say", stream=True, metadata={"thread_key": "unread"})
     run_id = stream.response.headers["x-run-id"]
