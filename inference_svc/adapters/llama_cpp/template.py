@@ -21,7 +21,7 @@ from inference_svc.adapters.llama_cpp import tool_prompt
 from inference_svc.adapters.llama_cpp.model import ModelFileError
 from inference_svc.domain.pattern_grammar import json_text
 from inference_svc.domain.prompt import Conversation
-from threadmesh.conversation import Media, Message, Role, ToolDefinition
+from threadmesh.conversation import Media, Message, Reasoning, Role, ToolDefinition
 from threadmesh.errors import InvalidArgument, MeshError
 
 CHATML = """\
@@ -35,6 +35,8 @@ CHATML = """\
 """
 """The template of models that bring none."""
 
+_THINKING_SWITCHES = frozenset({"enable_thinking", "thinking"})
+"""What Qwen's templates and DeepSeek's ask."""
 _LARGEST_REPEAT = 100_000
 _LARGEST_RENDERING = 8 * 1024 * 1024
 _HARMLESS = re.compile(r"[\w .,:;/()'+-]{0,512}")
@@ -102,6 +104,8 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise ModelFileError(f"The model's chat template is not valid: {error}.") from error
         self.knows_tools = "tools" in names
+        self._names = names
+        self._knows_reasoning = "reasoning_content" in self.source
         self._begin, self._end = begin_text, end_text
 
     def render(self, conversation: Conversation, *, ask: bool) -> list[Segment]:
@@ -112,6 +116,7 @@ class ChatTemplate:
         vault = Vault()
         values = self._values(conversation, vault)
         values |= {"add_generation_prompt": ask, "bos_token": self._begin, "eos_token": self._end, "vault": vault}
+        values |= self._switches(conversation, vault)
         try:
             return vault.open(_limited(self._template, values))
         except MeshError:
@@ -123,9 +128,24 @@ class ChatTemplate:
         tools = [_tool(tool, index, vault) for index, tool in enumerate(conversation.tools)]
         _require_text(conversation.messages)
         if self.knows_tools:
-            return {"messages": [_message(each, vault) for each in conversation.messages], "tools": tools or None}
+            return {"messages": [self._message(each, vault) for each in conversation.messages], "tools": tools or None}
         messages = tool_prompt.without_tool_roles(conversation.messages, conversation.tools)
         return {"messages": [_plain(each, vault) for each in messages]}
+
+    def _message(self, message: Message, vault: Vault) -> dict[str, Any]:
+        """Give a message; one with thinking tells it to the templates that ask for it."""
+        value = _message(message, vault)
+        thought = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
+        return {**value, "reasoning_content": vault.hide(thought)} if thought and self._knows_reasoning else value
+
+    def _switches(self, conversation: Conversation, vault: Vault) -> dict[str, Any]:
+        """Give what the template asks about thinking and the request says."""
+        values: dict[str, Any] = {}
+        if conversation.thinking is not None:
+            values |= dict.fromkeys(_THINKING_SWITCHES & self._names, conversation.thinking)
+        if conversation.reasoning_effort and "reasoning_effort" in self._names:
+            values["reasoning_effort"] = vault.hide_within(conversation.reasoning_effort)
+        return values
 
 
 def _require_text(messages: tuple[Message, ...]) -> None:
