@@ -75,7 +75,10 @@ class Sequence:
     def finished(self, stopped: FinishReason) -> Finished:
         """Say how it ended and what it consumed."""
         usage = Usage(
-            prompt_tokens=len(self.job.prompt), cached_tokens=self.cached, completion_tokens=self.job.answer.tokens
+            prompt_tokens=len(self.job.prompt),
+            cached_tokens=self.cached,
+            completion_tokens=self.job.answer.tokens,
+            reasoning_tokens=self.job.answer.reasoning_tokens,
         )
         return Finished(reason=self.job.answer.reason(stopped), usage=usage)
 
