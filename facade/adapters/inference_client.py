@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 
 from facade.domain.events import ModelEvent, ModelFinished, ModelStarted
 from facade.domain.parameters import ResponseFormat
@@ -80,6 +81,8 @@ def encode_generation(generation: Generation) -> pb.GenerateRequest:
         stop=asked.stop,
         logprobs=pb.Logprobs(top=asked.top_logprobs) if asked.top_logprobs is not None else None,
         priority=pb.PRIORITY_INTERACTIVE,
+        thinking=asked.thinking,
+        reasoning_effort=asked.reasoning_effort,
     )
 
 
@@ -129,4 +132,11 @@ def _encode_sampling(sampling: Sampling) -> pb.Sampling:
         repeat_penalty=sampling.repeat_penalty,
         seed=sampling.seed,
         logit_bias=sampling.logit_bias,
+        typical_p=sampling.typical_p,
+        repeat_last_n=sampling.repeat_last_n,
+        dry=pb.Dry(**asdict(sampling.dry)) if sampling.dry else None,
+        mirostat=pb.Mirostat(**asdict(sampling.mirostat)) if sampling.mirostat else None,
+        ignore_eos=sampling.ignore_eos,
+        xtc=pb.Xtc(**asdict(sampling.xtc)) if sampling.xtc else None,
+        top_n_sigma=sampling.top_n_sigma,
     )

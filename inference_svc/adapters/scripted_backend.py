@@ -12,7 +12,7 @@ from typing import Any
 
 from inference_svc.adapters.script import Rule, Script, Step
 from inference_svc.adapters.script_moves import Move, expanded, moves, numbered, split, token_of, tokens_of
-from inference_svc.domain.answer import Answer, Called, Piece
+from inference_svc.domain.answer import Answer, Called, Piece, Thought
 from inference_svc.domain.events import Delta, Event, Finished, Phase, Progress, Started
 from inference_svc.domain.example import example_of
 from inference_svc.domain.ports import Embeddings, Model, ModelState, Warmed
@@ -30,10 +30,16 @@ class _Pieces:
     """The parser of an answer whose pieces are known beforehand."""
 
     complete = False
+    held = ""
 
     def __init__(self) -> None:
         self.next: Piece | None = None
         self.called = False
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the next piece is a thought."""
+        return isinstance(self.next, Thought)
 
     def feed(self, text: str) -> Sequence[Piece]:
         """Give the piece of this token."""
@@ -114,7 +120,12 @@ class ScriptedBackend:
             raise rule.fail.error()
         for delta in answer.finish():
             yield delta
-        usage = Usage(prompt_tokens=len(tokens), cached_tokens=cached, completion_tokens=answer.tokens)
+        usage = Usage(
+            prompt_tokens=len(tokens),
+            cached_tokens=cached,
+            completion_tokens=answer.tokens,
+            reasoning_tokens=answer.reasoning_tokens,
+        )
         yield Finished(reason=answer.reason(FinishReason.STOP if whole else FinishReason.LENGTH), usage=usage)
 
     async def warm(self, prompt: Prompt) -> Warmed:

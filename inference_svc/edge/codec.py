@@ -1,6 +1,8 @@
 """The inference service's messages to and from the domain's values. Pure functions."""
 
-from typing import Literal, assert_never
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, assert_never
 
 from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
 from inference_svc.domain.ports import Capability, Embeddings, Model, ModelState, Warmed
@@ -17,11 +19,8 @@ from threadmesh.event_codec import (
     encode_tool_call_delta,
     encode_usage,
 )
-from threadmesh.sampling import Sampling
+from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 
-_Wish = Literal[
-    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty", "seed"
-]
 _PHASES = {
     Phase.LOADING: pb.PHASE_LOADING,
     Phase.QUEUED: pb.PHASE_QUEUED,
@@ -45,7 +44,7 @@ _PRIORITIES = {
     pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
     pb.PRIORITY_BACKGROUND: Priority.BACKGROUND,
 }
-_SAMPLING: tuple[_Wish, ...] = (
+_SAMPLING = (
     "temperature",
     "top_p",
     "top_k",
@@ -54,13 +53,18 @@ _SAMPLING: tuple[_Wish, ...] = (
     "frequency_penalty",
     "repeat_penalty",
     "seed",
+    "typical_p",
+    "repeat_last_n",
+    "top_n_sigma",
 )
 
 
 def decode_generate(request: pb.GenerateRequest) -> Prompt:
     """Decode a request for a continuation."""
+    thinking = request.thinking if request.HasField("thinking") else None
+    conversation = _decode_conversation(request)
     return Prompt(
-        conversation=_decode_conversation(request),
+        conversation=replace(conversation, thinking=thinking, reasoning_effort=request.reasoning_effort),
         model=request.model,
         tool_choice=decode_tool_choice(request.tool_choice) if request.HasField("tool_choice") else ToolChoice(),
         parallel_tool_calls=request.parallel_tool_calls if request.HasField("parallel_tool_calls") else True,
@@ -165,8 +169,34 @@ def _decode_format(wanted: pb.ResponseFormat) -> ResponseFormat | None:
 
 
 def _decode_sampling(sampling: pb.Sampling) -> Sampling:
-    said = {name: getattr(sampling, name) for name in _SAMPLING if sampling.HasField(name)}
-    return Sampling(**said, logit_bias=dict(sampling.logit_bias))
+    return Sampling(
+        **_said(sampling, _SAMPLING),
+        logit_bias=dict(sampling.logit_bias),
+        dry=_decode_dry(sampling.dry) if sampling.HasField("dry") else None,
+        mirostat=_decode_mirostat(sampling.mirostat) if sampling.HasField("mirostat") else None,
+        ignore_eos=sampling.ignore_eos,
+        xtc=_decode_xtc(sampling.xtc) if sampling.HasField("xtc") else None,
+    )
+
+
+def _decode_dry(dry: pb.Dry) -> Dry:
+    said = _said(dry, ("base", "allowed_length", "penalty_last_n"))
+    if dry.sequence_breakers:
+        said["sequence_breakers"] = tuple(dry.sequence_breakers)
+    return Dry(multiplier=dry.multiplier, **said)
+
+
+def _decode_mirostat(mirostat: pb.Mirostat) -> Mirostat:
+    return Mirostat(mode=mirostat.mode, **_said(mirostat, ("tau", "eta")))
+
+
+def _decode_xtc(xtc: pb.Xtc) -> Xtc:
+    return Xtc(probability=xtc.probability, **_said(xtc, ("threshold",)))
+
+
+def _said(message: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Give the fields that a message holds."""
+    return {name: getattr(message, name) for name in names if message.HasField(name)}
 
 
 def _encode_started(started: Started) -> pb.Started:

@@ -13,6 +13,7 @@ from tests.inference_svc.engines import answered, calls_of, end_of, prompt, text
 from threadmesh.conversation import (
     FinishReason,
     Message,
+    ReasoningDelta,
     Role,
     Text,
     TextDelta,
@@ -38,6 +39,7 @@ SCRIPT = Script.model_validate(
                 ],
             },
             {"match": "degrees", "role": "tool", "steps": [{"text": "It is \\0."}]},
+            {"match": "why (\\w+)", "steps": [{"reasoning": "Is \\1 so?"}, {"text": "It is."}]},
             {"match": "full", "refuse": {"reason": "OVERLOADED"}},
             {"match": "hang", "steps": [{"text": "And "}, {"stall": True}]},
         ],
@@ -55,6 +57,14 @@ async def test_a_rule_speaks_and_calls_with_what_its_expression_found() -> None:
     assert text_of(events) == "Looking at Rome. "
     assert calls_of(events) == [("weather", '{"city": "Rome", "days": 2}')]
     assert end_of(events).reason is FinishReason.TOOL_CALLS
+
+
+async def test_a_rule_thinks_before_it_speaks() -> None:
+    events = await answered(backend(), prompt("why snow?"))
+
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Is snow so?"
+    assert text_of(events) == "It is."
+    assert end_of(events).usage.reasoning_tokens == 3
 
 
 async def test_a_rule_calls_no_tool_that_is_not_offered() -> None:

@@ -273,3 +273,23 @@ async def test_one_idempotency_key_does_not_serve_two_questions(mesh: Mesh) -> N
 async def _is(mesh: Mesh, run_id: str, state: Any) -> bool:
     run = (await mesh.runs.GetRun(runs.GetRunRequest(run_id=run_id))).run
     return bool(run.state == state)
+
+
+async def test_thinking_is_streamed_apart_counted_and_kept(mesh: Mesh) -> None:
+    wanted = {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True}
+    _, chunks = await told(await ask(mesh, "think", metadata={"thread_key": "thoughtful"}, **wanted))
+    deltas = [(chunk.choices[0].delta, chunk.choices[0].logprobs) for chunk in chunks if chunk.choices]
+    thoughts = [getattr(delta, "reasoning_content", None) or "" for delta, _ in deltas]
+    weighed = [each.token for _, logprobs in deltas if logprobs for each in logprobs.content or ()]
+    answer = (await items(mesh, "thoughtful"))[-1]
+
+    assert "".join(thoughts) == "They want something."
+    assert "".join(delta.content or "" for delta, _ in deltas) == "".join(weighed) == "Here it is."
+    assert chunks[-1].usage.completion_tokens_details.reasoning_tokens == 4
+    assert [part.WhichOneof("content") for part in answer.message.parts] == ["reasoning", "text"]
+
+
+async def test_thinking_stands_apart_in_a_whole_answer(mesh: Mesh) -> None:
+    said = (await ask(mesh, "think")).choices[0].message
+
+    assert (said.content, said.reasoning_content) == ("Here it is.", "They want something.")

@@ -1,6 +1,7 @@
 """A loaded GGUF: its vocabulary, its template, its identity."""
 
 import ctypes
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,6 +102,11 @@ class LoadedModel:
     def ends(self, token: int) -> bool:
         """Whether the model ends its answer with this token."""
         return bool(native.llama_vocab_is_eog(self._vocab, token))
+
+    @functools.cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """All tokens that end an answer."""
+        return tuple(token for token in range(self.vocabulary) if self.ends(token))
 
     def is_control(self, token: int) -> bool:
         """Whether a token steers the model rather than says something."""

@@ -131,5 +131,6 @@ class Sequence:
             prompt_tokens=self.job.size,
             cached_tokens=self.job.layout.cells(self.job.cached or 0),
             completion_tokens=self.job.answer.tokens,
+            reasoning_tokens=self.job.answer.reasoning_tokens,
         )
         return Finished(reason=self.job.answer.reason(stopped), usage=usage)
