@@ -169,6 +169,7 @@ def options_of(settings: InferenceSettings, model: ConfiguredModel, clock: Clock
         speculation=settings.speculation,
         device=device(settings),
         projector=projector(settings),
+        template=chat_template(settings),
         weights=weights(settings),
         drawing=drawing(settings, bundled=model.bundled),
         adapters=model.adapters,
@@ -197,6 +198,17 @@ def projector(settings: InferenceSettings) -> Path | None:
     if not path.is_file():
         raise ConfigurationError(f"INFERENCE_PROJECTOR: there is no file {path}")
     return path
+
+
+def chat_template(settings: InferenceSettings) -> str:
+    """Give the chat template to use, empty for the model's own. Raises `ConfigurationError` if it cannot be read."""
+    if not settings.chat_template:
+        return ""
+    path = Path(settings.chat_template).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"INFERENCE_CHAT_TEMPLATE: {path} cannot be read as UTF-8 text") from error
 
 
 def weights(settings: InferenceSettings) -> WeightsOptions:

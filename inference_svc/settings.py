@@ -64,6 +64,7 @@ PER_MODEL = (
     "weights",
     "weights_bytes",
     "projector",
+    "chat_template",
     "temperature",
     "top_p",
     "repeat_penalty",
@@ -100,6 +101,9 @@ class InferenceSettings(UnitSettings):
     )
     script: str = Field(
         default="", description="JSON file of the scripted backend, which is then served as model `scripted`."
+    )
+    chat_template: str = Field(
+        default="", description="File of a Jinja chat template to use instead of the model's own; empty: the model's."
     )
     projector: str = Field(
         default="",

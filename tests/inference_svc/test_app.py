@@ -74,6 +74,23 @@ async def test_a_projector_that_is_not_there_stops_the_start(tmp_path: Path) -> 
             pass
 
 
+async def test_a_chat_template_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    missing = str(tmp_path / "missing.jinja")
+    with pytest.raises(ConfigurationError, match=r"INFERENCE_CHAT_TEMPLATE: .* cannot be read"):
+        async with app(settings(model=str(model), chat_template=missing), CollectorRegistry()):
+            pass
+
+
+async def test_a_chat_template_that_is_not_valid_stops_the_unit(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    wrong = tmp_path / "wrong.jinja"
+    wrong.write_text("{% for %}")
+    with pytest.raises(ConfigurationError, match="template is not valid"):
+        async with app(settings(model=str(model), chat_template=str(wrong)), CollectorRegistry()):
+            await asyncio.sleep(60)
+
+
 async def test_a_projector_of_another_model_stops_the_unit_with_one_line(tmp_path: Path) -> None:
     model = write_model(tmp_path / "model.gguf")
     projector = write_projector(tmp_path / "mmproj.gguf", sees="mlp")

@@ -8,8 +8,7 @@ from dataclasses import replace
 import pytest
 
 from inference_svc.adapters.llama_cpp.backend import LlamaCppBackend
-from inference_svc.adapters.llama_cpp.reasoning_formats import reasoning_format_of
-from inference_svc.adapters.llama_cpp.template import CHATML, ChatTemplate
+from inference_svc.adapters.llama_cpp.template import CHATML
 from inference_svc.domain.events import Event
 from inference_svc.domain.prompt import Grammar, JsonSchema
 from tests.inference_svc.engines import GREEDY, answered, backend_of, calls_of, end_of, prompt, text_of
@@ -24,10 +23,7 @@ YES = Grammar(gbnf='root ::= "yes"')
 
 @pytest.fixture(scope="module")
 def thinker() -> Iterator[LlamaCppBackend]:
-    backend, _ = backend_of()
-    served = backend._require()
-    served._template = ChatTemplate(TEMPLATE)
-    served._reasoning = reasoning_format_of(TEMPLATE)
+    backend, _ = backend_of(template=TEMPLATE)
     yield backend
     asyncio.run(backend.close())
 

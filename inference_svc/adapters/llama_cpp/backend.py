@@ -72,7 +72,7 @@ class LlamaCppBackend:
         inbox: asyncio.Queue[list[Delivery]] = asyncio.Queue()
         deliver = _into(inbox)
         drawing = resolve(prompt.sampling, defaults=self._options.drawing, choose_seed=_choose_seed)
-        job = await self._work(lambda: served.job(prompt, drawing, deliver=deliver))
+        job = await self._work(lambda: served.jobs.job(prompt, drawing, deliver=deliver))
         await self._perceive(served, job)
         served.engine.submit(job)
         try:
@@ -94,7 +94,7 @@ class LlamaCppBackend:
         served = self._require()
         inbox: asyncio.Queue[list[Delivery]] = asyncio.Queue()
         deliver = _into(inbox)
-        job = await self._work(lambda: served.reading(prompt, deliver=deliver))
+        job = await self._work(lambda: served.jobs.reading(prompt, deliver=deliver))
         await self._perceive(served, job)
         served.engine.submit(job)
         usage = Usage()
@@ -111,7 +111,7 @@ class LlamaCppBackend:
         served = self._require()
         if isinstance(counted, str):
             return len(await self._work(lambda: served.model.tokenize(counted, special=False)))
-        return (await self._work(lambda: served.read(counted, ask=True))).cells
+        return (await self._work(lambda: served.jobs.read(counted, ask=True))).cells
 
     async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Refuse: llama.cpp can make vectors with any model, but those of a model that talks compare badly."""

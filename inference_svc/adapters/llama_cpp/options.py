@@ -59,8 +59,8 @@ class ModelOptions:
     by the model. `sequences` requests are answered at once and `queue` may wait. Up to `threads` threads compute, fewer
     where that turns out to be faster, unless the number is `pinned`. Finished conversations may keep `idle` tokens of
     the KV cache and `parked` bytes of host memory. With a `projector` the model sees or hears; `adapters` are loaded
-    with it. With `rope_override` the context may be longer than the model was trained for. `created` is in seconds
-    since 1970.
+    with it. A `template` is used instead of the model's own chat template. With `rope_override` the context may be
+    longer than the model was trained for. `created` is in seconds since 1970.
     """
 
     name: str
@@ -77,6 +77,7 @@ class ModelOptions:
     speculation: Speculation = Speculation.AUTO
     device: Device = field(default_factory=Device)
     projector: Path | None = None
+    template: str = ""
     weights: WeightsOptions = AS_IN_THE_FILE
     drawing: Drawing = field(default_factory=Drawing)
     adapters: tuple[AdapterFile, ...] = ()

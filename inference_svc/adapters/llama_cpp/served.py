@@ -1,17 +1,15 @@
 """A loaded model with its template and its running engine: what turns requests into the engine's jobs."""
 
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import structlog
 
-from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
 from inference_svc.adapters.llama_cpp.inspection import Kind, context_tokens
+from inference_svc.adapters.llama_cpp.jobs import JobMaker
 from inference_svc.adapters.llama_cpp.lora import Adapters
 from inference_svc.adapters.llama_cpp.media import MediaReader
 from inference_svc.adapters.llama_cpp.model import LoadedModel
@@ -22,24 +20,17 @@ from inference_svc.adapters.llama_cpp.options import (
     ModelOptions,
     Observer,
 )
-from inference_svc.adapters.llama_cpp.prompt_reader import PromptReader, ReadPrompt
-from inference_svc.adapters.llama_cpp.reasoning_formats import ReasoningParser, begins_thinking, reasoning_format_of
-from inference_svc.adapters.llama_cpp.sampler import TokenSampler
+from inference_svc.adapters.llama_cpp.prompt_reader import PromptReader
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
 from inference_svc.adapters.llama_cpp.template import ChatTemplate
-from inference_svc.adapters.llama_cpp.tool_formats import ToolCallParser, format_of
 from inference_svc.adapters.llama_cpp.weights import load_weights
-from inference_svc.domain.answer import Answer, Parser, Token
 from inference_svc.domain.events import Finished
-from inference_svc.domain.grammar_rules import Freedom
 from inference_svc.domain.pace import thread_numbers
 from inference_svc.domain.ports import Capability
 from inference_svc.domain.prompt import Conversation, Prompt
-from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.speculation import Speculation
-from inference_svc.domain.thinking_grammar import after_thinking
 from threadmesh.conversation import Role, message
-from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
+from threadmesh.errors import MeshError
 
 log = structlog.get_logger()
 
@@ -68,29 +59,29 @@ class ServedModel:
         self.model = model
         self._options = options
         self.fingerprint = self.model.fingerprint()
-        self._template = ChatTemplate(
-            self.model.template, begin_text=self.model.begin_text, end_text=self.model.end_text
-        )
-        self.media = _media(model, options)
-        self._prompts = PromptReader(self.model, self._template, media=self.media)
-        self._form = format_of(self._template.source)
-        self._reasoning = reasoning_format_of(self._template.source)
-        thinking = (self._reasoning.begin, self._reasoning.end) if self._reasoning else ()
-        for marker in (self._form.begin, self._form.end, *thinking):
-            self.model.reveal(marker)
+        source = options.template or model.template
+        template = ChatTemplate(source, begin_text=model.begin_text, end_text=model.end_text)
         self.context_tokens = context_tokens(
             Kind.CHAT,
             wanted=options.context_tokens,
             trained=self.model.trained_tokens,
             beyond_training=options.rope_override,
         )
-        self._adapters = Adapters(model, options.adapters)
-        self.engine = self._engine(observer)
-        try:
+        with ExitStack() as opened:
+            self._adapters = opened.enter_context(closing(Adapters(model, options.adapters)))
+            self.media = _media(model, options)
+            if self.media is not None:
+                opened.enter_context(closing(self.media))
+            self.jobs = JobMaker(
+                model,
+                template,
+                PromptReader(model, template, media=self.media),
+                context_tokens=self.context_tokens,
+                usual=options.drawing,
+            )
+            self.engine = opened.enter_context(closing(self._engine(observer)))
             self._warm_up()
-        except BaseException:
-            self.close()
-            raise
+            self._opened = opened.pop_all()
 
     @property
     def capabilities(self) -> tuple[Capability, ...]:
@@ -152,12 +143,8 @@ class ServedModel:
         hello = Conversation(messages=(message(Role.USER, "Hello"),))
         prompt = Prompt(conversation=hello, max_tokens=1, cache_scope="warm-up")
         ended = _Ending()
-        self.engine.submit(self.job(prompt, self._options.drawing, deliver=ended))
+        self.engine.submit(self.jobs.job(prompt, self._options.drawing, deliver=ended))
         ended.wait()
-
-    def read(self, conversation: Conversation, *, ask: bool) -> ReadPrompt:
-        """Give a conversation as the model reads it."""
-        return self._prompts.read(conversation, ask=ask)
 
     def encode(self, job: Job) -> None:
         """Compute a job's images and sounds, so that the engine need not. Raises `Internal` if it fails."""
@@ -165,128 +152,10 @@ class ServedModel:
             assert self.media is not None
             self.media.encode(chunk)
 
-    def job(self, prompt: Prompt, drawing: Drawing, *, deliver: Callable[[list[Delivery]], None]) -> Job:
-        """Turn a request into work for the engine. Raises what is wrong with the request."""
-        offered = prompt.conversation.tools if grammar.callable_tools(prompt) else ()
-        read = self.read(replace(prompt.conversation, tools=offered), ask=True)
-        room = self._room(read.cells + len(prompt.emitted_token_ids)) + len(prompt.emitted_token_ids)
-        limit = min(room, prompt.max_tokens or room)
-        self._require_tokens(drawing)
-        thinking = self._reasoning is not None and begins_thinking(read.segments, self._reasoning)
-        sampler, answer, emitted = self._begin(prompt, drawing, read.text, limit=limit, thinking=thinking)
-        return Job(
-            prompt=read.tokens,
-            media=read.media,
-            layout=read.layout,
-            emitted=emitted,
-            limit=limit,
-            answer=answer,
-            sampler=sampler,
-            scope=_scope(prompt),
-            tenant=prompt.cache_scope,
-            adapter=prompt.adapter,
-            priority=prompt.priority,
-            repeatable=prompt.sampling.seed is not None,
-            deliver=deliver,
-        )
-
-    def _begin(
-        self, prompt: Prompt, drawing: Drawing, tokens: Sequence[int], *, limit: int, thinking: bool
-    ) -> tuple[TokenSampler, Answer, Sequence[int]]:
-        """Make sampler and answer, and give the tokens to be read behind the prompt without being drawn.
-
-        A sampler that learns from logits draws again what another server drew; the answer keeps silent about that.
-        """
-        make = partial(self._sampler, prompt, drawing, tokens, limit=limit, thinking=thinking)
-        sampler, answer, emitted = make(), self._answer(prompt, thinking=thinking), prompt.emitted_token_ids
-        self._replay(emitted, sampler, answer)
-        if answer.over or answer.tokens >= limit:
-            raise InvalidArgument("The answer was complete already.", field="emitted_token_ids")
-        if emitted and sampler.learns:
-            silent = self._answer(prompt, thinking=thinking, silent=len(emitted))
-            return make(again=emitted), silent, ()
-        return sampler, answer, emitted
-
-    def _answer(self, prompt: Prompt, *, thinking: bool, silent: int = 0) -> Answer:
-        parser: Parser | None = None
-        if grammar.callable_tools(prompt):
-            parser = ToolCallParser(self._form, single=self._single(prompt))
-        if self._reasoning is not None:
-            parser = ReasoningParser(self._reasoning, thinking=thinking, answer=parser)
-        return Answer(stop=prompt.stop, parser=parser, silent=silent)
-
-    def _single(self, prompt: Prompt) -> bool:
-        return grammar.single_call(prompt, knows_tools=self._template.knows_tools)
-
-    def _sampler(
-        self,
-        prompt: Prompt,
-        drawing: Drawing,
-        tokens: Sequence[int],
-        *,
-        limit: int,
-        thinking: bool,
-        again: Sequence[int] = (),
-    ) -> TokenSampler:
-        """Make the sampler. Calls that are forced on a model that was not taught any are drawn greedily by default."""
-        freedom = Freedom()
-        if grammar.calls_untaught(prompt, knows_tools=self._template.knows_tools):
-            freedom = grammar.freedom_within(limit)
-            drawing = replace(drawing, temperature=prompt.sampling.temperature or 0.0)
-        gbnf = grammar.grammar_of(prompt, self._form, single=self._single(prompt), freedom=freedom)
-        if gbnf and drawing.ignore_eos:
-            raise InvalidArgument("An answer of a given form must be able to end.", field="sampling.ignore_eos")
-        if gbnf and thinking and self._reasoning is not None:
-            gbnf = after_thinking(gbnf, end=self._reasoning.end)
-        return TokenSampler(self.model, drawing, grammar=gbnf, logprobs=prompt.logprobs, before=tokens, again=again)
-
-    def reading(self, prompt: Prompt, *, deliver: Callable[[list[Delivery]], None]) -> Job:
-        """Turn a conversation into work that only reads it."""
-        read = self.read(prompt.conversation, ask=False)
-        self._room(read.cells)
-        return Job(
-            prompt=read.tokens,
-            media=read.media,
-            layout=read.layout,
-            limit=0,
-            answer=Answer(),
-            sampler=TokenSampler(self.model, self._options.drawing),
-            scope=_scope(prompt),
-            tenant=prompt.cache_scope,
-            adapter=prompt.adapter,
-            priority=prompt.priority,
-            deliver=deliver,
-        )
-
-    def _room(self, tokens: int) -> int:
-        room = self.context_tokens - tokens
-        if room <= 0:
-            raise ContextLengthExceeded(field="messages", prompt_tokens=tokens, context_tokens=self.context_tokens)
-        return room
-
-    def _require_tokens(self, drawing: Drawing) -> None:
-        for token in drawing.logit_bias:
-            if not 0 <= token < self.model.vocabulary:
-                raise InvalidArgument("There is no such token.", field=f"sampling.logit_bias[{token}]")
-
-    def _replay(self, emitted: Sequence[int], sampler: TokenSampler, answer: Answer) -> None:
-        """Bring sampler and answer to where another server left them."""
-        for token in emitted:
-            sampler.accept(token)
-            answer.read(Token(id=token, piece=self.model.piece(token)))
-
     def close(self) -> None:
-        """Stop the engine, then free the projector and the model."""
-        self.engine.close()
-        if self.media is not None:
-            self.media.close()
-        self._adapters.close()
+        """Stop the engine, then free the projector, the adapters and the model."""
+        self._opened.close()
         self.model.close()
-
-
-def _scope(prompt: Prompt) -> str:
-    """Give whom a KV cache may be shared with: what one adapter has computed is wrong for every other."""
-    return f"{prompt.adapter}\0{prompt.cache_scope}"
 
 
 def _media(model: LoadedModel, options: ModelOptions) -> MediaReader | None:
