@@ -94,4 +94,5 @@ def _chat_options(settings: FacadeSettings) -> ChatOptions:
         run_seconds=settings.turn_seconds + END_SECONDS,
         keepalive_seconds=settings.keepalive_seconds,
         orchestrator_fields=settings.orchestrator_fields,
+        share_prompts=settings.share_prompts,
     )

@@ -81,6 +81,7 @@ def encode_generation(generation: Generation) -> pb.GenerateRequest:
         stop=asked.stop,
         logprobs=pb.Logprobs(top=asked.top_logprobs) if asked.top_logprobs is not None else None,
         priority=pb.PRIORITY_INTERACTIVE,
+        cache_scope=asked.cache_scope,
         thinking=asked.thinking,
         reasoning_effort=asked.reasoning_effort,
     )

@@ -44,6 +44,7 @@ class TurnParameters:
     """How a run is to be answered. `tools` are the client's own; `server_tools` are run by the mesh.
 
     `thinking` and `reasoning_effort` are for models that think before they answer; None and empty are their default.
+    What is computed of a prompt is shared within one `cache_scope` only.
     """
 
     model: str = ""
@@ -58,6 +59,7 @@ class TurnParameters:
     top_logprobs: int | None = None
     thinking: bool | None = None
     reasoning_effort: str = ""
+    cache_scope: str = ""
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""

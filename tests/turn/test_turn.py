@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError
 
-from tests.turn.mesh import Mesh, until
+from tests.turn.mesh import OTHER_KEY, Mesh, until
 from threadmesh.api.context.v1 import runs_service_pb2 as runs
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.conversation.v1 import events_pb2 as events
@@ -293,3 +293,16 @@ async def test_thinking_stands_apart_in_a_whole_answer(mesh: Mesh) -> None:
     said = (await ask(mesh, "think")).choices[0].message
 
     assert (said.content, said.reasoning_content) == ("Here it is.", "They want something.")
+
+
+async def test_what_was_computed_for_one_key_is_not_shared_with_another(mesh: Mesh) -> None:
+    def cached(answer: Any) -> int:
+        return int(answer.usage.prompt_tokens_details.cached_tokens)
+
+    other = mesh.openai.with_options(api_key=OTHER_KEY)
+    question: Any = [{"role": "user", "content": "The quick brown fox jumps over the lazy dog."}]
+    first, again = [await mesh.openai.chat.completions.create(model="scripted", messages=question) for _ in range(2)]
+    elsewhere = await other.chat.completions.create(model="scripted", messages=question)
+
+    assert cached(again) == first.usage.prompt_tokens - 1
+    assert cached(elsewhere) == 0

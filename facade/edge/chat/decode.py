@@ -1,7 +1,7 @@
 """A chat completion request to what the domain understands."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
 from facade.domain.ports import NewRun
@@ -37,14 +37,14 @@ class Presentation:
     prompt_bytes: int
 
 
-def new_run(request: ChatRequest, controls: Controls, *, timeout_seconds: float) -> NewRun:
+def new_run(request: ChatRequest, controls: Controls, *, cache_scope: str, timeout_seconds: float) -> NewRun:
     """Give the run that answers the request. Raises `InvalidArgument` for results of calls nobody made."""
     messages = tuple(map(_message, request.messages))
     if not controls.thread_id and not controls.thread_key:
         _check_call_ids(messages)
     return NewRun(
         input=messages,
-        parameters=_parameters(request, controls),
+        parameters=replace(_parameters(request, controls), cache_scope=cache_scope),
         thread_id=controls.thread_id,
         thread_key=controls.thread_key,
         idempotency_key=controls.idempotency_key,

@@ -41,6 +41,7 @@ class ChatOptions:
     run_seconds: float
     keepalive_seconds: float
     orchestrator_fields: bool
+    share_prompts: bool
 
 
 class Chat:
@@ -72,7 +73,8 @@ class Chat:
             _refuse_unknown(asked)
         control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
         shown = presentation(asked, control)
-        new = new_run(asked, control, timeout_seconds=self._options.run_seconds)
+        scope = "" if self._options.share_prompts else request.state.cache_scope
+        new = new_run(asked, control, cache_scope=scope, timeout_seconds=self._options.run_seconds)
         run, replayed = await self._context.start(new)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             if not replayed:

@@ -166,7 +166,9 @@ def test_unknown_fields_are_named_not_refused() -> None:
 
 def decoded(body: dict[str, Any]) -> Any:
     request = ChatRequest.model_validate(body)
-    return new_run(request, controls({}, request.metadata or {}, default_tools="none"), timeout_seconds=1)
+    return new_run(
+        request, controls({}, request.metadata or {}, default_tools="none"), cache_scope="", timeout_seconds=1
+    )
 
 
 def test_a_request_is_decoded_into_a_run() -> None:
