@@ -304,5 +304,5 @@ async def test_what_was_computed_for_one_key_is_not_shared_with_another(mesh: Me
     first, again = [await mesh.openai.chat.completions.create(model="scripted", messages=question) for _ in range(2)]
     elsewhere = await other.chat.completions.create(model="scripted", messages=question)
 
-    assert cached(again) == first.usage.prompt_tokens - 1
+    assert cached(again) > cached(first)
     assert cached(elsewhere) == 0
