@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -39,11 +39,17 @@ def servicer() -> Noting:
     return Noting()  # type: ignore[abstract]  # the tests need one of its methods
 
 
-@pytest.fixture
-async def appender(servicer: Noting) -> AsyncIterator[Appender]:
+@asynccontextmanager
+async def served(servicer: Noting, *, apart: float) -> AsyncIterator[Appender]:
     name = pb.DESCRIPTOR.services_by_name["RunsService"].full_name
     async with channel_for(Service(servicer=servicer, add=rpc.add_RunsServiceServicer_to_server, name=name)) as channel:
-        yield Appender(rpc.RunsServiceStub(channel))
+        yield Appender(rpc.RunsServiceStub(channel), patience=0.2, apart=apart)
+
+
+@pytest.fixture
+async def appender(servicer: Noting) -> AsyncIterator[Appender]:
+    async with served(servicer, apart=0) as appender:
+        yield appender
 
 
 def write(run: str) -> pb.AppendEventsRequest:
@@ -116,3 +122,26 @@ async def test_a_writer_that_leaves_takes_nobody_with_it(appender: Appender, ser
         async with asyncio.timeout(10):
             assert (await staying).run_id == "b"
     assert leaving.cancelled()
+
+
+async def test_patient_messages_keep_their_distance(servicer: Noting) -> None:
+    loop = asyncio.get_running_loop()
+    async with served(servicer, apart=0.05) as appender, asyncio.timeout(10):
+        with appender.used():
+            began = loop.time()
+            await appender.append(write("a"), patient=True)
+            await appender.append(write("b"), patient=True)
+
+            assert loop.time() >= began + 0.05
+
+
+async def test_a_write_in_a_hurry_shortens_the_distance(servicer: Noting) -> None:
+    async with served(servicer, apart=60) as appender, asyncio.timeout(10):
+        with appender.used():
+            await appender.append(write("a"))
+            waiting = asyncio.create_task(appender.append(write("b"), patient=True))
+            await asyncio.sleep(0.01)
+            await appender.append(write("c"))
+            await waiting
+
+    assert servicer.messages == [{"a"}, {"b", "c"}]
