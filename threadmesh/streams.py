@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -42,9 +42,16 @@ class Silence:
         self._timer = self._loop.call_at(min(self._heard, now) + self._seconds, self._look)
 
 
-async def gathered(items: AsyncGenerator[Item, None], *, every: float) -> AsyncGenerator[list[Item], None]:
+async def gathered(
+    items: AsyncGenerator[Item, None],
+    *,
+    every: float,
+    apart: float = 0.0,
+    hurry: Callable[[Sequence[Item]], bool] = lambda _: False,
+) -> AsyncGenerator[list[Item], None]:
     """Give what has come since the last time, as soon as something has; an empty list after `every` seconds of silence.
 
+    What comes within `apart` seconds after the last time waits until these are over, unless it is in a `hurry`.
     The stream goes on while its reader is busy, up to some hundred items. What it raises is raised after the items
     before. Closing this closes the stream.
     """
@@ -63,12 +70,16 @@ async def gathered(items: AsyncGenerator[Item, None], *, every: float) -> AsyncG
     gathering = asyncio.ensure_future(gather())
     gathering.add_done_callback(lambda _: news.set())
     silence = Silence(every, news.set)
+    loop, given = asyncio.get_running_loop(), 0.0
     try:
         while waiting or not gathering.done():
             if not waiting:
                 await news.wait()
             news.clear()
+            if waiting and apart and not hurry(waiting) and (early := given + apart - loop.time()) > 0:
+                await asyncio.sleep(early)
             if waiting:
+                given = loop.time()
                 taken = waiting.copy()
                 waiting.clear()
                 room.set()

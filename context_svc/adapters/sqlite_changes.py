@@ -6,6 +6,7 @@ from functools import cache
 
 from context_svc.adapters import sqlite_rows as rows
 from context_svc.domain.change import Change, Moment, Receipt, Scope, State
+from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.run import Run
 from context_svc.domain.thread import Thread
 
@@ -25,6 +26,9 @@ _UPDATE_RUN = """
         first_item = :first_item, cancel_requested = :cancel_requested, last_write = :last_write,
         finished = :finished, finish_time = :finish_time
     WHERE run_id = :run_id
+"""
+_RESTART_LEASES = """
+    UPDATE runs SET lease_until = :lease, expires = :steady + (deadline - :time) / 1e6 WHERE finish_time IS NULL
 """
 _FIXED = {"create_time", "metadata", "key", "ephemeral", "thread_id"}
 """What never changes after the row was made."""
@@ -105,6 +109,12 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
     for run in change.runs:
         if run.finished:
             connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+
+
+def restart_leases(connection: sqlite3.Connection, *, now: Moment) -> None:
+    """Measure leases and deadlines of open runs from `now` on."""
+    values = {"steady": now.steady, "time": rows.microseconds(now.time), "lease": now.steady + LEASE_SECONDS}
+    connection.execute(_RESTART_LEASES, values)
 
 
 def _receipt(connection: sqlite3.Connection, key: str) -> Receipt | None:

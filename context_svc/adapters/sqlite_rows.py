@@ -75,7 +75,7 @@ def run_row(run: Run) -> Row:
 
 
 def run_changes(run: Run) -> Row:
-    """Give what can change of a row of `runs`, and its key; large requests are not written again with every event."""
+    """Give what can change of a row of `runs`, and its key: large requests are not written again with every event."""
     return {
         "run_id": run.id,
         "state": run.state.value,

@@ -11,13 +11,12 @@ from typing import Any
 from context_svc.adapters import sqlite_rows as rows
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
-from context_svc.adapters.sqlite_changes import KnownRuns, read_state, write_change
+from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, write_change
 from context_svc.adapters.sqlite_file import clear, prepare
 from context_svc.adapters.sqlite_threads import Readers, Writer
 from context_svc.domain.call import Call
 from context_svc.domain.change import Change, Moment, Scope
 from context_svc.domain.item import Item
-from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import Census, Cursor, Decide, Outcome
 from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
@@ -57,19 +56,7 @@ class SqliteStore:
 
     async def restart_leases(self) -> None:
         """Measure leases and deadlines by this boot's clock; a writer that still lives gets a lease to say so."""
-        now = self._now()
-        values = {"steady": now.steady, "time": rows.microseconds(now.time), "lease": now.steady + LEASE_SECONDS}
-        await self._writer.write(
-            lambda connection: (
-                connection.execute(
-                    """
-                UPDATE runs SET lease_until = :lease, expires = :steady + (deadline - :time) / 1e6
-                WHERE finish_time IS NULL
-                """,
-                    values,
-                ).rowcount
-            )
-        )
+        await self._writer.write(partial(restart_leases, now=self._now()))
 
     async def change(self, scope: Scope, decide: Decide[Outcome]) -> Outcome:
         """See `Writer.change`."""

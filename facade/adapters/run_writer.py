@@ -25,6 +25,7 @@ SECONDS = 5.0
 PERSIST_SECONDS = 4.0
 """How long a write is repeated while the service is away; the run's lease lasts a little longer."""
 _PATIENCE_SECONDS = 0.004
+_APART_SECONDS = 0.02
 _GROUP_WRITES = 64
 _GROUP_BYTES = 1 << 20
 """Limits of one message; a larger write goes alone."""
@@ -41,11 +42,15 @@ class Appender:
 
     One message is under way at a time; what gathers meanwhile goes with the next one. An engine's step gives every run
     a token at nearly the same moment, so a message of patient writes waits until every run has one, for a few
-    milliseconds at most.
+    milliseconds at most; and it goes no sooner than `apart` seconds after the last message.
     """
 
-    def __init__(self, runs: "rpc.RunsServiceAsyncStub") -> None:
-        self._runs = runs
+    def __init__(
+        self, runs: "rpc.RunsServiceAsyncStub", *, patience: float = _PATIENCE_SECONDS, apart: float = _APART_SECONDS
+    ) -> None:
+        self._runs, self._patience, self._apart = runs, patience, apart
+        self._sent = 0.0
+        self._hurry = asyncio.Event()
         self._stream: grpc.aio.StreamStreamCall[pb.AppendToRunsRequest, pb.AppendToRunsResponse] | None = None
         self._waiting: list[_Waiting] = []
         self._sending: asyncio.Task[None] | None = None
@@ -67,6 +72,8 @@ class Appender:
         """Write durably. Raises what the store refuses, and `Unavailable` when it cannot be reached."""
         answer: asyncio.Future[pb.AppendEventsResponse] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(request, answer))
+        if not patient:
+            self._hurry.set()
         if not patient or len(self._waiting) >= self._users:
             self._complete.set()
         if self._sending is None:
@@ -88,11 +95,14 @@ class Appender:
 
     async def _gather(self) -> None:
         """Wait a moment until the message is complete, unless somebody is in a hurry."""
+        loop = asyncio.get_running_loop()
         await asyncio.sleep(0)  # those who are about to write in this turn of the loop come along
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                await self._complete.wait()
+        if (early := self._sent + self._apart - loop.time()) > 0:
+            await _within(early, self._hurry)
+        await _within(self._patience, self._complete)
+        self._hurry.clear()
         self._complete.clear()
+        self._sent = loop.time()
 
     def _next_group(self) -> list[_Waiting]:
         count, size = 0, 0
@@ -192,6 +202,14 @@ class RunWriter:
     def _log(self, batch: Batch, events: Sequence[RunEvent]) -> None:
         if log := self._logs.find(batch.run_id):
             log.extend([_numbered(event, number) for number, event in enumerate(events, start=batch.first_sequence)])
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, but not for long."""
+    if not event.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
 
 
 def _numbered(event: RunEvent, number: int) -> RunEvent:

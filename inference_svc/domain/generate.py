@@ -6,10 +6,11 @@ from contextlib import aclosing
 from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
 from inference_svc.domain.prompt import Prompt
 from inference_svc.domain.router import Router
-from threadmesh.conversation import Failure, TextDelta
+from threadmesh.conversation import Failure, ReasoningDelta, TextDelta, ToolCallDelta
 from threadmesh.errors import Internal, MeshError
 from threadmesh.streams import gathered
 
+_APART_SECONDS = 0.02
 _JOINED_TOKENS = 16
 """Tokens of one event at most, so that a stream stays a stream."""
 
@@ -50,15 +51,21 @@ async def telling_failure(events: AsyncGenerator[Event, None]) -> AsyncGenerator
 async def beating(events: AsyncGenerator[Event, None], *, every: float) -> AsyncGenerator[Event, None]:
     """Pass events on, and repeat the last known progress whenever none comes for `every` seconds.
 
-    What has come while the reader was busy is passed on with its pieces of text joined.
+    After the first word, events leave some milliseconds apart; pieces of text that come in between are joined.
     """
     beat: Progress | None = None
-    async with aclosing(gathered(events, every=every)) as pieces:
+    speaking = False
+
+    def hurry(waiting: Sequence[Event]) -> bool:
+        return not speaking or isinstance(waiting[-1], Finished)
+
+    async with aclosing(gathered(events, every=every, apart=_APART_SECONDS, hurry=hurry)) as pieces:
         async for piece in pieces:
             if not piece and beat is not None:
                 yield beat
             for event in joined(piece):
                 beat = progress_after(event, beat)
+                speaking = isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta)
                 yield event
 
 

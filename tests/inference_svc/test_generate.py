@@ -174,3 +174,17 @@ async def test_text_that_waited_for_its_reader_is_joined_and_loses_no_token() ->
         TextDelta(text="dd", token_index=4),
         FINISHED,
     ]
+
+
+async def test_the_first_word_and_the_end_are_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference_svc.domain.generate._APART_SECONDS", 60)
+    progress = Progress(phase=Phase.PREFILL, prefilled_tokens=7, prompt_tokens=7)
+    pauses = [asyncio.Event() for _ in range(3)]
+    events = stream(STARTED, pauses[0], progress, pauses[1], TextDelta(text="a"), pauses[2], FINISHED)
+    async with asyncio.timeout(10), aclosing(beating(events, every=60)) as beats:
+        found = [await anext(beats)]
+        for pause in pauses:
+            pause.set()
+            found.append(await anext(beats))
+
+    assert found == [STARTED, progress, TextDelta(text="a"), FINISHED]

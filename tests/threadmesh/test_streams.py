@@ -136,3 +136,23 @@ async def test_who_is_heard_in_time_is_not_silent() -> None:
 
     assert broken[0] >= last + 0.02
     assert broken[1] >= broken[0] + 0.02
+
+
+async def test_what_comes_too_soon_waits() -> None:
+    loop = asyncio.get_running_loop()
+    pause = asyncio.Event()
+    async with asyncio.timeout(10), aclosing(gathered(stream(1, pause, 2), every=60, apart=0.05)) as pieces:
+        began = loop.time()
+        assert await anext(pieces) == [1]
+        pause.set()
+        assert await anext(pieces) == [2]
+        assert loop.time() >= began + 0.05
+
+
+async def test_what_is_in_a_hurry_does_not_wait() -> None:
+    pause = asyncio.Event()
+    items = gathered(stream(1, pause, 2), every=60, apart=60, hurry=lambda waiting: waiting[-1] == 2)
+    async with asyncio.timeout(10), aclosing(items) as pieces:
+        assert await anext(pieces) == [1]
+        pause.set()
+        assert await anext(pieces) == [2]
