@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 
 from inference_svc.adapters.llama_cpp.backend import LlamaCppBackend
 from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
-from inference_svc.adapters.llama_cpp.options import ModelOptions
+from inference_svc.adapters.llama_cpp.options import Device, ModelOptions, WeightsOptions
 from inference_svc.adapters.llama_cpp.threads import available_cores
 from inference_svc.adapters.measured_backend import MeasuredBackend, MeasuredEngine, Metrics
 from inference_svc.adapters.model_files import ModelFile, fetch, find_model
@@ -19,8 +19,9 @@ from inference_svc.adapters.scripted_backend import ScriptedBackend
 from inference_svc.domain.ports import Backend
 from inference_svc.domain.router import Router
 from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.weights import Form
 from inference_svc.edge.servicer import InferenceServicer
-from inference_svc.settings import NO_MODEL, InferenceSettings
+from inference_svc.settings import MEASURED, NO_MODEL, InferenceSettings
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from threadmesh.clock import Clock, SystemClock
@@ -81,17 +82,55 @@ def llama_cpp_backend(
     name = settings.model_name or file.name
     options = ModelOptions(
         name=name,
-        threads=settings.threads or max(1, available_cores() - 1),
+        threads=settings.threads or available_cores(),
+        pinned=settings.threads > 0,
         created=created,
         context_tokens=settings.context_tokens,
         cells=settings.cache_tokens,
         sequences=settings.sequences,
         queue=settings.queue,
         batch=settings.batch_tokens,
-        gpu_layers=settings.gpu_layers,
+        idle=settings.idle_tokens,
+        parked=settings.parked_bytes,
+        speculation=settings.speculation,
+        device=device(settings),
+        projector=projector(settings),
+        weights=weights(settings),
         drawing=drawing(settings),
     )
     return LlamaCppBackend(options, observer=MeasuredEngine(metrics, model=name))
+
+
+def device(settings: InferenceSettings) -> Device:
+    """Give where and how models compute."""
+    return Device(
+        gpu_layers=settings.gpu_layers,
+        split_mode=settings.split_mode,
+        main_gpu=settings.main_gpu,
+        tensor_split=tuple(settings.tensor_split),
+        flash_attention=settings.flash_attention,
+        cache_k=settings.cache_type_k,
+        cache_v=settings.cache_type_v,
+    )
+
+
+def projector(settings: InferenceSettings) -> Path | None:
+    """Give the projector's file, None without one. Raises `ConfigurationError` if it is not there."""
+    if not settings.projector:
+        return None
+    path = Path(settings.projector).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(f"INFERENCE_PROJECTOR: there is no file {path}")
+    return path
+
+
+def weights(settings: InferenceSettings) -> WeightsOptions:
+    """Give how weights are held."""
+    return WeightsOptions(
+        form=None if settings.weights == MEASURED else Form(settings.weights),
+        directory=settings.models_dir / "prepared",
+        budget=settings.weights_bytes,
+    )
 
 
 def drawing(settings: InferenceSettings) -> Drawing:

@@ -1,6 +1,9 @@
 """Guesses at what a model will say next, from what it has read and said already. Pure."""
 
 from collections.abc import Sequence
+from itertools import takewhile
+
+from inference_svc.domain.media_tokens import is_media
 
 _GRAM = 3
 
@@ -26,4 +29,5 @@ class PromptLookup:
     def propose(self, most: int) -> list[int]:
         """Give up to `most` tokens that may come next; none where nothing is alike."""
         place = self._ends.get(tuple(self._tokens[-_GRAM:])) if len(self._tokens) >= _GRAM else None
-        return self._tokens[place : place + most] if place is not None else []
+        found = self._tokens[place : place + most] if place is not None else []
+        return list(takewhile(lambda token: not is_media(token), found))

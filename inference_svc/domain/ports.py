@@ -1,7 +1,7 @@
 """What the domain needs of the world."""
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from inference_svc.domain.events import Event
@@ -11,7 +11,11 @@ from threadmesh.conversation import Usage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A name to ask for. `fingerprint` identifies weights and template; `created` is in seconds since 1970."""
+    """A name to ask for.
+
+    `fingerprint` identifies the weights, the form they are held in, and the template; `created` is in seconds since
+    1970; `details` say how it computes, for people.
+    """
 
     name: str
     backend: str
@@ -19,6 +23,7 @@ class Model:
     ready: bool
     fingerprint: str
     created: int
+    details: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,6 +118,7 @@ def encode_model(model: Model) -> pb.Model:
         ready=model.ready,
         fingerprint=model.fingerprint,
         create_seconds=model.created,
+        details=model.details,
     )
 
 

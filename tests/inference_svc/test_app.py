@@ -6,14 +6,18 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inference_svc.adapters.llama_cpp.options import WeightsOptions
 from inference_svc.adapters.llama_cpp.threads import available_cores
 from inference_svc.adapters.measured_backend import MeasuredBackend, Metrics
 from inference_svc.adapters.script import Script
 from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.app import app, drawing
+from inference_svc.app import app, drawing, weights
 from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.weights import Form
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.engines import answered, bundled_model, prompt
+from tests.inference_svc.tiny_model import write_model
+from tests.inference_svc.tiny_projector import write_projector
 from threadmesh.errors import BackendUnavailable, Overloaded
 from threadmesh.settings import ConfigurationError
 
@@ -21,7 +25,7 @@ SCRIPT = '{"rules": [{"match": "full", "refuse": {"reason": "OVERLOADED"}}]}'
 
 
 def settings(**chosen: object) -> InferenceSettings:
-    return InferenceSettings.model_validate({"port": 0, "metrics_port": 0, **chosen})
+    return InferenceSettings.model_validate({"port": 0, "metrics_port": 0, "weights": "file", **chosen})
 
 
 @pytest.mark.model
@@ -46,11 +50,36 @@ def test_requests_are_drawn_as_suits_the_model_unless_the_settings_say_otherwise
     )
 
 
+def test_weights_are_measured_unless_the_settings_name_a_form(tmp_path: Path) -> None:
+    measured = weights(InferenceSettings.model_validate({"models_dir": tmp_path, "weights_bytes": 7}))
+
+    assert measured == WeightsOptions(form=None, directory=tmp_path / "prepared", budget=7)
+    assert weights(settings(weights="f16")).form is Form.F16
+
+
 @pytest.mark.parametrize("model", ["/no/such/model.gguf", "hf:nonsense", "none"])
 async def test_a_model_that_cannot_be_served_stops_the_start(model: str) -> None:
     with pytest.raises(ConfigurationError, match="INFERENCE_MODEL"):
         async with app(settings(model=model), CollectorRegistry()):
             pass
+
+
+async def test_a_projector_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    with pytest.raises(ConfigurationError, match="INFERENCE_PROJECTOR: there is no file"):
+        async with app(settings(model=str(model), projector=str(tmp_path / "missing.gguf")), CollectorRegistry()):
+            pass
+
+
+async def test_a_projector_of_another_model_stops_the_unit_with_one_line(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    projector = write_projector(tmp_path / "mmproj.gguf", sees="mlp")
+    with pytest.raises(ConfigurationError) as caught:
+        async with app(settings(model=str(model), projector=str(projector)), CollectorRegistry()):
+            await asyncio.sleep(60)
+
+    assert f"{projector} is not a usable projector" in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 @pytest.mark.model

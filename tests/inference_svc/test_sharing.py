@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from inference_svc.adapters.llama_cpp.backend import LlamaCppBackend
+from inference_svc.adapters.llama_cpp.options import Device
 from inference_svc.domain.events import Event
 from inference_svc.domain.prompt import Prompt
 from inference_svc.domain.speculation import Speculation
@@ -185,3 +186,21 @@ async def test_warming_makes_the_next_request_find_its_beginning() -> None:
     assert warmed.cached_tokens == 0
     assert again.cached_tokens == again.prompt_tokens - 1
     assert cached(events) >= warmed.prompt_tokens - 1
+
+
+@pytest.mark.parametrize("form", ["f16", "q8_0", "bf16"])
+async def test_the_cache_has_the_form_that_was_asked_for(form: str) -> None:
+    device = Device(cache_k=form, cache_v=form, flash_attention="on")
+    async with engine(sequences=2, idle=0, device=device) as (backend, watcher):
+        for name in NAMES[:2]:
+            events = await answered(backend, prompt(f"{name} {PERSONA}", max_tokens=2, sampling=GREEDY))
+        parked = watcher.parked
+
+    assert end_of(events).usage.completion_tokens == 2
+    bytes_per_token = parked / read(events)
+    assert bytes_per_token == pytest.approx(30 * 2 * 192 * {"f16": 2, "q8_0": 34 / 32, "bf16": 2}[form], rel=0.1)
+
+
+async def test_a_model_computes_without_flash_attention() -> None:
+    async with engine(sequences=1, device=Device(flash_attention="off")) as (backend, _):
+        assert ids_of(await answered(backend, prompt("Hi", max_tokens=3, sampling=GREEDY)))

@@ -88,3 +88,7 @@ def test_guesses_that_come_true_are_trusted_more() -> None:
 
 def test_without_experience_nothing_is_guessed() -> None:
     assert worthwhile(8, 0.9, beside=1, cost=StepCost()) == 0
+
+
+def test_images_are_never_guessed() -> None:
+    assert lookup_of([1, 2, 3, 7, -5, -6, 1, 2, 3]).propose(4) == [7]

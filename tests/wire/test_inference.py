@@ -202,6 +202,7 @@ async def test_the_default_model_is_the_first_one(bundled_model: "Stub") -> None
     assert all(model.ready and model.fingerprint for model in listed)
     assert [model.context_tokens for model in listed] == [1024, 256]
     assert [model.create_seconds for model in listed] == [1, 7]
+    assert listed[0].details["weights"] == "file"
 
 
 async def test_counting_agrees_with_the_prompt(scripted: "Stub") -> None:

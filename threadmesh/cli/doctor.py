@@ -67,7 +67,7 @@ def check_ports(plan: Plan) -> Finding:
 
 
 def check_mesh(status: MeshStatus, located: Located) -> Iterator[Finding]:
-    """Every unit of a running mesh serves, and so does every tool server."""
+    """Every unit of a running mesh serves, and so does every tool server; what each model computes with."""
     for unit in status.units:
         if unit.state == Condition.SERVING:
             yield Finding(check=unit.name, level=Level.OK, message=f"serves at {unit.address}")
@@ -76,6 +76,10 @@ def check_mesh(status: MeshStatus, located: Located) -> Iterator[Finding]:
         remedy = f"see {on_file.log}" if on_file else "see its log"
         message = f"{unit.state} at {unit.address}{f': {unit.detail}' if unit.detail else ''}"
         yield Finding(check=unit.name, level=Level.BROKEN, message=message, remedy=remedy)
+    for model, details in (status.model_details or {}).items():
+        if details:
+            shown = ", ".join(f"{name}={value}" for name, value in sorted(details.items()))
+            yield Finding(check=f"model {model}", level=Level.OK, message=f"computes with {shown}")
     for server in status.tool_servers or ():
         check = f"tool server {server.name}"
         if server.state == "ready":

@@ -8,7 +8,18 @@ import binascii
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from threadmesh.media_types import media_type_of, same_media_type
 
 _TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 _MEDIA_BYTES = 3 * 1024 * 1024
@@ -55,9 +66,10 @@ class ImageUrl(Schema):
     @field_validator("url")
     @classmethod
     def _data_url(cls, url: str) -> str:
-        media_type, data = split_data_url(url)
-        if not media_type.startswith("image/") or not data:
+        if not url[:11].lower() == "data:image/":
             raise ValueError("must be a data: URL with a base64 image; other URLs are not fetched")
+        media_type, data = split_data_url(url)
+        _require_media(data, declared=media_type)
         return url
 
 
@@ -71,14 +83,14 @@ class ImagePart(Schema):
 class InputAudio(Schema):
     """A sound."""
 
-    data: str
     format: Literal["wav", "mp3"]
+    data: str
 
     @field_validator("data")
     @classmethod
-    def _base64(cls, data: str) -> str:
-        if not decode_base64(data):
-            raise ValueError("must be base64 of at most 3 MiB")
+    def _sound(cls, data: str, info: ValidationInfo) -> str:
+        if "format" in info.data:
+            _require_media(decode_base64(data), declared=f"audio/{info.data['format']}")
         return data
 
 
@@ -244,9 +256,18 @@ class ChatRequest(Schema):
         return sorted(self.model_extra or ())
 
 
+def _require_media(data: bytes, *, declared: str) -> None:
+    if not data:
+        raise ValueError("must be base64 of at most 3 MiB")
+    found = media_type_of(data)
+    if not same_media_type(declared, found):
+        raise ValueError(f"declares {declared} but holds {found or 'no known format'}")
+
+
 def split_data_url(url: str) -> tuple[str, bytes]:
     """Split a `data:` URL into its media type and bytes; empty for anything else."""
     head, comma, data = url.partition(",")
+    head = head.lower()
     if not head.startswith("data:") or not head.endswith(";base64") or not comma:
         return "", b""
     return head.removeprefix("data:").removesuffix(";base64"), decode_base64(data)

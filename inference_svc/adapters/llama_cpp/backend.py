@@ -11,7 +11,7 @@ from typing import TypeVar
 import structlog
 
 from inference_svc.adapters.llama_cpp.options import ModelOptions, Observer
-from inference_svc.adapters.llama_cpp.sequences import Delivery
+from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
 from inference_svc.adapters.llama_cpp.served import ServedModel
 from inference_svc.domain.events import Event, Finished, Started
 from inference_svc.domain.ports import Embeddings, Model, Warmed
@@ -34,6 +34,7 @@ class LlamaCppBackend:
     def __init__(self, options: ModelOptions, *, observer: Observer) -> None:
         self._options, self._observer = options, observer
         self._worker = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prompt")
+        self._eyes = ThreadPoolExecutor(max_workers=1, thread_name_prefix="media")
         self._served: ServedModel | None = None
 
     async def load(self, path: Path) -> None:
@@ -59,6 +60,7 @@ class LlamaCppBackend:
             ready=served is not None,
             fingerprint=served.fingerprint if served else "",
             created=self._options.created,
+            details=served.details if served else {},
         )
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
@@ -68,13 +70,14 @@ class LlamaCppBackend:
         deliver = _into(inbox)
         drawing = resolve(prompt.sampling, defaults=self._options.drawing, choose_seed=_choose_seed)
         job = await self._work(lambda: served.job(prompt, drawing, deliver=deliver))
+        await self._perceive(served, job)
         served.engine.submit(job)
         try:
             yield Started(
                 model=self._options.name,
                 backend=NAME,
                 fingerprint=served.fingerprint,
-                prompt_tokens=len(job.prompt),
+                prompt_tokens=job.cost,
                 seed=drawing.seed,
             )
             async with aclosing(_deliveries(inbox)) as deliveries:
@@ -89,6 +92,7 @@ class LlamaCppBackend:
         inbox: asyncio.Queue[list[Delivery]] = asyncio.Queue()
         deliver = _into(inbox)
         job = await self._work(lambda: served.reading(prompt, deliver=deliver))
+        await self._perceive(served, job)
         served.engine.submit(job)
         usage = Usage()
         try:
@@ -104,7 +108,7 @@ class LlamaCppBackend:
         served = self._require()
         if isinstance(counted, str):
             return len(await self._work(lambda: served.model.tokenize(counted, special=False)))
-        return len(await self._work(lambda: served.prompt_tokens(counted, ask=True)))
+        return (await self._work(lambda: served.read(counted, ask=True))).cells
 
     async def embed(self, inputs: Sequence[str]) -> Embeddings:  # noqa: ARG002  # the port has it
         """Refuse: what serves here are models that talk."""
@@ -119,7 +123,8 @@ class LlamaCppBackend:
         served, self._served = self._served, None
         if served is not None:
             await asyncio.get_running_loop().run_in_executor(self._worker, served.close)
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._worker, self._eyes):
+            executor.shutdown(wait=False, cancel_futures=True)
 
     def _require(self) -> ServedModel:
         if self._served is None:
@@ -129,6 +134,16 @@ class LlamaCppBackend:
     async def _work(self, task: Callable[[], Result]) -> Result:
         """Run what may take long beside the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._worker, task)
+
+    async def _perceive(self, served: ServedModel, job: Job) -> None:
+        """Compute the images and sounds of a job before it stands in the engine's way, one job after the other."""
+        if not job.media:
+            return
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._eyes, served.encode, job)
+        except BaseException:
+            job.sampler.close()
+            raise
 
 
 def _choose_seed() -> int:

@@ -8,6 +8,7 @@ from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.options import CacheOptions
 from inference_svc.adapters.llama_cpp.parked import ParkedState, ParkingLot
 from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
+from inference_svc.domain.media_tokens import whole_chunks
 from inference_svc.domain.prefix import PrefixTree
 
 _WORTH_WAITING = 32
@@ -71,7 +72,9 @@ class Cache:
             leader.urgency = min(leader.urgency, job.priority)
             return Waits.LEADER
         slot = self._place(source)
-        cells = max(len(tokens), source.parked.tokens) if source.parked else len(tokens) - source.shared
+        cells = job.layout.cells(len(tokens)) - (0 if source.parked else job.layout.cells(source.shared))
+        if source.parked:
+            cells = max(cells, source.parked.tokens)
         if slot is None or not self._find_room(cells + margin, source, context):
             return Waits.ROOM
         computed = self._prepare(slot, source, tokens, job.scope, context)
@@ -119,11 +122,11 @@ class Cache:
                 break
             slot = self._slots[number]
             held = slot.user.computed if slot.user else len(slot.tokens)
-            usable = min(shared, held, len(tokens) - 1)
+            usable = whole_chunks(tokens, min(shared, held, len(tokens) - 1))
             if usable > best.shared and (self._options.cuttable or (usable == held and slot.user is None)):
                 best = Source(shared=usable, slot=slot)
         shared, parked = self._lot.longest(tokens, scope=scope)
-        usable = min(shared, len(tokens) - 1)
+        usable = whole_chunks(tokens, min(shared, len(tokens) - 1))
         if parked and usable > best.shared and (self._options.cuttable or usable == parked.tokens):
             best = Source(shared=usable, parked=parked)
         return best
@@ -185,7 +188,8 @@ class Cache:
             return
         for shared, number in self._present.matches(tokens, scope=scope):
             other = self._slots[number]
-            computed = min(shared, other.user.computed if other.user else len(other.tokens))
+            held = other.user.computed if other.user else len(other.tokens)
+            computed = whole_chunks(tokens, min(shared, held))
             if computed >= _WORTH_PARKING:
                 context.copy_beginning(number, slot.id, computed)
             return

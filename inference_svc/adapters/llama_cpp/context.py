@@ -14,6 +14,12 @@ State = ctypes.Array[ctypes.c_uint8]
 """What a sequence holds, as llama.cpp writes it."""
 
 
+_FLASH_ATTENTION = {"auto": -1, "off": 0, "on": 1}
+"""`llama_flash_attn_type` of llama.h."""
+_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q5_0": 6, "q5_1": 7, "q8_0": 8, "iq4_nl": 20, "bf16": 30}
+"""`ggml_type` of ggml.h, those that a KV cache can have."""
+
+
 class Decoded(Enum):
     """How a step ended; after FULL and ABORTED the KV cache is as before it."""
 
@@ -46,6 +52,8 @@ class Context:
         params.kv_unified = True  # sequences share the cells of a prefix
         params.n_threads = params.n_threads_batch = self._threads = options.threads
         params.no_perf = True
+        params.flash_attn_type = _FLASH_ATTENTION[options.device.flash_attention]
+        params.type_k, params.type_v = _TYPES[options.device.cache_k], _TYPES[options.device.cache_v]
         self._handle = native.llama_init_from_model(model.handle, params)
         if not self._handle:
             raise ModelFileError(f"There is not enough memory for {options.cells} tokens of context: {first_problem()}")

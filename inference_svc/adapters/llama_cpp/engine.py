@@ -8,6 +8,7 @@ import structlog
 
 from inference_svc.adapters.llama_cpp.cache import Waits
 from inference_svc.adapters.llama_cpp.context import Context
+from inference_svc.adapters.llama_cpp.media import MediaReader
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import EngineOptions, Observer
 from inference_svc.adapters.llama_cpp.sequences import Job
@@ -22,9 +23,15 @@ class Engine:
     """Runs jobs. `submit`, `cancel` and `check` may be called from any thread."""
 
     def __init__(
-        self, model: LoadedModel, options: EngineOptions, *, context: Callable[[], Context], observer: Observer
+        self,
+        model: LoadedModel,
+        options: EngineOptions,
+        *,
+        context: Callable[[], Context],
+        observer: Observer,
+        media: MediaReader | None = None,
     ) -> None:
-        self._model, self._options, self._observer = model, options, observer
+        self._model, self._options, self._observer, self._media = model, options, observer, media
         self._open_context = context
         self._condition = threading.Condition()
         self._room: WaitingRoom[Job] = WaitingRoom(places=options.queue + options.sequences)
@@ -85,7 +92,7 @@ class Engine:
         try:
             self._context = self._open_context()
             self._stepper = stepper = Stepper(
-                self._model, self._context, self._options, observer=self._observer, free=self._free
+                self._model, self._context, self._options, observer=self._observer, free=self._free, media=self._media
             )
             stepper.measure()
         except MeshError as error:

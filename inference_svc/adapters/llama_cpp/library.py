@@ -4,6 +4,7 @@ import ctypes
 import functools
 import os
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -42,6 +43,16 @@ def start_library() -> None:
     """Initialise llama.cpp once for the process and send its log to ours, at debug level."""
     native.llama_log_set(_on_log, ctypes.c_void_p(0))
     native.llama_backend_init()
+
+
+def listen(set_log: Callable[..., None]) -> None:
+    """Send the log of another library of the family to ours as well; `set_log` is its function for that."""
+    set_log(_on_log, ctypes.c_void_p(0))
+
+
+def features() -> str:
+    """Say which instructions of the processor the library was compiled for, and uses."""
+    return bytes(native.llama_print_system_info()).decode().strip()
 
 
 def first_problem() -> str:

@@ -2,10 +2,13 @@
 
 import ctypes
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, native, start_library
+from inference_svc.adapters.llama_cpp.options import Device
+from inference_svc.domain.weights import Form, Size
 from threadmesh.errors import BackendUnavailable
 
 _SAMPLES = 64
@@ -23,12 +26,20 @@ class ModelFileError(BackendUnavailable):
 class LoadedModel:
     """The weights and the vocabulary of one GGUF file. Tokenising may be done from any thread."""
 
-    def __init__(self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False) -> None:
+    form = Form.FILE
+    """How the weights are held."""
+
+    def __init__(self, path: Path, *, device: Device | None = None, vocabulary_only: bool = False) -> None:
         """Load a file. Raises `ModelFileError` with what llama.cpp says about it."""
         start_library()
         forget_problems()
         params = native.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
+        device = device or Device()
+        split = _shares(device.tensor_split)
+        params.n_gpu_layers = device.gpu_layers
+        params.split_mode = getattr(native, f"LLAMA_SPLIT_MODE_{device.split_mode.upper()}")
+        params.main_gpu = device.main_gpu
+        params.tensor_split = split
         params.vocab_only = vocabulary_only
         self._handle = native.llama_model_load_from_file(str(path).encode(), params)
         if not self._handle:
@@ -117,22 +128,52 @@ class LoadedModel:
         found = native.llama_model_chat_template(self._handle, None)
         return found.decode(errors="replace") if found else ""
 
-    def fingerprint(self) -> str:
-        """Give 16 hexadecimal digits that differ where weights or template do.
+    @property
+    def size(self) -> Size:
+        """How many weights there are, and the bytes they take."""
+        return Size(
+            weights=int(native.llama_model_n_params(self._handle)), bytes=int(native.llama_model_size(self._handle))
+        )
 
-        A gigabyte takes seconds to hash, so it is the header, where the template is, and samples of the weights.
-        """
-        size = self.path.stat().st_size
-        digest = hashlib.sha256(str(size).encode())
-        with self.path.open("rb") as file:
-            digest.update(file.read(_HEADER_BYTES))
-            for sample in range(_SAMPLES):
-                file.seek(size * sample // _SAMPLES)
-                digest.update(file.read(_SAMPLE_BYTES))
-        return digest.hexdigest()[:16]
+    def fingerprint(self) -> str:
+        """Give the file's digits."""
+        return fingerprint(self.path)
 
     def close(self) -> None:
         """Free the weights; contexts of the model must be closed before."""
         if self._handle:
             native.llama_model_free(self._handle)
             self._handle = None
+
+
+def _shares(shares: Sequence[float]) -> Any:
+    """Give what each GPU takes as llama.cpp reads it, None to leave it to llama.cpp."""
+    return (ctypes.c_float * native.llama_max_devices())(*shares) if shares else None
+
+
+class PreparedModel(LoadedModel):
+    """The weights of a GGUF file in another form, from the copy that was made of it."""
+
+    def __init__(self, path: Path, *, source: Path, form: Form, device: Device) -> None:
+        """Load the copy of `source` at `path`. Raises `ModelFileError`."""
+        super().__init__(path, device=device)
+        self._source, self.form = source, form
+
+    def fingerprint(self) -> str:
+        """Give the source's digits and the form: another form computes other numbers, so its streams differ."""
+        return f"{fingerprint(self._source)}-{self.form}"
+
+
+def fingerprint(path: Path) -> str:
+    """Give 16 hexadecimal digits that differ where the weights or the template of a file do.
+
+    A gigabyte takes seconds to hash, so it is the header, where the template is, and samples of the weights.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_HEADER_BYTES))
+        for sample in range(_SAMPLES):
+            file.seek(size * sample // _SAMPLES)
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:16]

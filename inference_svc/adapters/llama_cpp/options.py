@@ -1,10 +1,45 @@
 """How a model is served, and who watches."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.speculation import Speculation
+from inference_svc.domain.weights import Form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Where and how a model computes, in llama.cpp's own words; see its `llama_model_params`, `llama_context_params`.
+
+    `gpu_layers` are put on a GPU (-1: all). `split_mode` is `none`, `layer` or `row`; `flash_attention` is `auto`, `on`
+    or `off`; `cache_k` and `cache_v` are ggml's names of types, in lower case.
+    """
+
+    gpu_layers: int = 0
+    split_mode: str = "layer"
+    main_gpu: int = 0
+    tensor_split: tuple[float, ...] = ()
+    flash_attention: str = "auto"
+    cache_k: str = "f16"
+    cache_v: str = "f16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsOptions:
+    """How weights are held.
+
+    `form` None measures which is best, where their copy takes at most `budget` bytes (0 chooses by the memory there
+    is). Copies, and what was measured, are kept in `directory`.
+    """
+
+    form: Form | None
+    directory: Path
+    budget: int = 0
+
+
+AS_IN_THE_FILE = WeightsOptions(form=Form.FILE, directory=Path())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +49,8 @@ class ModelOptions:
     `context_tokens` bounds prompt and answer together, `cells` the KV cache of all requests together; 0 chooses both
     by the model. `sequences` requests are answered at once and `queue` may wait. Up to `threads` threads compute, fewer
     where that turns out to be faster, unless the number is `pinned`. Finished conversations may keep `idle` tokens of
-    the KV cache and `parked` bytes of host memory. `created` is in seconds since 1970.
+    the KV cache and `parked` bytes of host memory. With a
+    `projector` the model sees or hears. `created` is in seconds since 1970.
     """
 
     name: str
@@ -29,7 +65,9 @@ class ModelOptions:
     idle: int = 1_024
     parked: int = 1 << 30
     speculation: Speculation = Speculation.AUTO
-    gpu_layers: int = 0
+    device: Device = field(default_factory=Device)
+    projector: Path | None = None
+    weights: WeightsOptions = AS_IN_THE_FILE
     drawing: Drawing = field(default_factory=Drawing)
 
 
@@ -46,6 +84,7 @@ class ContextOptions:
     rows: int
     batch: int
     threads: int
+    device: Device = field(default_factory=Device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,17 @@
 """What the engine works on: jobs that wait, and sequences that run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Values
 from dataclasses import dataclass, field
 
 from inference_svc.adapters.llama_cpp.context import Entry
+from inference_svc.adapters.llama_cpp.media import MediaChunk
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.domain.answer import Answer
 from inference_svc.domain.batch import Reader
 from inference_svc.domain.events import Event, Finished, Phase, Progress
 from inference_svc.domain.lookup import PromptLookup
+from inference_svc.domain.media_tokens import Layout
 from inference_svc.domain.prompt import Priority
 from inference_svc.domain.speculation import Confidence
 from threadmesh.conversation import FinishReason, Usage
@@ -27,6 +29,7 @@ class Job:
 
     `limit` counts the tokens that may be drawn, those `emitted` elsewhere included; 0 only reads the prompt. `deliver`
     is called from the engine's thread with what a step brought; the last delivery is a `Finished` or an error.
+    `media` are the images and sounds of the prompt by their first positions, `layout` is where they stand.
     `submitted` is in seconds of the engine's clock. A `repeatable` one is computed in steps that depend on nothing but
     itself as far as that can be had, so without guesses.
     """
@@ -37,6 +40,8 @@ class Job:
     sampler: TokenSampler
     deliver: Callable[[list[Delivery]], None]
     emitted: Values[int] = ()
+    media: Mapping[int, MediaChunk] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)
     scope: str = ""
     priority: Priority = Priority.INTERACTIVE
     repeatable: bool = False
@@ -45,9 +50,14 @@ class Job:
     cached: int | None = None
 
     @property
+    def size(self) -> int:
+        """The KV cells that the prompt fills: its tokens, and those of its images and sounds."""
+        return self.layout.cells(len(self.prompt))
+
+    @property
     def cost(self) -> int:
         """What the job asks of the engine, in tokens; the length of an answer is not known before and guessed."""
-        return len(self.prompt) + min(self.limit, 256)
+        return self.size + min(self.limit, 256)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -75,6 +85,11 @@ class Sequence:
         return len(self.tokens) - self.computed
 
     @property
+    def chunk(self) -> MediaChunk | None:
+        """The image or sound to read next, in a step of its own."""
+        return self.job.media.get(self.computed)
+
+    @property
     def reading(self) -> bool:
         """Whether the prompt is being read still."""
         return self.computed < len(self.job.prompt)
@@ -86,8 +101,9 @@ class Sequence:
 
     @property
     def unread(self) -> int:
-        """The number of tokens that may be computed as a piece of a prompt."""
-        return (len(self.job.prompt) if self.exact else len(self.tokens)) - self.computed
+        """The number of tokens that may be computed as a piece of a prompt, up to the next image or sound."""
+        end = len(self.job.prompt) if self.exact else len(self.tokens)
+        return self.job.layout.text_at(self.computed, end - self.computed)
 
     def reader(self) -> Reader:
         """Give the sequence as the planning of steps sees it."""
@@ -101,15 +117,16 @@ class Sequence:
 
     def progress(self) -> Progress:
         """Say how much of the prompt was read."""
-        total = len(self.job.prompt)
+        total = self.job.size
         phase = Phase.PREFILL if self.reading else Phase.DECODE
-        return Progress(phase=phase, prefilled_tokens=min(self.computed, total), prompt_tokens=total)
+        done = min(self.job.layout.cells(self.computed), total)
+        return Progress(phase=phase, prefilled_tokens=done, prompt_tokens=total)
 
     def finished(self, stopped: FinishReason) -> Finished:
         """Say how it ended and what it consumed."""
         usage = Usage(
-            prompt_tokens=len(self.job.prompt),
-            cached_tokens=self.job.cached or 0,
+            prompt_tokens=self.job.size,
+            cached_tokens=self.job.layout.cells(self.job.cached or 0),
             completion_tokens=self.job.answer.tokens,
         )
         return Finished(reason=self.job.answer.reason(stopped), usage=usage)

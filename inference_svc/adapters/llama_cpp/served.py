@@ -5,10 +5,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import structlog
+
 from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
-from inference_svc.adapters.llama_cpp.model import LoadedModel
+from inference_svc.adapters.llama_cpp.media import MediaReader
+from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
 from inference_svc.adapters.llama_cpp.options import (
     CacheOptions,
     ContextOptions,
@@ -16,10 +19,12 @@ from inference_svc.adapters.llama_cpp.options import (
     ModelOptions,
     Observer,
 )
+from inference_svc.adapters.llama_cpp.prompt_reader import PromptReader, ReadPrompt
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
 from inference_svc.adapters.llama_cpp.template import ChatTemplate
 from inference_svc.adapters.llama_cpp.tool_formats import ToolCallParser, format_of
+from inference_svc.adapters.llama_cpp.weights import load_weights
 from inference_svc.domain.answer import Answer, Token
 from inference_svc.domain.events import Finished
 from inference_svc.domain.grammar_rules import Freedom
@@ -29,6 +34,8 @@ from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.speculation import Speculation
 from threadmesh.conversation import Role, message
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
+
+log = structlog.get_logger()
 
 _DEFAULT_CONTEXT = 8_192
 _DEFAULT_CELLS = 16_384
@@ -43,12 +50,18 @@ class ServedModel:
     """A loaded model with its template and its running engine; made in a thread, because that takes seconds."""
 
     def __init__(self, path: Path, options: ModelOptions, observer: Observer) -> None:
-        self.model = LoadedModel(path, gpu_layers=options.gpu_layers)
+        self.model = load_weights(path, options)
         self._options = options
         self.fingerprint = self.model.fingerprint()
         self._template = ChatTemplate(
             self.model.template, begin_text=self.model.begin_text, end_text=self.model.end_text
         )
+        try:
+            self.media = _media(self.model, options)
+        except ModelFileError:
+            self.model.close()
+            raise
+        self._prompts = PromptReader(self.model, self._template, media=self.media)
         self._form = format_of(self._template.source)
         for marker in (self._form.begin, self._form.end):
             self.model.reveal(marker)
@@ -62,6 +75,11 @@ class ServedModel:
             self.close()
             raise
 
+    @property
+    def details(self) -> dict[str, str]:
+        """What the operator may want to know of how it computes."""
+        return {"weights": self.model.form}
+
     def _engine(self, observer: Observer) -> Engine:
         options = self._options
         most = self.context_tokens * options.sequences
@@ -74,6 +92,7 @@ class ServedModel:
             rows=max(slots, options.sequences + _GUESSES),
             batch=options.batch,
             threads=options.threads,
+            device=options.device,
         )
         cache = CacheOptions(
             slots=slots, cells=cells, idle=options.idle, parked=options.parked, cuttable=self.model.reusable
@@ -91,6 +110,7 @@ class ServedModel:
             ),
             context=lambda: Context(self.model, size),
             observer=observer,
+            media=self.media,
         )
         engine.start()
         return engine
@@ -103,20 +123,23 @@ class ServedModel:
         self.engine.submit(self.job(prompt, self._options.drawing, deliver=ended))
         ended.wait()
 
-    def prompt_tokens(self, conversation: Conversation, *, ask: bool) -> list[int]:
+    def read(self, conversation: Conversation, *, ask: bool) -> ReadPrompt:
         """Give a conversation as the model reads it."""
-        tokens: list[int] = []
-        for segment in self._template.render(conversation, ask=ask):
-            tokens += self.model.tokenize(segment.text, special=segment.template)
-        begin = self.model.begin_token
-        return [begin, *tokens] if begin is not None and tokens[:1] != [begin] else tokens
+        return self._prompts.read(conversation, ask=ask)
+
+    def encode(self, job: Job) -> None:
+        """Compute a job's images and sounds, so that the engine need not. Raises `Internal` if it fails."""
+        for chunk in job.media.values():
+            assert self.media is not None
+            self.media.encode(chunk)
 
     def job(self, prompt: Prompt, drawing: Drawing, *, deliver: Callable[[list[Delivery]], None]) -> Job:
         """Turn a request into work for the engine. Raises what is wrong with the request."""
         tools = grammar.callable_tools(prompt)
         offered = prompt.conversation.tools if tools else ()
-        tokens = self.prompt_tokens(replace(prompt.conversation, tools=offered), ask=True)
-        room = self._room([*tokens, *prompt.emitted_token_ids]) + len(prompt.emitted_token_ids)
+        read = self.read(replace(prompt.conversation, tools=offered), ask=True)
+        emitted = len(prompt.emitted_token_ids)
+        room = self._room(read.cells + emitted) + emitted
         limit = min(room, prompt.max_tokens or room)
         single = grammar.single_call(prompt, knows_tools=self._template.knows_tools)
         self._require_tokens(drawing)
@@ -126,7 +149,9 @@ class ServedModel:
         if answer.over or answer.tokens >= limit:
             raise InvalidArgument("The answer was complete already.", field="emitted_token_ids")
         return Job(
-            prompt=tokens,
+            prompt=read.tokens,
+            media=read.media,
+            layout=read.layout,
             emitted=prompt.emitted_token_ids,
             limit=limit,
             answer=answer,
@@ -148,10 +173,12 @@ class ServedModel:
 
     def reading(self, prompt: Prompt, *, deliver: Callable[[list[Delivery]], None]) -> Job:
         """Turn a conversation into work that only reads it."""
-        tokens = self.prompt_tokens(prompt.conversation, ask=False)
-        self._room(tokens)
+        read = self.read(prompt.conversation, ask=False)
+        self._room(read.cells)
         return Job(
-            prompt=tokens,
+            prompt=read.tokens,
+            media=read.media,
+            layout=read.layout,
             limit=0,
             answer=Answer(),
             sampler=TokenSampler(self.model, self._options.drawing),
@@ -160,10 +187,10 @@ class ServedModel:
             deliver=deliver,
         )
 
-    def _room(self, tokens: Sequence[int]) -> int:
-        room = self.context_tokens - len(tokens)
+    def _room(self, tokens: int) -> int:
+        room = self.context_tokens - tokens
         if room <= 0:
-            raise ContextLengthExceeded(field="messages", prompt_tokens=len(tokens), context_tokens=self.context_tokens)
+            raise ContextLengthExceeded(field="messages", prompt_tokens=tokens, context_tokens=self.context_tokens)
         return room
 
     def _require_tokens(self, drawing: Drawing) -> None:
@@ -178,9 +205,22 @@ class ServedModel:
             answer.read(Token(id=token, piece=self.model.piece(token)))
 
     def close(self) -> None:
-        """Stop the engine, then free the model."""
+        """Stop the engine, then free the projector and the model."""
         self.engine.close()
+        if self.media is not None:
+            self.media.close()
         self.model.close()
+
+
+def _media(model: LoadedModel, options: ModelOptions) -> MediaReader | None:
+    """Open the projector; a file beside the model that looks like one is only named."""
+    if options.projector is None:
+        for found in sorted(model.path.parent.glob("*mmproj*.gguf")):
+            log.info("model.projector_not_used", model=options.name, file=str(found), setting="INFERENCE_PROJECTOR")
+        return None
+    return MediaReader(
+        options.projector, model, threads=options.threads, batch=options.batch, gpu=options.device.gpu_layers != 0
+    )
 
 
 class _Ending:

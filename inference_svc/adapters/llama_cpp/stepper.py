@@ -1,30 +1,20 @@
-"""The running requests of an engine, advanced together: plans a step, computes it, draws the tokens that came of it."""
+"""The running requests of an engine, advanced together: computes a step and draws the tokens that came of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence as Values
 from time import perf_counter
 from typing import Protocol
 
 from inference_svc.adapters.llama_cpp.cache import Cache, Waits
-from inference_svc.adapters.llama_cpp.context import Context, Decoded, Entry
+from inference_svc.adapters.llama_cpp.context import Context, Decoded
+from inference_svc.adapters.llama_cpp.media import MediaReader
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import EngineOptions, Observer
+from inference_svc.adapters.llama_cpp.planner import Part, Planner
 from inference_svc.adapters.llama_cpp.sequences import EXACT_TOKENS, Delivery, Job, Sequence
 from inference_svc.domain.answer import Token
-from inference_svc.domain.batch import SMALL_TOKENS, plan
-from inference_svc.domain.pace import Pace, ThreadChoice
-from inference_svc.domain.speculation import Speculation, StepCost, worthwhile
 from threadmesh.conversation import FinishReason
 from threadmesh.errors import Internal, MeshError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """What a step computes of one sequence: its next `tokens`, and `guesses` at those that follow."""
-
-    sequence: Sequence
-    tokens: int
-    guesses: list[int]
 
 
 class Free(Protocol):
@@ -35,21 +25,23 @@ class Free(Protocol):
         ...
 
 
-_MEASURING_SECONDS = 1.0
-_MEASURED_STEPS = (1, 2, 4, 8)
-
-
 class Stepper:
     """Advances sequences; used by the engine's thread only."""
 
     def __init__(
-        self, model: LoadedModel, context: Context, options: EngineOptions, *, observer: Observer, free: Free
+        self,
+        model: LoadedModel,
+        context: Context,
+        options: EngineOptions,
+        *,
+        observer: Observer,
+        free: Free,
+        media: MediaReader | None = None,
     ) -> None:
         self._model, self._context, self._options, self._observer, self._free = model, context, options, observer, free
+        self._media = media
         self._cache = Cache(options.cache)
-        self._threads = ThreadChoice(options.threads)
-        self._pace = Pace()
-        self._cost = StepCost()
+        self._planner = Planner(options)
         self._outbox: dict[Job, list[Delivery]] = {}
         self.running: list[Sequence] = []
 
@@ -59,25 +51,8 @@ class Stepper:
         return self._cache.parked_bytes
 
     def measure(self) -> None:
-        """Learn what steps cost on this machine before anybody waits for one; takes about a second at most."""
-        end = perf_counter() + _MEASURING_SECONDS
-        self._threads.try_all(tokens=1)
-        while self._threads.trying and perf_counter() < end:
-            self._threads.after(tokens=1, seconds=self._measured(1, wanted=1))
-        for tokens in _MEASURED_STEPS:
-            if perf_counter() < end:
-                self._cost.learn(tokens=tokens, seconds=self._measured(tokens, wanted=tokens))
-        self._pace = Pace(seconds_per_token=self._measured(SMALL_TOKENS, wanted=1) / SMALL_TOKENS)
-        self._context.forget_all()
-
-    def _measured(self, tokens: int, *, wanted: int) -> float:
-        """Compute a step of any tokens of an unused sequence; gives the seconds it took."""
-        tokens = min(tokens, self._options.batch)
-        self._context.keep(0, 0)
-        self._context.use_threads(self._threads.threads)
-        began = perf_counter()
-        self._context.decode([Entry(sequence=0, position=0, tokens=[0] * tokens, wanted=min(wanted, tokens))])
-        return perf_counter() - began
+        """Learn what steps cost on this machine before anybody waits for one."""
+        self._planner.measure(self._context)
 
     def begin(self, job: Job) -> Waits | None:
         """Give a job a place in the context; gives what it has to wait for if there is none yet."""
@@ -85,8 +60,8 @@ class Stepper:
         if isinstance(sequence, Waits):
             return sequence
         sequence.exact = 0 < len(job.emitted) <= EXACT_TOKENS and not self.running
-        sequence.due = job.submitted + sequence.unread * self._pace.seconds_per_token
-        if self._speculates(job):
+        sequence.due = job.submitted + self._planner.reading_seconds(sequence.unread)
+        if self._planner.speculates(job):
             sequence.lookup.read(sequence.tokens)
         self.running.append(sequence)
         self._deliver(sequence, sequence.progress())
@@ -99,19 +74,48 @@ class Stepper:
             self._leave(sequence)
 
     def step(self, enter: Callable[[set[Job]], bool], leave: Callable[[], None]) -> None:
-        """Compute one step.
+        """Compute one step, and one image or sound before it if any is next.
 
-        `enter` is asked with the jobs whose prompts are read in it and says whether it may begin; from then until
-        `leave` it may be aborted.
+        `enter` is asked with the jobs whose prompts are read and says whether that may begin; from then until `leave`
+        it may be aborted.
         """
-        parts = self._plan()
+        perceiving = next((sequence for sequence in self.running if sequence.chunk), None)
+        if perceiving is not None and enter({perceiving.job}):
+            self._perceive(perceiving, leave)
+        parts = self._planner.plan(self.running)
         if parts and enter({part.sequence.job for part in parts if part.sequence.reading}):
             began = perf_counter()
-            self._context.use_threads(self._threads.threads)
+            self._context.use_threads(self._planner.threads)
             decoded, rows = self._context.decode([part.sequence.entry(part.tokens, part.guesses) for part in parts])
             leave()
             self._take(decoded, parts, rows, seconds=perf_counter() - began)
         self._flush()
+
+    def _perceive(self, sequence: Sequence, leave: Callable[[], None]) -> None:
+        """Read the image or sound that stands next in a prompt."""
+        chunk = sequence.chunk
+        assert chunk is not None and self._media is not None  # noqa: PT018  # whoever made the chunk is here
+        try:
+            decoded = self._media.evaluate(
+                chunk, self._context.handle, sequence=sequence.slot, position=sequence.computed
+            )
+        except MeshError as error:
+            self._end(sequence, error)
+            return
+        finally:
+            leave()
+        match decoded:
+            case Decoded.DONE:
+                sequence.computed += chunk.positions
+                self._deliver(sequence, sequence.progress())
+                if not sequence.pending:
+                    self._finish(sequence, FinishReason.LENGTH)
+            case Decoded.FULL:
+                self._make_room()
+            case Decoded.FAILED:
+                self._end(sequence, Internal("The image or sound could not be computed."))
+            case Decoded.ABORTED:
+                pass
 
     def fail_all(self, error: MeshError) -> None:
         """End all sequences with an error."""
@@ -123,46 +127,12 @@ class Stepper:
             self._deliver(sequence, error)
         self._flush()
 
-    def _plan(self) -> list[Part]:
-        by_slot = {sequence.slot: sequence for sequence in self.running}
-        decoding = [sequence for sequence in self.running if sequence.decoding]
-        reading = [sequence.reader() for sequence in self.running if not sequence.decoding]
-        step = plan(
-            decoding=[sequence.slot for sequence in decoding],
-            reading=reading,
-            batch=self._options.batch,
-            prefill=self._pace.tokens_within(
-                self._options.beside_seconds if decoding else self._options.prefill_seconds, most=self._options.batch
-            ),
-        )
-        parts = [Part(sequence=by_slot[chunk.sequence], tokens=chunk.tokens, guesses=[]) for chunk in step.prefill]
-        return [*self._guessed(decoding, allowed=0 if parts else self._options.guesses), *parts]
-
-    def _speculates(self, job: Job) -> bool:
-        return self._options.speculation is not Speculation.OFF and not job.repeatable
-
-    def _guessed(self, decoding: list[Sequence], *, allowed: int) -> list[Part]:
-        """Add to the sequences that decode what they may say next, where computing it costs less than it promises."""
-        parts = []
-        size = len(decoding)
-        for sequence in decoding:
-            guesses: list[int] = []
-            if allowed and sequence.pending == 1 and self._speculates(sequence.job):
-                room = sequence.job.limit - sequence.job.answer.tokens - 1
-                guesses = sequence.lookup.propose(max(0, min(room, allowed)))
-                if self._options.speculation is Speculation.AUTO:
-                    paying = worthwhile(len(guesses), sequence.confidence.rate, beside=size, cost=self._cost)
-                    guesses = guesses[:paying]
-                allowed -= len(guesses)
-                size += len(guesses)
-            parts.append(Part(sequence=sequence, tokens=1, guesses=guesses))
-        return parts
-
     def _take(self, decoded: Decoded, parts: list[Part], rows: list[int], *, seconds: float) -> None:
         """Take in how a step ended."""
         match decoded:
             case Decoded.DONE:
-                self._learn(parts, seconds)
+                self._observer.stepped(seconds=seconds, threads=self._planner.threads)
+                self._planner.learn(parts, seconds=seconds)
                 for part, row in zip(parts, rows, strict=True):
                     self._advance(part, row)
             case Decoded.FULL:
@@ -171,15 +141,6 @@ class Stepper:
                 self.fail_all(Internal("The model could not be computed."))
             case Decoded.ABORTED:
                 pass  # the KV cache is as before; the next step goes without those who left
-
-    def _learn(self, parts: list[Part], seconds: float) -> None:
-        tokens = sum(part.tokens + len(part.guesses) for part in parts)
-        self._observer.stepped(seconds=seconds, threads=self._threads.threads)
-        self._threads.after(tokens=tokens, seconds=seconds)
-        if all(part.sequence.decoding for part in parts):
-            self._cost.learn(tokens=tokens, seconds=seconds)
-        elif not any(part.sequence.decoding for part in parts):
-            self._pace = self._pace.after(tokens=tokens, seconds=seconds)
 
     def _advance(self, part: Part, row: int) -> None:
         sequence = part.sequence
@@ -192,7 +153,7 @@ class Stepper:
         except MeshError as error:
             self._end(sequence, error)
 
-    def _draw(self, sequence: Sequence, row: int, guesses: list[int]) -> None:
+    def _draw(self, sequence: Sequence, row: int, guesses: Values[int]) -> None:
         """Draw the next token, and those behind it whose guesses came true."""
         if not sequence.job.limit:
             self._finish(sequence, FinishReason.LENGTH)
@@ -220,7 +181,7 @@ class Stepper:
         for delta in job.answer.read(Token(id=token, piece=self._model.piece(token), logprob=logprob)):
             self._deliver(sequence, delta)
         sequence.tokens.append(token)
-        if self._speculates(job):
+        if self._planner.speculates(job):
             sequence.lookup.read([token])
         if job.answer.over:
             return FinishReason.STOP

@@ -1,5 +1,6 @@
 """What a chat completion request may hold, and where it is said to be wrong."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from facade.edge.body import invalid
 from facade.edge.chat.decode import new_run
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.controls import controls
-from threadmesh.conversation import Role, Text, ToolChoiceMode
+from threadmesh.conversation import Media, Role, Text, ToolChoiceMode
 from threadmesh.errors import InvalidArgument
 
 USER = {"role": "user", "content": "hi"}
@@ -58,6 +59,80 @@ def refusal(body: dict[str, Any]) -> InvalidArgument:
 )
 def test_a_wrong_field_is_named(change: dict[str, Any], field: str) -> None:
     assert refusal({"messages": [USER], **change}).facts["field"] == field
+
+
+PNG, JPEG, WAV, MP3 = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\0\0\0\0WAVE", b"\xff\xfb\x90\xc4"
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def with_part(part: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [{"type": "text", "text": "See"}, part]}]}
+
+
+def image(url: str) -> dict[str, Any]:
+    return with_part({"type": "image_url", "image_url": {"url": url}})
+
+
+def sound(data: str, form: str) -> dict[str, Any]:
+    return with_part({"type": "input_audio", "input_audio": {"data": data, "format": form}})
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("https://example.com/cat.png", "not fetched"),
+        ("http://127.0.0.1/cat.png", "not fetched"),
+        ("file:///etc/passwd", "not fetched"),
+        ("data:text/html;base64," + encoded(b"<html>"), "not fetched"),
+        ("data:image/png," + encoded(PNG), "base64"),
+        ("data:image/png;base64,", "base64"),
+        ("data:image/png;base64,!!!!", "base64"),
+        ("data:image/png;base64," + encoded(PNG)[:-1], "base64"),
+        ("data:image/png;base64," + encoded(PNG + bytes(3 * 1024 * 1024)), "at most 3 MiB"),
+        ("data:image/png;base64," + encoded(JPEG), "declares image/png but holds image/jpeg"),
+        ("data:image/png;base64," + encoded(b"<!doctype html>"), "holds no known format"),
+        ("data:image/svg+xml;base64," + encoded(b"<svg/>"), "holds no known format"),
+        ("data:image/png;base64," + encoded(MP3), "holds audio/mpeg"),
+    ],
+)
+def test_a_wrong_image_is_refused(url: str, problem: str) -> None:
+    refused = refusal(image(url))
+
+    assert refused.facts["field"] == "messages[0].content[1].image_url.url"
+    assert problem in refused.message
+
+
+@pytest.mark.parametrize(
+    ("data", "form", "problem"),
+    [
+        ("!!!!", "wav", "base64"),
+        ("", "wav", "base64"),
+        (encoded(WAV + bytes(3 * 1024 * 1024)), "wav", "at most 3 MiB"),
+        (encoded(MP3), "wav", "declares audio/wav but holds audio/mpeg"),
+        (encoded(PNG), "mp3", "declares audio/mp3 but holds image/png"),
+    ],
+)
+def test_a_wrong_sound_is_refused(data: str, form: str, problem: str) -> None:
+    refused = refusal(sound(data, form))
+
+    assert refused.facts["field"] == "messages[0].content[1].input_audio.data"
+    assert problem in refused.message
+
+
+@pytest.mark.parametrize(
+    ("body", "media"),
+    [
+        (image("data:image/png;base64," + encoded(PNG)), Media(mime_type="image/png", data=PNG)),
+        (image("data:IMAGE/JPG;BASE64," + encoded(JPEG)), Media(mime_type="image/jpg", data=JPEG)),
+        (sound(encoded(WAV), "wav"), Media(mime_type="audio/wav", data=WAV)),
+        (sound(encoded(MP3), "mp3"), Media(mime_type="audio/mp3", data=MP3)),
+    ],
+)
+def test_images_and_sounds_come_with_their_bytes(body: dict[str, Any], media: Media) -> None:
+    assert decoded(body).input[0].parts == (Text(text="See"), media)
 
 
 def test_a_missing_field_has_openais_code() -> None:

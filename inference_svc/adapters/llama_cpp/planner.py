@@ -1,0 +1,119 @@
+"""What the engine's next step computes, by what the steps before it have cost."""
+
+from collections.abc import Sequence as Values
+from dataclasses import dataclass
+from time import perf_counter
+
+from inference_svc.adapters.llama_cpp.context import Context, Entry
+from inference_svc.adapters.llama_cpp.options import EngineOptions
+from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
+from inference_svc.domain.batch import SMALL_TOKENS, plan
+from inference_svc.domain.pace import Pace, ThreadChoice
+from inference_svc.domain.speculation import Speculation, StepCost, worthwhile
+
+_MEASURING_SECONDS = 1.0
+_MEASURED_STEPS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a step computes of one sequence: its next `tokens`, and `guesses` at those that follow."""
+
+    sequence: Sequence
+    tokens: int
+    guesses: Values[int] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of tokens that are computed."""
+        return self.tokens + len(self.guesses)
+
+
+class Planner:
+    """Plans steps and learns from them."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._threads = ThreadChoice(options.threads)
+        self._pace = Pace()
+        self._cost = StepCost()
+
+    @property
+    def threads(self) -> int:
+        """The number of threads for the next step."""
+        return self._threads.threads
+
+    def measure(self, context: Context) -> None:
+        """Learn what steps cost on this machine before anybody waits for one; takes about a second at most."""
+        end = perf_counter() + _MEASURING_SECONDS
+        self._threads.try_all(tokens=1)
+        while self._threads.trying and perf_counter() < end:
+            self._threads.after(tokens=1, seconds=self._measured(context, 1, wanted=1))
+        for tokens in _MEASURED_STEPS:
+            if perf_counter() < end:
+                self._cost.learn(tokens=tokens, seconds=self._measured(context, tokens, wanted=tokens))
+        self._pace = Pace(seconds_per_token=self._measured(context, SMALL_TOKENS, wanted=1) / SMALL_TOKENS)
+        context.forget_all()
+
+    def _measured(self, context: Context, tokens: int, *, wanted: int) -> float:
+        """Compute a step of any tokens of an unused sequence; gives the seconds it took."""
+        tokens = min(tokens, self._options.batch)
+        context.keep(0, 0)
+        context.use_threads(self.threads)
+        began = perf_counter()
+        context.decode([Entry(sequence=0, position=0, tokens=[0] * tokens, wanted=min(wanted, tokens))])
+        return perf_counter() - began
+
+    def reading_seconds(self, tokens: int) -> float:
+        """Give how long it takes to read so much of a prompt when nothing else is done."""
+        return tokens * self._pace.seconds_per_token
+
+    def speculates(self, job: Job) -> bool:
+        """Whether tokens of this job may be guessed."""
+        return self._options.speculation is not Speculation.OFF and not job.repeatable
+
+    def plan(self, running: Values[Sequence]) -> list[Part]:
+        """Say what the next step computes of whom. Images and sounds are computed apart and not planned here."""
+        by_slot = {sequence.slot: sequence for sequence in running if not sequence.chunk}
+        decoding = [sequence for sequence in by_slot.values() if sequence.decoding]
+        seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
+        step = plan(
+            decoding=[sequence.slot for sequence in decoding],
+            reading=[sequence.reader() for sequence in by_slot.values() if not sequence.decoding],
+            batch=self._options.batch,
+            prefill=self._pace.tokens_within(seconds, most=self._options.batch),
+        )
+        if step.prefill:
+            pieces = [Part(sequence=by_slot[chunk.sequence], tokens=chunk.tokens) for chunk in step.prefill]
+            return [*(Part(sequence=sequence, tokens=1) for sequence in decoding), *pieces]
+        return self._guessing(decoding)
+
+    def _guessing(self, decoding: Values[Sequence]) -> list[Part]:
+        """Add to the sequences what they may say next, where computing it costs less than it promises."""
+        parts: list[Part] = []
+        size, allowed = len(decoding), self._options.guesses
+        for sequence in decoding:
+            guesses = self._guesses(sequence, most=allowed, beside=size)
+            allowed -= len(guesses)
+            size += len(guesses)
+            parts.append(Part(sequence=sequence, tokens=1, guesses=guesses))
+        return parts
+
+    def _guesses(self, sequence: Sequence, *, most: int, beside: int) -> list[int]:
+        job = sequence.job
+        room = min(most, job.limit - job.answer.tokens - 1)
+        if room <= 0 or sequence.pending != 1 or not self.speculates(job):
+            return []
+        guesses = sequence.lookup.propose(room)
+        if self._options.speculation is Speculation.AUTO:
+            return guesses[: worthwhile(len(guesses), sequence.confidence.rate, beside=beside, cost=self._cost)]
+        return guesses
+
+    def learn(self, parts: Values[Part], *, seconds: float) -> None:
+        """Learn from a step that was computed as planned."""
+        tokens = sum(part.size for part in parts)
+        self._threads.after(tokens=tokens, seconds=seconds)
+        if all(part.sequence.decoding for part in parts):
+            self._cost.learn(tokens=tokens, seconds=seconds)
+        elif not any(part.sequence.decoding for part in parts):
+            self._pace = self._pace.after(tokens=tokens, seconds=seconds)
