@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from inference_svc.domain.gbnf_machine import Machine, Work, machine_of
+from inference_svc.domain.gbnf_machine import Machine, State, Work, machine_of
 
 _CREDIT = 8_192
 _EARNED = 64
@@ -19,6 +19,7 @@ class ForcedText:
         self._machine = machine
         self._work = Work(allowed=_CREDIT)
         self._state = machine.first
+        self._spaces = True
 
     @property
     def work(self) -> int:
@@ -31,15 +32,25 @@ class ForcedText:
             if self._state is None:
                 return
             self._work.allowed += _EARNED
+            if self._state.spaced:
+                self._spaces = char == " "
             self._state = self._machine.after(self._state, char, self._work)
 
     def forced(self, most: int) -> str:
         """Give the characters that must come next, up to `most` of them; none where there is a choice or an end."""
+        return self._ahead(most, lambda state: state.forced)
+
+    def likely(self, most: int) -> str:
+        """Give what is forced, and go on where only a space is optional as the answer did there the last time."""
+        spaces = self._spaces
+        return self._ahead(most, lambda state: state.forced or (" " if state.spaced and spaces else state.bare))
+
+    def _ahead(self, most: int, choose: Callable[[State], str]) -> str:
         said = ""
         state = self._state
-        while state is not None and state.forced and len(said) < most:
-            said += state.forced
-            state = self._machine.after(state, state.forced, self._work)
+        while state is not None and len(said) < most and (char := choose(state)):
+            said += char
+            state = self._machine.after(state, char, self._work)
         return said
 
 

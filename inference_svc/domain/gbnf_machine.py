@@ -17,6 +17,7 @@ MOST_PLACES = 1_024
 
 _REMEMBERED = 8_192
 _LARGEST_CODE = 0x10FFFF
+_SPACE = ((0x20, 0x20),)
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -58,14 +59,18 @@ class State:
     """Where a text can be.
 
     `heads` are the places where one more character is due, `complete` says whether the text may end here. `forced` is
-    the one character that must come next, empty if there is a choice.
+    the one character that must come next, empty if there is a choice. `spaced` says whether the choice is first of all
+    between a space and none, `bare` is what must come next without it, empty if there is a choice still.
     """
 
-    __slots__ = ("complete", "forced", "heads")
+    __slots__ = ("bare", "complete", "forced", "heads", "spaced")
 
     def __init__(self, heads: tuple[Place, ...], *, complete: bool) -> None:
         self.heads, self.complete = heads, complete
         self.forced = "" if complete else _only(heads)
+        others = [place for place in heads if place.step.ranges != _SPACE]
+        self.spaced = not complete and 0 < len(others) < len(heads) and not any(map(_admits_space, others))
+        self.bare = _only(others) if self.spaced else ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -173,7 +178,11 @@ def machine_of(gbnf: str) -> Machine | None:
     return None if rules is None else Machine(rules)
 
 
-def _only(heads: tuple[Place, ...]) -> str:
+def _admits_space(place: Place) -> bool:
+    return place.step.admits(0x20)
+
+
+def _only(heads: Iterable[Place]) -> str:
     """Give the one character that all places admit and no other; empty if there is none."""
     only = -1
     for place in heads:

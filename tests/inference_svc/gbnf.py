@@ -1,8 +1,9 @@
-"""Speaks grammars: gives random sentences of a GBNF, so that what it admits can be checked."""
+"""Speaks grammars: gives random sentences of a GBNF, so that what it admits can be checked. Follows them, too."""
 
 from random import Random
 
 from inference_svc.domain.gbnf import Alternatives, Characters, Group, Item, Name, Repeat
+from inference_svc.domain.gbnf_machine import State, Work, machine_of
 from inference_svc.domain.gbnf_parser import parse_gbnf
 
 MORE = 3
@@ -36,3 +37,12 @@ class Speaker:
                 upper = least + MORE if most is None else min(most, least + MORE)
                 count = least if depth > DEEP else self.random.randint(least, upper)
                 return "".join(self.either(alternatives, depth) for _ in range(count))
+
+
+def state_behind(gbnf: str, text: str) -> State | None:
+    machine, work = machine_of(gbnf), Work(allowed=1_000_000)
+    assert machine is not None
+    state = machine.first
+    for char in text:
+        state = machine.after(state, char, work) if state is not None else None
+    return state

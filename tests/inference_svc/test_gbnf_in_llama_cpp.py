@@ -6,9 +6,9 @@ import pytest
 
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
-from inference_svc.domain.gbnf_machine import State, Work, machine_of
 from inference_svc.domain.sampling import Drawing
 from tests.inference_svc.engines import bundled_model
+from tests.inference_svc.gbnf import state_behind
 from threadmesh.errors import InvalidArgument
 
 pytestmark = pytest.mark.model
@@ -52,15 +52,6 @@ def llama_admits(model: LoadedModel, gbnf: str, text: str) -> bool:
     finally:
         sampler.close()
     return True
-
-
-def state_behind(gbnf: str, text: str) -> State | None:
-    machine, work = machine_of(gbnf), Work(allowed=100_000)
-    assert machine is not None
-    state = machine.first
-    for char in text:
-        state = machine.after(state, char, work) if state is not None else None
-    return state
 
 
 @pytest.mark.parametrize(("gbnf", "text"), GRAMMARS, ids=[gbnf for gbnf, _ in GRAMMARS])
