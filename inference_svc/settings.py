@@ -44,6 +44,33 @@ class CacheType(StrEnum):
     IQ4_NL = "iq4_nl"
 
 
+PER_MODEL = (
+    "context_tokens",
+    "cache_tokens",
+    "sequences",
+    "queue",
+    "threads",
+    "batch_tokens",
+    "idle_tokens",
+    "parked_bytes",
+    "speculation",
+    "gpu_layers",
+    "split_mode",
+    "main_gpu",
+    "tensor_split",
+    "flash_attention",
+    "cache_type_k",
+    "cache_type_v",
+    "weights",
+    "weights_bytes",
+    "projector",
+    "temperature",
+    "top_p",
+    "repeat_penalty",
+)
+"""What a model of the models file may set for itself; the settings below are what holds for those that do not."""
+
+
 class InferenceSettings(UnitSettings):
     """The settings of inference_svc; the defaults serve the bundled model on one laptop, offline."""
 
@@ -61,6 +88,11 @@ class InferenceSettings(UnitSettings):
         max_length=256,
         pattern=r"^[A-Za-z0-9._:/-]*$",
         description="Name that requests ask for; empty takes it from the file.",
+    )
+    models_file: str = Field(
+        default="",
+        description="TOML file of several models, instead of `INFERENCE_MODEL` and `INFERENCE_MODEL_NAME`; "
+        "[docs/models.md](models.md) describes it.",
     )
     models_dir: Path = Field(
         default_factory=lambda: data_directory() / "models",

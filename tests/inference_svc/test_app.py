@@ -17,6 +17,7 @@ from inference_svc.domain.weights import Form
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.engines import answered, bundled_model, prompt
 from tests.inference_svc.tiny_model import write_model
+from tests.inference_svc.tiny_models import tiny_encoder
 from tests.inference_svc.tiny_projector import write_projector
 from threadmesh.errors import BackendUnavailable, Overloaded
 from threadmesh.settings import ConfigurationError
@@ -44,9 +45,11 @@ async def test_the_unit_is_not_ready_until_its_model_is_loaded() -> None:
 
 
 def test_requests_are_drawn_as_suits_the_model_unless_the_settings_say_otherwise() -> None:
-    assert drawing(settings()).temperature < drawing(settings(model="/models/another.gguf")).temperature
-    assert drawing(settings(temperature=0.0, repeat_penalty=1.0)) == Drawing(
-        temperature=0.0, top_p=drawing(settings()).top_p, repeat_penalty=1.0
+    suited = drawing(settings(), bundled=True)
+
+    assert suited.temperature < drawing(settings(), bundled=False).temperature
+    assert drawing(settings(temperature=0.0, repeat_penalty=1.0), bundled=True) == Drawing(
+        temperature=0.0, top_p=suited.top_p, repeat_penalty=1.0
     )
 
 
@@ -102,6 +105,24 @@ async def test_a_model_that_cannot_be_fetched_stops_the_unit(tmp_path: Path, mon
     with pytest.raises(ConfigurationError, match="cannot be fetched"):
         async with app(settings(model="hf:a/b/c.gguf", models_dir=tmp_path), CollectorRegistry()):
             await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("chosen", [{"model": "none"}, {"model_name": "other"}, {"model": "a.gguf"}])
+async def test_a_models_file_goes_with_no_other_model(tmp_path: Path, chosen: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="INFERENCE_MODELS_FILE"):
+        async with app(settings(models_file=str(tmp_path / "models.toml"), **chosen), CollectorRegistry()):
+            pass
+
+
+async def test_a_model_may_not_be_named_like_the_scripted_one(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "model.gguf")
+    (tmp_path / "script.json").write_text(SCRIPT)
+    (tmp_path / "models.toml").write_text('[models.scripted]\npath = "model.gguf"\nload = "lazy"\n')
+    chosen = settings(models_file=str(tmp_path / "models.toml"), script=str(tmp_path / "script.json"))
+
+    with pytest.raises(ConfigurationError, match="INFERENCE_SCRIPT"):
+        async with app(chosen, CollectorRegistry()):
+            pass
 
 
 async def test_a_script_alone_is_enough(tmp_path: Path) -> None:

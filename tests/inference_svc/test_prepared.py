@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from inference_svc.adapters.llama_cpp.context import Context, Decoded, Entry
 from inference_svc.adapters.llama_cpp.library import native
-from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError, PreparedModel, fingerprint
+from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError, PreparedModel, fingerprint_of
 from inference_svc.adapters.llama_cpp.options import ContextOptions, Device, ModelOptions, WeightsOptions
 from inference_svc.adapters.llama_cpp.prepared import NotPreparedError, PreparedCopies
 from inference_svc.adapters.llama_cpp.weights import load_weights
@@ -36,7 +36,7 @@ def loaded(directory: Path, form: Form | None, *, budget: int = 2**40, gpu_layer
 
 
 def copy_in(directory: Path, form: Form = Form.BF16) -> Path:
-    return PreparedCopies(directory).path(fingerprint(bundled_model()), form)
+    return PreparedCopies(directory).path(fingerprint_of(bundled_model()), form)
 
 
 def best_tokens(model: LoadedModel, tokens: Sequence[int]) -> list[int]:
@@ -75,7 +75,7 @@ async def test_dequantised_weights_are_served_under_a_fingerprint_of_their_own(p
 
     assert "Paris" in text_of(events)
     assert described.details["weights"] == "bf16"
-    assert described.fingerprint == f"{fingerprint(bundled_model())}-bf16"
+    assert described.fingerprint == f"{fingerprint_of(bundled_model())}-bf16"
 
 
 @pytest.mark.model
@@ -108,7 +108,7 @@ def test_where_nothing_can_be_written_weights_are_as_in_the_file(tmp_path: Path,
     (tmp_path / "file").touch()
     with capture_logs() as lines, closing(loaded(tmp_path / "file" / "prepared", form)) as model:
         assert model.form is Form.FILE
-        assert model.fingerprint() == fingerprint(bundled_model())
+        assert model.fingerprint() == fingerprint_of(bundled_model())
     assert [line["log_level"] for line in lines if line["event"] == "weights.as_in_the_file"] == ["warning"]
 
 

@@ -1,6 +1,7 @@
 """Conversations are rendered by the model's template, and content stays content."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -157,6 +158,47 @@ def test_a_template_that_wants_content_in_parts_is_given_parts() -> None:
     text = rendered(render(PARTS, Message(role=Role.USER, parts=(Text(text="See"), PICTURE)), message(Role.USER, "")))
 
     assert text == "user: See[messages[0].parts[1]]user:assistant:"
+
+
+REMEMBERS = """\
+{%- for message in messages %}
+    {%- if message.reasoning_content is string %}{{- '<think>' + message.reasoning_content + '</think>' }}{%- endif %}
+    {{- message.content }}
+{%- endfor %}
+{%- for tool in tools or [] %}{%- endfor %}"""
+
+
+def test_a_template_that_asks_for_earlier_thinking_is_told() -> None:
+    said = Message(role=Role.ASSISTANT, parts=(Reasoning(text="h<|im_end|>m"), Text(text="Yes.")))
+    segments = render(REMEMBERS, message(Role.USER, "Hi"), said)
+
+    assert rendered(segments) == "Hi<think>h<|im_end|>m</think>Yes."
+    assert "<|im_end|>" not in trusted(segments)
+
+
+SWITCHES = """\
+{%- if enable_thinking is defined %}{{- 'qwen:' ~ enable_thinking }}{%- endif %}
+{%- if not thinking is defined %}{%- set thinking = 'unset' %}{%- endif %}{{- ' deepseek:' ~ thinking }}
+{{- ' effort:' ~ reasoning_effort }}"""
+
+
+def switched(**asked: Any) -> str:
+    conversation = Conversation(messages=(message(Role.USER, "Hi"),), **asked)
+    return rendered(ChatTemplate(SWITCHES).render(conversation, ask=True))
+
+
+def test_a_template_that_asks_whether_to_think_is_told() -> None:
+    assert switched() == " deepseek:unset effort:"
+    assert switched(thinking=False) == "qwen:False deepseek:False effort:"
+    assert switched(thinking=True, reasoning_effort="high") == "qwen:True deepseek:True effort:high"
+
+
+def test_an_effort_is_never_part_of_what_the_template_wrote() -> None:
+    conversation = Conversation(messages=(message(Role.USER, "Hi"),), reasoning_effort="<|im_end|>")
+    segments = ChatTemplate(SWITCHES).render(conversation, ask=True)
+
+    assert "<|im_end|>" in rendered(segments)
+    assert "<|im_end|>" not in trusted(segments)
 
 
 def test_a_template_that_leaves_an_image_out_is_told_apart() -> None:

@@ -105,9 +105,14 @@ def _machine(plan: Plan) -> Iterator[Finding]:
     environment = plan.programs[0].environment
     models_dir = Path(environment.get("INFERENCE_MODELS_DIR") or plan.data_directory / "models")
     bundled = checks.bundled_model()
-    yield checks.check_model(plan.model, bundled=bundled, models_dir=models_dir)
+    several = environment.get("INFERENCE_MODELS_FILE", "")
+    if several:
+        yield checks.check_models_file(Path(several))
+    else:
+        yield checks.check_model(plan.model, bundled=bundled, models_dir=models_dir)
     yield checks.check_cores(_threads(environment), cores=len(os.sched_getaffinity(0)))
-    yield checks.check_memory(_model_bytes(plan.model, bundled), available_bytes=_available_bytes())
+    model_bytes = None if several else _model_bytes(plan.model, bundled)
+    yield checks.check_memory(model_bytes, available_bytes=_available_bytes())
 
 
 def _taken(busy: list[Endpoint]) -> str:

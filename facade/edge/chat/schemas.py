@@ -8,40 +8,14 @@ import binascii
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.sampling import SamplingFields
 from threadmesh.media_types import media_type_of, same_media_type
 
 _TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 _MEDIA_BYTES = 3 * 1024 * 1024
-
-
-def _whole(value: Any) -> Any:
-    """Take 1.0 and 1e3 for integers, as JSON does."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Integer = Annotated[int, BeforeValidator(_whole)]
-Number = Annotated[float, BeforeValidator(_number)]
-
-
-class Schema(BaseModel):
-    """A strict object that remembers which fields it does not know."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
 class TextPart(Schema):
@@ -128,6 +102,7 @@ class Message(Schema):
     name: str | None = Field(default=None, max_length=256)
     tool_calls: list[ToolCall] | None = Field(default=None, max_length=128)
     tool_call_id: str | None = Field(default=None, max_length=256)
+    reasoning_content: str | None = Field(default=None, description="The thinking of an earlier answer.")
 
     @model_validator(mode="after")
     def _complete(self) -> "Message":
@@ -196,22 +171,19 @@ class StreamOptions(Schema):
     include_obfuscation: bool | None = None
 
 
-def _token_ids(bias: dict[str, float]) -> dict[str, float]:
-    if not all(key.isascii() and key.isdecimal() and int(key) < 2**31 for key in bias):
-        raise ValueError("must have token ids as keys")
-    return bias
-
-
-LogitBias = Annotated[
-    dict[str, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024), AfterValidator(_token_ids)
-]
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 
 
-class ChatRequest(Schema):
+class ChatTemplateKwargs(Schema):
+    """What the model's chat template is told."""
+
+    enable_thinking: bool | None = Field(default=None, description="For models that can think or not, like Qwen3.")
+
+
+class ChatRequest(SamplingFields):
     """The body of `POST /v1/chat/completions`."""
 
     messages: list[Message] = Field(min_length=1, max_length=2048)
@@ -220,15 +192,6 @@ class ChatRequest(Schema):
     stream_options: StreamOptions | None = None
     max_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     max_completion_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
-    temperature: Number | None = Field(default=None, ge=0, le=2)
-    top_p: Number | None = Field(default=None, ge=0, le=1)
-    top_k: Integer | None = Field(default=None, ge=0, le=1_000_000)
-    min_p: Number | None = Field(default=None, ge=0, le=1)
-    presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    repeat_penalty: Number | None = Field(default=None, gt=0, le=2)
-    logit_bias: LogitBias | None = None
-    seed: Integer | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     n: Integer | None = Field(default=None, ge=1, le=1, description="Only one answer a request.")
     logprobs: bool | None = None
@@ -237,6 +200,10 @@ class ChatRequest(Schema):
     tools: list[Tool] | None = Field(default=None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
+        default=None, description="none and minimal: no thinking, from models that can do without."
+    )
+    chat_template_kwargs: ChatTemplateKwargs | None = None
     metadata: Metadata | None = None
     user: str | None = Field(default=None, max_length=512)
 

@@ -12,9 +12,9 @@ import structlog
 
 from inference_svc.adapters.llama_cpp.options import ModelOptions, Observer
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
-from inference_svc.adapters.llama_cpp.served import ServedModel
+from inference_svc.adapters.llama_cpp.served import ServedModel, serve
 from inference_svc.domain.events import Event, Finished, Started
-from inference_svc.domain.ports import Embeddings, Model, Warmed
+from inference_svc.domain.ports import Capability, Embeddings, Model, ModelState, Warmed
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import resolve
 from threadmesh.conversation import Usage
@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 NAME = "llama.cpp"
 _LARGEST_CHOSEN_SEED = 2**31
+_WORKERS = 3
+"""Two prepare requests, one waits for the engine's end."""
 
 Result = TypeVar("Result")
 
@@ -33,14 +35,14 @@ class LlamaCppBackend:
 
     def __init__(self, options: ModelOptions, *, observer: Observer) -> None:
         self._options, self._observer = options, observer
-        self._worker = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prompt")
         self._eyes = ThreadPoolExecutor(max_workers=1, thread_name_prefix="media")
+        self._worker = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="prompt")
         self._served: ServedModel | None = None
 
     async def load(self, path: Path) -> None:
         """Load the model and draw one token. Raises `ModelFileError` if the file or the memory does not do."""
         loop = asyncio.get_running_loop()
-        served = await loop.run_in_executor(self._worker, ServedModel, path, self._options, self._observer)
+        served = await loop.run_in_executor(self._worker, serve, path, self._options, self._observer)
         self._served = served
         log.info(
             "model.loaded", model=self._options.name, fingerprint=served.fingerprint, context=served.context_tokens
@@ -48,7 +50,7 @@ class LlamaCppBackend:
 
     async def until_stopped(self) -> None:
         """Return when the engine has been closed. Raises what else stopped it: nothing mends it but a new start."""
-        await asyncio.to_thread(self._require().engine.wait)
+        await self._work(self._require().engine.wait)
 
     def describe(self) -> Model:
         """Say which model this is and whether it is ready."""
@@ -57,9 +59,10 @@ class LlamaCppBackend:
             name=self._options.name,
             backend=NAME,
             context_tokens=served.context_tokens if served else self._options.context_tokens,
-            ready=served is not None,
+            state=ModelState.READY if served else ModelState.LOADING,
             fingerprint=served.fingerprint if served else "",
             created=self._options.created,
+            capabilities=served.capabilities if served else (Capability.GENERATE,),
             details=served.details if served else {},
         )
 
@@ -77,7 +80,7 @@ class LlamaCppBackend:
                 model=self._options.name,
                 backend=NAME,
                 fingerprint=served.fingerprint,
-                prompt_tokens=job.cost,
+                prompt_tokens=job.size,
                 seed=drawing.seed,
             )
             async with aclosing(_deliveries(inbox)) as deliveries:
@@ -110,9 +113,14 @@ class LlamaCppBackend:
             return len(await self._work(lambda: served.model.tokenize(counted, special=False)))
         return (await self._work(lambda: served.read(counted, ask=True))).cells
 
-    async def embed(self, inputs: Sequence[str]) -> Embeddings:  # noqa: ARG002  # the port has it
-        """Refuse: what serves here are models that talk."""
-        raise Unsupported("This model generates text and makes no embeddings.", model=self._options.name)
+    async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
+        """Refuse: llama.cpp can make vectors with any model, but those of a model that talks compare badly."""
+        del inputs, dimensions
+        raise Unsupported(
+            "This model generates text and makes no embeddings; add an embedding model to INFERENCE_MODELS_FILE and "
+            "name it.",
+            model=self._options.name,
+        )
 
     async def ping(self) -> None:
         """Return if the model is loaded and its engine runs."""

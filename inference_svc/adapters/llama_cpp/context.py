@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from inference_svc.adapters.llama_cpp.library import AbortSwitch, Threadpool, first_problem, native
+from inference_svc.adapters.llama_cpp.lora import Adapters
 from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
 from inference_svc.adapters.llama_cpp.options import ContextOptions
 
@@ -42,8 +43,9 @@ class Entry:
 class Context:
     """Computes steps."""
 
-    def __init__(self, model: LoadedModel, options: ContextOptions) -> None:
+    def __init__(self, model: LoadedModel, options: ContextOptions, adapters: Adapters | None = None) -> None:
         """Allocate. Raises `ModelFileError` where the memory does not suffice."""
+        self._adapters = adapters
         params = native.llama_context_default_params()
         params.n_ctx = options.cells
         params.n_batch = params.n_ubatch = options.batch  # one physical batch a step: an aborted step leaves no trace
@@ -74,6 +76,11 @@ class Context:
         if threads != self._threads:
             self._threads = threads
             native.llama_set_n_threads(self._handle, threads, threads)
+
+    def adapt(self, adapter: str) -> None:
+        """Compute the coming steps with the adapter of this name, or with the bare model if it is empty."""
+        if self._adapters is not None:
+            self._adapters.apply(self._handle, adapter)
 
     def decode(self, entries: Sequence[Entry]) -> tuple[Decoded, list[int]]:
         """Compute a step; gives for each entry the row of its first wanted logits, -1 where none were wanted."""

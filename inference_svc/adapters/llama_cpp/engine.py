@@ -49,6 +49,11 @@ class Engine:
         if self._failure is not None:
             raise self._failure
 
+    @property
+    def threads(self) -> int:
+        """The number of threads that compute now."""
+        return self._stepper.threads
+
     def check(self) -> None:
         """Return if the engine runs. Raises `BackendUnavailable`."""
         if self._failure is not None or self._closing:
@@ -64,7 +69,7 @@ class Engine:
         """Queue a job. Raises `Overloaded` if too many wait, `BackendUnavailable` if the engine has stopped."""
         with self._condition:
             self.check()
-            self._room.enter(job, tenant=job.scope, priority=job.priority, cost=job.cost)
+            self._room.enter(job, tenant=job.tenant, priority=job.priority, cost=job.cost)
             job.submitted = perf_counter()
             self._condition.notify()
 

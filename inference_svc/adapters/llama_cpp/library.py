@@ -15,8 +15,9 @@ import structlog
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 import llama_cpp.llama_cpp as native  # after the environment that it reads
+import llama_cpp.mtmd_cpp as mtmd
 
-__all__ = ["AbortSwitch", "Threadpool", "first_problem", "forget_problems", "native", "start_library"]
+__all__ = ["AbortSwitch", "Threadpool", "first_problem", "forget_problems", "mtmd", "native", "start_library"]
 
 log = structlog.get_logger()
 

@@ -16,10 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import llama_cpp.mtmd_cpp as mtmd
-
 from inference_svc.adapters.llama_cpp.context import Decoded
-from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, listen, native
+from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, listen, mtmd, native
 from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
 from inference_svc.domain.image_check import check_image
 from inference_svc.domain.media_tokens import MOST_POSITIONS, pseudo_tokens

@@ -1,6 +1,7 @@
 """A loaded GGUF: its vocabulary, its template, its identity."""
 
 import ctypes
+import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,15 +64,18 @@ class LoadedModel:
         """The `const llama_vocab *`."""
         return self._vocab
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Give a text's tokens; only with `special` can it hold control tokens. Nothing is added at either end."""
+    def tokenize(self, text: str, *, special: bool, ends: bool = False) -> list[int]:
+        """Give a text's tokens; only with `special` can it hold control tokens.
+
+        With `ends` the model's own tokens for the beginning and the end of a text are added.
+        """
         data = text.encode(errors="replace")
         room = len(data) + 2
         tokens = (native.llama_token * room)()
-        count = native.llama_tokenize(self._vocab, data, len(data), tokens, room, False, special)
+        count = native.llama_tokenize(self._vocab, data, len(data), tokens, room, ends, special)
         if count < 0:
             tokens = (native.llama_token * -count)()
-            count = native.llama_tokenize(self._vocab, data, len(data), tokens, -count, False, special)
+            count = native.llama_tokenize(self._vocab, data, len(data), tokens, -count, ends, special)
         return list(tokens[:count])
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
@@ -98,6 +102,11 @@ class LoadedModel:
     def ends(self, token: int) -> bool:
         """Whether the model ends its answer with this token."""
         return bool(native.llama_vocab_is_eog(self._vocab, token))
+
+    @functools.cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """All tokens that end an answer."""
+        return tuple(token for token in range(self.vocabulary) if self.ends(token))
 
     def is_control(self, token: int) -> bool:
         """Whether a token steers the model rather than says something."""
@@ -136,8 +145,14 @@ class LoadedModel:
         )
 
     def fingerprint(self) -> str:
-        """Give the file's digits."""
-        return fingerprint(self.path)
+        """Give 16 hexadecimal digits that differ where weights or template do."""
+        return fingerprint_of(self.path)
+
+    def metadata(self, key: str) -> str | None:
+        """Give a value of the file's metadata as text; None if it is not there. Lists cannot be read."""
+        buffer = ctypes.create_string_buffer(256)
+        size = native.llama_model_meta_val_str(self._handle, key.encode(), buffer, len(buffer))
+        return None if size < 0 else buffer.value.decode(errors="replace")
 
     def close(self) -> None:
         """Free the weights; contexts of the model must be closed before."""
@@ -161,11 +176,11 @@ class PreparedModel(LoadedModel):
 
     def fingerprint(self) -> str:
         """Give the source's digits and the form: another form computes other numbers, so its streams differ."""
-        return f"{fingerprint(self._source)}-{self.form}"
+        return f"{fingerprint_of(self._source)}-{self.form}"
 
 
-def fingerprint(path: Path) -> str:
-    """Give 16 hexadecimal digits that differ where the weights or the template of a file do.
+def fingerprint_of(path: Path) -> str:
+    """Give 16 hexadecimal digits that differ where a GGUF file's weights or metadata do.
 
     A gigabyte takes seconds to hash, so it is the header, where the template is, and samples of the weights.
     """

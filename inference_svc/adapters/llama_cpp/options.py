@@ -43,14 +43,24 @@ AS_IN_THE_FILE = WeightsOptions(form=Form.FILE, directory=Path())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterFile:
+    """A LoRA adapter: the name it is asked for by, its GGUF file, and how strongly it is applied."""
+
+    name: str
+    path: Path
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelOptions:
     """How one model is served.
 
     `context_tokens` bounds prompt and answer together, `cells` the KV cache of all requests together; 0 chooses both
     by the model. `sequences` requests are answered at once and `queue` may wait. Up to `threads` threads compute, fewer
     where that turns out to be faster, unless the number is `pinned`. Finished conversations may keep `idle` tokens of
-    the KV cache and `parked` bytes of host memory. With a
-    `projector` the model sees or hears. `created` is in seconds since 1970.
+    the KV cache and `parked` bytes of host memory. With a `projector` the model sees or hears; `adapters` are loaded
+    with it. With `rope_override` the context may be longer than the model was trained for. `created` is in seconds
+    since 1970.
     """
 
     name: str
@@ -69,6 +79,8 @@ class ModelOptions:
     projector: Path | None = None
     weights: WeightsOptions = AS_IN_THE_FILE
     drawing: Drawing = field(default_factory=Drawing)
+    adapters: tuple[AdapterFile, ...] = ()
+    rope_override: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

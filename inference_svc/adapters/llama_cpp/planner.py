@@ -37,6 +37,7 @@ class Planner:
         self._threads = ThreadChoice(options.threads)
         self._pace = Pace()
         self._cost = StepCost()
+        self._adapter = ""
 
     @property
     def threads(self) -> int:
@@ -73,8 +74,9 @@ class Planner:
         return self._options.speculation is not Speculation.OFF and not job.repeatable
 
     def plan(self, running: Values[Sequence]) -> list[Part]:
-        """Say what the next step computes of whom. Images and sounds are computed apart and not planned here."""
-        by_slot = {sequence.slot: sequence for sequence in running if not sequence.chunk}
+        """Say what the next step computes of whom, all of one adapter; images and sounds are computed apart."""
+        mine = self._of_next_adapter([sequence for sequence in running if not sequence.chunk])
+        by_slot = {sequence.slot: sequence for sequence in mine}
         decoding = [sequence for sequence in by_slot.values() if sequence.decoding]
         seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
         step = plan(
@@ -87,6 +89,12 @@ class Planner:
             pieces = [Part(sequence=by_slot[chunk.sequence], tokens=chunk.tokens) for chunk in step.prefill]
             return [*(Part(sequence=sequence, tokens=1) for sequence in decoding), *pieces]
         return self._guessing(decoding)
+
+    def _of_next_adapter(self, running: Values[Sequence]) -> list[Sequence]:
+        """Give the sequences of the adapter whose turn it is: a step computes with one, and they take turns."""
+        adapters = sorted({sequence.job.adapter for sequence in running})
+        self._adapter = next((each for each in adapters if each > self._adapter), adapters[0] if adapters else "")
+        return [sequence for sequence in running if sequence.job.adapter == self._adapter]
 
     def _guessing(self, decoding: Values[Sequence]) -> list[Part]:
         """Add to the sequences what they may say next, where computing it costs less than it promises."""

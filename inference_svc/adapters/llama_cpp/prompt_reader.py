@@ -1,23 +1,32 @@
 """A conversation as the model reads it: tokens, with images and sounds among them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from inference_svc.adapters.llama_cpp.media import MediaChunk, MediaReader
 from inference_svc.adapters.llama_cpp.model import LoadedModel
-from inference_svc.adapters.llama_cpp.template import ChatTemplate
+from inference_svc.adapters.llama_cpp.template import ChatTemplate, Segment
 from inference_svc.adapters.llama_cpp.tool_prompt import MediaPiece
-from inference_svc.domain.media_tokens import Layout, Span
+from inference_svc.domain.media_tokens import Layout, Span, is_media
 from inference_svc.domain.prompt import Conversation
 from threadmesh.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadPrompt:
-    """The tokens of a prompt; where they are negative a chunk stands, which `media` has by its first position."""
+    """The tokens of a prompt, and the segments that they were made of.
+
+    Where a token is negative a chunk stands, which `media` has by its first position.
+    """
 
     tokens: list[int]
+    segments: Sequence[Segment | MediaPiece] = ()
     media: Mapping[int, MediaChunk] = field(default_factory=dict)
+
+    @property
+    def text(self) -> list[int]:
+        """The tokens without those that stand for images and sounds."""
+        return [token for token in self.tokens if not is_media(token)]
 
     @property
     def layout(self) -> Layout:
@@ -58,8 +67,9 @@ class PromptReader:
                 tokens += self._model.tokenize(segment.text, special=segment.template)
         begin = self._model.begin_token
         if begin is None or tokens[:1] == [begin]:
-            return ReadPrompt(tokens=tokens, media=media)
-        return ReadPrompt(tokens=[begin, *tokens], media={place + 1: chunk for place, chunk in media.items()})
+            return ReadPrompt(tokens=tokens, segments=segments, media=media)
+        moved = {place + 1: chunk for place, chunk in media.items()}
+        return ReadPrompt(tokens=[begin, *tokens], segments=segments, media=moved)
 
     def _add(self, piece: MediaPiece, tokens: list[int], media: dict[int, MediaChunk]) -> None:
         if self._media is None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,13 @@ import numpy.typing as npt
 
 from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
-from inference_svc.domain.sampling import Drawing, draw_seed
+from inference_svc.adapters.llama_cpp.sampler_chain import SamplerChain
+from inference_svc.domain.sampling import Drawing
 from threadmesh.conversation import TokenLogprob
 from threadmesh.errors import Internal, InvalidArgument, UnsupportedSchema
 
 Logits = npt.NDArray[np.float32]
 
-_PENALTY_TOKENS = 64
 _LIKELY_TOKENS = 256
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 
@@ -28,21 +29,39 @@ class TokenSampler:
     testing the vocabulary is not.
     """
 
-    def __init__(self, model: LoadedModel, drawing: Drawing, *, grammar: str = "", logprobs: int | None = None) -> None:
-        """Build the chain. Raises `UnsupportedSchema` if llama.cpp refuses the grammar."""
-        self._model, self._drawing, self._logprobs = model, drawing, logprobs
+    def __init__(
+        self,
+        model: LoadedModel,
+        drawing: Drawing,
+        *,
+        grammar: str = "",
+        logprobs: int | None = None,
+        before: Sequence[int] = (),
+        again: Sequence[int] = (),
+    ) -> None:
+        """Build the chain. Raises `UnsupportedSchema` if llama.cpp refuses the grammar.
+
+        `before` are the prompt's tokens. The tokens of `again` were drawn elsewhere and come first, whatever is drawn
+        here: so a sampler that `learns` from logits comes to know what it knew there.
+        """
+        self._model, self._logprobs, self._again = model, logprobs, again
         self._grammar = _grammar(model, grammar) if grammar else None
-        self._chain = _chain(model, drawing)
-        self._fixed = int(native.llama_sampler_chain_n(self._chain))
+        self._chain = SamplerChain(model, drawing, before=before)
+        self._by_hand = self._grammar is not None or self._chain.learns
         self.resamples = 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether it must see the logits of every token of an answer, as mirostat must, to go on with it exactly."""
+        return self._chain.learns
 
     def draw(self, context: Any, row: int, *, position: int) -> int:
         """Draw the token at `position` of the answer from a row of logits, and take it into account."""
-        self._renew_chance(position)
-        if self._grammar is None:
-            token = int(native.llama_sampler_sample(self._chain, context, row))
+        self._chain.renew(position)
+        if self._by_hand:
+            token = self._draw_by_hand(context, row, position)
         else:
-            token = self._draw_by_grammar(context, row)
+            token = int(native.llama_sampler_sample(self._chain.handle, context, row))
         logits = native.llama_get_logits_ith(context, row)
         if math.isnan(logits[token]):
             raise Internal("The model computed something that is not a number.")
@@ -52,11 +71,9 @@ class TokenSampler:
         """Take a token into account that was drawn elsewhere. Raises `InvalidArgument` if the grammar refuses it."""
         if not 0 <= token < self._model.vocabulary:
             raise InvalidArgument("There is no such token.", field="emitted_token_ids")
-        if self._grammar is not None:
-            if self._model.ends(token) or not self._admits(token):
-                raise InvalidArgument("These tokens do not follow the grammar.", field="emitted_token_ids")
-            native.llama_sampler_accept(self._grammar, token)
-        native.llama_sampler_accept(self._chain, token)
+        if self._grammar is not None and (self._model.ends(token) or not self._admits(token)):
+            raise InvalidArgument("These tokens do not follow the grammar.", field="emitted_token_ids")
+        self._take(token)
 
     def logprob(self, context: Any, row: int, token: int) -> TokenLogprob | None:
         """Give how likely a token was before penalties and temperature, if the request asked for it."""
@@ -71,44 +88,47 @@ class TokenSampler:
     def _entry(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
         return TokenLogprob(token=self._model.piece(token, special=True), logprob=logprob, top=top)
 
-    def _renew_chance(self, position: int) -> None:
-        if self._drawing.greedy:
-            return
-        if native.llama_sampler_chain_n(self._chain) > self._fixed:
-            native.llama_sampler_free(native.llama_sampler_chain_remove(self._chain, self._fixed))
-        chance = native.llama_sampler_init_dist(draw_seed(self._drawing.seed, position))
-        native.llama_sampler_chain_add(self._chain, chance)
-
-    def _draw_by_grammar(self, context: Any, row: int) -> int:
+    def _draw_by_hand(self, context: Any, row: int, position: int) -> int:
         logits = self._row(context, row)
-        token = self._choose(np.arange(len(logits), dtype=np.int32), logits, within_grammar=False)
-        if not self._admits(token):
-            token = self._redraw(logits)
-        if not self._model.ends(token):
-            native.llama_sampler_accept(self._grammar, token)
-        native.llama_sampler_accept(self._chain, token)
+        token, probability = self._choose(np.arange(len(logits), dtype=np.int32), logits, within_grammar=False)
+        if self._grammar is not None and not self._admits(token):
+            token, probability = self._redraw(logits)
+        if self._chain.learns:
+            self._chain.learn(probability)
+        if position < len(self._again):
+            token = self._again[position]
+        self._take(token)
         return token
 
-    def _redraw(self, logits: Logits) -> int:
+    def _redraw(self, logits: Logits) -> tuple[int, float]:
         """Draw within the grammar: among the likeliest tokens if it admits any of them, else among all."""
         self.resamples += 1
         for count in (_LIKELY_TOKENS, len(logits)):
-            token = self._choose(np.array(_likeliest(logits, count), dtype=np.int32), logits, within_grammar=True)
+            token, probability = self._choose(
+                np.array(_likeliest(logits, count), dtype=np.int32), logits, within_grammar=True
+            )
             if self._admits(token):
-                return token
+                return token, probability
         # llama.cpp ends the process when its grammar is made to accept what it refuses.
         raise UnsupportedSchema("The grammar leads to a place where no token of this model can follow.")
 
-    def _choose(self, tokens: npt.NDArray[Any], logits: Logits, *, within_grammar: bool) -> int:
+    def _choose(self, tokens: npt.NDArray[Any], logits: Logits, *, within_grammar: bool) -> tuple[int, float]:
+        """Draw one of these tokens; gives how likely it was among those that the chain left over."""
         candidates = np.empty(len(tokens), dtype=_CANDIDATE)
         candidates["id"] = tokens
         candidates["logit"] = logits[tokens]
         candidates["p"] = 0
-        array = _array(candidates)
         if within_grammar:
-            native.llama_sampler_apply(self._grammar, ctypes.byref(array))
-        native.llama_sampler_apply(self._chain, ctypes.byref(array))
-        return int(array.data[array.selected].id)
+            native.llama_sampler_apply(self._grammar, ctypes.byref(_array(candidates)))
+        array = _array(candidates)
+        native.llama_sampler_apply(self._chain.handle, ctypes.byref(array))
+        chosen = array.data[array.selected]
+        return int(chosen.id), float(chosen.p)
+
+    def _take(self, token: int) -> None:
+        if self._grammar is not None and not self._model.ends(token):
+            native.llama_sampler_accept(self._grammar, token)
+        self._chain.accept(token)
 
     def _row(self, context: Any, row: int) -> Logits:
         return np.ctypeslib.as_array(native.llama_get_logits_ith(context, row), (self._model.vocabulary,))
@@ -121,10 +141,11 @@ class TokenSampler:
 
     def close(self) -> None:
         """Free the chain and the grammar; more than once does no harm."""
-        for name in ("_chain", "_grammar"):
-            if sampler := getattr(self, name, None):
-                native.llama_sampler_free(sampler)
-                setattr(self, name, None)
+        if chain := getattr(self, "_chain", None):
+            chain.close()
+        if grammar := getattr(self, "_grammar", None):
+            native.llama_sampler_free(grammar)
+            self._grammar = None
 
     def __del__(self) -> None:
         self.close()
@@ -147,30 +168,3 @@ def _grammar(model: LoadedModel, gbnf: str) -> Any:
     if not grammar:
         raise UnsupportedSchema("The grammar is not valid GBNF, names a rule that is missing, or begins with itself.")
     return grammar
-
-
-def _chain(model: LoadedModel, drawing: Drawing) -> Any:
-    chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
-    for sampler in _links(model, drawing):
-        native.llama_sampler_chain_add(chain, sampler)
-    return chain
-
-
-def _links(model: LoadedModel, drawing: Drawing) -> list[Any]:
-    links = []
-    if drawing.logit_bias:
-        entries = [native.llama_logit_bias(token=token, bias=bias) for token, bias in drawing.logit_bias.items()]
-        biases = (native.llama_logit_bias * len(entries))(*entries)
-        links.append(native.llama_sampler_init_logit_bias(model.vocabulary, len(biases), biases))
-    if drawing.penalises:
-        repeat, frequency, presence = drawing.repeat_penalty, drawing.frequency_penalty, drawing.presence_penalty
-        links.append(
-            native.llama_sampler_init_penalties(model.vocabulary, _PENALTY_TOKENS, repeat, frequency, presence)
-        )
-    if drawing.greedy:
-        return [*links, native.llama_sampler_init_greedy()]
-    links.append(native.llama_sampler_init_top_k(drawing.top_k))
-    links.append(native.llama_sampler_init_top_p(drawing.top_p, 1))
-    links.append(native.llama_sampler_init_min_p(drawing.min_p, 1))
-    links.append(native.llama_sampler_init_temp(drawing.temperature))
-    return links

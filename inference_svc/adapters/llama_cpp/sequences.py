@@ -31,7 +31,8 @@ class Job:
     is called from the engine's thread with what a step brought; the last delivery is a `Finished` or an error.
     `media` are the images and sounds of the prompt by their first positions, `layout` is where they stand.
     `submitted` is in seconds of the engine's clock. A `repeatable` one is computed in steps that depend on nothing but
-    itself as far as that can be had, so without guesses.
+    itself as far as that can be had, so without guesses. `adapter` names the adapter that computes it, empty for the
+    bare model; its `scope`, within which KV states are shared, must not be that of jobs of other adapters.
     """
 
     prompt: Values[int]
@@ -43,6 +44,8 @@ class Job:
     media: Mapping[int, MediaChunk] = field(default_factory=dict)
     layout: Layout = field(default_factory=Layout)
     scope: str = ""
+    tenant: str = ""
+    adapter: str = ""
     priority: Priority = Priority.INTERACTIVE
     repeatable: bool = False
     cancelled: bool = False
@@ -128,5 +131,6 @@ class Sequence:
             prompt_tokens=self.job.size,
             cached_tokens=self.job.layout.cells(self.job.cached or 0),
             completion_tokens=self.job.answer.tokens,
+            reasoning_tokens=self.job.answer.reasoning_tokens,
         )
         return Finished(reason=self.job.answer.reason(stopped), usage=usage)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -10,8 +11,10 @@ import structlog
 from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
+from inference_svc.adapters.llama_cpp.inspection import Kind, context_tokens
+from inference_svc.adapters.llama_cpp.lora import Adapters
 from inference_svc.adapters.llama_cpp.media import MediaReader
-from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
+from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import (
     CacheOptions,
     ContextOptions,
@@ -20,24 +23,26 @@ from inference_svc.adapters.llama_cpp.options import (
     Observer,
 )
 from inference_svc.adapters.llama_cpp.prompt_reader import PromptReader, ReadPrompt
+from inference_svc.adapters.llama_cpp.reasoning_formats import ReasoningParser, begins_thinking, reasoning_format_of
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
 from inference_svc.adapters.llama_cpp.template import ChatTemplate
 from inference_svc.adapters.llama_cpp.tool_formats import ToolCallParser, format_of
 from inference_svc.adapters.llama_cpp.weights import load_weights
-from inference_svc.domain.answer import Answer, Token
+from inference_svc.domain.answer import Answer, Parser, Token
 from inference_svc.domain.events import Finished
 from inference_svc.domain.grammar_rules import Freedom
 from inference_svc.domain.pace import thread_numbers
+from inference_svc.domain.ports import Capability
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.speculation import Speculation
+from inference_svc.domain.thinking_grammar import after_thinking
 from threadmesh.conversation import Role, message
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
 
 log = structlog.get_logger()
 
-_DEFAULT_CONTEXT = 8_192
 _DEFAULT_CELLS = 16_384
 _MOST_SLOTS = 256
 """What llama.cpp was built for."""
@@ -46,28 +51,40 @@ _GUESSES = 16
 """Most tokens that guesses add to one step."""
 
 
-class ServedModel:
-    """A loaded model with its template and its running engine; made in a thread, because that takes seconds."""
+def serve(path: Path, options: ModelOptions, observer: Observer) -> "ServedModel":
+    """Load a model and start its engine, which takes seconds. Raises `ModelFileError`, and holds no memory then."""
+    model = load_weights(path, options)
+    try:
+        return ServedModel(model, options, observer)
+    except BaseException:
+        model.close()
+        raise
 
-    def __init__(self, path: Path, options: ModelOptions, observer: Observer) -> None:
-        self.model = load_weights(path, options)
+
+class ServedModel:
+    """A loaded model with its template, its adapters and its running engine."""
+
+    def __init__(self, model: LoadedModel, options: ModelOptions, observer: Observer) -> None:
+        self.model = model
         self._options = options
         self.fingerprint = self.model.fingerprint()
         self._template = ChatTemplate(
             self.model.template, begin_text=self.model.begin_text, end_text=self.model.end_text
         )
-        try:
-            self.media = _media(self.model, options)
-        except ModelFileError:
-            self.model.close()
-            raise
+        self.media = _media(model, options)
         self._prompts = PromptReader(self.model, self._template, media=self.media)
         self._form = format_of(self._template.source)
-        for marker in (self._form.begin, self._form.end):
+        self._reasoning = reasoning_format_of(self._template.source)
+        thinking = (self._reasoning.begin, self._reasoning.end) if self._reasoning else ()
+        for marker in (self._form.begin, self._form.end, *thinking):
             self.model.reveal(marker)
-        self.context_tokens = min(
-            options.context_tokens or _DEFAULT_CONTEXT, self.model.trained_tokens or _DEFAULT_CONTEXT
+        self.context_tokens = context_tokens(
+            Kind.CHAT,
+            wanted=options.context_tokens,
+            trained=self.model.trained_tokens,
+            beyond_training=options.rope_override,
         )
+        self._adapters = Adapters(model, options.adapters)
         self.engine = self._engine(observer)
         try:
             self._warm_up()
@@ -76,9 +93,24 @@ class ServedModel:
             raise
 
     @property
+    def capabilities(self) -> tuple[Capability, ...]:
+        """What it can be asked for."""
+        sees = self.media is not None and self.media.sees
+        hears = self.media is not None and self.media.hears
+        senses = ((Capability.IMAGE_INPUT, sees), (Capability.AUDIO_INPUT, hears))
+        return (Capability.GENERATE, *(sense for sense, there in senses if there))
+
+    @property
     def details(self) -> dict[str, str]:
         """What the operator may want to know of how it computes."""
-        return {"weights": self.model.form}
+        options = self._options
+        return {
+            "weights": self.model.form,
+            "threads": f"{self.engine.threads} of {options.threads}",
+            "sequences": str(options.sequences),
+            "speculation": options.speculation,
+            "flash_attention": options.device.flash_attention,
+        }
 
     def _engine(self, observer: Observer) -> Engine:
         options = self._options
@@ -108,7 +140,7 @@ class ServedModel:
                 speculation=speculation,
                 guesses=_GUESSES,
             ),
-            context=lambda: Context(self.model, size),
+            context=lambda: Context(self.model, size, self._adapters),
             observer=observer,
             media=self.media,
         )
@@ -135,41 +167,78 @@ class ServedModel:
 
     def job(self, prompt: Prompt, drawing: Drawing, *, deliver: Callable[[list[Delivery]], None]) -> Job:
         """Turn a request into work for the engine. Raises what is wrong with the request."""
-        tools = grammar.callable_tools(prompt)
-        offered = prompt.conversation.tools if tools else ()
+        offered = prompt.conversation.tools if grammar.callable_tools(prompt) else ()
         read = self.read(replace(prompt.conversation, tools=offered), ask=True)
-        emitted = len(prompt.emitted_token_ids)
-        room = self._room(read.cells + emitted) + emitted
+        room = self._room(read.cells + len(prompt.emitted_token_ids)) + len(prompt.emitted_token_ids)
         limit = min(room, prompt.max_tokens or room)
-        single = grammar.single_call(prompt, knows_tools=self._template.knows_tools)
         self._require_tokens(drawing)
-        sampler = self._sampler(prompt, drawing, limit=limit, single=single)
-        answer = Answer(stop=prompt.stop, parser=ToolCallParser(self._form, single=single) if tools else None)
-        self._replay(prompt.emitted_token_ids, sampler, answer)
-        if answer.over or answer.tokens >= limit:
-            raise InvalidArgument("The answer was complete already.", field="emitted_token_ids")
+        thinking = self._reasoning is not None and begins_thinking(read.segments, self._reasoning)
+        sampler, answer, emitted = self._begin(prompt, drawing, read.text, limit=limit, thinking=thinking)
         return Job(
             prompt=read.tokens,
             media=read.media,
             layout=read.layout,
-            emitted=prompt.emitted_token_ids,
+            emitted=emitted,
             limit=limit,
             answer=answer,
             sampler=sampler,
-            scope=prompt.cache_scope,
+            scope=_scope(prompt),
+            tenant=prompt.cache_scope,
+            adapter=prompt.adapter,
             priority=prompt.priority,
             repeatable=prompt.sampling.seed is not None,
             deliver=deliver,
         )
 
-    def _sampler(self, prompt: Prompt, drawing: Drawing, *, limit: int, single: bool) -> TokenSampler:
+    def _begin(
+        self, prompt: Prompt, drawing: Drawing, tokens: Sequence[int], *, limit: int, thinking: bool
+    ) -> tuple[TokenSampler, Answer, Sequence[int]]:
+        """Make sampler and answer, and give the tokens to be read behind the prompt without being drawn.
+
+        A sampler that learns from logits draws again what another server drew; the answer keeps silent about that.
+        """
+        make = partial(self._sampler, prompt, drawing, tokens, limit=limit, thinking=thinking)
+        sampler, answer, emitted = make(), self._answer(prompt, thinking=thinking), prompt.emitted_token_ids
+        self._replay(emitted, sampler, answer)
+        if answer.over or answer.tokens >= limit:
+            raise InvalidArgument("The answer was complete already.", field="emitted_token_ids")
+        if emitted and sampler.learns:
+            silent = self._answer(prompt, thinking=thinking, silent=len(emitted))
+            return make(again=emitted), silent, ()
+        return sampler, answer, emitted
+
+    def _answer(self, prompt: Prompt, *, thinking: bool, silent: int = 0) -> Answer:
+        parser: Parser | None = None
+        if grammar.callable_tools(prompt):
+            parser = ToolCallParser(self._form, single=self._single(prompt))
+        if self._reasoning is not None:
+            parser = ReasoningParser(self._reasoning, thinking=thinking, answer=parser)
+        return Answer(stop=prompt.stop, parser=parser, silent=silent)
+
+    def _single(self, prompt: Prompt) -> bool:
+        return grammar.single_call(prompt, knows_tools=self._template.knows_tools)
+
+    def _sampler(
+        self,
+        prompt: Prompt,
+        drawing: Drawing,
+        tokens: Sequence[int],
+        *,
+        limit: int,
+        thinking: bool,
+        again: Sequence[int] = (),
+    ) -> TokenSampler:
         """Make the sampler. Calls that are forced on a model that was not taught any are drawn greedily by default."""
         freedom = Freedom()
         if grammar.calls_untaught(prompt, knows_tools=self._template.knows_tools):
             freedom = grammar.freedom_within(limit)
             drawing = replace(drawing, temperature=prompt.sampling.temperature or 0.0)
-        gbnf = grammar.grammar_of(prompt, self._form, single=single, freedom=freedom)
-        return TokenSampler(self.model, drawing, grammar=gbnf, logprobs=prompt.logprobs)
+        gbnf = grammar.grammar_of(prompt, self._form, single=self._single(prompt), freedom=freedom)
+        if gbnf and drawing.ignore_eos:
+            raise InvalidArgument("An answer of a given form must be able to end.", field="sampling.ignore_eos")
+        if gbnf and thinking and self._reasoning is not None:
+            gbnf = after_thinking(gbnf, end=self._reasoning.end)
+        return TokenSampler(self.model, drawing, grammar=gbnf, logprobs=prompt.logprobs, before=tokens, again=again)
 
     def reading(self, prompt: Prompt, *, deliver: Callable[[list[Delivery]], None]) -> Job:
         """Turn a conversation into work that only reads it."""
@@ -182,7 +251,9 @@ class ServedModel:
             limit=0,
             answer=Answer(),
             sampler=TokenSampler(self.model, self._options.drawing),
-            scope=prompt.cache_scope,
+            scope=_scope(prompt),
+            tenant=prompt.cache_scope,
+            adapter=prompt.adapter,
             priority=prompt.priority,
             deliver=deliver,
         )
@@ -209,7 +280,13 @@ class ServedModel:
         self.engine.close()
         if self.media is not None:
             self.media.close()
+        self._adapters.close()
         self.model.close()
+
+
+def _scope(prompt: Prompt) -> str:
+    """Give whom a KV cache may be shared with: what one adapter has computed is wrong for every other."""
+    return f"{prompt.adapter}\0{prompt.cache_scope}"
 
 
 def _media(model: LoadedModel, options: ModelOptions) -> MediaReader | None:

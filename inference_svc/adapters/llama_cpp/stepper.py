@@ -46,6 +46,11 @@ class Stepper:
         self.running: list[Sequence] = []
 
     @property
+    def threads(self) -> int:
+        """The number of threads that compute the next step."""
+        return self._planner.threads
+
+    @property
     def parked_bytes(self) -> int:
         """The host memory that conversations take which do not run."""
         return self._cache.parked_bytes
@@ -85,6 +90,7 @@ class Stepper:
         parts = self._planner.plan(self.running)
         if parts and enter({part.sequence.job for part in parts if part.sequence.reading}):
             began = perf_counter()
+            self._context.adapt(parts[0].sequence.job.adapter)
             self._context.use_threads(self._planner.threads)
             decoded, rows = self._context.decode([part.sequence.entry(part.tokens, part.guesses) for part in parts])
             leave()
@@ -95,6 +101,7 @@ class Stepper:
         """Read the image or sound that stands next in a prompt."""
         chunk = sequence.chunk
         assert chunk is not None and self._media is not None  # noqa: PT018  # whoever made the chunk is here
+        self._context.adapt(sequence.job.adapter)
         try:
             decoded = self._media.evaluate(
                 chunk, self._context.handle, sequence=sequence.slot, position=sequence.computed

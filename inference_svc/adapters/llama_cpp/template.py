@@ -20,7 +20,7 @@ from inference_svc.adapters.llama_cpp.template_sandbox import sandbox
 from inference_svc.adapters.llama_cpp.tool_prompt import MediaPiece, Piece
 from inference_svc.domain.pattern_grammar import json_text
 from inference_svc.domain.prompt import Conversation
-from threadmesh.conversation import Message, Role, ToolDefinition
+from threadmesh.conversation import Message, Reasoning, Role, ToolDefinition
 from threadmesh.errors import InvalidArgument, MeshError
 
 CHATML = """\
@@ -36,6 +36,8 @@ CHATML = """\
 
 _PROBE = "@probe@"
 _FORM = re.compile(r"""['"]type['"]: ['"]text['"]""")
+_THINKING_SWITCHES = frozenset({"enable_thinking", "thinking"})
+"""What Qwen's templates and DeepSeek's ask."""
 _LARGEST_RENDERING = 8 * 1024 * 1024
 _HARMLESS = re.compile(r"[\w .,:;/()'+-]{0,512}")
 
@@ -119,6 +121,8 @@ class ChatTemplate:
         except jinja2.TemplateError as error:
             raise ModelFileError(f"The model's chat template is not valid: {error}.") from error
         self.knows_tools = "tools" in names
+        self._names = names
+        self._knows_reasoning = "reasoning_content" in self.source
         self._begin, self._end = begin_text, end_text
         self._wants_parts = not self._shows(_PROBE) and self._shows(_in_parts(_PROBE))
 
@@ -139,6 +143,7 @@ class ChatTemplate:
         vault = Vault()
         values = self._values(conversation, vault)
         values |= {"add_generation_prompt": ask, "bos_token": self._begin, "eos_token": self._end, "vault": vault}
+        values |= self._switches(conversation, vault)
         try:
             return vault.open(_limited(self._template, values))
         except MeshError:
@@ -149,13 +154,28 @@ class ChatTemplate:
     def _values(self, conversation: Conversation, vault: Vault) -> dict[str, Any]:
         tools = [_tool(tool, index, vault) for index, tool in enumerate(conversation.tools)]
         if self.knows_tools:
-            messages = [_message(each, index, vault) for index, each in enumerate(conversation.messages)]
+            messages = [self._message(each, index, vault) for index, each in enumerate(conversation.messages)]
         else:
             plain = tool_prompt.without_tool_roles(conversation.messages, conversation.tools)
             messages = [_plain(each, vault) for each in plain]
         if self._wants_parts:
             messages = [{**each, "content": _in_parts(each["content"])} for each in messages]
         return {"messages": messages, "tools": tools or None} if self.knows_tools else {"messages": messages}
+
+    def _message(self, message: Message, index: int, vault: Vault) -> dict[str, Any]:
+        """Give a message; one with thinking tells it to the templates that ask for it."""
+        value = _message(message, index, vault)
+        thought = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
+        return {**value, "reasoning_content": vault.hide(thought)} if thought and self._knows_reasoning else value
+
+    def _switches(self, conversation: Conversation, vault: Vault) -> dict[str, Any]:
+        """Give what the template asks about thinking and the request says."""
+        values: dict[str, Any] = {}
+        if conversation.thinking is not None:
+            values |= dict.fromkeys(_THINKING_SWITCHES & self._names, conversation.thinking)
+        if conversation.reasoning_effort and "reasoning_effort" in self._names:
+            values["reasoning_effort"] = vault.hide_within(conversation.reasoning_effort)
+        return values
 
 
 def _in_parts(content: str) -> list[dict[str, str]]:

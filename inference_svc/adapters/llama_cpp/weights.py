@@ -9,7 +9,7 @@ from inference_svc.adapters.llama_cpp.calibrate import measure
 from inference_svc.adapters.llama_cpp.choices import Choice, ChoiceFile, Machine
 from inference_svc.adapters.llama_cpp.library import features
 from inference_svc.adapters.llama_cpp.memory import available_bytes
-from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError, PreparedModel, fingerprint
+from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError, PreparedModel, fingerprint_of
 from inference_svc.adapters.llama_cpp.options import ModelOptions
 from inference_svc.adapters.llama_cpp.prepared import NotPreparedError, PreparedCopies
 from inference_svc.domain.weights import Form, alternative, choose
@@ -38,7 +38,7 @@ class _Loader:
 
     def __init__(self, path: Path, options: ModelOptions) -> None:
         self._path, self._options = path, options
-        self._fingerprint = fingerprint(path)
+        self._fingerprint = fingerprint_of(path)
         self._copies = PreparedCopies(options.weights.directory)
         with closing(LoadedModel(path, vocabulary_only=True)) as header:
             self._size = header.size

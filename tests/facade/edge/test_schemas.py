@@ -10,8 +10,9 @@ from facade.edge.body import invalid
 from facade.edge.chat.decode import new_run
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.controls import controls
-from threadmesh.conversation import Media, Role, Text, ToolChoiceMode
+from threadmesh.conversation import Media, Reasoning, Role, Text, ToolChoiceMode
 from threadmesh.errors import InvalidArgument
+from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 
 USER = {"role": "user", "content": "hi"}
 
@@ -43,6 +44,19 @@ def refusal(body: dict[str, Any]) -> InvalidArgument:
         ({"temperature": -0.1}, "temperature"),
         ({"top_p": 1.1}, "top_p"),
         ({"presence_penalty": 3}, "presence_penalty"),
+        ({"typical_p": 1.1}, "typical_p"),
+        ({"repeat_last_n": -1}, "repeat_last_n"),
+        ({"top_n_sigma": -1}, "top_n_sigma"),
+        ({"xtc_probability": 2}, "xtc_probability"),
+        ({"dry_multiplier": -1}, "dry_multiplier"),
+        ({"dry_base": 0.5}, "dry_base"),
+        ({"dry_sequence_breakers": []}, "dry_sequence_breakers"),
+        ({"dry_sequence_breakers": ["a", ""]}, "dry_sequence_breakers[1]"),
+        ({"dry_sequence_breakers": ["é" * 21]}, "dry_sequence_breakers[0]"),
+        ({"mirostat": 3}, "mirostat"),
+        ({"ignore_eos": 1}, "ignore_eos"),
+        ({"reasoning_effort": "endless"}, "reasoning_effort"),
+        ({"chat_template_kwargs": {"enable_thinking": "no"}}, "chat_template_kwargs.enable_thinking"),
         ({"n": 0}, "n"),
         ({"seed": 2**63}, "seed"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
@@ -175,6 +189,64 @@ def test_a_request_is_decoded_into_a_run() -> None:
     assert run.parameters.tool_choice.mode is ToolChoiceMode.REQUIRED
     assert run.parameters.server_tools.names == ("a__b", "c__d")
     assert run.thread_key == "discord:1:2"
+
+
+def test_every_way_to_draw_can_be_asked_for() -> None:
+    sampling = decoded(
+        {
+            "messages": [USER],
+            "typical_p": 0.9,
+            "repeat_last_n": 16,
+            "top_n_sigma": 2,
+            "dry_multiplier": 0.8,
+            "dry_allowed_length": 3,
+            "dry_sequence_breakers": ["."],
+            "mirostat": 2,
+            "mirostat_tau": 4,
+            "xtc_probability": 0.5,
+            "ignore_eos": True,
+        }
+    ).parameters.sampling
+
+    assert sampling == Sampling(
+        typical_p=0.9,
+        repeat_last_n=16,
+        top_n_sigma=2,
+        dry=Dry(multiplier=0.8, allowed_length=3, sequence_breakers=(".",)),
+        mirostat=Mirostat(mode=2, tau=4),
+        xtc=Xtc(probability=0.5),
+        ignore_eos=True,
+    )
+
+
+def test_what_is_switched_off_is_not_asked_for() -> None:
+    off = {"dry_multiplier": 0, "dry_base": 1.5, "mirostat": 0, "mirostat_tau": 3, "xtc_probability": 0.0}
+
+    assert decoded({"messages": [USER], **off}).parameters.sampling == Sampling()
+
+
+@pytest.mark.parametrize(
+    ("asked", "thinking", "effort"),
+    [
+        ({}, None, ""),
+        ({"reasoning_effort": "none"}, False, ""),
+        ({"reasoning_effort": "minimal"}, False, ""),
+        ({"reasoning_effort": "high"}, None, "high"),
+        ({"chat_template_kwargs": {"enable_thinking": False}}, False, ""),
+        ({"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "none"}, True, ""),
+        ({"chat_template_kwargs": {"other": 1}}, None, ""),
+    ],
+)
+def test_a_request_says_whether_to_think(asked: dict[str, Any], thinking: bool | None, effort: str) -> None:
+    parameters = decoded({"messages": [USER], **asked}).parameters
+
+    assert (parameters.thinking, parameters.reasoning_effort) == (thinking, effort)
+
+
+def test_the_thinking_of_earlier_answers_comes_back() -> None:
+    said = {"role": "assistant", "content": "Yes.", "reasoning_content": "hm"}
+
+    assert decoded({"messages": [USER, said, USER]}).input[1].parts == (Reasoning(text="hm"), Text(text="Yes."))
 
 
 def test_a_tool_result_must_answer_a_call() -> None:
