@@ -11,6 +11,7 @@ import structlog
 from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
+from inference_svc.adapters.llama_cpp.forced_tokens import forced_tokens
 from inference_svc.adapters.llama_cpp.inspection import Kind, context_tokens
 from inference_svc.adapters.llama_cpp.lora import Adapters
 from inference_svc.adapters.llama_cpp.media import MediaReader
@@ -174,6 +175,7 @@ class ServedModel:
         self._require_tokens(drawing)
         thinking = self._reasoning is not None and begins_thinking(read.segments, self._reasoning)
         sampler, answer, emitted = self._begin(prompt, drawing, read.text, limit=limit, thinking=thinking)
+        repeatable = prompt.sampling.seed is not None
         return Job(
             prompt=read.tokens,
             media=read.media,
@@ -186,7 +188,8 @@ class ServedModel:
             tenant=prompt.cache_scope,
             adapter=prompt.adapter,
             priority=prompt.priority,
-            repeatable=prompt.sampling.seed is not None,
+            repeatable=repeatable,
+            forced=None if repeatable else forced_tokens(self.model, sampler.gbnf, said=emitted),
             deliver=deliver,
         )
 
