@@ -49,10 +49,10 @@ class StepCost:
 
 
 class Confidence:
-    """How often one sequence's guesses came true lately."""
+    """How often one sequence's guesses came true lately; without experience, at a `rate`."""
 
-    def __init__(self) -> None:
-        self._hits = _PRIOR_RATE * _PRIOR_WEIGHT
+    def __init__(self, *, rate: float = _PRIOR_RATE) -> None:
+        self._hits = rate * _PRIOR_WEIGHT
         self._tries = _PRIOR_WEIGHT
 
     @property

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from inference_svc.adapters.llama_cpp import grammar
+from inference_svc.adapters.llama_cpp.forced_tokens import forced_tokens
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.prompt_reader import PromptReader, ReadPrompt
 from inference_svc.adapters.llama_cpp.reasoning_formats import ReasoningParser, begins_thinking, reasoning_format_of
@@ -48,6 +49,7 @@ class JobMaker:
         self._require_tokens(drawing)
         thinking = self._reasoning is not None and begins_thinking(read.segments, self._reasoning)
         sampler, answer, emitted = self._begin(prompt, drawing, read.text, limit=limit, thinking=thinking)
+        repeatable = prompt.sampling.seed is not None
         return Job(
             prompt=read.tokens,
             media=read.media,
@@ -60,7 +62,8 @@ class JobMaker:
             tenant=prompt.cache_scope,
             adapter=prompt.adapter,
             priority=prompt.priority,
-            repeatable=prompt.sampling.seed is not None,
+            repeatable=repeatable,
+            forced=None if repeatable else forced_tokens(self._model, sampler.gbnf, said=emitted),
             deliver=deliver,
         )
 

@@ -1,7 +1,7 @@
 """What the engine's next step computes, by what the steps before it have cost."""
 
 from collections.abc import Sequence as Values
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 from inference_svc.adapters.llama_cpp.context import Context, Entry
@@ -9,7 +9,7 @@ from inference_svc.adapters.llama_cpp.options import EngineOptions
 from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
 from inference_svc.domain.batch import SMALL_TOKENS, plan
 from inference_svc.domain.pace import Pace, ThreadChoice
-from inference_svc.domain.speculation import Speculation, StepCost, worthwhile
+from inference_svc.domain.speculation import Confidence, Speculation, StepCost, worthwhile
 
 _MEASURING_SECONDS = 1.0
 _MEASURED_STEPS = (1, 2, 4, 8)
@@ -17,11 +17,15 @@ _MEASURED_STEPS = (1, 2, 4, 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What a step computes of one sequence: its next `tokens`, and `guesses` at those that follow."""
+    """What a step computes of one sequence: its next `tokens`, and `guesses` at those that follow.
+
+    `confidence` is to learn how many of them came true.
+    """
 
     sequence: Sequence
     tokens: int
     guesses: Values[int] = ()
+    confidence: Confidence = field(default_factory=Confidence)
 
     @property
     def size(self) -> int:
@@ -101,21 +105,24 @@ class Planner:
         parts: list[Part] = []
         size, allowed = len(decoding), self._options.guesses
         for sequence in decoding:
-            guesses = self._guesses(sequence, most=allowed, beside=size)
-            allowed -= len(guesses)
-            size += len(guesses)
-            parts.append(Part(sequence=sequence, tokens=1, guesses=guesses))
+            part = self._guessed(sequence, most=allowed, beside=size)
+            allowed -= len(part.guesses)
+            size += len(part.guesses)
+            parts.append(part)
         return parts
 
-    def _guesses(self, sequence: Sequence, *, most: int, beside: int) -> list[int]:
+    def _guessed(self, sequence: Sequence, *, most: int, beside: int) -> Part:
+        """Guess at what the grammar forces, or else at what followed the same tokens before."""
         job = sequence.job
         room = min(most, job.limit - job.answer.tokens - 1)
         if room <= 0 or sequence.pending != 1 or not self.speculates(job):
-            return []
-        guesses = sequence.lookup.propose(room)
+            return Part(sequence=sequence, tokens=1)
+        guesses, confidence = (job.forced.propose(room), job.forced.confidence) if job.forced else ([], None)
+        if confidence is None or not guesses:
+            guesses, confidence = sequence.lookup.propose(room), sequence.confidence
         if self._options.speculation is Speculation.AUTO:
-            return guesses[: worthwhile(len(guesses), sequence.confidence.rate, beside=beside, cost=self._cost)]
-        return guesses
+            guesses = guesses[: worthwhile(len(guesses), confidence.rate, beside=beside, cost=self._cost)]
+        return Part(sequence=sequence, tokens=1, guesses=guesses, confidence=confidence)
 
     def learn(self, parts: Values[Part], *, seconds: float) -> None:
         """Learn from a step that was computed as planned."""

@@ -45,6 +45,7 @@ class TokenSampler:
         here: so a sampler that `learns` from logits comes to know what it knew there.
         """
         self._model, self._logprobs, self._again = model, logprobs, again
+        self.gbnf = grammar
         self._grammar = _grammar(model, grammar) if grammar else None
         self._chain = SamplerChain(model, drawing, before=before)
         self._by_hand = self._grammar is not None or self._chain.learns

@@ -5,6 +5,7 @@ from collections.abc import Sequence as Values
 from dataclasses import dataclass, field
 
 from inference_svc.adapters.llama_cpp.context import Entry
+from inference_svc.adapters.llama_cpp.forced_tokens import ForcedTokens
 from inference_svc.adapters.llama_cpp.media import MediaChunk
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.domain.answer import Answer
@@ -31,8 +32,9 @@ class Job:
     is called from the engine's thread with what a step brought; the last delivery is a `Finished` or an error.
     `media` are the images and sounds of the prompt by their first positions, `layout` is where they stand.
     `submitted` is in seconds of the engine's clock. A `repeatable` one is computed in steps that depend on nothing but
-    itself as far as that can be had, so without guesses. `adapter` names the adapter that computes it, empty for the
-    bare model; its `scope`, within which KV states are shared, must not be that of jobs of other adapters.
+    itself as far as that can be had, so without guesses; `forced` guesses at what the grammar of another forces.
+    `adapter` names the adapter that computes it, empty for the bare model; its `scope`, within which KV states are
+    shared, must not be that of jobs of other adapters.
     """
 
     prompt: Values[int]
@@ -48,6 +50,7 @@ class Job:
     adapter: str = ""
     priority: Priority = Priority.INTERACTIVE
     repeatable: bool = False
+    forced: ForcedTokens | None = None
     cancelled: bool = False
     submitted: float = 0.0
     cached: int | None = None

@@ -1,7 +1,6 @@
 """The running requests of an engine, advanced together: computes a step and draws the tokens that came of it."""
 
 from collections.abc import Callable
-from collections.abc import Sequence as Values
 from time import perf_counter
 from typing import Protocol
 
@@ -156,12 +155,13 @@ class Stepper:
             self._deliver(sequence, sequence.progress())
             return
         try:
-            self._draw(sequence, row, part.guesses)
+            self._draw(part, row)
         except MeshError as error:
             self._end(sequence, error)
 
-    def _draw(self, sequence: Sequence, row: int, guesses: Values[int]) -> None:
+    def _draw(self, part: Part, row: int) -> None:
         """Draw the next token, and those behind it whose guesses came true."""
+        sequence, guesses = part.sequence, part.guesses
         if not sequence.job.limit:
             self._finish(sequence, FinishReason.LENGTH)
             return
@@ -172,7 +172,7 @@ class Stepper:
             sequence.computed += 1
             accepted += 1
         if guesses:
-            sequence.confidence.learn(proposed=len(guesses), accepted=accepted)
+            part.confidence.learn(proposed=len(guesses), accepted=accepted)
             self._observer.guessed(proposed=len(guesses), accepted=accepted)
             self._context.keep(sequence.slot, sequence.computed)
         if stopped is not None:
@@ -190,6 +190,8 @@ class Stepper:
         sequence.tokens.append(token)
         if self._planner.speculates(job):
             sequence.lookup.read([token])
+            if job.forced is not None:
+                job.forced.read(token)
         if job.answer.over:
             return FinishReason.STOP
         return FinishReason.LENGTH if job.answer.tokens >= job.limit else None
