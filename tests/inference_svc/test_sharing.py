@@ -52,7 +52,7 @@ async def test_a_beginning_that_requests_share_is_read_once_though_they_come_tog
 
     computed = sum(read(events) - cached(events) for events in together)
     assert min(map(read, together)) > 150
-    assert computed < max(map(read, together)) + 6 * 20
+    assert computed < max(map(read, together)) + 5 * 25
 
 
 async def test_answers_to_one_prompt_share_all_of_it() -> None:
@@ -60,7 +60,7 @@ async def test_answers_to_one_prompt_share_all_of_it() -> None:
         asked = [prompt(to_ada("Sing."), max_tokens=6, sampling=Sampling(temperature=1.5, seed=n)) for n in range(4)]
         answers = await asyncio.gather(*(answered(backend, each) for each in asked))
 
-    assert min(sorted(map(cached, answers))[1:]) >= read(answers[0]) - 33
+    assert min(sorted(map(cached, answers))[1:]) >= read(answers[0]) - 9
     assert len({text_of(events) for events in answers}) > 1
 
 
@@ -221,3 +221,16 @@ async def test_the_cache_has_the_form_that_was_asked_for(form: str) -> None:
 async def test_a_model_computes_without_flash_attention() -> None:
     async with engine(sequences=1, device=Device(flash_attention="off")) as (backend, _):
         assert ids_of(await answered(backend, prompt("Hi", max_tokens=3, sampling=GREEDY)))
+
+
+async def test_a_seed_repeats_an_answer_whatever_was_asked_in_between() -> None:
+    sampling = Sampling(temperature=1.0, seed=11)
+    asked = prompt(to_ada("Tell me of the birds."), max_tokens=24, sampling=sampling)
+    said = []
+    async with engine(sequences=2) as (backend, _):
+        for name in NAMES[:4]:
+            said.append(ids_of(await answered(backend, asked)))
+            await answered(backend, prompt(to_ada(f"I am {name}."), max_tokens=5))
+            await answered(backend, prompt(f"{name} likes boats.", max_tokens=5))
+
+    assert said == [said[0]] * 4

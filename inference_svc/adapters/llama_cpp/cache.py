@@ -11,8 +11,11 @@ from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
 from inference_svc.domain.media_tokens import whole_chunks
 from inference_svc.domain.prefix import PrefixTree
 
-_WORTH_WAITING = 32
-"""Tokens that must be saved for a request to wait until another one has read the beginning that both share."""
+_WORTH_WAITING = 8
+"""Tokens that must be saved for a request to wait until another one has read the beginning that both share.
+
+Prompts are read one after the other, so waiting for the one in front costs nothing.
+"""
 _WORTH_PARKING = 32
 _SHORT_TAIL = 16
 """Tokens behind the shared beginning that may be cut off a finished conversation when it is continued in place."""
@@ -60,13 +63,17 @@ class Cache:
         """The host memory that parked states take."""
         return self._lot.used
 
-    def take(self, job: Job, context: Context, *, margin: int) -> Sequence | Waits:
+    def take(self, job: Job, context: Context, *, margin: int, alone: bool = False) -> Sequence | Waits:
         """Give a job a slot that holds as much of its prompt as anybody has computed.
 
         A job waits for one that is about to compute more of it. Alone a job always finds room; beside others, `margin`
-        cells must be left.
+        cells must be left. A job that is to be `alone` gets an empty context, in which its cells stand in order: sums
+        over cells depend on that in their last bits.
         """
         tokens = [*job.prompt, *job.emitted]
+        if alone and self._lot.open:
+            for finished in self._idle():
+                self._evict(finished, context)
         source = self._source(tokens, job.scope)
         if leader := self._leader(tokens, job.scope, at_least=source.shared + _WORTH_WAITING):
             leader.urgency = min(leader.urgency, job.priority)

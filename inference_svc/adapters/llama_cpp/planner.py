@@ -81,6 +81,8 @@ class Planner:
         """Say what the next step computes of whom, all of one adapter; images and sounds are computed apart."""
         mine = self._of_next_adapter([sequence for sequence in running if not sequence.chunk])
         by_slot = {sequence.slot: sequence for sequence in mine}
+        if len(running) == 1 and mine and mine[0].exact and not mine[0].decoding:
+            return [Part(sequence=mine[0], tokens=min(mine[0].unread, SMALL_TOKENS - mine[0].computed % SMALL_TOKENS))]
         decoding = [sequence for sequence in by_slot.values() if sequence.decoding]
         seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
         step = plan(

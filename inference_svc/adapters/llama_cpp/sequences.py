@@ -70,9 +70,10 @@ class Job:
 class Sequence:
     """A job with a slot. `tokens` are the prompt and what was drawn; the first `computed` are in the KV cache.
 
-    An `exact` one goes through the tokens that were emitted elsewhere as they were computed there: the prompt in
-    pieces, then one token a step. `due` says when its prompt would be read if it were alone, `urgency` its priority or
-    that of somebody who waits for what it reads.
+    An `exact` one is computed as it would be any other time: the prompt in pieces that end at fixed places, its last
+    token by itself as all that follow, also those that were emitted elsewhere. Kernels give other bits for one token
+    than for several, and a prompt that is found in the cache has only its last token left to compute. `due` says when
+    its prompt would be read if it were alone, `urgency` its priority or that of somebody who waits for what it reads.
     """
 
     job: Job
@@ -103,13 +104,20 @@ class Sequence:
     @property
     def decoding(self) -> bool:
         """Whether the sequence computes one token a step."""
-        return self.pending == 1 or (self.exact and not self.reading)
+        return self.pending == 1 or self.computed >= self._singles
 
     @property
     def unread(self) -> int:
         """The number of tokens that may be computed as a piece of a prompt, up to the next image or sound."""
-        end = len(self.job.prompt) if self.exact else len(self.tokens)
-        return self.job.layout.text_at(self.computed, end - self.computed)
+        return self.job.layout.text_at(self.computed, self._singles - self.computed)
+
+    @property
+    def _singles(self) -> int:
+        """Where the tokens begin that are computed one by one."""
+        if not self.exact:
+            return len(self.tokens)
+        few = len(self.job.emitted) <= EXACT_TOKENS
+        return len(self.job.prompt) + (0 if few else len(self.job.emitted)) - 1
 
     def reader(self) -> Reader:
         """Give the sequence as the planning of steps sees it."""

@@ -10,7 +10,7 @@ from inference_svc.adapters.llama_cpp.media import MediaReader
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import EngineOptions, Observer
 from inference_svc.adapters.llama_cpp.planner import Part, Planner
-from inference_svc.adapters.llama_cpp.sequences import EXACT_TOKENS, Delivery, Job, Sequence
+from inference_svc.adapters.llama_cpp.sequences import Delivery, Job, Sequence
 from inference_svc.domain.answer import Token
 from threadmesh.conversation import FinishReason
 from threadmesh.errors import Internal, MeshError
@@ -60,10 +60,11 @@ class Stepper:
 
     def begin(self, job: Job) -> Waits | None:
         """Give a job a place in the context; gives what it has to wait for if there is none yet."""
-        sequence = self._cache.take(job, self._context, margin=self._options.batch)
+        exact = job.repeatable and not self.running
+        sequence = self._cache.take(job, self._context, margin=self._options.batch, alone=exact)
         if isinstance(sequence, Waits):
             return sequence
-        sequence.exact = 0 < len(job.emitted) <= EXACT_TOKENS and not self.running
+        sequence.exact = exact
         sequence.due = job.submitted + self._planner.reading_seconds(sequence.unread)
         if self._planner.speculates(job):
             sequence.lookup.read(sequence.tokens)
