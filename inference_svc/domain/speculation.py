@@ -49,11 +49,14 @@ class StepCost:
 
 
 class Confidence:
-    """How often one sequence's guesses came true lately; without experience, at a `rate`."""
+    """How often one sequence's guesses came true lately.
 
-    def __init__(self, *, rate: float = _PRIOR_RATE) -> None:
-        self._hits = rate * _PRIOR_WEIGHT
-        self._tries = _PRIOR_WEIGHT
+    It begins with a `rate` that was seen elsewhere and is worth as much as `weight` tokens of the sequence's own.
+    """
+
+    def __init__(self, *, rate: float = _PRIOR_RATE, weight: float = _PRIOR_WEIGHT) -> None:
+        self._hits = rate * weight
+        self._tries = weight
 
     @property
     def rate(self) -> float:

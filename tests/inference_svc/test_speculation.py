@@ -86,6 +86,16 @@ def test_guesses_that_come_true_are_trusted_more() -> None:
     assert 0 < confidence.rate <= 1
 
 
+def test_experience_from_elsewhere_counts_for_as_long_as_it_weighs() -> None:
+    light, heavy = Confidence(rate=0.9, weight=2.0), Confidence(rate=0.9, weight=20.0)
+    assert light.rate == heavy.rate == 0.9
+    for confidence in (light, heavy):
+        confidence.learn(proposed=4, accepted=0)
+
+    assert light.rate < 0.7
+    assert 0.8 < heavy.rate < 0.9
+
+
 def test_without_experience_nothing_is_guessed() -> None:
     assert worthwhile(8, 0.9, beside=1, cost=StepCost()) == 0
 
