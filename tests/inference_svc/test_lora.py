@@ -19,7 +19,9 @@ from threadmesh.errors import Unsupported
 
 pytestmark = pytest.mark.model
 
-QUESTION = "Tell me about the sea, the wind and the rain."
+QUESTION = "Count to five."
+"""With these adapters every token of its answers is likelier than the next by more than rounding can change."""
+
 Models = dict[str, Backend]
 
 
@@ -27,7 +29,7 @@ Models = dict[str, Backend]
 def adapters(tmp_path_factory: pytest.TempPathFactory) -> tuple[AdapterFile, ...]:
     folder = tmp_path_factory.mktemp("adapters")
     return tuple(
-        AdapterFile(name=name, path=tiny_adapter(folder / f"{name}.gguf", seed), scale=0.25)
+        AdapterFile(name=name, path=tiny_adapter(folder / f"{name}.gguf", seed), scale=1.5)
         for seed, name in enumerate(("left", "right"), start=1)
     )
 
@@ -48,7 +50,7 @@ async def models(adapters: tuple[AdapterFile, ...]) -> AsyncIterator[Models]:
 
 
 async def said(backend: Backend, *, scope: str = "") -> str:
-    return text_of(await answered(backend, prompt(QUESTION, sampling=GREEDY, max_tokens=16, cache_scope=scope)))
+    return text_of(await answered(backend, prompt(QUESTION, sampling=GREEDY, max_tokens=6, cache_scope=scope)))
 
 
 async def test_each_adapter_says_something_else_and_the_base_model_what_it_always_says(models: Models) -> None:

@@ -32,7 +32,7 @@ threads = 1
 
 [models.talker.adapters.pirate]
 path = "pirate.gguf"
-scale = 0.25
+scale = 1.5
 
 [models.vectors]
 path = "encoder.gguf"
