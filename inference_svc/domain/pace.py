@@ -26,9 +26,9 @@ class Pace:
 
 _SLOW = 1.5
 _BETTER = 0.95
-_TRIAL_ROUNDS = 4
-_TRIAL_EVERY = 256
-_TRIAL_PAUSE = 32
+_ROUNDS = 3
+_FIRST_PERIOD, _LAST_PERIOD = 16, 256
+_PAUSE = 8
 
 
 def thread_numbers(cores: int) -> tuple[int, ...]:
@@ -36,73 +36,68 @@ def thread_numbers(cores: int) -> tuple[int, ...]:
     return tuple(sorted({cores, max(1, cores - 1), max(1, cores // 2)}, reverse=True))
 
 
-@dataclass(slots=True)
-class _Trial:
-    """Steps of one size, computed with each number of threads in turn; `seconds` adds up what they took."""
-
-    size: int
-    order: list[int]
-    seconds: dict[int, float]
-
-
 class ThreadChoice:
-    """Chooses the number of compute threads between steps, by how long steps last.
+    """Chooses the number of compute threads of each step, by how long such steps last.
 
     All cores are fastest on a machine that does nothing else. Beside a neighbour, every barrier between the threads
     waits for the one that was put aside, and fewer threads are faster. So the choice is tried again now and then, and
-    when steps take much longer than they used to: each number gets a few steps in turn, and the best one stays.
+    when steps take much longer than they used to: each number gets a few steps in turn, and the best one stays. Steps
+    of different sizes are apart, because what a barrier costs weighs more in small ones.
     """
 
     def __init__(self, numbers: Sequence[int]) -> None:
         """Begin with the first of the numbers."""
         self._numbers = tuple(numbers)
-        self._chosen = self._numbers[0]
-        self._usual: dict[int, float] = {}
+        self._sizes: dict[int, _Size] = {}
+
+    def threads(self, tokens: int) -> int:
+        """Give the number of threads for a step of this many tokens."""
+        return self._size(tokens).threads
+
+    def after(self, *, tokens: int, seconds: float) -> None:
+        """Learn from a step of this many tokens that was computed with as many threads as `threads` said."""
+        if len(self._numbers) > 1:
+            self._size(tokens).after(seconds / tokens)
+
+    def _size(self, tokens: int) -> "_Size":
+        return self._sizes.setdefault(tokens.bit_length(), _Size(self._numbers))
+
+
+class _Size:
+    """The choice for steps of about one size; costs are in seconds a token."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = numbers
+        self._chosen = numbers[0]
+        self._period = _FIRST_PERIOD
+        self._usual: float | None = None
         self._steps = 0
-        self._trial: _Trial | None = None
+        self._order: list[int] = []
+        self._costs: dict[int, float] = {}
 
     @property
     def threads(self) -> int:
-        """The number of threads for the next step."""
-        return self._trial.order[0] if self._trial else self._chosen
+        return self._order[0] if self._order else self._chosen
 
-    @property
-    def trying(self) -> bool:
-        """Whether the numbers are being compared just now."""
-        return self._trial is not None
-
-    def try_all(self, *, tokens: int) -> None:
-        """Compare the numbers in the coming steps, which must be of this many tokens."""
-        if len(self._numbers) > 1:
-            order = [number for _ in range(_TRIAL_ROUNDS) for number in self._numbers]
-            seconds = dict.fromkeys(self._numbers, 0.0)
-            self._trial = _Trial(size=tokens.bit_length(), order=order, seconds=seconds)
-        self._steps = 0
-
-    def after(self, *, tokens: int, seconds: float) -> None:
-        """Learn from a step of this many tokens that was computed with `threads`."""
-        size, cost = tokens.bit_length(), seconds / tokens
-        if self._trial is not None:
-            self._judge(self._trial, size, cost)
-        else:
-            self._watch(tokens, size, cost)
-
-    def _watch(self, tokens: int, size: int, cost: float) -> None:
-        self._steps += 1
-        usual = self._usual.get(size, cost)
-        self._usual[size] = 0.9 * usual + 0.1 * cost
-        if self._steps >= _TRIAL_EVERY or (cost > _SLOW * usual and self._steps >= _TRIAL_PAUSE):
-            self.try_all(tokens=tokens)
-
-    def _judge(self, trial: _Trial, size: int, cost: float) -> None:
-        """Note a step of a trial; one of another size cannot be compared and ends it."""
-        if size != trial.size:
-            self._trial = None
+    def after(self, cost: float) -> None:
+        if self._order:
+            self._costs[self._order.pop(0)] += cost
+            if not self._order:
+                self._decide()
             return
-        trial.seconds[trial.order.pop(0)] += cost
-        if not trial.order:
-            best = min(self._numbers, key=lambda number: trial.seconds[number])
-            if trial.seconds[best] < _BETTER * trial.seconds[self._chosen]:
-                self._chosen = best
-            self._usual[size] = trial.seconds[self._chosen] / _TRIAL_ROUNDS
-            self._trial = None
+        self._steps += 1
+        usual = cost if self._usual is None else self._usual
+        self._usual = 0.9 * usual + 0.1 * cost
+        if self._steps >= self._period or (cost > _SLOW * usual and self._steps >= _PAUSE):
+            self._order = list(self._numbers) * _ROUNDS
+            self._costs = dict.fromkeys(self._numbers, 0.0)
+
+    def _decide(self) -> None:
+        """End a trial; the longer a choice has held, the later it is tried again."""
+        best = min(self._numbers, key=lambda number: self._costs[number])
+        if self._costs[best] < _BETTER * self._costs[self._chosen]:
+            self._chosen, self._period = best, _FIRST_PERIOD
+        else:
+            self._period = min(2 * self._period, _LAST_PERIOD)
+        self._usual = self._costs[self._chosen] / _ROUNDS
+        self._steps = 0

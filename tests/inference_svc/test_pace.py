@@ -34,8 +34,9 @@ def steps(choice: ThreadChoice, number: int, seconds: Callable[[int], float], *,
     """Compute steps that take as long as `seconds` says; gives the numbers of threads that were used."""
     used = set()
     for _ in range(number):
-        used.add(choice.threads)
-        choice.after(tokens=tokens, seconds=seconds(choice.threads))
+        threads = choice.threads(tokens)
+        used.add(threads)
+        choice.after(tokens=tokens, seconds=seconds(threads))
     return used
 
 
@@ -51,24 +52,31 @@ def test_all_cores_compute_while_nobody_disturbs() -> None:
     choice = ThreadChoice((2, 1))
     steps(choice, 1_000, alone)
 
-    assert choice.threads == 2
+    assert choice.threads(1) == 2
+
+
+def test_a_choice_that_holds_is_tried_more_and_more_rarely() -> None:
+    choice = ThreadChoice((2, 1))
+    tried = [steps(choice, 1, alone) == {1} for _ in range(1_000)]
+
+    assert sum(tried[:100]) >= sum(tried[500:]) > 0
 
 
 def test_fewer_threads_are_taken_soon_after_a_neighbour_came() -> None:
     choice = ThreadChoice((2, 1))
-    steps(choice, 40, alone)
+    steps(choice, 300, alone)
     steps(choice, 20, disturbed)
 
-    assert choice.threads == 1
+    assert choice.threads(1) == 1
 
 
 def test_all_cores_are_taken_again_once_the_neighbour_has_gone() -> None:
     choice = ThreadChoice((2, 1))
-    steps(choice, 40, alone)
-    steps(choice, 20, disturbed)
     steps(choice, 300, alone)
+    steps(choice, 20, disturbed)
+    steps(choice, 40, alone)
 
-    assert choice.threads == 2
+    assert choice.threads(1) == 2
 
 
 def test_a_single_slow_step_changes_nothing() -> None:
@@ -77,17 +85,17 @@ def test_a_single_slow_step_changes_nothing() -> None:
     steps(choice, 1, lambda _: 1.0)
     steps(choice, 20, alone)
 
-    assert choice.threads == 2
+    assert choice.threads(1) == 2
 
 
-def test_steps_of_another_size_are_not_compared() -> None:
+def test_steps_of_different_sizes_are_apart() -> None:
     choice = ThreadChoice((2, 1))
-    steps(choice, 40, alone)
-    steps(choice, 1, lambda _: 1.0)
-    steps(choice, 3, alone)
-    steps(choice, 8, lambda threads: 100 * disturbed(threads), tokens=64)
+    for _ in range(60):
+        steps(choice, 1, disturbed)
+        steps(choice, 1, alone, tokens=64)
 
-    assert choice.threads == 2
+    assert choice.threads(1) == 1
+    assert choice.threads(64) == 2
 
 
 def test_with_one_number_there_is_nothing_to_choose() -> None:

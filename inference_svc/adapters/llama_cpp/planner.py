@@ -43,17 +43,13 @@ class Planner:
         self._cost = StepCost()
         self._adapter = ""
 
-    @property
-    def threads(self) -> int:
-        """The number of threads for the next step."""
-        return self._threads.threads
+    def threads(self, parts: Values[Part]) -> int:
+        """Give the number of threads for a step."""
+        return self._threads.threads(_tokens(parts))
 
     def measure(self, context: Context) -> None:
         """Learn what steps cost on this machine before anybody waits for one; takes about a second at most."""
         end = perf_counter() + _MEASURING_SECONDS
-        self._threads.try_all(tokens=1)
-        while self._threads.trying and perf_counter() < end:
-            self._threads.after(tokens=1, seconds=self._measured(context, 1, wanted=1))
         for tokens in _MEASURED_STEPS:
             if perf_counter() < end:
                 self._cost.learn(tokens=tokens, seconds=self._measured(context, tokens, wanted=tokens))
@@ -64,7 +60,7 @@ class Planner:
         """Compute a step of any tokens of an unused sequence; gives the seconds it took."""
         tokens = min(tokens, self._options.batch)
         context.keep(0, 0)
-        context.use_threads(self.threads)
+        context.use_threads(self._threads.threads(tokens))
         began = perf_counter()
         context.decode([Entry(sequence=0, position=0, tokens=[0] * tokens, wanted=min(wanted, tokens))])
         return perf_counter() - began
@@ -128,9 +124,13 @@ class Planner:
 
     def learn(self, parts: Values[Part], *, seconds: float) -> None:
         """Learn from a step that was computed as planned."""
-        tokens = sum(part.size for part in parts)
+        tokens = _tokens(parts)
         self._threads.after(tokens=tokens, seconds=seconds)
         if all(part.sequence.decoding for part in parts):
             self._cost.learn(tokens=tokens, seconds=seconds)
         elif not any(part.sequence.decoding for part in parts):
             self._pace = self._pace.after(tokens=tokens, seconds=seconds)
+
+
+def _tokens(parts: Values[Part]) -> int:
+    return sum(part.size for part in parts)

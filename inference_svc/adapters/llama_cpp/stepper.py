@@ -43,11 +43,7 @@ class Stepper:
         self._planner = Planner(options)
         self._outbox: dict[Job, list[Delivery]] = {}
         self.running: list[Sequence] = []
-
-    @property
-    def threads(self) -> int:
-        """The number of threads that compute the next step."""
-        return self._planner.threads
+        self.threads = options.threads[0]
 
     @property
     def parked_bytes(self) -> int:
@@ -91,7 +87,8 @@ class Stepper:
         if parts and enter({part.sequence.job for part in parts if part.sequence.reading}):
             began = perf_counter()
             self._context.adapt(parts[0].sequence.job.adapter)
-            self._context.use_threads(self._planner.threads)
+            self.threads = self._planner.threads(parts)
+            self._context.use_threads(self.threads)
             decoded, rows = self._context.decode([part.sequence.entry(part.tokens, part.guesses) for part in parts])
             leave()
             self._take(decoded, parts, rows, seconds=perf_counter() - began)
@@ -138,7 +135,7 @@ class Stepper:
         """Take in how a step ended."""
         match decoded:
             case Decoded.DONE:
-                self._observer.stepped(seconds=seconds, threads=self._planner.threads)
+                self._observer.stepped(seconds=seconds, threads=self.threads)
                 self._planner.learn(parts, seconds=seconds)
                 for part, row in zip(parts, rows, strict=True):
                     self._advance(part, row)
