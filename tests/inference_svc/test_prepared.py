@@ -59,7 +59,7 @@ def test_dequantised_weights_say_what_those_of_the_file_say(prepared: Path) -> N
         pairs = list(zip(best_tokens(file, tokens), best_tokens(copy, tokens), strict=True))
 
         assert copy.form is Form.BF16
-        assert BF16_BYTES <= copy.size.bytes < 1.02 * BF16_BYTES
+        assert 0.8 * BF16_BYTES <= copy.size.bytes < BF16_BYTES
     assert len(pairs) > 40
     assert sum(one == other for one, other in pairs) >= 0.85 * len(pairs)
 

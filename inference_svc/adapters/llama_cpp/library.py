@@ -10,9 +10,10 @@ from typing import Any
 import structlog
 
 # Compute threads meet at a barrier behind every operation of the model, a thousand times a step. OpenMP's threads spin
-# there, and where another process has taken a core, all of them spin until the missing one is back: steps were seen to
-# take fifty times as long. Threads that sleep at once cost little when alone. The library reads this when it is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# there for milliseconds, and where another process has taken a core, all of them spin until the missing one is back:
+# steps were seen to take fifty times as long. Threads that never spin take three times as long when alone. A few
+# microseconds of it are enough. The library reads this when it is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "300")
 
 import llama_cpp.llama_cpp as native  # after the environment that it reads
 import llama_cpp.mtmd_cpp as mtmd

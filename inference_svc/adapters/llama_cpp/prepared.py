@@ -97,11 +97,17 @@ def _convert(source: Path, part: Path, *, form: Form, size: int, threads: int) -
 
 
 def requantize(source: Path, target: Path, *, file_type: int, threads: int) -> None:
-    """Write a model's weights in another of llama.cpp's file types. Raises `NotPreparedError`."""
+    """Write a model's weights in another of llama.cpp's file types. Raises `NotPreparedError`.
+
+    Where they are dequantised, the output matrix and the embeddings have 8 bits all the same: every token reads all of
+    the output matrix, and answers that are drawn alone wait for memory.
+    """
     start_library()
     forget_problems()
     params = native.llama_model_quantize_default_params()
     params.ftype = file_type
+    if file_type in FILE_TYPES.values():
+        params.token_embedding_type = params.output_tensor_type = native.GGML_TYPE_Q8_0
     params.allow_requantize = True
     params.nthread = threads
     if native.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(params)):
