@@ -131,7 +131,7 @@ class InferenceSettings(UnitSettings):
         description="Compute threads; 0 takes as many as there are cores, and fewer while others need them.",
     )
     idle_tokens: int = Field(
-        default=1_024,
+        default=0,
         ge=0,
         le=16_777_216,
         description="Tokens that finished conversations may keep in the KV cache while others need it; more of them "

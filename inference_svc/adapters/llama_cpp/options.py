@@ -72,7 +72,7 @@ class ModelOptions:
     sequences: int = 16
     queue: int = 32
     batch: int = 512
-    idle: int = 1_024
+    idle: int = 0
     parked: int = 1 << 30
     speculation: Speculation = Speculation.AUTO
     device: Device = field(default_factory=Device)
