@@ -89,6 +89,7 @@ def llama_cpp_backend(
         queue=settings.queue,
         batch=settings.batch_tokens,
         gpu_layers=settings.gpu_layers,
+        grammar_seconds=settings.grammar_ms / 1000,
         drawing=drawing(settings),
     )
     return LlamaCppBackend(options, observer=MeasuredEngine(metrics, model=name))

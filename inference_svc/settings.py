@@ -57,6 +57,12 @@ class InferenceSettings(UnitSettings):
     )
     batch_tokens: int = Field(default=512, ge=32, le=8_192, description="Most tokens that one step computes.")
     gpu_layers: int = Field(default=0, ge=-1, le=1_000, description="Layers to put on a GPU; -1 puts all.")
+    grammar_ms: int = Field(
+        default=250,
+        ge=10,
+        le=60_000,
+        description="Milliseconds of processor time that compiling the grammar of a request may take.",
+    )
     temperature: float | None = Field(
         default=None, ge=0, le=2, description="Temperature of requests that name none; empty suits the model."
     )

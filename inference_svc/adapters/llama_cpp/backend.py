@@ -17,7 +17,7 @@ from inference_svc.domain.events import Event, Finished, Started
 from inference_svc.domain.ports import Embeddings, Model, Warmed
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import resolve
-from threadmesh.conversation import Usage
+from threadmesh.conversation import ToolChoiceMode, Usage
 from threadmesh.errors import BackendUnavailable, MeshError, Unsupported
 
 log = structlog.get_logger()
@@ -34,6 +34,7 @@ class LlamaCppBackend:
     def __init__(self, options: ModelOptions, *, observer: Observer) -> None:
         self._options, self._observer = options, observer
         self._worker = ThreadPoolExecutor(max_workers=2, thread_name_prefix="prompt")
+        self._constrained = ThreadPoolExecutor(max_workers=4, thread_name_prefix="constrained")
         self._served: ServedModel | None = None
 
     async def load(self, path: Path) -> None:
@@ -67,7 +68,10 @@ class LlamaCppBackend:
         inbox: asyncio.Queue[Delivery] = asyncio.Queue()
         deliver = _into(inbox)
         drawing = resolve(prompt.sampling, defaults=self._options.drawing, choose_seed=_choose_seed)
-        job = await self._work(lambda: served.job(prompt, drawing, deliver=deliver))
+        # Whoever brings a grammar may wait until it has been tried; nobody else waits for that.
+        constrained = prompt.response_format or prompt.tool_choice.mode is ToolChoiceMode.REQUIRED
+        pool = self._constrained if constrained else self._worker
+        job = await self._work(lambda: served.job(prompt, drawing, deliver=deliver), pool=pool)
         served.engine.submit(job)
         try:
             yield Started(
@@ -119,16 +123,17 @@ class LlamaCppBackend:
         served, self._served = self._served, None
         if served is not None:
             await asyncio.get_running_loop().run_in_executor(self._worker, served.close)
-        self._worker.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._worker, self._constrained):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _require(self) -> ServedModel:
         if self._served is None:
             raise BackendUnavailable("The model is being loaded.", model=self._options.name)
         return self._served
 
-    async def _work(self, task: Callable[[], Result]) -> Result:
+    async def _work(self, task: Callable[[], Result], *, pool: ThreadPoolExecutor | None = None) -> Result:
         """Run what may take long beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, task)
+        return await asyncio.get_running_loop().run_in_executor(pool or self._worker, task)
 
 
 def _choose_seed() -> int:

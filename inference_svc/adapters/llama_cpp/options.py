@@ -12,6 +12,7 @@ class ModelOptions:
 
     `context_tokens` bounds prompt and answer together, `cells` the KV cache of all requests together; 0 chooses both
     by the model. `sequences` requests are answered at once and `queue` may wait. `created` is in seconds since 1970.
+    `grammar_seconds` of processor time may be spent to compile a grammar.
     """
 
     name: str
@@ -23,6 +24,7 @@ class ModelOptions:
     queue: int = 32
     batch: int = 512
     gpu_layers: int = 0
+    grammar_seconds: float = 0.25
     drawing: Drawing = field(default_factory=Drawing)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
+from inference_svc.adapters.llama_cpp.grammar_gate import GrammarGate
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import ContextOptions, EngineOptions, ModelOptions, Observer
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
@@ -42,6 +43,7 @@ class ServedModel:
         self.context_tokens = min(
             options.context_tokens or _DEFAULT_CONTEXT, self.model.trained_tokens or _DEFAULT_CONTEXT
         )
+        self._gate = GrammarGate(path, seconds=options.grammar_seconds)
         self.engine = self._engine(observer)
         try:
             self._warm_up()
@@ -111,6 +113,8 @@ class ServedModel:
             freedom = grammar.freedom_within(limit)
             drawing = replace(drawing, temperature=prompt.sampling.temperature or 0.0)
         gbnf = grammar.grammar_of(prompt, self._form, single=single, freedom=freedom)
+        if gbnf:
+            self._gate.check(gbnf, scope=prompt.cache_scope, field=grammar.field_of(prompt))
         return TokenSampler(self.model, drawing, grammar=gbnf, logprobs=prompt.logprobs)
 
     def reading(self, prompt: Prompt, *, deliver: Callable[[Delivery], None]) -> Job:
@@ -146,6 +150,7 @@ class ServedModel:
 
     def close(self) -> None:
         """Stop the engine, then free the model."""
+        self._gate.close()
         self.engine.close()
         self.model.close()
 
