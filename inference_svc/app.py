@@ -164,6 +164,7 @@ def options_of(settings: InferenceSettings, model: ConfiguredModel, clock: Clock
         sequences=settings.sequences,
         queue=settings.queue,
         batch=settings.batch_tokens,
+        grammar_seconds=settings.grammar_ms / 1000,
         idle=settings.idle_tokens,
         parked=settings.parked_bytes,
         speculation=settings.speculation,

@@ -176,6 +176,12 @@ class InferenceSettings(UnitSettings):
         description="Most bytes that dequantised weights may take for `auto`; 0 takes 1 GiB or a quarter of the memory "
         "there is, whichever is less.",
     )
+    grammar_ms: int = Field(
+        default=250,
+        ge=10,
+        le=60_000,
+        description="Milliseconds of processor time that compiling the grammar of a request may take.",
+    )
     temperature: float | None = Field(
         default=None, ge=0, le=2, description="Temperature of requests that name none; empty suits the model."
     )

@@ -17,7 +17,7 @@ from inference_svc.domain.events import Event, Finished, Started
 from inference_svc.domain.ports import Capability, Embeddings, Model, ModelState, Warmed
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import resolve
-from threadmesh.conversation import Usage
+from threadmesh.conversation import ToolChoiceMode, Usage
 from threadmesh.errors import BackendUnavailable, MeshError, Unsupported
 
 log = structlog.get_logger()
@@ -37,6 +37,7 @@ class LlamaCppBackend:
         self._options, self._observer = options, observer
         self._eyes = ThreadPoolExecutor(max_workers=1, thread_name_prefix="media")
         self._worker = ThreadPoolExecutor(max_workers=_WORKERS, thread_name_prefix="prompt")
+        self._constrained = ThreadPoolExecutor(max_workers=4, thread_name_prefix="constrained")
         self._served: ServedModel | None = None
 
     async def load(self, path: Path) -> None:
@@ -72,7 +73,10 @@ class LlamaCppBackend:
         inbox: asyncio.Queue[list[Delivery]] = asyncio.Queue()
         deliver = _into(inbox)
         drawing = resolve(prompt.sampling, defaults=self._options.drawing, choose_seed=_choose_seed)
-        job = await self._work(lambda: served.jobs.job(prompt, drawing, deliver=deliver))
+        # Whoever brings a grammar may wait until it has been tried; nobody else waits for that.
+        constrained = prompt.response_format or prompt.tool_choice.mode is ToolChoiceMode.REQUIRED
+        pool = self._constrained if constrained else self._worker
+        job = await self._work(lambda: served.jobs.job(prompt, drawing, deliver=deliver), pool=pool)
         await self._perceive(served, job)
         served.engine.submit(job)
         try:
@@ -131,7 +135,7 @@ class LlamaCppBackend:
         served, self._served = self._served, None
         if served is not None:
             await asyncio.get_running_loop().run_in_executor(self._worker, served.close)
-        for executor in (self._worker, self._eyes):
+        for executor in (self._worker, self._constrained, self._eyes):
             executor.shutdown(wait=False, cancel_futures=True)
 
     def _require(self) -> ServedModel:
@@ -139,9 +143,9 @@ class LlamaCppBackend:
             raise BackendUnavailable("The model is being loaded.", model=self._options.name)
         return self._served
 
-    async def _work(self, task: Callable[[], Result]) -> Result:
+    async def _work(self, task: Callable[[], Result], *, pool: ThreadPoolExecutor | None = None) -> Result:
         """Run what may take long beside the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._worker, task)
+        return await asyncio.get_running_loop().run_in_executor(pool or self._worker, task)
 
     async def _perceive(self, served: ServedModel, job: Job) -> None:
         """Compute the images and sounds of a job before it stands in the engine's way, one job after the other."""

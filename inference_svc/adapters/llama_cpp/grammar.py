@@ -74,6 +74,13 @@ def grammar_of(prompt: Prompt, form: ToolFormat, *, single: bool, freedom: Freed
     return rules.text(f"{answer} | {_calls(rules, tools, form, single=single, named=False)}" if tools else answer)
 
 
+def field_of(prompt: Prompt) -> str:
+    """Give the field of the request that its grammar is made from."""
+    if prompt.tool_choice.mode is ToolChoiceMode.REQUIRED:
+        return "tools"
+    return "response_format.grammar" if isinstance(prompt.response_format, Grammar) else "response_format"
+
+
 def _answer(rules: SchemaGrammar, wanted: ResponseFormat) -> str:
     match wanted:
         case JsonSchema(schema_json=schema_json):

@@ -6,6 +6,7 @@ from functools import partial
 
 from inference_svc.adapters.llama_cpp import grammar
 from inference_svc.adapters.llama_cpp.forced_tokens import forced_tokens
+from inference_svc.adapters.llama_cpp.grammar_gate import GrammarGate
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.prompt_reader import PromptReader, ReadPrompt
 from inference_svc.adapters.llama_cpp.reasoning_formats import ReasoningParser, begins_thinking, reasoning_format_of
@@ -25,10 +26,17 @@ class JobMaker:
     """Makes jobs for one model; safe to use from several threads."""
 
     def __init__(
-        self, model: LoadedModel, template: ChatTemplate, prompts: PromptReader, *, context_tokens: int, usual: Drawing
+        self,
+        model: LoadedModel,
+        template: ChatTemplate,
+        prompts: PromptReader,
+        *,
+        gate: GrammarGate,
+        context_tokens: int,
+        usual: Drawing,
     ) -> None:
         """Prompt and answer fill `context_tokens` together at most; `usual` is how tokens are drawn by default."""
-        self._model, self._template, self._prompts = model, template, prompts
+        self._model, self._template, self._prompts, self._gate = model, template, prompts, gate
         self._context_tokens, self._usual = context_tokens, usual
         self._form = format_of(template.source)
         self._reasoning = reasoning_format_of(template.source)
@@ -115,6 +123,8 @@ class JobMaker:
             raise InvalidArgument("An answer of a given form must be able to end.", field="sampling.ignore_eos")
         if gbnf and thinking and self._reasoning is not None:
             gbnf = after_thinking(gbnf, end=self._reasoning.end)
+        if gbnf:
+            self._gate.check(gbnf, scope=prompt.cache_scope, field=grammar.field_of(prompt))
         return TokenSampler(self._model, drawing, grammar=gbnf, logprobs=prompt.logprobs, before=tokens, again=again)
 
     def reading(self, prompt: Prompt, *, deliver: Callable[[list[Delivery]], None]) -> Job:

@@ -60,7 +60,8 @@ class ModelOptions:
     where that turns out to be faster, unless the number is `pinned`. Finished conversations may keep `idle` tokens of
     the KV cache and `parked` bytes of host memory. With a `projector` the model sees or hears; `adapters` are loaded
     with it. A `template` is used instead of the model's own chat template. With `rope_override` the context may be
-    longer than the model was trained for. `created` is in seconds since 1970.
+    longer than the model was trained for. `grammar_seconds` of processor time may be spent to compile a grammar.
+    `created` is in seconds since 1970.
     """
 
     name: str
@@ -79,6 +80,7 @@ class ModelOptions:
     projector: Path | None = None
     template: str = ""
     weights: WeightsOptions = AS_IN_THE_FILE
+    grammar_seconds: float = 0.25
     drawing: Drawing = field(default_factory=Drawing)
     adapters: tuple[AdapterFile, ...] = ()
     rope_override: bool = False

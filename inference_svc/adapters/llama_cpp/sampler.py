@@ -1,24 +1,27 @@
 """The drawing of tokens: llama.cpp's sampler chain, with a grammar that is asked only about what was drawn."""
 
 import ctypes
+import functools
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from inference_svc.adapters.llama_cpp.candidates import Candidates, Logits, blank, candidates_of, fill, view_of
 from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.sampler_chain import SamplerChain
+from inference_svc.adapters.llama_cpp.stall import must_return
 from inference_svc.domain.sampling import Drawing
 from threadmesh.conversation import TokenLogprob
 from threadmesh.errors import Internal, InvalidArgument, UnsupportedSchema
 
-Logits = npt.NDArray[np.float32]
-
 _LIKELY_TOKENS = 256
-_CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+_LIKELY_LOGITS = 12.0
+_COSTLY_SECONDS = 0.05
 
 
 class TokenSampler:
@@ -49,6 +52,10 @@ class TokenSampler:
         self._grammar = _grammar(model, grammar) if grammar else None
         self._chain = SamplerChain(model, drawing, before=before)
         self._by_hand = self._grammar is not None or self._chain.learns
+        if self._by_hand:
+            self._candidates = blank(model.vocabulary)
+            self._one = blank(1)
+            self._single = view_of(self._one)
         self.resamples = 0
 
     @property
@@ -91,7 +98,7 @@ class TokenSampler:
 
     def _draw_by_hand(self, context: Any, row: int, position: int) -> int:
         logits = self._row(context, row)
-        token, probability = self._choose(np.arange(len(logits), dtype=np.int32), logits, within_grammar=False)
+        token, probability = self._choose(fill(self._candidates, _all_tokens(len(logits)), logits))
         if self._grammar is not None and not self._admits(token):
             token, probability = self._redraw(logits)
         if self._chain.learns:
@@ -104,41 +111,48 @@ class TokenSampler:
     def _redraw(self, logits: Logits) -> tuple[int, float]:
         """Draw within the grammar: among the likeliest tokens if it admits any of them, else among all."""
         self.resamples += 1
-        for count in (_LIKELY_TOKENS, len(logits)):
-            token, probability = self._choose(
-                np.array(_likeliest(logits, count), dtype=np.int32), logits, within_grammar=True
-            )
-            if self._admits(token):
-                return token, probability
+        for tokens in (_likely(logits), _all_tokens(len(logits))):
+            candidates = candidates_of(tokens, logits[tokens])
+            with must_return():
+                native.llama_sampler_apply(self._grammar, ctypes.byref(view_of(candidates)))
+            admitted = candidates[np.isfinite(candidates["logit"])]
+            if len(admitted):
+                return self._choose(admitted)
         # llama.cpp ends the process when its grammar is made to accept what it refuses.
         raise UnsupportedSchema("The grammar leads to a place where no token of this model can follow.")
 
-    def _choose(self, tokens: npt.NDArray[Any], logits: Logits, *, within_grammar: bool) -> tuple[int, float]:
-        """Draw one of these tokens; gives how likely it was among those that the chain left over."""
-        candidates = np.empty(len(tokens), dtype=_CANDIDATE)
-        candidates["id"] = tokens
-        candidates["logit"] = logits[tokens]
-        candidates["p"] = 0
-        if within_grammar:
-            native.llama_sampler_apply(self._grammar, ctypes.byref(_array(candidates)))
-        array = _array(candidates)
+    def _choose(self, candidates: Candidates) -> tuple[int, float]:
+        """Draw one of these candidates; gives how likely it was among those that the chain left over."""
+        array = view_of(candidates)
         native.llama_sampler_apply(self._chain.handle, ctypes.byref(array))
         chosen = array.data[array.selected]
         return int(chosen.id), float(chosen.p)
 
     def _take(self, token: int) -> None:
         if self._grammar is not None and not self._model.ends(token):
-            native.llama_sampler_accept(self._grammar, token)
+            self._follow(token)
         self._chain.accept(token)
 
     def _row(self, context: Any, row: int) -> Logits:
         return np.ctypeslib.as_array(native.llama_get_logits_ith(context, row), (self._model.vocabulary,))
 
     def _admits(self, token: int) -> bool:
-        single = np.array([(token, 1.0, 0.0)], dtype=_CANDIDATE)
-        array = _array(single)
-        native.llama_sampler_apply(self._grammar, ctypes.byref(array))
-        return math.isfinite(array.data[0].logit)
+        single = self._single
+        single.data[0].id, single.data[0].logit = token, 1.0
+        with must_return():
+            native.llama_sampler_apply(self._grammar, ctypes.byref(single))
+        return math.isfinite(single.data[0].logit)
+
+    def _follow(self, token: int) -> None:
+        """Let the grammar go on by a token. Raises `UnsupportedSchema` where it can go on in ever more ways."""
+        began = time.thread_time()
+        with must_return():
+            native.llama_sampler_accept(self._grammar, token)
+        if time.thread_time() - began > _COSTLY_SECONDS:
+            raise UnsupportedSchema(
+                "The grammar can go on in too many ways at once; let its alternatives begin differently.",
+                kind="schema_too_complex",
+            )
 
     def close(self) -> None:
         """Free the chain and the grammar; more than once does no harm."""
@@ -159,9 +173,17 @@ def _likeliest(logits: Logits, count: int) -> list[int]:
     return [int(token) for token in found[np.argsort(logits[found])[::-1]]]
 
 
-def _array(candidates: npt.NDArray[Any]) -> Any:
-    data = candidates.ctypes.data_as(native.llama_token_data_p)
-    return native.llama_token_data_array(data=data, size=len(candidates), selected=-1, sorted=False)
+@functools.lru_cache(maxsize=4)
+def _all_tokens(vocabulary: int) -> npt.NDArray[np.int32]:
+    return np.arange(vocabulary, dtype=np.int32)
+
+
+def _likely(logits: Logits) -> npt.NDArray[np.int32]:
+    """Give the tokens within a factor of e¹² of the likeliest; at most so many that a grammar tests them quickly."""
+    likely = np.flatnonzero(logits > logits.max() - _LIKELY_LOGITS)
+    if len(likely) > _LIKELY_TOKENS:
+        likely = likely[np.argpartition(logits[likely], -_LIKELY_TOKENS)[-_LIKELY_TOKENS:]]
+    return likely.astype(np.int32)
 
 
 def _grammar(model: LoadedModel, gbnf: str) -> Any:

@@ -8,6 +8,7 @@ import structlog
 
 from inference_svc.adapters.llama_cpp.context import Context
 from inference_svc.adapters.llama_cpp.engine import Engine
+from inference_svc.adapters.llama_cpp.grammar_gate import GrammarGate
 from inference_svc.adapters.llama_cpp.inspection import Kind, context_tokens
 from inference_svc.adapters.llama_cpp.jobs import JobMaker
 from inference_svc.adapters.llama_cpp.lora import Adapters
@@ -72,10 +73,12 @@ class ServedModel:
             self.media = _media(model, options)
             if self.media is not None:
                 opened.enter_context(closing(self.media))
+            gate = opened.enter_context(closing(GrammarGate(model.path, seconds=options.grammar_seconds)))
             self.jobs = JobMaker(
                 model,
                 template,
                 PromptReader(model, template, media=self.media),
+                gate=gate,
                 context_tokens=self.context_tokens,
                 usual=options.drawing,
             )

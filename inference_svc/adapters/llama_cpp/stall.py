@@ -1,0 +1,53 @@
+"""Ends the process when a call into llama.cpp's grammar does not come back.
+
+Such a call cannot be stopped, and while it lasts the engine answers nobody. Whoever watches over the process starts a
+new one.
+"""
+
+import functools
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+log = structlog.get_logger()
+
+_STALLED_SECONDS = 20
+_EXIT_STATUS = 70
+"""EX_SOFTWARE of sysexits.h."""
+
+
+class _Clock:
+    """Counts seconds in which this process really ran, so that a stopped process is not taken for a stalled one."""
+
+    def __init__(self) -> None:
+        self.seconds = 0
+        self.begun: dict[int, int] = {}
+        threading.Thread(target=self._watch, name="stall", daemon=True).start()
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1)
+            self.seconds += 1
+            if any(self.seconds - begun > _STALLED_SECONDS for begun in list(self.begun.values())):
+                log.critical("grammar.stalled", seconds=_STALLED_SECONDS)
+                os._exit(_EXIT_STATUS)
+
+
+@functools.cache
+def _clock() -> _Clock:
+    return _Clock()
+
+
+@contextmanager
+def must_return() -> Iterator[None]:
+    """End the process if the block takes longer than twenty seconds."""
+    clock, thread = _clock(), threading.get_ident()
+    clock.begun[thread] = clock.seconds
+    try:
+        yield
+    finally:
+        del clock.begun[thread]
