@@ -10,7 +10,7 @@ from threadmesh.conversation import Failure, ReasoningDelta, TextDelta, ToolCall
 from threadmesh.errors import Internal, MeshError
 from threadmesh.streams import gathered
 
-_APART_SECONDS = 0.02
+_APART_SECONDS = 0.04
 _JOINED_TOKENS = 16
 """Tokens of one event at most, so that a stream stays a stream."""
 
