@@ -78,7 +78,7 @@ class Planner:
         mine = self._of_next_adapter([sequence for sequence in running if not sequence.chunk])
         by_slot = {sequence.slot: sequence for sequence in mine}
         if len(running) == 1 and mine and mine[0].exact and not mine[0].decoding:
-            return [Part(sequence=mine[0], tokens=min(mine[0].unread, SMALL_TOKENS - mine[0].computed % SMALL_TOKENS))]
+            return [self._exact_piece(mine[0])]
         decoding = [sequence for sequence in by_slot.values() if sequence.decoding]
         seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
         step = plan(
@@ -91,6 +91,11 @@ class Planner:
             pieces = [Part(sequence=by_slot[chunk.sequence], tokens=chunk.tokens) for chunk in step.prefill]
             return [*(Part(sequence=sequence, tokens=1) for sequence in decoding), *pieces]
         return self._guessing(decoding)
+
+    def _exact_piece(self, sequence: Sequence) -> Part:
+        """Read a prompt up to the next place where its pieces always end."""
+        size = min(SMALL_TOKENS, self._options.batch)
+        return Part(sequence=sequence, tokens=min(sequence.unread, size - sequence.computed % size))
 
     def _of_next_adapter(self, running: Values[Sequence]) -> list[Sequence]:
         """Give the sequences of the adapter whose turn it is: a step computes with one, and they take turns."""
