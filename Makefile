@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
 
-.PHONY: help up down status install install-dev test check lint types imports protos breaking docs format generate lock clean
+.PHONY: help up down status install install-dev test bench bench-quick check lint types imports protos breaking docs format generate lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin
 
 test: install-dev  ## Run all tests that take minutes
 	$(BIN)/pytest
+
+bench: install  ## Measure the mesh beside llama-server and llama-cpp-python's server (takes about an hour)
+	$(BIN)/python -m benchmarks
+
+bench-quick: install  ## Measure a little of everything, to see that it works
+	$(BIN)/python -m benchmarks --quick
 
 check: install-dev lint types imports protos breaking docs  ## Run every static check
 

@@ -1,6 +1,5 @@
 """The facade, put together: the only place that knows all its parts."""
 
-import asyncio
 import os
 import socket
 import sys
@@ -22,6 +21,7 @@ from facade.edge.executor import Executor
 from facade.edge.scope import RequestScope
 from facade.edge.server import serve
 from facade.settings import FacadeSettings
+from threadmesh.loop import run_process
 from threadmesh.rpc.channel import connect
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from threadmesh.telemetry import logs
@@ -35,7 +35,7 @@ def main() -> None:
     try:
         settings = FacadeSettings.load()
         logs.configure(unit="facade", level=settings.log_level)
-        asyncio.run(run(settings))
+        run_process(run(settings))
     except ConfigurationError as error:
         print(f"facade: configuration: {error.message}", file=sys.stderr)  # noqa: T201  # logs may not exist yet
         sys.exit(CONFIGURATION_EXIT_STATUS)
@@ -94,4 +94,5 @@ def _chat_options(settings: FacadeSettings) -> ChatOptions:
         run_seconds=settings.turn_seconds + END_SECONDS,
         keepalive_seconds=settings.keepalive_seconds,
         orchestrator_fields=settings.orchestrator_fields,
+        share_prompts=settings.share_prompts,
     )

@@ -22,6 +22,11 @@ class FacadeSettings(ProcessSettings):
         description="Bearer tokens that may use the API, separated by commas. Without any, everybody who reaches the "
         "port may, so only loopback is listened on.",
     )
+    share_prompts: bool = Field(
+        default=False,
+        description="Lets requests of different keys share what was computed of equal prompts; how fast an answer "
+        "begins then tells whether somebody has sent its prompt before.",
+    )
     default_tools: str = Field(
         default="none", description="Tools of the mesh for requests that name none: none, all, or names."
     )

@@ -1,26 +1,35 @@
 """inference_svc, put together: the only place that knows all its parts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import functools
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import structlog
 from prometheus_client import CollectorRegistry
 
-from inference_svc.adapters.llama_cpp.backend import LlamaCppBackend
-from inference_svc.adapters.llama_cpp.model import LoadedModel, ModelFileError
-from inference_svc.adapters.llama_cpp.options import ModelOptions
+from inference_svc.adapters.adapted_backend import AdaptedBackend
+from inference_svc.adapters.lazy_backend import Keeping, LazyBackend, LoadedBackend
+from inference_svc.adapters.llama_cpp.backend import NAME, LlamaCppBackend
+from inference_svc.adapters.llama_cpp.embedding_backend import EmbeddingBackend
+from inference_svc.adapters.llama_cpp.inspection import Kind, ModelFacts, check, context_tokens, inspect
+from inference_svc.adapters.llama_cpp.model import ModelFileError, fingerprint_of
+from inference_svc.adapters.llama_cpp.options import Device, ModelOptions, WeightsOptions
 from inference_svc.adapters.llama_cpp.threads import available_cores
-from inference_svc.adapters.measured_backend import MeasuredBackend, MeasuredEngine, Metrics
-from inference_svc.adapters.model_files import ModelFile, fetch, find_model
+from inference_svc.adapters.measured_backend import MeasuredBackend, MeasuredEngine, MeasuredLoads, Metrics
+from inference_svc.adapters.model_files import fetch, find_model
+from inference_svc.adapters.models_file import ConfiguredModel, read_models
 from inference_svc.adapters.script import read_script
+from inference_svc.adapters.scripted_backend import NAME as SCRIPTED
 from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.domain.ports import Backend
+from inference_svc.domain.ports import Backend, Capability, Loadable, Model, ModelState
 from inference_svc.domain.router import Router
 from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.weights import Form
 from inference_svc.edge.servicer import InferenceServicer
-from inference_svc.settings import NO_MODEL, InferenceSettings
+from inference_svc.settings import MEASURED, NO_MODEL, PER_MODEL, InferenceSettings
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from threadmesh.clock import Clock, SystemClock
@@ -28,11 +37,31 @@ from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
 from threadmesh.settings import ConfigurationError
 
-BUNDLED = Drawing(temperature=0.2, top_p=0.9, repeat_penalty=1.02)
+log = structlog.get_logger()
+
+BUNDLED_DRAWING = Drawing(temperature=0.2, top_p=0.9, repeat_penalty=1.02)
 """What SmolLM2's authors recommend, and a penalty without which a model so small repeats itself to the end.
 
 A larger penalty (1.1) was seen to spoil what has to be repeated: the digits of a tool's result.
 """
+
+_BACKENDS: dict[Kind, type[LlamaCppBackend] | type[EmbeddingBackend]] = {
+    Kind.CHAT: LlamaCppBackend,
+    Kind.EMBEDDING: EmbeddingBackend,
+}
+_CAPABILITIES = {Kind.CHAT: (Capability.GENERATE,), Kind.EMBEDDING: (Capability.EMBED,)}
+_UNUSED_SECONDS = 1.0
+"""How often it is looked whether a model is unused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What all models of a unit share. Loads run in `tasks`, one after the other."""
+
+    tasks: asyncio.TaskGroup
+    clock: Clock
+    metrics: Metrics
+    loading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @asynccontextmanager
@@ -41,28 +70,40 @@ async def app(
 ) -> AsyncIterator[Unit]:
     """Build the unit; everything opened here is closed here.
 
-    Models are loaded while the unit serves already; until then it says that it is not ready. Raises
-    `ConfigurationError` for a model or a script that cannot be used, also when that turns out later.
+    Models are loaded while the unit serves already; until those are there that it starts with, it says that it is not
+    ready. Raises `ConfigurationError` for a model or a script that cannot be used, also when that turns out later.
     """
-    created = int((clock or SystemClock()).now().timestamp())
+    clock = clock or SystemClock()
     metrics = Metrics(registry)
-    backends: list[Backend] = []
     async with AsyncExitStack() as stack:
-        loading = await stack.enter_async_context(_failing_plainly())
-        if settings.model != NO_MODEL:
-            file = find_model(settings.model, models_dir=settings.models_dir)
-            check(file)
-            backend = llama_cpp_backend(settings, file, metrics, created=created)
-            stack.push_async_callback(backend.close)
-            backends.append(backend)
-            task = loading.create_task(run(backend, file))
-            stack.callback(task.cancel)
+        tasks = await stack.enter_async_context(_failing_plainly())
+        parts = Parts(tasks=tasks, clock=clock, metrics=metrics)
+        backends: list[Backend] = []
+        loadable: dict[str, LazyBackend] = {}
+        for model in configured(settings):
+            lazy = lazy_backend(settings, model, parts)
+            stack.push_async_callback(lazy.close)
+            offered = [lazy, *adapted_backends(lazy, model)]
+            loadable |= {backend.describe().name: lazy for backend in offered}
+            backends += offered
+            if not model.lazy:
+                stack.callback(tasks.create_task(lazy.start()).cancel)
+        stack.callback(tasks.create_task(unload_unused(tuple(loadable.values()))).cancel)
         if settings.script:
+            created = int(clock.now().timestamp())
             backends.append(ScriptedBackend(read_script(Path(settings.script)), created=created))
-        if not backends:
-            raise ConfigurationError("INFERENCE_MODEL: `none` serves nothing without INFERENCE_SCRIPT")
-        router = Router([MeasuredBackend(backend, metrics) for backend in backends])
+        router = router_of(backends, loadable, metrics)
         yield Unit(services=[service(router)], ping=router.ping)
+
+
+def router_of(backends: Sequence[Backend], loadable: dict[str, LazyBackend], metrics: Metrics) -> Router:
+    """Give the router of these backends. Raises `ConfigurationError` if there are none or two have one name."""
+    if not backends:
+        raise ConfigurationError("INFERENCE_MODEL: `none` serves nothing without INFERENCE_SCRIPT")
+    if SCRIPTED in loadable and any(backend.describe().backend == SCRIPTED for backend in backends):
+        raise ConfigurationError(f"INFERENCE_SCRIPT: a model is named `{SCRIPTED}` already; name it differently")
+    models: dict[str, Loadable] = {**loadable}
+    return Router([MeasuredBackend(backend, metrics) for backend in backends], loadable=models)
 
 
 def service(router: Router) -> Service:
@@ -74,56 +115,180 @@ def service(router: Router) -> Service:
     )
 
 
-def llama_cpp_backend(
-    settings: InferenceSettings, file: ModelFile, metrics: Metrics, *, created: int
-) -> LlamaCppBackend:
-    """Make the backend of a model file, not loaded yet."""
-    name = settings.model_name or file.name
-    options = ModelOptions(
-        name=name,
-        threads=settings.threads or max(1, available_cores() - 1),
-        created=created,
+def configured(settings: InferenceSettings) -> tuple[ConfiguredModel, ...]:
+    """Give the models to serve. Raises `ConfigurationError`."""
+    if settings.models_file:
+        if settings.model or settings.model_name:
+            raise ConfigurationError(
+                "INFERENCE_MODELS_FILE: INFERENCE_MODEL is set as well; name all models in the file"
+            )
+        fields = {name: InferenceSettings.model_fields[name] for name in PER_MODEL}
+        return read_models(Path(settings.models_file).expanduser(), models_dir=settings.models_dir, overridable=fields)
+    if settings.model == NO_MODEL:
+        return ()
+    file = find_model(settings.model, models_dir=settings.models_dir)
+    return (ConfiguredModel(name=settings.model_name or file.name, file=file, bundled=not settings.model),)
+
+
+def lazy_backend(settings: InferenceSettings, model: ConfiguredModel, parts: Parts) -> LazyBackend:
+    """Make the backend of a model, not loaded yet. Raises `ConfigurationError` if its file cannot be served."""
+    options = options_of(settings.model_copy(update=dict(model.overrides)), model, parts.clock)
+    facts = inspected(model, options) if model.file.present else None
+    return LazyBackend(
+        described(options, facts, kind=model.kind),
+        functools.partial(opened, model, options, facts, parts),
+        tasks=parts.tasks,
+        clock=parts.clock,
+        observer=MeasuredLoads(parts.metrics, model=model.name),
+        keeping=Keeping(required=not model.lazy, seconds=model.keep_seconds),
+    )
+
+
+def adapted_backends(lazy: LazyBackend, model: ConfiguredModel) -> list[Backend]:
+    """Give the backends of a model's adapters."""
+    return [
+        AdaptedBackend(lazy, adapter=each.name, fingerprint=functools.partial(_fingerprint, each.path))
+        for each in model.adapters
+    ]
+
+
+def options_of(settings: InferenceSettings, model: ConfiguredModel, clock: Clock) -> ModelOptions:
+    """Say how a model is served, given the settings that hold for it."""
+    return ModelOptions(
+        name=model.name,
+        threads=settings.threads or available_cores(),
+        pinned=settings.threads > 0,
+        created=int(clock.now().timestamp()),
         context_tokens=settings.context_tokens,
         cells=settings.cache_tokens,
         sequences=settings.sequences,
         queue=settings.queue,
         batch=settings.batch_tokens,
-        gpu_layers=settings.gpu_layers,
         grammar_seconds=settings.grammar_ms / 1000,
-        drawing=drawing(settings),
+        idle=settings.idle_tokens,
+        parked=settings.parked_bytes,
+        speculation=settings.speculation,
+        device=device(settings),
+        projector=projector(settings),
+        template=chat_template(settings),
+        weights=weights(settings),
+        drawing=drawing(settings, bundled=model.bundled),
+        adapters=model.adapters,
+        rope_override=model.rope_override,
     )
-    return LlamaCppBackend(options, observer=MeasuredEngine(metrics, model=name))
 
 
-def drawing(settings: InferenceSettings) -> Drawing:
+def device(settings: InferenceSettings) -> Device:
+    """Give where and how models compute."""
+    return Device(
+        gpu_layers=settings.gpu_layers,
+        split_mode=settings.split_mode,
+        main_gpu=settings.main_gpu,
+        tensor_split=tuple(settings.tensor_split),
+        flash_attention=settings.flash_attention,
+        cache_k=settings.cache_type_k,
+        cache_v=settings.cache_type_v,
+    )
+
+
+def projector(settings: InferenceSettings) -> Path | None:
+    """Give the projector's file, None without one. Raises `ConfigurationError` if it is not there."""
+    if not settings.projector:
+        return None
+    path = Path(settings.projector).expanduser()
+    if not path.is_file():
+        raise ConfigurationError(f"INFERENCE_PROJECTOR: there is no file {path}")
+    return path
+
+
+def chat_template(settings: InferenceSettings) -> str:
+    """Give the chat template to use, empty for the model's own. Raises `ConfigurationError` if it cannot be read."""
+    if not settings.chat_template:
+        return ""
+    path = Path(settings.chat_template).expanduser()
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"INFERENCE_CHAT_TEMPLATE: {path} cannot be read as UTF-8 text") from error
+
+
+def weights(settings: InferenceSettings) -> WeightsOptions:
+    """Give how weights are held."""
+    return WeightsOptions(
+        form=None if settings.weights == MEASURED else Form(settings.weights),
+        directory=settings.models_dir / "prepared",
+        budget=settings.weights_bytes,
+    )
+
+
+def drawing(settings: InferenceSettings, *, bundled: bool) -> Drawing:
     """Give how tokens are drawn for requests that leave it open."""
     chosen = {name: getattr(settings, name) for name in ("temperature", "top_p", "repeat_penalty")}
-    usual = Drawing() if settings.model else BUNDLED
+    usual = BUNDLED_DRAWING if bundled else Drawing()
     return replace(usual, **{name: value for name, value in chosen.items() if value is not None})
 
 
-def check(file: ModelFile) -> None:
-    """Refuse a file that is not a whole GGUF; reads its header only."""
-    if file.present:
-        try:
-            LoadedModel(file.path, vocabulary_only=True).close()
-        except ModelFileError as error:
-            raise ConfigurationError(f"INFERENCE_MODEL: {error.message}") from error
-
-
-async def run(backend: LlamaCppBackend, file: ModelFile) -> None:
-    """Fetch the model if it is not here, load it, and stay until its engine has stopped.
-
-    An engine that breaks ends the unit, so that whoever watches over the process starts a new one.
-    """
-    if not file.present:
-        await fetch(file)
-        await asyncio.to_thread(check, file)
+def inspected(model: ConfiguredModel, options: ModelOptions) -> ModelFacts:
+    """Give what a model's file says, its weights unread. Raises `ConfigurationError` if it cannot be served."""
     try:
-        await backend.load(file.path)
+        facts = check(inspect(model.file.path), options, kind=model.kind)
     except ModelFileError as error:
-        raise ConfigurationError(f"INFERENCE_MODEL: {error.message}") from error
-    await backend.until_stopped()
+        raise ConfigurationError(f"{model.file.setting}: {error.message}") from error
+    if facts.kind is Kind.CHAT and not facts.template:
+        log.warning("model.without_template", model=model.name, used="ChatML")
+    return facts
+
+
+def described(options: ModelOptions, facts: ModelFacts | None, *, kind: str) -> Model:
+    """Describe a model that is not loaded, with what its file says if that is here already."""
+    known = facts.kind if facts else Kind(kind or Kind.CHAT)
+    context = options.context_tokens
+    if facts:
+        context = context_tokens(
+            known, wanted=context, trained=facts.trained_tokens, beyond_training=options.rope_override
+        )
+    return Model(
+        name=options.name,
+        backend=NAME,
+        context_tokens=context,
+        state=ModelState.UNLOADED,
+        fingerprint="",
+        created=options.created,
+        capabilities=_CAPABILITIES[known],
+    )
+
+
+async def opened(
+    model: ConfiguredModel, options: ModelOptions, facts: ModelFacts | None, parts: Parts
+) -> LoadedBackend:
+    """Fetch a model if it is not here, and load it. Raises `ConfigurationError` for what is wrong with it."""
+    if not model.file.present:
+        await fetch(model.file)
+    async with parts.loading:
+        if facts is None:
+            facts = await asyncio.to_thread(inspected, model, options)
+        backend = _BACKENDS[facts.kind](options, observer=MeasuredEngine(parts.metrics, model=model.name))
+        try:
+            await backend.load(model.file.path)
+            for adapter in model.adapters:
+                await asyncio.to_thread(_fingerprint, adapter.path)
+        except BaseException as error:
+            await backend.close()
+            if isinstance(error, ModelFileError):
+                raise ConfigurationError(f"{model.file.setting}: {error.message}") from error
+            raise
+    return backend
+
+
+async def unload_unused(backends: Sequence[LazyBackend]) -> None:
+    """Unload, for ever, the models that nobody has used for as long as they are kept."""
+    while True:
+        await asyncio.sleep(_UNUSED_SECONDS)
+        for backend in backends:
+            await backend.unload_unused()
+
+
+_fingerprint = functools.cache(fingerprint_of)
 
 
 @asynccontextmanager

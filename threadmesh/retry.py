@@ -1,5 +1,8 @@
 """Trying again, within limits: only what says that it may be repeated, and only for so long."""
 
+import asyncio
+import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -9,6 +12,8 @@ from threadmesh.errors import MeshError
 
 Result = TypeVar("Result")
 
+_FIRST_PAUSE_SECONDS = 0.1
+
 
 async def persist(operation: Callable[[], Awaitable[Result]], *, seconds: float) -> Result:
     """Repeat an operation that is safe to repeat while its errors are `retryable`, for `seconds` at most.
@@ -16,13 +21,24 @@ async def persist(operation: Callable[[], Awaitable[Result]], *, seconds: float)
     The pauses grow from about 50 ms to 1 s and are random, so that many callers do not come back at once. Raises the
     last error.
     """
+    began = time.monotonic()
+    try:
+        return await operation()  # outside of the machinery of repetition, which costs more than many an operation
+    except MeshError as error:
+        left = seconds - (time.monotonic() - began)
+        if not error.retryable or left <= 0:
+            raise
+    return await _repeat(operation, seconds=left)
 
+
+async def _repeat(operation: Callable[[], Awaitable[Result]], *, seconds: float) -> Result:
     async def attempt() -> Result:
         return await operation()
 
+    await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_SECONDS))  # noqa: S311  # only to keep callers apart
     attempts = AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, MeshError) and error.retryable),
-        wait=wait_random_exponential(multiplier=0.1, max=1),
+        wait=wait_random_exponential(multiplier=2 * _FIRST_PAUSE_SECONDS, max=1),
         stop=stop_after_delay(seconds),
         reraise=True,
     )

@@ -1,10 +1,97 @@
 """Helpers for async streams."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
 Item = TypeVar("Item")
+
+_AHEAD = 256
+"""Items that may wait for their reader before the stream is made to wait."""
+
+
+class Silence:
+    """Calls `broken` whenever nothing was heard for `seconds`. Hearing costs no timer: the one there is looks back."""
+
+    def __init__(self, seconds: float, broken: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._broken = broken
+        self._heard = self._loop.time()
+        self._timer = self._loop.call_later(seconds, self._look)
+
+    def heard(self) -> None:
+        """Begin to wait anew."""
+        self._heard = self._loop.time()
+
+    def pause(self) -> None:
+        """Expect nothing until the next `heard`."""
+        self._heard = math.inf
+
+    def stop(self) -> None:
+        """Wait no more."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        if now >= self._heard + self._seconds:
+            self._heard = now
+            self._broken()
+        self._timer = self._loop.call_at(min(self._heard, now) + self._seconds, self._look)
+
+
+async def gathered(
+    items: AsyncGenerator[Item, None],
+    *,
+    every: float,
+    apart: float = 0.0,
+    hurry: Callable[[Sequence[Item]], bool] = lambda _: False,
+) -> AsyncGenerator[list[Item], None]:
+    """Give what has come since the last time, as soon as something has; an empty list after `every` seconds of silence.
+
+    What comes within `apart` seconds after the last time waits until these are over, unless it is in a `hurry`.
+    The stream goes on while its reader is busy, up to some hundred items. What it raises is raised after the items
+    before. Closing this closes the stream.
+    """
+    waiting: list[Item] = []
+    news, room = asyncio.Event(), asyncio.Event()
+
+    async def gather() -> None:
+        async with aclosing(items):
+            async for item in items:
+                waiting.append(item)
+                news.set()
+                while len(waiting) >= _AHEAD:
+                    room.clear()
+                    await room.wait()
+
+    gathering = asyncio.ensure_future(gather())
+    gathering.add_done_callback(lambda _: news.set())
+    silence = Silence(every, news.set)
+    loop, given = asyncio.get_running_loop(), 0.0
+    try:
+        while waiting or not gathering.done():
+            if not waiting:
+                await news.wait()
+            news.clear()
+            if waiting and apart and not hurry(waiting) and (early := given + apart - loop.time()) > 0:
+                await asyncio.sleep(early)
+            if waiting:
+                given = loop.time()
+                taken = waiting.copy()
+                waiting.clear()
+                room.set()
+                silence.heard()
+                yield taken
+            elif not gathering.done():
+                yield []
+        gathering.result()
+    finally:
+        silence.stop()
+        gathering.cancel()
+        await asyncio.gather(gathering, return_exceptions=True)
 
 
 async def begun(items: AsyncGenerator[Item, None]) -> AsyncGenerator[Item, None]:

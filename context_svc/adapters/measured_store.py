@@ -1,6 +1,6 @@
 """A store that is measured: durations, errors, and what was written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 
@@ -51,13 +51,16 @@ class StoreMetrics:
         try:
             with self._seconds.labels(self._kind, name).time():
                 yield
-        except StaleEpoch:
-            self._fenced.inc()
-            raise
         except MeshError as error:
-            if isinstance(error, StoreUnavailable | StoreFull | ThreadDamaged | Internal):
-                self._errors.labels(self._kind, name, error.reason.lower()).inc()
+            self.failed(name, error)
             raise
+
+    def failed(self, name: str, error: MeshError) -> None:
+        """Count an operation that failed, if that says something about the store or about fencing."""
+        if isinstance(error, StaleEpoch):
+            self._fenced.inc()
+        elif isinstance(error, StoreUnavailable | StoreFull | ThreadDamaged | Internal):
+            self._errors.labels(self._kind, name, error.reason.lower()).inc()
 
     def written(self, change: Change) -> None:
         """Count what a change stored."""
@@ -96,6 +99,28 @@ class MeasuredStore:
             outcome = await self._store.change(scope, noted)
         self.metrics.written(decided[0])
         return outcome
+
+    async def change_each(self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]) -> list[Outcome | MeshError]:
+        """See `Writer.change_each`."""
+        decided: dict[int, Change] = {}
+
+        def noting(place: int, decide: Decide[Outcome]) -> Decide[Outcome]:
+            def noted(state: State) -> tuple[Change, Outcome]:
+                change, outcome = decide(state)
+                decided[place] = change
+                return change, outcome
+
+            return noted
+
+        noted = [(scope, noting(place, decide)) for place, (scope, decide) in enumerate(wanted)]
+        with self.metrics.operation("change_each"):
+            outcomes = await self._store.change_each(noted)
+        for place, outcome in enumerate(outcomes):
+            if isinstance(outcome, MeshError):
+                self.metrics.failed("change_each", outcome)
+            else:
+                self.metrics.written(decided[place])
+        return outcomes
 
     async def thread(self, thread_id: str) -> Thread:
         """See `ThreadStore.thread`."""

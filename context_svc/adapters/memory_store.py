@@ -1,6 +1,6 @@
 """A store that forgets everything with its process: for tests and trials."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +18,7 @@ from context_svc.domain.run import Batch, Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.clock import Clock
 from threadmesh.conversation import Message
-from threadmesh.errors import RunNotFound, ThreadNotFound
+from threadmesh.errors import MeshError, RunNotFound, ThreadNotFound
 
 
 class MemoryStore:
@@ -41,6 +41,16 @@ class MemoryStore:
         self._store(change)
         self._hints.tell(change)
         return outcome
+
+    async def change_each(self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]) -> list[Outcome | MeshError]:
+        """See `Writer.change_each`."""
+        outcomes: list[Outcome | MeshError] = []
+        for scope, decide in wanted:
+            try:
+                outcomes.append(await self.change(scope, decide))
+            except MeshError as error:
+                outcomes.append(error)
+        return outcomes
 
     async def thread(self, thread_id: str) -> Thread:
         """See `ThreadStore.thread`."""
@@ -147,12 +157,15 @@ class MemoryStore:
     def _state(self, scope: Scope) -> State:
         receipt = self._receipts.get(scope.receipt_key) if scope.receipt_key else None
         run = self._runs.get(scope.run_id or (receipt.run_id if receipt else ""))
+        now = Moment(time=self._clock.now(), steady=self._clock.monotonic())
+        if scope.only_run:
+            return State(now=now, run=run, receipt=receipt)
         thread = self._threads.get(run.thread_id if scope.run_id and run else scope.thread_id)
         if scope.thread_key:
             thread = next((each for each in self._threads.values() if each.key == scope.thread_key), None)
         runs = [each for each in self._open_runs() if thread and each.thread_id == thread.id]
         return State(
-            now=Moment(time=self._clock.now(), steady=self._clock.monotonic()),
+            now=now,
             thread=thread,
             open_runs=tuple(sorted(runs, key=attrgetter("number"))),
             run=run,

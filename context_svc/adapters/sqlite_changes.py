@@ -2,9 +2,11 @@
 
 import sqlite3
 from collections.abc import Iterable
+from functools import cache
 
 from context_svc.adapters import sqlite_rows as rows
 from context_svc.domain.change import Change, Moment, Receipt, Scope, State
+from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.run import Run
 from context_svc.domain.thread import Thread
 
@@ -18,14 +20,61 @@ _ADMIT = """
         item_id, run_id, create_time, kind, status, provenance, role, body, tokens, schema_v, digest
     FROM inputs WHERE run_id = :run_id ORDER BY ordinal
 """
-_FIXED = {"create_time", "thread_id", "number", "params", "input_count", "metadata", "key", "ephemeral"}
-"""What never changes after the row was made; large requests are not written again with every event."""
+_UPDATE_RUN = """
+    UPDATE runs SET
+        state = :state, epoch = :epoch, owner = :owner, lease_until = :lease_until, next_event = :next_event,
+        first_item = :first_item, cancel_requested = :cancel_requested, last_write = :last_write,
+        finished = :finished, finish_time = :finish_time
+    WHERE run_id = :run_id
+"""
+_RESTART_LEASES = """
+    UPDATE runs SET lease_until = :lease, expires = :steady + (deadline - :time) / 1e6 WHERE finish_time IS NULL
+"""
+_FIXED = {"create_time", "metadata", "key", "ephemeral", "thread_id"}
+"""What never changes after the row was made."""
+_MOST_KNOWN = 1_024
 
 
-def read_state(connection: sqlite3.Connection, scope: Scope, now: Moment) -> State:
+class KnownRuns:
+    """Runs as the writing connection left them, so that a write need not read its run again.
+
+    What other connections wrote is noticed by the file's version; whoever undoes a transaction says `forget`.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[str, Run] = {}
+        self._version = 0
+
+    def forget(self) -> None:
+        """Know nothing any more."""
+        self._runs.clear()
+
+    def find(self, connection: sqlite3.Connection, run_id: str) -> Run | None:
+        """Give a run, read from the file unless it is known. Only within a transaction that writes."""
+        # https://www.sqlite.org/pragma.html#pragma_data_version: it changes when another connection has committed.
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if version != self._version:
+            self.forget()
+            self._version = version
+        return self._runs.get(run_id) or _run(connection, run_id)
+
+    def note(self, change: Change) -> None:
+        """Remember the runs that a change has stored."""
+        if change.deleted or len(self._runs) > _MOST_KNOWN:
+            self.forget()
+        for run in change.runs:
+            if run.finished:
+                self._runs.pop(run.id, None)
+            else:
+                self._runs[run.id] = run
+
+
+def read_state(connection: sqlite3.Connection, scope: Scope, now: Moment, known: KnownRuns) -> State:
     """Read what is within the scope."""
     receipt = _receipt(connection, scope.receipt_key) if scope.receipt_key else None
-    run = _run(connection, scope.run_id or (receipt.run_id if receipt else ""))
+    run = known.find(connection, scope.run_id or (receipt.run_id if receipt else ""))
+    if scope.only_run:
+        return State(now=now, run=run, receipt=receipt)
     thread_id = run.thread_id if scope.run_id and run else scope.thread_id
     thread = _thread(connection, "key", scope.thread_key) if scope.thread_key else None
     thread = thread or (_thread(connection, "thread_id", thread_id) if thread_id else None)
@@ -45,7 +94,8 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
     if change.thread:
         _put(connection, "threads", "thread_id", rows.thread_row(change.thread))
     for run in change.runs:
-        _put(connection, "runs", "run_id", rows.run_row(run))
+        if not connection.execute(_UPDATE_RUN, rows.run_changes(run)).rowcount:
+            _add(connection, "runs", [rows.run_row(run)])
     _add(connection, "inputs", map(rows.input_row, change.waiting))
     if change.admitted:
         _admit(connection, next(run for run in change.runs if run.id == change.admitted))
@@ -59,6 +109,12 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
     for run in change.runs:
         if run.finished:
             connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+
+
+def restart_leases(connection: sqlite3.Connection, *, now: Moment) -> None:
+    """Measure leases and deadlines of open runs from `now` on."""
+    values = {"steady": now.steady, "time": rows.microseconds(now.time), "lease": now.steady + LEASE_SECONDS}
+    connection.execute(_RESTART_LEASES, values)
 
 
 def _receipt(connection: sqlite3.Connection, key: str) -> Receipt | None:
@@ -91,18 +147,22 @@ def _admit(connection: sqlite3.Connection, run: Run) -> None:
 
 def _add(connection: sqlite3.Connection, table: str, added: Iterable[rows.Row]) -> None:
     for row in added:
-        connection.execute(_insert(table, row), row)
+        connection.execute(_insert(table, tuple(row)), row)
 
 
 def _put(connection: sqlite3.Connection, table: str, names: str, row: rows.Row, *, unless: str = "FALSE") -> None:
     """Add a row, or replace the changeable columns of the one that `names` name."""
-    changeable = [column for column in row if column not in _FIXED and column not in names.split(", ")]
+    connection.execute(_insert_or_update(table, names, tuple(row), unless), row)
+
+
+@cache
+def _insert_or_update(table: str, names: str, columns: tuple[str, ...], unless: str) -> str:
+    changeable = [column for column in columns if column not in _FIXED and column not in names.split(", ")]
     values = ", ".join(f"{column} = excluded.{column}" for column in changeable)
-    conflict = f" ON CONFLICT ({names}) DO UPDATE SET {values} WHERE NOT ({unless})"
-    connection.execute(_insert(table, row) + conflict, row)
+    return f"{_insert(table, columns)} ON CONFLICT ({names}) DO UPDATE SET {values} WHERE NOT ({unless})"
 
 
-def _insert(table: str, row: rows.Row) -> str:
-    columns = ", ".join(row)
-    places = ", ".join(f":{column}" for column in row)
-    return f"INSERT INTO {table} ({columns}) VALUES ({places})"  # noqa: S608  # our own names, values as parameters
+@cache
+def _insert(table: str, columns: tuple[str, ...]) -> str:
+    places = ", ".join(f":{column}" for column in columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # our own names, values as parameters

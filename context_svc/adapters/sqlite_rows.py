@@ -63,22 +63,29 @@ def thread_of(row: sqlite3.Row) -> Thread:
 def run_row(run: Run) -> Row:
     """Give a run as a row of `runs`."""
     return {
-        "run_id": run.id,
         "thread_id": run.thread_id,
         "number": run.number,
+        "expires": run.expires,
+        "create_time": microseconds(run.create_time),
+        "deadline": microseconds(run.deadline),
+        "input_count": run.input_count,
+        "params": run.parameters_json,
+        **run_changes(run),
+    }
+
+
+def run_changes(run: Run) -> Row:
+    """Give what can change of a row of `runs`, and its key: large requests are not written again with every event."""
+    return {
+        "run_id": run.id,
         "state": run.state.value,
         "epoch": run.epoch,
         "owner": run.owner,
         "lease_until": run.lease_until,
-        "expires": run.expires,
-        "create_time": microseconds(run.create_time),
-        "deadline": microseconds(run.deadline),
         "next_event": run.next_sequence,
-        "input_count": run.input_count,
         "first_item": run.first_item,
         "cancel_requested": run.cancel_requested,
         "last_write": run.last_write,
-        "params": run.parameters_json,
         "finished": records.dump_run_finished(run.finished) if run.finished else None,
         "finish_time": microseconds(run.finish_time) if run.finish_time else None,
     }

@@ -1,27 +1,27 @@
 """Threads and runs in one SQLite file: durable on one machine, with nothing to install."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from context_svc.adapters import sqlite_rows as rows
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
-from context_svc.adapters.sqlite_changes import read_state, write_change
+from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, write_change
 from context_svc.adapters.sqlite_file import clear, prepare
 from context_svc.adapters.sqlite_threads import Readers, Writer
 from context_svc.domain.call import Call
 from context_svc.domain.change import Change, Moment, Scope
 from context_svc.domain.item import Item
-from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import Census, Cursor, Decide, Outcome
 from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.clock import Clock
-from threadmesh.errors import RunNotFound, StoreUnavailable, ThreadNotFound
+from threadmesh.errors import MeshError, RunNotFound, StoreUnavailable, ThreadNotFound
 
 _ALL = 1 << 62
 
@@ -33,8 +33,9 @@ async def sqlite_store(path: Path, clock: Clock) -> AsyncIterator["SqliteStore"]
     Raises `ConfigurationError` when the path cannot be used or a later version wrote the file.
     """
     prepare(path)
-    writer, readers = Writer(path), Readers(path)
-    store = SqliteStore(writer, readers, clock)
+    known = KnownRuns()
+    writer, readers = Writer(path, undone=known.forget), Readers(path)
+    store = SqliteStore(writer, readers, known, clock)
     try:
         await store.restart_leases()
         yield store
@@ -46,41 +47,45 @@ async def sqlite_store(path: Path, clock: Clock) -> AsyncIterator["SqliteStore"]
 class SqliteStore:
     """Keeps threads and runs in SQLite tables, with a write-ahead log and every commit flushed to the disk."""
 
-    def __init__(self, writer: Writer, readers: Readers, clock: Clock) -> None:
+    def __init__(self, writer: Writer, readers: Readers, known: KnownRuns, clock: Clock) -> None:
         self._writer = writer
         self._readers = readers
+        self._known = known
         self._clock = clock
         self._hints = Hints()
 
     async def restart_leases(self) -> None:
         """Measure leases and deadlines by this boot's clock; a writer that still lives gets a lease to say so."""
-        now = self._now()
-        values = {"steady": now.steady, "time": rows.microseconds(now.time), "lease": now.steady + LEASE_SECONDS}
-        await self._writer.write(
-            lambda connection: (
-                connection.execute(
-                    """
-                UPDATE runs SET lease_until = :lease, expires = :steady + (deadline - :time) / 1e6
-                WHERE finish_time IS NULL
-                """,
-                    values,
-                ).rowcount
-            )
-        )
+        await self._writer.write(partial(restart_leases, now=self._now()))
 
     async def change(self, scope: Scope, decide: Decide[Outcome]) -> Outcome:
         """See `Writer.change`."""
-
-        def job(connection: sqlite3.Connection) -> tuple[Change, Outcome]:
-            change, outcome = decide(read_state(connection, scope, self._now()))
-            write_change(connection, change)
-            return change, outcome
-
-        change, outcome = await self._writer.write(job)
+        change, outcome = await self._writer.write(partial(self._change, scope, decide))
         self._hints.tell(change)
         if change.deleted:
             await self._clear()
         return outcome
+
+    async def change_each(self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]) -> list[Outcome | MeshError]:
+        """See `Writer.change_each`."""
+        answers = await self._writer.write_each([partial(self._change, scope, decide) for scope, decide in wanted])
+        outcomes: list[Outcome | MeshError] = []
+        for answer in answers:
+            if isinstance(answer, MeshError):
+                outcomes.append(answer)
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                change, outcome = answer
+                self._hints.tell(change)
+                outcomes.append(outcome)
+        return outcomes
+
+    def _change(self, scope: Scope, decide: Decide[Outcome], connection: sqlite3.Connection) -> tuple[Change, Outcome]:
+        change, outcome = decide(read_state(connection, scope, self._now(), self._known))
+        write_change(connection, change)
+        self._known.note(change)
+        return change, outcome
 
     async def thread(self, thread_id: str) -> Thread:
         """See `ThreadStore.thread`."""

@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from context_svc.adapters.sqlite_file import connect, translated, unavailable
+from threadmesh.errors import MeshError
 
 Result = TypeVar("Result")
 Job = Callable[[sqlite3.Connection], Result]
@@ -22,29 +23,39 @@ _READERS = 2
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    job: Job[Any]
+    """Jobs that are done one after the other; the future gets the answer of each, a result or what it raised."""
+
+    jobs: Sequence[Job[Any]]
     transaction: bool
-    future: "Future[Any]" = field(default_factory=Future)
+    future: "Future[list[Any]]" = field(default_factory=Future)
 
 
 class Writer:
-    """One thread with the only connection that writes. Jobs that wait together share one commit."""
+    """One thread with the only connection that writes. Jobs that wait together share one commit.
 
-    def __init__(self, path: Path) -> None:
+    A job raises a `MeshError` before it has written anything, and may be done again after it was undone. `undone` is
+    called in the thread whenever something was undone.
+    """
+
+    def __init__(self, path: Path, *, undone: Callable[[], None] = lambda: None) -> None:
         self._connection = connect(path)
+        self._undone = undone
         self._orders: SimpleQueue[_Order | None] = SimpleQueue()
         self._thread = Thread(target=self._work, name="sqlite-writer", daemon=True)
         self._thread.start()
 
     async def write(self, job: Job[Result]) -> Result:
         """Give the job's result once it is durable. What the job raises is raised here, and its writes are undone."""
-        result: Result = await self._order(_Order(job, transaction=True))
-        return result
+        return _result((await self.write_each([job]))[0])
+
+    async def write_each(self, jobs: Sequence[Job[Result]]) -> list[Result | Exception]:
+        """Give the answer of each job once all are durable: its result, or what it raised, its writes then undone."""
+        return await self._order(_Order(jobs, transaction=True))
 
     async def maintain(self, job: Job[Result]) -> Result:
         """Run a job outside of any transaction."""
-        result: Result = await self._order(_Order(job, transaction=False))
-        return result
+        answers: list[Result | Exception] = await self._order(_Order([job], transaction=False))
+        return _result(answers[0])
 
     async def close(self) -> None:
         """End the thread once what was ordered is done."""
@@ -52,7 +63,7 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
         self._connection.close()
 
-    async def _order(self, order: _Order) -> Any:
+    async def _order(self, order: _Order) -> list[Any]:
         self._orders.put(order)
         return await asyncio.wrap_future(order.future)
 
@@ -81,32 +92,51 @@ class Writer:
         """Do all the jobs in one transaction. A job that fails is undone alone; when SQLite fails, all have failed."""
         if not orders:
             return
-        self._undo()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            answers = [self._attempt(order.job) for order in orders]
-            self._connection.execute("COMMIT")
+            answers = self._transaction(orders)
         except Exception as error:  # noqa: BLE001  # every waiting job must hear of it
             self._undo()
+            self._undone()
             for order in orders:
                 order.future.set_exception(unavailable(error) if isinstance(error, sqlite3.Error) else error)
             return
-        for order, answer in zip(orders, answers, strict=True):
-            answer(order.future)
+        for order, each in zip(orders, answers, strict=True):
+            order.future.set_result(each)
 
-    def _attempt(self, job: Job[Any]) -> "Callable[[Future[Any]], None]":
+    def _transaction(self, orders: Sequence[_Order]) -> list[list[Any]]:
+        """Give the answers of all jobs. Few are ever undone, so savepoints are made only when one must be."""
+        self._undo()
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            answers = [[self._done(job) for job in order.jobs] for order in orders]
+        except sqlite3.OperationalError:
+            raise
+        except Exception:  # noqa: BLE001  # which job it was is found out now
+            self._undo()
+            self._undone()
+            self._connection.execute("BEGIN IMMEDIATE")
+            answers = [[self._attempt(job) for job in order.jobs] for order in orders]
+        self._connection.execute("COMMIT")
+        return answers
+
+    def _done(self, job: Job[Any]) -> Any:
+        try:
+            return job(self._connection)
+        except MeshError as error:
+            return error
+
+    def _attempt(self, job: Job[Any]) -> Any:
         self._connection.execute("SAVEPOINT job")
         try:
-            result = job(self._connection)
+            result = self._done(job)
         except sqlite3.OperationalError:
             raise
         except Exception as error:  # noqa: BLE001  # it belongs to whoever ordered the job
-            failure = error
             self._connection.execute("ROLLBACK TO job")
-            self._connection.execute("RELEASE job")
-            return lambda future: future.set_exception(failure)
+            self._undone()
+            result = error
         self._connection.execute("RELEASE job")
-        return lambda future: future.set_result(result)
+        return result
 
     def _undo(self) -> None:
         """Leave no transaction open; what cannot be undone now is tried again before the next one begins."""
@@ -117,9 +147,15 @@ class Writer:
     def _maintain(self, order: _Order) -> None:
         try:
             with translated():
-                order.future.set_result(order.job(self._connection))
+                order.future.set_result([job(self._connection) for job in order.jobs])
         except Exception as error:  # noqa: BLE001  # it belongs to whoever ordered the job
             order.future.set_exception(error)
+
+
+def _result(answer: Result | Exception) -> Result:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 class Readers:

@@ -1,5 +1,6 @@
 """Writes to a run: events, items and calls in one transaction, fenced by the writer's epoch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -7,11 +8,11 @@ from context_svc.domain.call import Call
 from context_svc.domain.change import NOTHING, Change, Scope, State
 from context_svc.domain.item import NewItem, numbered
 from context_svc.domain.lease import renewed, written_by
-from context_svc.domain.ports import RunStore
+from context_svc.domain.ports import Decide, RunStore
 from context_svc.domain.release import released
 from context_svc.domain.run import Batch, Run, RunFinished
 from context_svc.domain.thread import Thread
-from threadmesh.errors import SequenceMismatch
+from threadmesh.errors import MeshError, SequenceMismatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +36,16 @@ async def append_events(write: Write, *, store: RunStore) -> Run:
 
     Raises `RunNotFound`, `StaleEpoch`, `RunAlreadyFinished`, and `SequenceMismatch` with the number the log expects.
     """
-    return await store.change(Scope(run_id=write.run_id), partial(_append, write))
+    return await store.change(*_appending(write))
+
+
+async def append_to_runs(writes: Sequence[Write | MeshError], *, store: RunStore) -> list[Run | MeshError]:
+    """Do several writes at the price of one; gives for each the run or why it was refused, as `append_events` does.
+
+    An error in place of a write is given as it is.
+    """
+    outcomes = iter(await store.change_each([_appending(write) for write in writes if isinstance(write, Write)]))
+    return [next(outcomes) if isinstance(write, Write) else write for write in writes]
 
 
 async def finish(write: Write, *, finished: RunFinished, store: RunStore) -> Run:
@@ -46,11 +56,15 @@ async def finish(write: Write, *, finished: RunFinished, store: RunStore) -> Run
     return await store.change(Scope(run_id=write.run_id), partial(_finish, write, finished))
 
 
+def _appending(write: Write) -> tuple[Scope, Decide[Run]]:
+    return Scope(run_id=write.run_id, only_run=not write.items), partial(_append, write)
+
+
 def _append(write: Write, state: State) -> tuple[Change, Run]:
     repeated = _repeated(write, state)
     if repeated and not repeated.finished:
         return NOTHING, repeated
-    run = renewed(_written(write, state), state.now)
+    run = _written(write, state)
     thread = _lengthened(state.existing_thread(), write, state) if write.items else None
     return _change(write, state, run, thread), run
 
@@ -72,7 +86,7 @@ def _written(write: Write, state: State) -> Run:
     run = written_by(write.epoch, state)
     if write.first_sequence != run.next_sequence:
         raise SequenceMismatch(expected=run.next_sequence, given=write.first_sequence)
-    return replace(run, next_sequence=run.next_sequence + len(write.bodies), last_write=write.digest)
+    return renewed(run, state.now, next_sequence=run.next_sequence + len(write.bodies), last_write=write.digest)
 
 
 def _lengthened(thread: Thread, write: Write, state: State) -> Thread:
@@ -81,7 +95,7 @@ def _lengthened(thread: Thread, write: Write, state: State) -> Thread:
 
 def _change(write: Write, state: State, run: Run, thread: Thread | None) -> Change:
     now = state.now.time
-    first_item = state.existing_thread().item_count
+    first_item = state.existing_thread().item_count if write.items else 0
     events = Batch(
         run_id=run.id,
         epoch=run.epoch,

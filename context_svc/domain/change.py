@@ -34,9 +34,13 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Says what a change is about: a run and its thread, or a thread by id or key; and under which request key."""
+    """Says what a change is about: a run and its thread, or a thread by id or key; and under which request key.
+
+    `only_run` leaves the run's thread out, for changes that are about the run alone.
+    """
 
     run_id: str = ""
+    only_run: bool = False
     thread_id: str = ""
     thread_key: str = ""
     receipt_key: str = ""

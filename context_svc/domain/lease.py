@@ -1,6 +1,7 @@
 """Who may write to a run, and until when. Seconds are the store's steady ones; no worker's clock is asked."""
 
 from dataclasses import replace
+from typing import Any
 
 from context_svc.domain.change import Moment, State
 from context_svc.domain.run import Run
@@ -18,9 +19,9 @@ def held(run: Run, now: Moment) -> bool:
     return now.steady < run.lease_until
 
 
-def renewed(run: Run, now: Moment) -> Run:
-    """Give the run with its lease extended."""
-    return replace(run, lease_until=now.steady + LEASE_SECONDS)
+def renewed(run: Run, now: Moment, **changes: Any) -> Run:
+    """Give the run with its lease extended, and with other changes of its fields."""
+    return replace(run, lease_until=now.steady + LEASE_SECONDS, **changes)
 
 
 def abandoned(run: Run, now: Moment) -> bool:

@@ -1,6 +1,6 @@
 """What the domain asks of a store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +11,7 @@ from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.item import Item
 from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
+from threadmesh.errors import MeshError
 
 Outcome = TypeVar("Outcome")
 Decide = Callable[[State], tuple[Change, Outcome]]
@@ -51,6 +52,14 @@ class Writer(Protocol):
         the other, each on what the one before left. When it returns, everything survives the death of the process;
         when it raises, nothing was stored. `decide` is pure and may be called again; what it raises is raised here.
         A call that has FINISHED is never replaced. Raises `StoreUnavailable`.
+        """
+        ...
+
+    async def change_each(self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]) -> list[Outcome | MeshError]:
+        """Make several changes, one after the other, at the price of one; gives the outcome of each.
+
+        In place of an outcome stands the `MeshError` that `decide` raised: of that change nothing was stored, and the
+        others are not harmed. Otherwise as `change`.
         """
         ...
 

@@ -12,7 +12,8 @@ from context_svc.domain.run import Event, Multitask, Run, RunFinished, RunState
 from context_svc.domain.start import StartRequest
 from context_svc.edge.threads_codec import decode_new_item, plain, timestamp
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
-from threadmesh.errors import InvalidArgument
+from threadmesh.conversation import Failure
+from threadmesh.errors import InvalidArgument, MeshError
 from threadmesh.event_codec import (
     decode_call_finished,
     decode_failure,
@@ -105,6 +106,25 @@ def decode_append(request: pb.AppendEventsRequest) -> Write:
     )
 
 
+def decode_writes(requests: Iterable[pb.AppendEventsRequest]) -> list[Write | MeshError]:
+    """Decode writes that do not depend on each other; an error stands in place of one that is wrong."""
+    return list(map(_decoded, requests))
+
+
+def encode_appended(run: Run) -> pb.AppendEventsResponse:
+    """Encode the acknowledgement of a write."""
+    return pb.AppendEventsResponse(
+        run_id=run.id, next_sequence=run.next_sequence, cancel_requested=run.cancel_requested
+    )
+
+
+def encode_outcome(outcome: Run | MeshError) -> pb.AppendOutcome:
+    """Encode what became of a write."""
+    if isinstance(outcome, MeshError):
+        return pb.AppendOutcome(refused=encode_failure(Failure.of(outcome)))
+    return pb.AppendOutcome(appended=encode_appended(outcome))
+
+
 def decode_finish(request: pb.FinishRunRequest) -> tuple[Write, RunFinished]:
     """Decode the end of a run."""
     write = Write(
@@ -164,6 +184,13 @@ def _bodies(events: Iterable[pb.RunEvent]) -> Iterator[bytes]:
         if len(body) > _EVENT_BYTES:
             raise InvalidArgument("The event is too large.", field=field, bytes=len(body), limit=_EVENT_BYTES)
         yield body
+
+
+def _decoded(request: pb.AppendEventsRequest) -> Write | MeshError:
+    try:
+        return decode_append(request)
+    except MeshError as error:
+        return error
 
 
 def _decode_call(call: pb.Call, run_id: str) -> Call:

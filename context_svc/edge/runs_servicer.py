@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import structlog
 
-from context_svc.domain.append_events import append_events, finish
+from context_svc.domain.append_events import append_events, append_to_runs, finish
 from context_svc.domain.cancel import cancel
 from context_svc.domain.claim import claim, renew
 from context_svc.domain.lease import LEASE_SECONDS
@@ -21,9 +21,12 @@ from context_svc.edge.runs_codec import (
     decode_finish,
     decode_start,
     decode_states,
+    decode_writes,
     duration,
+    encode_appended,
     encode_call,
     encode_event,
+    encode_outcome,
     encode_run,
 )
 from context_svc.edge.threads_codec import decode_page_token, encode_page_token, plain
@@ -108,10 +111,15 @@ class RunsServicer(rpc.RunsServiceServicer):
     ) -> AsyncIterator[pb.AppendEventsResponse]:
         """Write to runs, each request in one transaction, and acknowledge in order."""
         async for request in request_iterator:
-            run = await append_events(decode_append(request), store=self._store)
-            yield pb.AppendEventsResponse(
-                run_id=run.id, next_sequence=run.next_sequence, cancel_requested=run.cancel_requested
-            )
+            yield encode_appended(await append_events(decode_append(request), store=self._store))
+
+    async def AppendToRuns(
+        self, request_iterator: AsyncIterator[pb.AppendToRunsRequest], context: Context
+    ) -> AsyncIterator[pb.AppendToRunsResponse]:
+        """Write to many runs, each request with one commit, and answer in order."""
+        async for request in request_iterator:
+            outcomes = await append_to_runs(decode_writes(request.writes), store=self._store)
+            yield pb.AppendToRunsResponse(outcomes=map(encode_outcome, outcomes))
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         """Stream the log of a run after a given event until its terminal event."""

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import asdict
 
 from facade.domain.events import ModelEvent, ModelFinished, ModelStarted
 from facade.domain.parameters import ResponseFormat
@@ -19,6 +20,9 @@ _SECONDS = 5.0
 _SILENCE_SECONDS = 10.0
 """A server that sends nothing for so long, not even a sign of life, is taken for dead."""
 
+_ASSUMED_CONTEXT_TOKENS = 4_096
+"""Of a model that was never loaded; if it has fewer, the prompt is shortened once it says so."""
+
 
 class InferenceClient:
     """The `Inference` port over gRPC."""
@@ -27,24 +31,27 @@ class InferenceClient:
         self._stub = rpc.InferenceServiceStub(channel)
 
     async def ping(self) -> None:
-        """Raise `Unavailable` unless some model can answer."""
-        if not any(model.ready for model in await self.models()):
+        """Raise `Unavailable` unless some model can answer, at once or after the load that a request causes."""
+        if not any(model.ready or model.state == pb.MODEL_STATE_UNLOADED for model in await self._models()):
             raise Unavailable("No model is loaded yet; try again in a moment.")
 
     async def models(self) -> Sequence[Model]:
-        """List the models; the first is the default one."""
-        async with translated(_PEER):
-            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=_SECONDS)
+        """List the models, those that make only vectors last; the first is the default one."""
         return [
             Model(
                 name=model.name,
                 backend=model.backend,
-                context_tokens=model.context_tokens,
+                context_tokens=model.context_tokens or _ASSUMED_CONTEXT_TOKENS,
                 ready=model.ready,
                 create_seconds=model.create_seconds,
             )
-            for model in response.models
+            for model in sorted(await self._models(), key=_is_silent)
         ]
+
+    async def _models(self) -> Sequence[pb.Model]:
+        async with translated(_PEER):
+            response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=_SECONDS)
+        return response.models
 
     async def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
         """Stream an answer, from `ModelStarted` to `ModelFinished`."""
@@ -53,6 +60,10 @@ class InferenceClient:
             async for response in responses:
                 if (event := decode_response(response)) is not None:
                     yield event
+
+
+def _is_silent(model: pb.Model) -> bool:
+    return bool(model.capabilities) and pb.CAPABILITY_GENERATE not in model.capabilities
 
 
 def encode_generation(generation: Generation) -> pb.GenerateRequest:
@@ -70,6 +81,9 @@ def encode_generation(generation: Generation) -> pb.GenerateRequest:
         stop=asked.stop,
         logprobs=pb.Logprobs(top=asked.top_logprobs) if asked.top_logprobs is not None else None,
         priority=pb.PRIORITY_INTERACTIVE,
+        cache_scope=asked.cache_scope,
+        thinking=asked.thinking,
+        reasoning_effort=asked.reasoning_effort,
     )
 
 
@@ -119,4 +133,11 @@ def _encode_sampling(sampling: Sampling) -> pb.Sampling:
         repeat_penalty=sampling.repeat_penalty,
         seed=sampling.seed,
         logit_bias=sampling.logit_bias,
+        typical_p=sampling.typical_p,
+        repeat_last_n=sampling.repeat_last_n,
+        dry=pb.Dry(**asdict(sampling.dry)) if sampling.dry else None,
+        mirostat=pb.Mirostat(**asdict(sampling.mirostat)) if sampling.mirostat else None,
+        ignore_eos=sampling.ignore_eos,
+        xtc=pb.Xtc(**asdict(sampling.xtc)) if sampling.xtc else None,
+        top_n_sigma=sampling.top_n_sigma,
     )

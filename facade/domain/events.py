@@ -56,7 +56,8 @@ class RunFinished:
     failure: Failure | None = None
 
 
-ModelEvent = ModelStarted | TextDelta | ReasoningDelta | ToolCallDelta | ModelFinished
+Delta = TextDelta | ReasoningDelta | ToolCallDelta
+ModelEvent = ModelStarted | Delta | ModelFinished
 CallEvent = CallStarted | CallProgress | CallFinished
 Body = ModelEvent | CallEvent | RunFinished
 

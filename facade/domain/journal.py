@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from facade.domain.events import Body, Run, RunEvent, RunFinished
+from facade.domain.events import Body, Delta, Run, RunEvent, RunFinished
 from facade.domain.ports import Batch, CallRecord, NewItem, Writer
 
 _PENDING_EVENTS = 256
@@ -14,7 +14,8 @@ class Journal:
     """Writes a run's events, items and calls, numbering the events.
 
     Events that are only `emit`ted travel together: a write starts at once when none is under way, else as soon as the
-    one under way is acknowledged. So the first token is never held back, and a slow store gets larger batches.
+    one under way is acknowledged. So a slow store gets larger batches. Writes in the middle of an answer are patient;
+    the first token is never held back, nor is anything that somebody waits for.
     """
 
     def __init__(self, writer: Writer, run: Run) -> None:
@@ -23,8 +24,12 @@ class Journal:
         self._next = run.next_sequence
         self._pending: list[RunEvent] = []
         self._work = asyncio.Event()
-        self._written = asyncio.Condition()
+        self._room = asyncio.Event()
         self._writing = asyncio.Lock()
+        self._closed = False
+        self._flowing = False
+        self.writes = 0
+        """Counts the acknowledged writes: each of them renewed the run's lease."""
         self.cancel_requested = asyncio.Event()
 
     @property
@@ -34,45 +39,63 @@ class Journal:
 
     async def emit(self, body: Body, *, in_round: int = 0, call_id: str = "") -> None:
         """Add an event; it becomes durable soon, in order. Waits only while too many are pending."""
-        async with self._written:
-            await self._written.wait_for(lambda: len(self._pending) < _PENDING_EVENTS)
-            self._pending.append(RunEvent(sequence=0, round=in_round, call_id=call_id, body=body))
+        while len(self._pending) >= _PENDING_EVENTS:
+            self._room.clear()
+            await self._room.wait()
+        self._pending.append(RunEvent(sequence=0, round=in_round, call_id=call_id, body=body))
         self._work.set()
 
     async def commit(self, *, items: Sequence[NewItem] = (), calls: Sequence[CallRecord] = ()) -> None:
         """Write everything pending together with items and calls, and return when it is durable."""
         async with self._writing:
-            events = self._take()
-            if events or items or calls:
-                await self._append(events, items, calls)
+            batch = self._batch(self._take(), items, calls)
+            if batch.events or items or calls:
+                await self._append(batch)
 
     async def finish(self, finished: RunFinished, *, items: Sequence[NewItem] = ()) -> None:
         """Write what is pending, the last items and the terminal event, and return when they are durable."""
         async with self._writing:
-            batch = self._batch(self._take(), items, ())
+            batch = self._batch(self._take(), items)
             await self._writer.finish(batch, finished)
             self._next += len(batch.events) + 1
 
     async def write_pending(self) -> None:
         """Write emitted events as they come, until cancelled; a write that has begun is always ended."""
-        while True:
+        writing = asyncio.ensure_future(self._write_until_closed())
+        try:
+            await asyncio.shield(writing)
+        finally:
+            self._closed = True
+            self._work.set()
+
+    async def _write_until_closed(self) -> None:
+        while not self._closed:
             await self._work.wait()
             self._work.clear()
-            await asyncio.shield(self.commit())
+            async with self._writing:
+                if self._pending:
+                    await self._append(self._batch(self._take(), patient=self._flowing))
 
-    async def _append(self, events: Sequence[RunEvent], items: Sequence[NewItem], calls: Sequence[CallRecord]) -> None:
-        batch = self._batch(events, items, calls)
+    async def _append(self, batch: Batch) -> None:
+        self._flowing = isinstance(batch.events[-1].body, Delta) if batch.events else False
         if await self._writer.append(batch):
             self.cancel_requested.set()
-        self._next += len(events)
-        async with self._written:
-            self._written.notify_all()
+        self._next += len(batch.events)
+        self.writes += 1
+        self._room.set()
 
     def _take(self) -> list[RunEvent]:
         events, self._pending = self._pending, []
         return events
 
-    def _batch(self, events: Sequence[RunEvent], items: Sequence[NewItem], calls: Sequence[CallRecord]) -> Batch:
+    def _batch(
+        self,
+        events: Sequence[RunEvent],
+        items: Sequence[NewItem] = (),
+        calls: Sequence[CallRecord] = (),
+        *,
+        patient: bool = False,
+    ) -> Batch:
         return Batch(
             run_id=self._run.id,
             epoch=self._run.epoch,
@@ -80,4 +103,5 @@ class Journal:
             events=events,
             items=items,
             calls=calls,
+            patient=patient,
         )

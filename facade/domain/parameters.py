@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
-from threadmesh.sampling import Sampling
+from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +41,11 @@ class ServerTools:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnParameters:
-    """How a run is to be answered. `tools` are the client's own; `server_tools` are run by the mesh."""
+    """How a run is to be answered. `tools` are the client's own; `server_tools` are run by the mesh.
+
+    `thinking` and `reasoning_effort` are for models that think before they answer; None and empty are their default.
+    What is computed of a prompt is shared within one `cache_scope` only.
+    """
 
     model: str = ""
     sampling: Sampling = Sampling()
@@ -53,6 +57,9 @@ class TurnParameters:
     parallel_tool_calls: bool | None = None
     server_tools: ServerTools = ServerTools()
     top_logprobs: int | None = None
+    thinking: bool | None = None
+    reasoning_effort: str = ""
+    cache_scope: str = ""
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""
@@ -60,14 +67,12 @@ class TurnParameters:
 
     @classmethod
     def from_json(cls, text: str) -> "TurnParameters":
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote, here or in an older version: what it did not know has its default."""
         raw: dict[str, Any] = json.loads(text)
         choice = raw.pop("tool_choice")
-        sampling = raw.pop("sampling")
-        bias = {int(token): value for token, value in sampling.pop("logit_bias").items()}
         tools = raw.pop("server_tools")
         return cls(
-            sampling=Sampling(**sampling, logit_bias=bias),
+            sampling=_sampling(raw.pop("sampling")),
             response_format=ResponseFormat(**raw.pop("response_format")),
             tools=tuple(ToolDefinition(**tool) for tool in raw.pop("tools")),
             tool_choice=ToolChoice(mode=ToolChoiceMode(choice["mode"]), name=choice["name"]) if choice else None,
@@ -75,3 +80,17 @@ class TurnParameters:
             stop=tuple(raw.pop("stop")),
             **raw,
         )
+
+
+def _sampling(raw: dict[str, Any]) -> Sampling:
+    bias = {int(token): value for token, value in raw.pop("logit_bias").items()}
+    dry, mirostat, xtc = (raw.pop(name, None) for name in ("dry", "mirostat", "xtc"))
+    if dry:
+        dry["sequence_breakers"] = tuple(dry["sequence_breakers"])
+    return Sampling(
+        **raw,
+        logit_bias=bias,
+        dry=Dry(**dry) if dry else None,
+        mirostat=Mirostat(**mirostat) if mirostat else None,
+        xtc=Xtc(**xtc) if xtc else None,
+    )

@@ -99,7 +99,10 @@ class CallRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """A write to a run, durable as a whole or not at all; `first_sequence` must be the log's next number."""
+    """A write to a run, durable as a whole or not at all; `first_sequence` must be the log's next number.
+
+    A `patient` one may be kept back for a few milliseconds, so that it shares the way with those of other runs.
+    """
 
     run_id: str
     epoch: int
@@ -107,6 +110,7 @@ class Batch:
     events: Sequence[RunEvent] = ()
     items: Sequence[NewItem] = ()
     calls: Sequence[CallRecord] = ()
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

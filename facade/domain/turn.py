@@ -240,12 +240,14 @@ async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: fl
 
 
 async def _stop_when_asked(context: Context, journal: Journal, turn: asyncio.Task[RunState], seconds: float) -> None:
+    """Renew the lease whenever nothing was written for a while; a write renews it too, and tells the same."""
     while not journal.cancel_requested.is_set():
+        writes = journal.writes
         try:
             async with asyncio.timeout(seconds):
                 await journal.cancel_requested.wait()
         except TimeoutError:
-            if await context.renew(journal.run):
+            if journal.writes == writes and await context.renew(journal.run):
                 break
     turn.cancel()
 

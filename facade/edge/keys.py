@@ -1,5 +1,6 @@
 """Who may use the API."""
 
+import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 
@@ -10,10 +11,14 @@ from threadmesh.errors import Unauthenticated
 
 
 def check(keys: tuple[str, ...], metrics: FacadeMetrics) -> Callable[[Request], Awaitable[None]]:
-    """Make a dependency that lets a request pass only with one of the keys; without keys everybody passes."""
+    """Make a dependency that lets a request pass only with one of the keys; without keys everybody passes.
+
+    What was computed for one key is not shared with another: `request.state.cache_scope` tells them apart.
+    """
     known = [key.encode() for key in keys]
 
     async def authorised(request: Request) -> None:
+        request.state.cache_scope = ""
         if not known:
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -23,5 +28,6 @@ def check(keys: tuple[str, ...], metrics: FacadeMetrics) -> Callable[[Request], 
         if scheme.lower() != "bearer" or not any(matches):
             metrics.auth_failures.labels("missing" if not token else "invalid").inc()
             raise Unauthenticated
+        request.state.cache_scope = hashlib.sha256(given).hexdigest()[:16]
 
     return authorised

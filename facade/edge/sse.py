@@ -1,11 +1,12 @@
 """Server-sent events, in the form that every stock client reads: see the rules that were measured in the tests."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 import orjson
+
+from threadmesh.streams import gathered
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 """`x-accel-buffering` keeps proxies from holding a stream back."""
@@ -20,20 +21,8 @@ def block(data: dict[str, Any], *, id: str = "") -> bytes:  # noqa: A002  # the 
     return b"%bdata: %b\n\n" % (head, orjson.dumps(data))
 
 
-async def kept_alive(blocks: AsyncGenerator[bytes, None], *, seconds: float) -> AsyncIterator[bytes]:
+async def kept_alive(blocks: AsyncGenerator[bytes, None], *, seconds: float) -> AsyncGenerator[bytes, None]:
     """Pass blocks on, with a comment whenever none came for `seconds`. Closing it closes `blocks`."""
-    async with aclosing(blocks):
-        waiting = asyncio.ensure_future(anext(blocks, None))
-        try:
-            while True:
-                done, _ = await asyncio.wait([waiting], timeout=seconds)
-                if not done:
-                    yield _COMMENT
-                    continue
-                if (written := waiting.result()) is None:
-                    return
-                yield written
-                waiting = asyncio.ensure_future(anext(blocks, None))
-        finally:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+    async with aclosing(gathered(blocks, every=seconds)) as pieces:
+        async for piece in pieces:
+            yield b"".join(piece) or _COMMENT

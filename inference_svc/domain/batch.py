@@ -3,6 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+SMALL_TOKENS = 64
+"""A step that reads this many tokens computes each of them about as fast as a larger one would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """A sequence whose prompt is being read: how many tokens are left, and when it would be done if it were alone.
+
+    `rank` is its priority, the lowest goes first; `due` is in seconds, of any clock that all readers share.
+    """
+
+    sequence: int
+    tokens: int
+    due: float = 0.0
+    rank: int = 0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk:
@@ -25,43 +41,22 @@ class Step:
         return len(self.decode) + sum(chunk.tokens for chunk in self.prefill)
 
 
-def plan(*, decoding: Sequence[int], prefilling: Sequence[tuple[int, int]], batch: int, prefill: int) -> Step:
+def plan(*, decoding: Sequence[int], reading: Sequence[Reader], batch: int, prefill: int) -> Step:
     """Plan a step of at most `batch` tokens, `prefill` of them from prompts.
 
-    Sequences that decode all get their token. `prefilling` holds (sequence, tokens left) in the order of arrival. The
-    prompt with the least left goes first: so a short one does not wait for a long one, and of equal ones the first is
-    done before the next is begun. The oldest gets a quarter in any case, so that it is done in the end.
+    Sequences that decode all get their token. Prompts are read one after the other, by rank and then by when they would
+    have been done alone: so equal ones are read in the order of arrival, a short one passes a long one, and a long one
+    is passed only by those that came before its own end. The step ends where it completes a prompt, so that its reader
+    does not wait for the prompts behind it; only very short prompts travel together.
     """
     left = max(0, min(batch - len(decoding), prefill))
-    given = dict.fromkeys((sequence for sequence, _ in prefilling), 0)
-    if prefilling:
-        oldest, wanted = prefilling[0]
-        given[oldest] = min(wanted, left // 4)
-        left -= given[oldest]
-    for sequence, wanted in sorted(prefilling, key=lambda each: each[1]):
-        more = min(wanted - given[sequence], left)
-        given[sequence] += more
-        left -= more
-    chunks = (Chunk(sequence=sequence, tokens=tokens) for sequence, tokens in given.items() if tokens)
+    chunks: list[Chunk] = []
+    given = 0
+    for reader in sorted(reading, key=lambda each: (each.rank, each.due)):
+        room = min(left, SMALL_TOKENS) - given if chunks else left
+        tokens = min(reader.tokens, room)
+        if tokens <= 0:
+            break
+        chunks.append(Chunk(sequence=reader.sequence, tokens=tokens))
+        given += tokens
     return Step(decode=tuple(decoding), prefill=tuple(chunks))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How fast prompts are read here, learnt from the steps done, so that a step lasts about as long as it may."""
-
-    seconds_per_token: float = 0.004
-
-    def after(self, *, tokens: int, seconds: float) -> "Pace":
-        """Learn from a step that read this many tokens."""
-        if tokens < _TELLING_TOKENS:
-            return self
-        return Pace(seconds_per_token=0.7 * self.seconds_per_token + 0.3 * seconds / tokens)
-
-    def tokens_within(self, seconds: float, *, most: int) -> int:
-        """Give how many tokens can be read in this time: at least a few, so that every prompt gets on."""
-        return max(_LEAST_TOKENS, min(most, int(seconds / max(self.seconds_per_token, 1e-9))))
-
-
-_TELLING_TOKENS = 8
-_LEAST_TOKENS = 8

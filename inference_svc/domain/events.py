@@ -7,8 +7,9 @@ from threadmesh.conversation import Failure, FinishReason, ReasoningDelta, TextD
 
 
 class Phase(StrEnum):
-    """What a silent request is waiting for: a place in the engine, the reading of its prompt, a showable token."""
+    """What a silent request waits for: its model, a place in the engine, its prompt's reading, a showable token."""
 
+    LOADING = "loading"
     QUEUED = "queued"
     PREFILL = "prefill"
     DECODE = "decode"

@@ -1,14 +1,18 @@
 """The use case of this service: a prompt in, an answer out, as a stream that is never silent for long."""
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
 from inference_svc.domain.prompt import Prompt
 from inference_svc.domain.router import Router
-from threadmesh.conversation import Failure
+from threadmesh.conversation import Failure, ReasoningDelta, TextDelta, ToolCallDelta
 from threadmesh.errors import Internal, MeshError
+from threadmesh.streams import gathered
+
+_APART_SECONDS = 0.04
+_JOINED_TOKENS = 16
+"""Tokens of one event at most, so that a stream stays a stream."""
 
 
 async def generate(prompt: Prompt, router: Router, *, heartbeat: float) -> AsyncGenerator[Event, None]:
@@ -45,28 +49,41 @@ async def telling_failure(events: AsyncGenerator[Event, None]) -> AsyncGenerator
 
 
 async def beating(events: AsyncGenerator[Event, None], *, every: float) -> AsyncGenerator[Event, None]:
-    """Pass events on, and repeat the last known progress whenever none comes for `every` seconds."""
+    """Pass events on, and repeat the last known progress whenever none comes for `every` seconds.
+
+    After the first word, events leave some milliseconds apart; pieces of text that come in between are joined.
+    """
     beat: Progress | None = None
-    # A timeout around `anext` would cancel the stream it waits for, so the wait is a task that outlives the timeout.
-    waiting: asyncio.Future[Event] | None = None
-    try:
-        while True:
-            waiting = waiting or asyncio.ensure_future(anext(events))
-            done, _ = await asyncio.wait({waiting}, timeout=None if beat is None else every)
-            if not done and beat is not None:
+    speaking = False
+
+    def hurry(waiting: Sequence[Event]) -> bool:
+        return not speaking or isinstance(waiting[-1], Finished)
+
+    async with aclosing(gathered(events, every=every, apart=_APART_SECONDS, hurry=hurry)) as pieces:
+        async for piece in pieces:
+            if not piece and beat is not None:
                 yield beat
-                continue
-            finished, waiting = waiting, None
-            try:
-                event = finished.result()
-            except StopAsyncIteration:
-                return
-            beat = progress_after(event, beat)
-            yield event
-    finally:
-        if waiting is not None:
-            waiting.cancel()
-            await asyncio.wait({waiting})
+            for event in joined(piece):
+                beat = progress_after(event, beat)
+                speaking = isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta)
+                yield event
+
+
+def joined(events: Sequence[Event]) -> list[Event]:
+    """Join neighbouring pieces of text, so that a reader who is behind gets more at once."""
+    found: list[Event] = []
+    for event in events:
+        last = found[-1] if found else None
+        if isinstance(event, TextDelta) and isinstance(last, TextDelta) and len(last.token_ids) < _JOINED_TOKENS:
+            found[-1] = TextDelta(
+                text=last.text + event.text,
+                token_ids=last.token_ids + event.token_ids,
+                token_index=last.token_index,
+                logprobs=last.logprobs + event.logprobs,
+            )
+        else:
+            found.append(event)
+    return found
 
 
 def progress_after(event: Event, before: Progress | None) -> Progress | None:

@@ -1,7 +1,8 @@
 """What the domain needs of the world."""
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from inference_svc.domain.events import Event
@@ -9,16 +10,48 @@ from inference_svc.domain.prompt import Conversation, Prompt
 from threadmesh.conversation import Usage
 
 
+class Capability(StrEnum):
+    """What a model can be asked for."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    IMAGE_INPUT = "image_input"
+    AUDIO_INPUT = "audio_input"
+
+
+class ModelState(StrEnum):
+    """Whether a model is in memory; one that `FAILED` to load is tried again by the next request."""
+
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A name to ask for. `fingerprint` identifies weights and template; `created` is in seconds since 1970."""
+    """A name to ask for.
+
+    `fingerprint` identifies the weights, the form they are held in, and the template; `created` is in seconds since
+    1970. `context_tokens` and `embedding_dimensions` are 0 while they are not known, `fingerprint` is empty then.
+    `base` names the model that this one is an adapter of; `details` say how it computes, for people.
+    """
 
     name: str
     backend: str
     context_tokens: int
-    ready: bool
+    state: ModelState
     fingerprint: str
     created: int
+    capabilities: tuple[Capability, ...] = (Capability.GENERATE,)
+    base: str = ""
+    embedding_dimensions: int = 0
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can answer at once."""
+        return self.state is ModelState.READY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +73,9 @@ class Embeddings:
 class Backend(Protocol):
     """An engine that answers for one model.
 
-    It can be described at any time; everything else raises `BackendUnavailable` until it is ready. What a request asks
-    for and the engine cannot do is `InvalidArgument`, `UnsupportedSchema`, `ContextLengthExceeded` or `Unsupported`;
-    too many requests at once are `Overloaded`.
+    It can be described at any time; everything else raises `BackendUnavailable` until it is ready, or waits until it is
+    loaded. What a request asks for and the engine cannot do is `InvalidArgument`, `UnsupportedSchema`,
+    `ContextLengthExceeded` or `Unsupported`; too many requests at once are `Overloaded`.
     """
 
     def describe(self) -> Model:
@@ -52,9 +85,10 @@ class Backend(Protocol):
     def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
         """Answer.
 
-        The stream begins with `Started`, ends with exactly one `Finished`, and raises a `MeshError` where it cannot go
-        on. Deltas number their tokens without a gap and hold whole code points. The stream may be silent for long.
-        Closing it early stops the engine within one step, also while it reads the prompt.
+        The stream begins with `Started`, before which only a `Progress` may tell that the model is being loaded. It
+        ends with exactly one `Finished`, and raises a `MeshError` where it cannot go on. Deltas number their tokens
+        without a gap and hold whole code points. The stream may be silent for long. Closing it early stops the engine
+        within one step, also while it reads the prompt.
         """
         ...
 
@@ -66,14 +100,30 @@ class Backend(Protocol):
         """Count the tokens of a conversation as the model's template renders it, or of a text as it stands."""
         ...
 
-    async def embed(self, inputs: Sequence[str]) -> Embeddings:
-        """Turn texts into vectors. Raises `Unsupported` where the model cannot."""
+    async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
+        """Turn texts into vectors, of which the first `dimensions` components are kept.
+
+        Raises `Unsupported` where the model cannot, `InvalidArgument` and `ContextLengthExceeded` with the place of
+        the input.
+        """
         ...
 
     async def ping(self) -> None:
-        """Return if requests can be answered at once. Raises `BackendUnavailable`."""
+        """Return if requests are answered, at once or after the load that they cause. Raises `BackendUnavailable`."""
         ...
 
     async def close(self) -> None:
         """Stop the engine; running streams raise `BackendUnavailable`."""
+        ...
+
+
+class Loadable(Protocol):
+    """A model that can be brought into memory and out of it."""
+
+    async def load(self) -> None:
+        """Return once the model is ready. Raises `BackendUnavailable` if it cannot be loaded."""
+        ...
+
+    async def unload(self) -> None:
+        """Free the model's memory until it is needed again. Raises `PreconditionFailed` while it is in use."""
         ...

@@ -40,10 +40,16 @@ ResponseFormat = JsonObject | JsonSchema | Grammar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
-    """What a model reads: the messages, oldest first, and the tools that are described to it."""
+    """What a model reads: the messages, oldest first, and the tools that are described to it.
+
+    `thinking` tells a model that leaves it open to think or not to, `reasoning_effort` how much; None and empty are its
+    own default.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[ToolDefinition, ...] = ()
+    thinking: bool | None = None
+    reasoning_effort: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,3 +73,4 @@ class Prompt:
     emitted_token_ids: tuple[int, ...] = ()
     priority: Priority = Priority.INTERACTIVE
     cache_scope: str = ""
+    adapter: str = ""

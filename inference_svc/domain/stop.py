@@ -10,6 +10,11 @@ class Utf8:
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
 
+    @property
+    def held(self) -> int:
+        """The number of bytes that wait."""
+        return len(self._decoder.getstate()[0])
+
     def feed(self, piece: bytes) -> str:
         """Give the text that is complete with this piece; bytes that are no UTF-8 become U+FFFD."""
         return self._decoder.decode(piece)
@@ -24,35 +29,35 @@ class StopScanner:
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = tuple(stops)
-        self._held = ""
+        self.held = ""
         self.stopped = False
 
     def feed(self, text: str) -> str:
         """Give what may be shown now; nothing more once a stop string was met."""
         if self.stopped:
             return ""
-        self._held += text
+        self.held += text
         begin = self._first_stop()
         if begin is not None:
             self.stopped = True
-            shown, self._held = self._held[:begin], ""
+            shown, self.held = self.held[:begin], ""
             return shown
         keep = self._possible_beginning()
-        shown, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        shown, self.held = self.held[: len(self.held) - keep], self.held[len(self.held) - keep :]
         return shown
 
     def finish(self) -> str:
         """Give what was held back for a stop string that did not come."""
-        shown, self._held = self._held, ""
+        shown, self.held = self.held, ""
         return shown
 
     def _first_stop(self) -> int | None:
         """Give where the stop string begins that is complete first: so it does not matter how the text was cut."""
-        found = [(place + len(stop), place) for stop in self._stops if (place := self._held.find(stop)) >= 0]
+        found = [(place + len(stop), place) for stop in self._stops if (place := self.held.find(stop)) >= 0]
         return min(found)[1] if found else None
 
     def _possible_beginning(self) -> int:
-        return longest_beginning(self._held, self._stops)
+        return longest_beginning(self.held, self._stops)
 
 
 def longest_beginning(text: str, markers: Sequence[str]) -> int:

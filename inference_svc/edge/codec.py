@@ -1,9 +1,11 @@
 """The inference service's messages to and from the domain's values. Pure functions."""
 
-from typing import Literal, assert_never
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, assert_never
 
 from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
-from inference_svc.domain.ports import Embeddings, Model, Warmed
+from inference_svc.domain.ports import Capability, Embeddings, Model, ModelState, Warmed
 from inference_svc.domain.prompt import Conversation, Grammar, JsonObject, JsonSchema, Priority, Prompt, ResponseFormat
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.codec import decode_message, decode_tool_choice, decode_tool_definition
@@ -17,18 +19,32 @@ from threadmesh.event_codec import (
     encode_tool_call_delta,
     encode_usage,
 )
-from threadmesh.sampling import Sampling
+from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 
-_Wish = Literal[
-    "temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty", "seed"
-]
-_PHASES = {Phase.QUEUED: pb.PHASE_QUEUED, Phase.PREFILL: pb.PHASE_PREFILL, Phase.DECODE: pb.PHASE_DECODE}
+_PHASES = {
+    Phase.LOADING: pb.PHASE_LOADING,
+    Phase.QUEUED: pb.PHASE_QUEUED,
+    Phase.PREFILL: pb.PHASE_PREFILL,
+    Phase.DECODE: pb.PHASE_DECODE,
+}
+_STATES = {
+    ModelState.UNLOADED: pb.MODEL_STATE_UNLOADED,
+    ModelState.LOADING: pb.MODEL_STATE_LOADING,
+    ModelState.READY: pb.MODEL_STATE_READY,
+    ModelState.FAILED: pb.MODEL_STATE_FAILED,
+}
+_CAPABILITIES = {
+    Capability.GENERATE: pb.CAPABILITY_GENERATE,
+    Capability.EMBED: pb.CAPABILITY_EMBED,
+    Capability.IMAGE_INPUT: pb.CAPABILITY_IMAGE_INPUT,
+    Capability.AUDIO_INPUT: pb.CAPABILITY_AUDIO_INPUT,
+}
 _PRIORITIES = {
     pb.PRIORITY_VOICE: Priority.VOICE,
     pb.PRIORITY_INTERACTIVE: Priority.INTERACTIVE,
     pb.PRIORITY_BACKGROUND: Priority.BACKGROUND,
 }
-_SAMPLING: tuple[_Wish, ...] = (
+_SAMPLING = (
     "temperature",
     "top_p",
     "top_k",
@@ -37,13 +53,18 @@ _SAMPLING: tuple[_Wish, ...] = (
     "frequency_penalty",
     "repeat_penalty",
     "seed",
+    "typical_p",
+    "repeat_last_n",
+    "top_n_sigma",
 )
 
 
 def decode_generate(request: pb.GenerateRequest) -> Prompt:
     """Decode a request for a continuation."""
+    thinking = request.thinking if request.HasField("thinking") else None
+    conversation = _decode_conversation(request)
     return Prompt(
-        conversation=_decode_conversation(request),
+        conversation=replace(conversation, thinking=thinking, reasoning_effort=request.reasoning_effort),
         model=request.model,
         tool_choice=decode_tool_choice(request.tool_choice) if request.HasField("tool_choice") else ToolChoice(),
         parallel_tool_calls=request.parallel_tool_calls if request.HasField("parallel_tool_calls") else True,
@@ -118,6 +139,11 @@ def encode_model(model: Model) -> pb.Model:
         ready=model.ready,
         fingerprint=model.fingerprint,
         create_seconds=model.created,
+        details=model.details,
+        capabilities=[_CAPABILITIES[each] for each in model.capabilities],
+        state=_STATES[model.state],
+        base_model=model.base,
+        embedding_dimensions=model.embedding_dimensions,
     )
 
 
@@ -143,8 +169,34 @@ def _decode_format(wanted: pb.ResponseFormat) -> ResponseFormat | None:
 
 
 def _decode_sampling(sampling: pb.Sampling) -> Sampling:
-    said = {name: getattr(sampling, name) for name in _SAMPLING if sampling.HasField(name)}
-    return Sampling(**said, logit_bias=dict(sampling.logit_bias))
+    return Sampling(
+        **_said(sampling, _SAMPLING),
+        logit_bias=dict(sampling.logit_bias),
+        dry=_decode_dry(sampling.dry) if sampling.HasField("dry") else None,
+        mirostat=_decode_mirostat(sampling.mirostat) if sampling.HasField("mirostat") else None,
+        ignore_eos=sampling.ignore_eos,
+        xtc=_decode_xtc(sampling.xtc) if sampling.HasField("xtc") else None,
+    )
+
+
+def _decode_dry(dry: pb.Dry) -> Dry:
+    said = _said(dry, ("base", "allowed_length", "penalty_last_n"))
+    if dry.sequence_breakers:
+        said["sequence_breakers"] = tuple(dry.sequence_breakers)
+    return Dry(multiplier=dry.multiplier, **said)
+
+
+def _decode_mirostat(mirostat: pb.Mirostat) -> Mirostat:
+    return Mirostat(mode=mirostat.mode, **_said(mirostat, ("tau", "eta")))
+
+
+def _decode_xtc(xtc: pb.Xtc) -> Xtc:
+    return Xtc(probability=xtc.probability, **_said(xtc, ("threshold",)))
+
+
+def _said(message: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Give the fields that a message holds."""
+    return {name: getattr(message, name) for name in names if message.HasField(name)}
 
 
 def _encode_started(started: Started) -> pb.Started:

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 
 from inference_svc.domain.generate import generate
+from inference_svc.domain.ports import Capability
 from inference_svc.domain.router import Router
 from inference_svc.edge.codec import (
     decode_counted,
@@ -52,8 +53,18 @@ class InferenceServicer(InferenceServiceServicer):
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """Make vectors."""
-        return encode_embeddings(await self._router.find(request.model).embed(request.inputs))
+        backend = self._router.find(request.model, able=Capability.EMBED)
+        dimensions = request.dimensions if request.HasField("dimensions") else None
+        return encode_embeddings(await backend.embed(request.inputs, dimensions=dimensions))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """List the models."""
         return pb.ListModelsResponse(models=[encode_model(model) for model in self._router.models()])
+
+    async def LoadModel(self, request: pb.LoadModelRequest, context: Context) -> pb.LoadModelResponse:
+        """Load a model."""
+        return pb.LoadModelResponse(model=encode_model(await self._router.load(request.model)))
+
+    async def UnloadModel(self, request: pb.UnloadModelRequest, context: Context) -> pb.UnloadModelResponse:
+        """Unload a model."""
+        return pb.UnloadModelResponse(model=encode_model(await self._router.unload(request.model)))

@@ -58,6 +58,13 @@ def test_no_model_at_all_can_be_chosen(tmp_path: Path) -> None:
     assert checks.check_model("none", bundled=None, models_dir=tmp_path).level is Level.OK
 
 
+def test_a_file_of_several_models_must_be_there(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    assert "INFERENCE_MODELS_FILE" in checks.check_models_file(path).remedy
+    path.touch()
+    assert checks.check_models_file(path).level is Level.OK
+
+
 def test_an_absent_model_is_broken(tmp_path: Path) -> None:
     found = checks.check_model(str(tmp_path / "absent.gguf"), bundled=None, models_dir=tmp_path)
 

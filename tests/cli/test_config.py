@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from threadmesh.cli.config import Configuration, line_of, parse_configuration, read_configuration
+from threadmesh.cli.config import Configuration, parse_configuration, read_configuration
 from threadmesh.settings import ConfigurationError
 
 PATH = Path("/etc/threadmesh.toml")
@@ -92,12 +92,3 @@ def test_a_units_complaint_is_led_back_to_the_line_that_caused_it() -> None:
         "/etc/threadmesh.toml:3: tools.colour: tools: configuration: TOOLS_COLOUR: no such setting; "
         "TOOLS_OTHER: no such setting"
     )
-
-
-def test_lines_are_found_in_nested_tables_and_quoted_keys() -> None:
-    text = '[a]\nx = 1\n[a.b]\n"y" = 2\n[[c]]\nz.w = 3\n'
-
-    assert line_of(text, ("a", "x")) == 2
-    assert line_of(text, ("a", "b", "y")) == 4
-    assert line_of(text, ("c", "z", "w")) == 6
-    assert line_of(text, ("a", "absent")) is None

@@ -86,6 +86,7 @@ def test_a_running_mesh_is_checked_unit_by_unit(tmp_path: Path) -> None:
             ToolServer(name="git", state="unavailable", tools=0, detail="no such command"),
         ),
         threads=0,
+        model_details={"smollm2": {"weights": "bf16"}, "scripted": {}},
     )
 
     found = {each.check: each for each in check_mesh(status, locate(data_dir=tmp_path))}
@@ -94,3 +95,5 @@ def test_a_running_mesh_is_checked_unit_by_unit(tmp_path: Path) -> None:
     assert found["tools"].level is Level.BROKEN
     assert found["tool server git"].level is Level.WARNING
     assert "no such command" in found["tool server git"].message
+    assert found["model smollm2"].message == "computes with weights=bf16"
+    assert "model scripted" not in found

@@ -15,14 +15,27 @@ import pytest
 from context_svc.adapters.sqlite_file import connect, prepare
 from context_svc.adapters.sqlite_store import SqliteStore, sqlite_store
 from context_svc.adapters.sqlite_threads import Writer
+from context_svc.domain.append_events import append_to_runs
 from context_svc.domain.append_items import append_items
 from context_svc.domain.cancel import cancel
 from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.delete import delete
 from context_svc.domain.item import numbered
 from context_svc.domain.resolve import resolve
-from tests.context_svc.given import appended, claimed, finished, queued, running, said, started, texts, whole_log
-from threadmesh.errors import StoreFull, StoreUnavailable, ThreadBusy, ThreadDamaged
+from context_svc.domain.run import Run
+from tests.context_svc.given import (
+    appended,
+    claimed,
+    finished,
+    queued,
+    running,
+    said,
+    started,
+    texts,
+    whole_log,
+    writing,
+)
+from threadmesh.errors import StaleEpoch, StoreFull, StoreUnavailable, ThreadBusy, ThreadDamaged
 from threadmesh.settings import ConfigurationError
 from threadmesh.testing.clock import FakeClock
 
@@ -65,6 +78,20 @@ async def test_two_processes_can_share_a_file(database: Path, clock: FakeClock) 
         )
 
     assert len({each.run.id for each in runs}) == 1
+
+
+async def test_a_writer_is_fenced_by_a_claim_of_another_process(database: Path, clock: FakeClock) -> None:
+    async with sqlite_store(database, clock) as one, sqlite_store(database, clock) as other:
+        run = await appended(one, await running(one, clock, "k"), b"a")
+        clock.advance(5)
+        taken = await claimed(other, clock, run, owner="facade-2")
+
+        with pytest.raises(StaleEpoch):
+            await appended(one, run, b"late")
+        await appended(other, taken, b"b")
+
+        assert (await one.run(run.id)).next_sequence == 2
+        assert (await appended(one, await one.run(run.id), b"c")).next_sequence == 3
 
 
 WRITER = """
@@ -223,6 +250,22 @@ async def test_a_full_disk_refuses_writes_while_reading_goes_on(database: Path, 
         assert (await store.run(run.id)).next_sequence == 0
         await limit_pages(store, 1_000_000)
         assert (await appended(store, run, b"x" * 1_000_000)).next_sequence == 1
+
+
+async def test_a_group_of_writes_that_does_not_fit_is_as_if_it_had_never_been(database: Path, clock: FakeClock) -> None:
+    async with sqlite_store(database, clock) as store:
+        small, large = await running(store, clock, "small"), await running(store, clock, "large")
+        writes = [writing(small, b"x"), writing(large, b"x" * 1_000_000)]
+        await limit_pages(store, 1)
+        with pytest.raises(StoreFull):
+            await append_to_runs(writes, store=store)
+        await limit_pages(store, 1_000_000)
+
+        assert [run.next_sequence for run in await append_to_runs(writes, store=store) if isinstance(run, Run)] == [
+            1,
+            1,
+        ]
+        assert [event.body for event in (await store.log(small.id, after=-1)).events] == [b"x"]
 
 
 async def limit_pages(store: SqliteStore, pages: int) -> None:

@@ -2,15 +2,19 @@
 
 import asyncio
 import json
-from contextlib import aclosing
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import jsonschema_rs
 import pytest
+from prometheus_client import CollectorRegistry
 
+from inference_svc.adapters.lazy_backend import Keeping, LazyBackend
+from inference_svc.adapters.measured_backend import MeasuredLoads, Metrics
 from inference_svc.adapters.script import Script
 from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.domain.events import Event, Finished, Progress, Started
+from inference_svc.domain.events import Event, Finished, Phase, Progress, Started
 from inference_svc.domain.ports import Backend
 from inference_svc.domain.prompt import JsonObject, JsonSchema
 from tests.inference_svc.engines import GREEDY, answered, bundled, calls_of, end_of, ids_of, prompt, text_of
@@ -29,6 +33,7 @@ from threadmesh.conversation import (
 )
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, Unsupported, UnsupportedSchema
 from threadmesh.sampling import Sampling
+from threadmesh.testing.clock import FakeClock
 
 COUNT = "Count: one two three four five six seven eight nine ten eleven twelve."
 
@@ -41,18 +46,61 @@ def llama_cpp() -> Backend:
     return bundled()[0]
 
 
-BACKENDS = [pytest.param(scripted, id="scripted"), pytest.param(llama_cpp, id="llama_cpp", marks=pytest.mark.model)]
+class Loaded(ScriptedBackend):
+    """A scripted backend that is loaded when it is needed."""
+
+    def __init__(self) -> None:
+        super().__init__(Script(context_tokens=1024), created=1)
+        self._closed = asyncio.Event()
+
+    async def until_stopped(self) -> None:
+        await self._closed.wait()
+
+    async def close(self) -> None:
+        self._closed.set()
+
+
+async def loaded() -> Loaded:
+    return Loaded()
+
+
+@asynccontextmanager
+async def lazy() -> AsyncIterator[Backend]:
+    """A backend that has loaded nothing yet."""
+    async with asyncio.TaskGroup() as tasks:
+        backend = LazyBackend(
+            scripted().describe(),
+            loaded,
+            tasks=tasks,
+            clock=FakeClock(),
+            observer=MeasuredLoads(Metrics(CollectorRegistry()), model="lazy"),
+            keeping=Keeping(),
+        )
+        yield backend
+        await backend.close()
+
+
+BACKENDS = [
+    pytest.param(scripted, id="scripted"),
+    pytest.param(None, id="lazy"),
+    pytest.param(llama_cpp, id="llama_cpp", marks=pytest.mark.model),
+]
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> Backend:
-    made: Backend = request.param()
-    return made
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
+    if request.param is None:
+        async with lazy() as waiting:
+            yield waiting
+    else:
+        yield await asyncio.to_thread(request.param)
 
 
 def started(events: list[Event]) -> Started:
-    assert isinstance(events[0], Started)
-    return events[0]
+    """Give how an answer began, once the model was loaded."""
+    first = next(event for event in events if not (isinstance(event, Progress) and event.phase is Phase.LOADING))
+    assert isinstance(first, Started)
+    return first
 
 
 async def test_a_stream_begins_with_started_and_ends_with_exactly_one_finished(backend: Backend) -> None:
@@ -62,6 +110,14 @@ async def test_a_stream_begins_with_started_and_ends_with_exactly_one_finished(b
     assert started(events).fingerprint == backend.describe().fingerprint
     assert [isinstance(event, Finished) for event in events].count(True) == 1
     assert isinstance(events[-1], Finished)
+
+
+async def test_the_length_of_the_prompt_is_told_at_the_beginning_and_at_the_end(backend: Backend) -> None:
+    asked = prompt("Hello, you there.", max_tokens=3)
+    events = await answered(backend, asked)
+
+    assert started(events).prompt_tokens == end_of(events).usage.prompt_tokens
+    assert started(events).prompt_tokens == await backend.count_tokens(asked.conversation)
 
 
 async def test_token_indices_have_no_gap_and_usage_counts_them(backend: Backend) -> None:
@@ -346,6 +402,7 @@ async def test_embeddings_are_refused_in_a_sentence(backend: Backend) -> None:
 
 
 async def test_a_ready_backend_answers_the_ping(backend: Backend) -> None:
+    await answered(backend, prompt(COUNT, max_tokens=1))
     await backend.ping()
 
     assert backend.describe().ready
@@ -355,5 +412,5 @@ async def test_progress_never_goes_beyond_the_prompt(backend: Backend) -> None:
     events = await answered(backend, prompt(COUNT, max_tokens=1, cache_scope="progress"))
 
     for event in events:
-        if isinstance(event, Progress):
+        if isinstance(event, Progress) and event.phase is not Phase.LOADING:
             assert 0 <= event.prefilled_tokens <= event.prompt_tokens == started(events).prompt_tokens

@@ -15,13 +15,15 @@ import pytest
 from context_svc.app import app as context_app
 from context_svc.settings import ContextSettings
 from facade.adapters.context_client import ContextClient
-from facade.adapters.inference_client import InferenceClient
+from facade.adapters.inference_client import InferenceClient, encode_generation
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Batch, Context, Generation, Inference, NewItem, NewRun, Tools
 from inference_svc.app import app as inference_app
+from inference_svc.edge.codec import decode_generate
 from inference_svc.settings import InferenceSettings
+from tests.inference_svc.tiny_models import tiny_encoder
 from tests.servers.given import WORKSHOP
 from tests.turn.mesh import SCRIPT, served
 from threadmesh.conversation import (
@@ -36,6 +38,7 @@ from threadmesh.conversation import (
 )
 from threadmesh.errors import BackendUnavailable, ContextLengthExceeded, ModelNotFound, RunNotFound, StaleEpoch
 from threadmesh.rpc.channel import connect
+from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 from tools_svc.app import app as tools_app
 from tools_svc.settings import ToolsSettings
 
@@ -225,6 +228,30 @@ async def test_an_answer_begins_and_ends_as_promised(inference: Inference) -> No
     )
 
 
+def test_how_an_answer_is_to_be_drawn_arrives_as_it_was_asked_for() -> None:
+    sampling = Sampling(
+        temperature=0.0,
+        top_k=0,
+        seed=-1,
+        logit_bias={5: -1.5},
+        typical_p=0.5,
+        repeat_last_n=0,
+        dry=Dry(multiplier=0.5, base=1.5, allowed_length=0, penalty_last_n=0, sequence_breakers=("a", "\n")),
+        mirostat=Mirostat(mode=1, tau=0.0, eta=0.0),
+        ignore_eos=True,
+        xtc=Xtc(probability=0.25, threshold=0.0),
+        top_n_sigma=0.0,
+    )
+    asked = decode_generate(
+        encode_generation(asking("hi", sampling=sampling, thinking=False, reasoning_effort="low", top_logprobs=0))
+    )
+
+    assert asked.sampling == sampling
+    assert (asked.conversation.thinking, asked.conversation.reasoning_effort, asked.logprobs) == (False, "low", 0)
+    assert decode_generate(encode_generation(asking("hi"))).sampling == Sampling()
+    assert decode_generate(encode_generation(asking("hi"))).conversation.thinking is None
+
+
 @pytest.mark.parametrize(
     ("generation", "error"),
     [
@@ -272,3 +299,22 @@ async def test_a_batch_of_a_stale_run_is_refused(tools: Tools) -> None:
     with pytest.raises(StaleEpoch):
         async for _ in tools.execute(call, run=RUN):
             pass
+
+
+async def test_a_model_that_waits_to_be_loaded_can_answer_and_one_that_cannot_talk_is_not_the_default(
+    tmp_path: Path,
+) -> None:
+    tiny_encoder(tmp_path / "encoder.gguf")
+    (tmp_path / "models.toml").write_text(
+        '[models.vectors]\npath = "encoder.gguf"\nload = "lazy"\n[models.far]\npath = "hf:a/b/far.gguf"\n'
+    )
+    settings = InferenceSettings(models_file=str(tmp_path / "models.toml"), models_dir=tmp_path / "hub")
+    async with AsyncExitStack() as stack:
+        port = await served(stack, inference_app, settings)
+        client = InferenceClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
+        await client.ping()
+        far, vectors = await client.models()
+
+    assert (far.name, vectors.name) == ("far", "vectors")
+    assert not far.ready
+    assert far.context_tokens > vectors.context_tokens > 0

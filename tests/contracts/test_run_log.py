@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from context_svc.domain.append_events import append_events, finish
+from context_svc.domain.append_events import append_events, append_to_runs, finish
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.cancel import cancel
 from context_svc.domain.claim import renew
@@ -31,6 +31,7 @@ from threadmesh.errors import (
     RunAlreadyFinished,
     RunNotFound,
     SequenceMismatch,
+    StaleEpoch,
 )
 from threadmesh.testing.clock import FakeClock
 
@@ -123,6 +124,51 @@ async def test_calls_are_listed_in_the_order_of_the_model(store: Store, clock: F
     await append_events(writing(run, calls=tuple(calls)), store=store)
 
     assert [call.id for call in await store.calls(run.id)] == ["z", "m", "a"]
+
+
+async def test_writes_of_many_runs_are_accepted_or_refused_one_by_one(store: Store, clock: FakeClock) -> None:
+    first, second, third = [await running(store, clock, key) for key in "abc"]
+    wrong = InvalidArgument("An event is too large.")
+
+    outcomes = await append_to_runs(
+        [
+            writing(first, b"a"),
+            writing(second, b"late", epoch=second.epoch + 1, items=(said("late"),)),
+            wrong,
+            writing(third, b"b", items=(said("asking"),)),
+            writing(first, b"c", first=1),
+        ],
+        store=store,
+    )
+
+    assert [each.next_sequence if isinstance(each, Run) else type(each) for each in outcomes] == [
+        1, StaleEpoch, InvalidArgument, 1, 2,
+    ]  # fmt: skip
+    assert [event.body for event in (await store.log(first.id, after=-1)).events] == [b"a", b"c"]
+    assert (await store.log(second.id, after=-1)).events == ()
+    assert await texts(store, second.thread_id) == ["hello"]
+    assert await texts(store, third.thread_id) == ["hello", "asking"]
+
+
+async def test_a_repeated_group_of_writes_changes_nothing(store: Store, clock: FakeClock) -> None:
+    runs = [await running(store, clock, key) for key in "ab"]
+    writes = [writing(run, b"x", items=(said("once"),)) for run in runs]
+
+    first = await append_to_runs(writes, store=store)
+
+    assert await append_to_runs(writes, store=store) == first
+    assert [await texts(store, run.thread_id) for run in runs] == [["hello", "once"]] * 2
+
+
+async def test_every_watcher_hears_of_a_group_of_writes(store: Store, clock: FakeClock) -> None:
+    runs = [await running(store, clock, key) for key in "ab"]
+    heard = [asyncio.create_task(anext(watch(run.id, after=-1, store=store, heartbeat=30))) for run in runs]
+    await asyncio.sleep(0)
+
+    await append_to_runs([writing(run, b"x") for run in runs], store=store)
+
+    async with asyncio.timeout(10):
+        assert [[event.body for event in await each] for each in heard] == [[b"x"], [b"x"]]
 
 
 # Ending

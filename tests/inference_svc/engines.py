@@ -26,14 +26,19 @@ class Watcher:
     def __init__(self) -> None:
         self.phases: Counter[str] = Counter()
         self.steps = 0
-        self.running = self.most = 0
+        self.running = self.most = self.parked = 0
+        self.guesses: Counter[str] = Counter()
 
-    def occupied(self, *, running: int, waiting: int) -> None:
-        self.running = running
+    def occupied(self, *, running: int, waiting: int, parked: int) -> None:
+        self.running, self.parked = running, parked
         self.most = max(self.most, running)
 
-    def stepped(self, *, seconds: float) -> None:
+    def stepped(self, *, seconds: float, threads: int) -> None:
         self.steps += 1
+
+    def guessed(self, *, proposed: int, accepted: int) -> None:
+        self.guesses["proposed"] += proposed
+        self.guesses["accepted"] += accepted
 
     def left(self, *, phase: str) -> None:
         self.phases[phase] += 1

@@ -6,14 +6,19 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inference_svc.adapters.llama_cpp.options import WeightsOptions
 from inference_svc.adapters.llama_cpp.threads import available_cores
 from inference_svc.adapters.measured_backend import MeasuredBackend, Metrics
 from inference_svc.adapters.script import Script
 from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.app import app, drawing
+from inference_svc.app import app, drawing, weights
 from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.weights import Form
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.engines import answered, bundled_model, prompt
+from tests.inference_svc.tiny_model import write_model
+from tests.inference_svc.tiny_models import tiny_encoder
+from tests.inference_svc.tiny_projector import write_projector
 from threadmesh.errors import BackendUnavailable, Overloaded
 from threadmesh.settings import ConfigurationError
 
@@ -21,7 +26,7 @@ SCRIPT = '{"rules": [{"match": "full", "refuse": {"reason": "OVERLOADED"}}]}'
 
 
 def settings(**chosen: object) -> InferenceSettings:
-    return InferenceSettings.model_validate({"port": 0, "metrics_port": 0, **chosen})
+    return InferenceSettings.model_validate({"port": 0, "metrics_port": 0, "weights": "file", **chosen})
 
 
 @pytest.mark.model
@@ -40,10 +45,19 @@ async def test_the_unit_is_not_ready_until_its_model_is_loaded() -> None:
 
 
 def test_requests_are_drawn_as_suits_the_model_unless_the_settings_say_otherwise() -> None:
-    assert drawing(settings()).temperature < drawing(settings(model="/models/another.gguf")).temperature
-    assert drawing(settings(temperature=0.0, repeat_penalty=1.0)) == Drawing(
-        temperature=0.0, top_p=drawing(settings()).top_p, repeat_penalty=1.0
+    suited = drawing(settings(), bundled=True)
+
+    assert suited.temperature < drawing(settings(), bundled=False).temperature
+    assert drawing(settings(temperature=0.0, repeat_penalty=1.0), bundled=True) == Drawing(
+        temperature=0.0, top_p=suited.top_p, repeat_penalty=1.0
     )
+
+
+def test_weights_are_measured_unless_the_settings_name_a_form(tmp_path: Path) -> None:
+    measured = weights(InferenceSettings.model_validate({"models_dir": tmp_path, "weights_bytes": 7}))
+
+    assert measured == WeightsOptions(form=None, directory=tmp_path / "prepared", budget=7)
+    assert weights(settings(weights="f16")).form is Form.F16
 
 
 @pytest.mark.parametrize("model", ["/no/such/model.gguf", "hf:nonsense", "none"])
@@ -51,6 +65,41 @@ async def test_a_model_that_cannot_be_served_stops_the_start(model: str) -> None
     with pytest.raises(ConfigurationError, match="INFERENCE_MODEL"):
         async with app(settings(model=model), CollectorRegistry()):
             pass
+
+
+async def test_a_projector_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    with pytest.raises(ConfigurationError, match="INFERENCE_PROJECTOR: there is no file"):
+        async with app(settings(model=str(model), projector=str(tmp_path / "missing.gguf")), CollectorRegistry()):
+            pass
+
+
+async def test_a_chat_template_that_is_not_there_stops_the_start(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    missing = str(tmp_path / "missing.jinja")
+    with pytest.raises(ConfigurationError, match=r"INFERENCE_CHAT_TEMPLATE: .* cannot be read"):
+        async with app(settings(model=str(model), chat_template=missing), CollectorRegistry()):
+            pass
+
+
+async def test_a_chat_template_that_is_not_valid_stops_the_unit(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    wrong = tmp_path / "wrong.jinja"
+    wrong.write_text("{% for %}")
+    with pytest.raises(ConfigurationError, match="template is not valid"):
+        async with app(settings(model=str(model), chat_template=str(wrong)), CollectorRegistry()):
+            await asyncio.sleep(60)
+
+
+async def test_a_projector_of_another_model_stops_the_unit_with_one_line(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.gguf")
+    projector = write_projector(tmp_path / "mmproj.gguf", sees="mlp")
+    with pytest.raises(ConfigurationError) as caught:
+        async with app(settings(model=str(model), projector=str(projector)), CollectorRegistry()):
+            await asyncio.sleep(60)
+
+    assert f"{projector} is not a usable projector" in caught.value.message
+    assert "\n" not in caught.value.message
 
 
 @pytest.mark.model
@@ -73,6 +122,24 @@ async def test_a_model_that_cannot_be_fetched_stops_the_unit(tmp_path: Path, mon
     with pytest.raises(ConfigurationError, match="cannot be fetched"):
         async with app(settings(model="hf:a/b/c.gguf", models_dir=tmp_path), CollectorRegistry()):
             await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("chosen", [{"model": "none"}, {"model_name": "other"}, {"model": "a.gguf"}])
+async def test_a_models_file_goes_with_no_other_model(tmp_path: Path, chosen: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match="INFERENCE_MODELS_FILE"):
+        async with app(settings(models_file=str(tmp_path / "models.toml"), **chosen), CollectorRegistry()):
+            pass
+
+
+async def test_a_model_may_not_be_named_like_the_scripted_one(tmp_path: Path) -> None:
+    tiny_encoder(tmp_path / "model.gguf")
+    (tmp_path / "script.json").write_text(SCRIPT)
+    (tmp_path / "models.toml").write_text('[models.scripted]\npath = "model.gguf"\nload = "lazy"\n')
+    chosen = settings(models_file=str(tmp_path / "models.toml"), script=str(tmp_path / "script.json"))
+
+    with pytest.raises(ConfigurationError, match="INFERENCE_SCRIPT"):
+        async with app(chosen, CollectorRegistry()):
+            pass
 
 
 async def test_a_script_alone_is_enough(tmp_path: Path) -> None:

@@ -3,63 +3,75 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_svc.domain.batch import Chunk, Pace, Step, plan
+from inference_svc.domain.batch import SMALL_TOKENS, Chunk, Reader, Step, plan
 
-PROMPTS = st.lists(st.integers(2, 900), max_size=6).map(lambda sizes: [(100 + n, size) for n, size in enumerate(sizes)])
+READERS = st.lists(st.tuples(st.integers(1, 900), st.integers(0, 9), st.integers(0, 2)), max_size=6).map(
+    lambda all_of: [
+        Reader(sequence=100 + n, tokens=tokens, due=due, rank=rank) for n, (tokens, due, rank) in enumerate(all_of)
+    ]
+)
 
 
-@given(decoding=st.lists(st.integers(0, 63), unique=True, max_size=16), prompts=PROMPTS, prefill=st.integers(0, 600))
+def reader(sequence: int, tokens: int, *, due: float = 0.0, rank: int = 0) -> Reader:
+    return Reader(sequence=sequence, tokens=tokens, due=due, rank=rank)
+
+
+@given(decoding=st.lists(st.integers(0, 63), unique=True, max_size=16), reading=READERS, prefill=st.integers(0, 600))
 def test_a_step_is_within_its_budget_and_leaves_no_decoding_sequence_out(
-    decoding: list[int], prompts: list[tuple[int, int]], prefill: int
+    decoding: list[int], reading: list[Reader], prefill: int
 ) -> None:
-    step = plan(decoding=decoding, prefilling=prompts, batch=512, prefill=prefill)
+    step = plan(decoding=decoding, reading=reading, batch=512, prefill=prefill)
+    wanted = {each.sequence: each.tokens for each in reading}
 
     assert step.decode == tuple(decoding)
     assert step.tokens <= 512
     assert sum(chunk.tokens for chunk in step.prefill) <= prefill
-    assert all(chunk.tokens <= dict(prompts)[chunk.sequence] for chunk in step.prefill)
+    assert all(0 < chunk.tokens <= wanted[chunk.sequence] for chunk in step.prefill)
 
 
-def test_equal_prompts_are_read_in_the_order_of_arrival() -> None:
-    step = plan(decoding=[], prefilling=[(1, 100), (2, 100), (3, 100)], batch=512, prefill=120)
+@given(reading=READERS.filter(bool), prefill=st.integers(1, 600))
+def test_who_is_first_gets_all_it_needs_or_all_there_is(reading: list[Reader], prefill: int) -> None:
+    step = plan(decoding=[], reading=reading, batch=512, prefill=prefill)
+    first = min(reading, key=lambda each: (each.rank, each.due))
 
-    assert step == Step(decode=(), prefill=(Chunk(sequence=1, tokens=100), Chunk(sequence=2, tokens=20)))
-
-
-def test_a_short_prompt_does_not_wait_for_a_long_one() -> None:
-    step = plan(decoding=[], prefilling=[(1, 4_000), (2, 30)], batch=512, prefill=64)
-
-    assert step == Step(decode=(), prefill=(Chunk(sequence=1, tokens=34), Chunk(sequence=2, tokens=30)))
+    assert step.prefill[0] == Chunk(sequence=first.sequence, tokens=min(first.tokens, prefill, 512))
 
 
-@given(prompts=PROMPTS.filter(bool), prefill=st.integers(4, 600))
-def test_the_oldest_prompt_gets_on_in_every_step(prompts: list[tuple[int, int]], prefill: int) -> None:
-    step = plan(decoding=[], prefilling=prompts, batch=512, prefill=prefill)
+def test_a_step_ends_with_the_prompt_that_it_completes() -> None:
+    step = plan(decoding=[], reading=[reader(1, 100), reader(2, 100), reader(3, 100)], batch=512, prefill=400)
 
-    assert step.prefill[0].sequence == prompts[0][0]
-    assert step.prefill[0].tokens >= min(prompts[0][1], min(prefill, 512) // 4)
+    assert step == Step(decode=(), prefill=(Chunk(sequence=1, tokens=100),))
+
+
+def test_very_short_prompts_are_read_together() -> None:
+    step = plan(decoding=[], reading=[reader(1, 20), reader(2, 30), reader(3, 90)], batch=512, prefill=400)
+
+    assert step.prefill == (
+        Chunk(sequence=1, tokens=20),
+        Chunk(sequence=2, tokens=30),
+        Chunk(sequence=3, tokens=SMALL_TOKENS - 50),
+    )
+
+
+def test_a_short_prompt_passes_a_long_one_that_came_before() -> None:
+    step = plan(decoding=[], reading=[reader(1, 4_000, due=10.0), reader(2, 80, due=2.3)], batch=512, prefill=400)
+
+    assert step.prefill == (Chunk(sequence=2, tokens=80),)
+
+
+def test_a_long_prompt_is_not_passed_by_what_comes_after_its_own_end() -> None:
+    step = plan(decoding=[], reading=[reader(1, 4_000, due=10.0), reader(2, 80, due=12.0)], batch=512, prefill=400)
+
+    assert step.prefill == (Chunk(sequence=1, tokens=400),)
+
+
+def test_a_spoken_request_is_read_before_all_others() -> None:
+    step = plan(decoding=[], reading=[reader(1, 80, rank=1), reader(2, 4_000, due=9.0, rank=0)], batch=512, prefill=64)
+
+    assert step.prefill == (Chunk(sequence=2, tokens=64),)
 
 
 def test_a_long_prompt_does_not_keep_others_from_decoding() -> None:
-    step = plan(decoding=[1, 2], prefilling=[(3, 4_000)], batch=512, prefill=16)
+    step = plan(decoding=[1, 2], reading=[reader(3, 4_000)], batch=512, prefill=16)
 
     assert step == Step(decode=(1, 2), prefill=(Chunk(sequence=3, tokens=16),))
-
-
-def test_the_pace_follows_what_was_measured() -> None:
-    pace = Pace(seconds_per_token=0.01)
-    for _ in range(50):
-        pace = pace.after(tokens=100, seconds=0.1)
-
-    assert 45 <= pace.tokens_within(0.05, most=512) <= 55
-    assert pace.tokens_within(60, most=512) == 512
-
-
-def test_even_the_slowest_machine_reads_a_few_tokens_a_step() -> None:
-    assert Pace(seconds_per_token=10).tokens_within(0.05, most=512) > 0
-
-
-def test_a_step_of_a_few_tokens_teaches_nothing() -> None:
-    pace = Pace(seconds_per_token=0.01)
-
-    assert pace.after(tokens=2, seconds=9) == pace

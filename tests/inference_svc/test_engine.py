@@ -179,7 +179,7 @@ class Breaking(Watcher):
         super().__init__()
         self.armed = False
 
-    def stepped(self, *, seconds: float) -> None:
+    def stepped(self, *, seconds: float, threads: int) -> None:
         if self.armed:
             raise RuntimeError(seconds)
 

@@ -12,7 +12,7 @@ from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress
 from inference_svc.domain.generate import beating, generate, telling_failure
 from inference_svc.domain.router import Router
 from tests.inference_svc.engines import prompt
-from threadmesh.conversation import FinishReason, TextDelta, Usage
+from threadmesh.conversation import FinishReason, TextDelta, ToolCallDelta, Usage
 from threadmesh.errors import BackendUnavailable, MeshError, ModelNotFound, Overloaded
 
 STARTED = Started(model="m", backend="b", fingerprint="f", prompt_tokens=7, seed=1)
@@ -159,3 +159,32 @@ async def test_a_scripted_failure_comes_after_its_tokens(script: dict[str, objec
     assert isinstance(raised, MeshError)
     assert isinstance(found[-1], Failed)
     assert found[-1].failure.error().reason == raised.reason
+
+
+async def test_text_that_waited_for_its_reader_is_joined_and_loses_no_token() -> None:
+    call = ToolCallDelta(index=0, id="c", name="t", token_ids=(5,), token_index=3)
+    spoken = [TextDelta(text=text, token_ids=(number,), token_index=number) for number, text in enumerate("abc")]
+    tail = TextDelta(text="d", token_index=4)
+    found, _ = await collected(beating(stream(STARTED, *spoken, call, tail, tail, FINISHED), every=60))
+
+    assert found == [
+        STARTED,
+        TextDelta(text="abc", token_ids=(0, 1, 2), token_index=0),
+        call,
+        TextDelta(text="dd", token_index=4),
+        FINISHED,
+    ]
+
+
+async def test_the_first_word_and_the_end_are_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inference_svc.domain.generate._APART_SECONDS", 60)
+    progress = Progress(phase=Phase.PREFILL, prefilled_tokens=7, prompt_tokens=7)
+    pauses = [asyncio.Event() for _ in range(3)]
+    events = stream(STARTED, pauses[0], progress, pauses[1], TextDelta(text="a"), pauses[2], FINISHED)
+    async with asyncio.timeout(10), aclosing(beating(events, every=60)) as beats:
+        found = [await anext(beats)]
+        for pause in pauses:
+            pause.set()
+            found.append(await anext(beats))
+
+    assert found == [STARTED, progress, TextDelta(text="a"), FINISHED]

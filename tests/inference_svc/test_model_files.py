@@ -63,7 +63,7 @@ def test_the_bundled_model_is_found_without_importing_its_package(tmp_path: Path
 
 
 def test_a_file_is_named_after_itself(tmp_path: Path) -> None:
-    (tmp_path / "Qwen2.5-Q4.gguf").touch()
+    (tmp_path / "Qwen2.5-Q4.gguf").write_bytes(b"GGUF")
     found = find_model(str(tmp_path / "Qwen2.5-Q4.gguf"), models_dir=tmp_path)
 
     assert (found.name, found.present) == ("qwen2.5-q4", True)

@@ -1,15 +1,24 @@
-"""A new request starts from the slot that holds most of its prompt."""
+"""Whoever holds a prompt's beginning is found, whatever came and went before."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_svc.domain.prefix import Choice, Slot, choose, shared_prefix
+from inference_svc.domain.prefix import PrefixTree, shared_prefix
 
-TOKENS = st.lists(st.integers(0, 3), max_size=30)
+TOKENS = st.lists(st.integers(0, 2), max_size=12)
+HELD = st.dictionaries(st.integers(0, 5), st.tuples(st.sampled_from(["", "ann"]), TOKENS), max_size=6)
 
 
-def slot(number: int, tokens: list[int], *, busy: bool = False, scope: str = "", used: int = 0) -> Slot:
-    return Slot(id=number, scope=scope, tokens=tokens, busy=busy, used=used)
+def tree_of(held: dict[int, tuple[str, list[int]]]) -> PrefixTree[int]:
+    tree: PrefixTree[int] = PrefixTree()
+    for holder, (scope, tokens) in held.items():
+        tree.insert(holder, tokens, scope=scope)
+    return tree
+
+
+def expected(held: dict[int, tuple[str, list[int]]], prompt: list[int], scope: str) -> dict[int, int]:
+    shares = {holder: shared_prefix(tokens, prompt) for holder, (its, tokens) in held.items() if its == scope}
+    return {holder: shared for holder, shared in shares.items() if shared}
 
 
 @given(left=TOKENS, right=TOKENS)
@@ -20,45 +29,61 @@ def test_the_shared_prefix_is_the_longest_one(left: list[int], right: list[int])
     assert shared == min(len(left), len(right)) or left[shared] != right[shared]
 
 
-def test_a_conversation_goes_on_in_its_own_slot() -> None:
-    slots = [slot(0, [1, 2, 3, 4], used=1), slot(1, [1, 2], used=2), slot(2, [])]
+@given(held=HELD, prompt=TOKENS, scope=st.sampled_from(["", "ann"]))
+def test_all_who_share_a_beginning_are_found_those_who_share_most_first(
+    held: dict[int, tuple[str, list[int]]], prompt: list[int], scope: str
+) -> None:
+    found = list(tree_of(held).matches(prompt, scope=scope))
 
-    assert choose(slots, [1, 2, 3, 4, 5, 6], scope="") == Choice(slot=0, source=0, shared=4)
-
-
-def test_a_short_shared_beginning_is_copied_so_that_the_other_conversation_stays() -> None:
-    slots = [slot(0, [1, 2, 3, 4, 5, 6, 7, 8], used=5), slot(1, [])]
-
-    assert choose(slots, [1, 2, 9, 9, 9], scope="") == Choice(slot=1, source=0, shared=2)
+    assert {holder: shared for shared, holder in found} == expected(held, prompt, scope)
+    assert [shared for shared, _ in found] == sorted((shared for shared, _ in found), reverse=True)
 
 
-def test_a_busy_slot_can_be_copied_from_but_not_taken() -> None:
-    slots = [slot(0, [1, 2, 3], busy=True), slot(1, [7], used=1)]
+@given(before=HELD, after=HELD, prompt=TOKENS)
+def test_what_a_holder_had_before_is_forgotten(
+    before: dict[int, tuple[str, list[int]]], after: dict[int, tuple[str, list[int]]], prompt: list[int]
+) -> None:
+    tree = tree_of(before)
+    for holder in before:
+        if holder not in after:
+            tree.remove(holder)
+    for holder, (scope, tokens) in after.items():
+        tree.insert(holder, tokens, scope=scope)
 
-    assert choose(slots, [1, 2, 3, 4], scope="") == Choice(slot=1, source=0, shared=3)
-
-
-def test_the_last_token_of_the_prompt_is_always_computed() -> None:
-    assert choose([slot(0, [1, 2, 3])], [1, 2, 3], scope="") == Choice(slot=0, source=0, shared=2)
-
-
-def test_nothing_is_shared_across_scopes() -> None:
-    slots = [slot(0, [1, 2, 3], scope="ann"), slot(1, [])]
-
-    found = choose(slots, [1, 2, 3, 4], scope="bob")
-
-    assert found is not None
-    assert (found.slot, found.shared) == (1, 0)
+    found = {holder: shared for shared, holder in tree.matches(prompt, scope="ann")}
+    assert found == expected(after, prompt, "ann")
+    assert tree.tokens == tree_of(after).tokens
+    assert len(tree) == len(after)
 
 
-def test_the_slot_used_least_recently_makes_room() -> None:
-    slots = [slot(0, [5], used=3), slot(1, [6], used=1), slot(2, [7], used=2)]
+@given(held=HELD)
+def test_shared_tokens_are_counted_once(held: dict[int, tuple[str, list[int]]]) -> None:
+    beginnings = {(scope, tuple(tokens[:n])) for scope, tokens in held.values() for n in range(1, len(tokens) + 1)}
 
-    found = choose(slots, [1, 2], scope="")
-
-    assert found is not None
-    assert (found.slot, found.shared) == (1, 0)
+    assert tree_of(held).tokens == len(beginnings)
 
 
-def test_there_is_no_place_while_all_slots_are_busy() -> None:
-    assert choose([slot(0, [], busy=True)], [1], scope="") is None
+@given(held=HELD, prompt=TOKENS)
+def test_those_whose_tokens_are_all_a_beginning_are_covered(
+    held: dict[int, tuple[str, list[int]]], prompt: list[int]
+) -> None:
+    covered = tree_of(held).covered(prompt, scope="ann")
+
+    wanted = [h for h, (scope, tokens) in held.items() if scope == "ann" and tokens and prompt[: len(tokens)] == tokens]
+    assert sorted(covered) == sorted(wanted)
+    assert [len(held[holder][1]) for holder in covered] == sorted((len(held[h][1]) for h in covered), reverse=True)
+
+
+def test_scopes_never_see_each_other() -> None:
+    tree = tree_of({1: ("ann", [1, 2, 3])})
+
+    assert list(tree.matches([1, 2, 3], scope="bob")) == []
+    assert list(tree.matches([1, 2, 3], scope="")) == []
+
+
+def test_forgetting_somebody_unknown_is_no_error() -> None:
+    tree = tree_of({1: ("", [1])})
+    tree.remove(7)
+
+    assert 1 in tree
+    assert 7 not in tree

@@ -1,7 +1,6 @@
 """Every sentence of a schema's grammar is JSON that conforms to the schema."""
 
 import json
-from random import Random
 from typing import Any
 
 import jsonschema_rs
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from inference_svc.domain.grammar_rules import Freedom
 from inference_svc.domain.schema_grammar import SchemaGrammar
-from tests.inference_svc.gbnf import Speaker
+from tests.inference_svc.schemas import schemas, speaker
 from threadmesh.errors import UnsupportedSchema
 
 SCHEMAS: list[Any] = [
@@ -57,11 +56,6 @@ SCHEMAS: list[Any] = [
 ]
 
 
-def speaker(schema: Any, seed: int, *, freedom: Freedom | None = None) -> Speaker:
-    grammar = SchemaGrammar(freedom=freedom or Freedom(depth=2))
-    return Speaker(grammar.text(grammar.schema(json.dumps(schema), field="schema")), Random(seed))
-
-
 @pytest.mark.parametrize("schema", SCHEMAS, ids=[json.dumps(schema)[:60] for schema in SCHEMAS])
 def test_what_the_grammar_admits_conforms_to_the_schema(schema: Any) -> None:
     validator = jsonschema_rs.validator_for(schema, validate_formats=True)
@@ -103,42 +97,8 @@ def test_every_whole_number_within_the_bounds_can_be_said(number: str) -> None:
     assert number in said
 
 
-LEAVES = st.sampled_from(
-    [
-        {"type": "string"},
-        {"type": "string", "maxLength": 4},
-        {"type": "integer", "minimum": -3, "maximum": 40},
-        {"type": "number"},
-        {"type": "boolean"},
-        {"enum": ["a", 'b"', 3]},
-        {"const": {"k": "\\"}},
-        {"type": ["null", "integer"]},
-    ]
-)
-
-
-def nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    names = st.text(max_size=4)
-    properties = st.dictionaries(names, inner, max_size=4)
-    return st.one_of(
-        st.builds(lambda items, least: {"type": "array", "items": items, "minItems": least}, inner, st.integers(0, 2)),
-        st.builds(lambda parts: {"anyOf": parts}, st.lists(inner, min_size=1, max_size=3)),
-        properties.flatmap(
-            lambda found: st.builds(
-                lambda required: {
-                    "type": "object",
-                    "properties": found,
-                    "required": required,
-                    "additionalProperties": False,
-                },
-                st.lists(st.sampled_from(sorted(found)), unique=True) if found else st.just([]),
-            )
-        ),
-    )
-
-
 @settings(max_examples=200, deadline=None)
-@given(schema=st.recursive(LEAVES, nested, max_leaves=6), seed=st.integers(0, 2**32))
+@given(schema=schemas(), seed=st.integers(0, 2**32))
 def test_what_any_grammar_admits_conforms_to_its_schema(schema: Any, seed: int) -> None:
     jsonschema_rs.validator_for(schema).validate(json.loads(speaker(schema, seed).sentence()))
 

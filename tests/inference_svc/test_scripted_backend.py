@@ -1,5 +1,6 @@
 """The scripted backend follows its script."""
 
+import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.inference_svc.engines import answered, calls_of, end_of, prompt, text
 from threadmesh.conversation import (
     FinishReason,
     Message,
+    ReasoningDelta,
     Role,
     Text,
     TextDelta,
@@ -37,6 +39,7 @@ SCRIPT = Script.model_validate(
                 ],
             },
             {"match": "degrees", "role": "tool", "steps": [{"text": "It is \\0."}]},
+            {"match": "why (\\w+)", "steps": [{"reasoning": "Is \\1 so?"}, {"text": "It is."}]},
             {"match": "full", "refuse": {"reason": "OVERLOADED"}},
             {"match": "hang", "steps": [{"text": "And "}, {"stall": True}]},
         ],
@@ -54,6 +57,14 @@ async def test_a_rule_speaks_and_calls_with_what_its_expression_found() -> None:
     assert text_of(events) == "Looking at Rome. "
     assert calls_of(events) == [("weather", '{"city": "Rome", "days": 2}')]
     assert end_of(events).reason is FinishReason.TOOL_CALLS
+
+
+async def test_a_rule_thinks_before_it_speaks() -> None:
+    events = await answered(backend(), prompt("why snow?"))
+
+    assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Is snow so?"
+    assert text_of(events) == "It is."
+    assert end_of(events).usage.reasoning_tokens == 3
 
 
 async def test_a_rule_calls_no_tool_that_is_not_offered() -> None:
@@ -131,3 +142,18 @@ def test_an_empty_script_is_one(tmp_path: Path) -> None:
     place.write_text("{}")
 
     assert read_script(place) == Script()
+
+
+async def test_a_step_says_one_token_of_every_answer() -> None:
+    stepping = ScriptedBackend(Script(step_ms=20), created=1)
+    said: list[str] = []
+
+    async def hear(name: str) -> None:
+        async with aclosing(stepping.stream(prompt("one two three four"))) as events:
+            async for event in events:
+                if isinstance(event, TextDelta):
+                    said.append(name)
+
+    await asyncio.gather(hear("a"), hear("b"))
+
+    assert [set(said[step : step + 2]) for step in range(0, len(said), 2)] == [{"a", "b"}] * (len(said) // 2)

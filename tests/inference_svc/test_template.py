@@ -1,11 +1,13 @@
 """Conversations are rendered by the model's template, and content stays content."""
 
 import json
+from typing import Any
 
 import pytest
 
 from inference_svc.adapters.llama_cpp.model import ModelFileError
 from inference_svc.adapters.llama_cpp.template import ChatTemplate, Segment
+from inference_svc.adapters.llama_cpp.tool_prompt import MediaPiece
 from inference_svc.domain.prompt import Conversation
 from threadmesh.conversation import Media, Message, Reasoning, Role, Text, ToolCall, ToolDefinition, message
 from threadmesh.errors import InvalidArgument
@@ -50,15 +52,18 @@ TURNS = (
 )
 
 
-def rendered(segments: list[Segment]) -> str:
-    return "".join(segment.text for segment in segments)
+Rendered = list[Segment | MediaPiece]
 
 
-def trusted(segments: list[Segment]) -> str:
-    return "".join(segment.text for segment in segments if segment.template)
+def rendered(segments: Rendered) -> str:
+    return "".join(f"[{each.field}]" if isinstance(each, MediaPiece) else each.text for each in segments)
 
 
-def render(source: str, *messages: Message, tools: tuple[ToolDefinition, ...] = (), ask: bool = True) -> list[Segment]:
+def trusted(segments: Rendered) -> str:
+    return "".join(each.text for each in segments if isinstance(each, Segment) and each.template)
+
+
+def render(source: str, *messages: Message, tools: tuple[ToolDefinition, ...] = (), ask: bool = True) -> Rendered:
     return ChatTemplate(source, end_text="</s>").render(Conversation(messages=messages, tools=tools), ask=ask)
 
 
@@ -124,13 +129,85 @@ def test_thinking_is_not_shown_to_the_model_again() -> None:
     assert "hmm" not in rendered(render("", message(Role.USER, "Hi"), said))
 
 
-def test_media_are_refused_with_their_place() -> None:
-    picture = Message(role=Role.USER, parts=(Text(text="See"), Media(mime_type="image/png", data=b"x")))
+PICTURE = Media(mime_type="image/png", data=b"x")
+
+
+@pytest.mark.parametrize("source", ["", QWEN])
+def test_media_stand_where_the_message_has_them(source: str) -> None:
+    seen = Message(role=Role.USER, parts=(PICTURE, Text(text="a"), Text(text="b"), PICTURE, Text(text="c")))
+    shown = Message(role=Role.TOOL, parts=(Text(text="Here: "), PICTURE), tool_call_id="c1")
+    text = rendered(render(source, message(Role.SYSTEM, "Look."), seen, TURNS[2], shown))
+
+    assert "user\n[messages[1].parts[0]]ab[messages[1].parts[3]]c<|im_end|>" in text
+    assert "<tool_response>\nHere: [messages[3].parts[1]]\n</tool_response>" in text
+
+
+def test_texts_in_a_row_are_tokenised_as_one() -> None:
+    whole = render("", message(Role.USER, "together"))
+
+    assert render("", Message(role=Role.USER, parts=(Text(text="toge"), Text(text="ther")))) == whole
+
+
+PARTS = """\
+{%- for message in messages %}{{ message.role }}:
+{%- for part in message.content %}{%- if part.type == 'text' %} {{ part.text }}{%- endif %}{%- endfor %}
+{% endfor %}{%- if add_generation_prompt %}assistant:{% endif %}"""
+
+
+def test_a_template_that_wants_content_in_parts_is_given_parts() -> None:
+    text = rendered(render(PARTS, Message(role=Role.USER, parts=(Text(text="See"), PICTURE)), message(Role.USER, "")))
+
+    assert text == "user: See[messages[0].parts[1]]user:assistant:"
+
+
+REMEMBERS = """\
+{%- for message in messages %}
+    {%- if message.reasoning_content is string %}{{- '<think>' + message.reasoning_content + '</think>' }}{%- endif %}
+    {{- message.content }}
+{%- endfor %}
+{%- for tool in tools or [] %}{%- endfor %}"""
+
+
+def test_a_template_that_asks_for_earlier_thinking_is_told() -> None:
+    said = Message(role=Role.ASSISTANT, parts=(Reasoning(text="h<|im_end|>m"), Text(text="Yes.")))
+    segments = render(REMEMBERS, message(Role.USER, "Hi"), said)
+
+    assert rendered(segments) == "Hi<think>h<|im_end|>m</think>Yes."
+    assert "<|im_end|>" not in trusted(segments)
+
+
+SWITCHES = """\
+{%- if enable_thinking is defined %}{{- 'qwen:' ~ enable_thinking }}{%- endif %}
+{%- if not thinking is defined %}{%- set thinking = 'unset' %}{%- endif %}{{- ' deepseek:' ~ thinking }}
+{{- ' effort:' ~ reasoning_effort }}"""
+
+
+def switched(**asked: Any) -> str:
+    conversation = Conversation(messages=(message(Role.USER, "Hi"),), **asked)
+    return rendered(ChatTemplate(SWITCHES).render(conversation, ask=True))
+
+
+def test_a_template_that_asks_whether_to_think_is_told() -> None:
+    assert switched() == " deepseek:unset effort:"
+    assert switched(thinking=False) == "qwen:False deepseek:False effort:"
+    assert switched(thinking=True, reasoning_effort="high") == "qwen:True deepseek:True effort:high"
+
+
+def test_an_effort_is_never_part_of_what_the_template_wrote() -> None:
+    conversation = Conversation(messages=(message(Role.USER, "Hi"),), reasoning_effort="<|im_end|>")
+    segments = ChatTemplate(SWITCHES).render(conversation, ask=True)
+
+    assert "<|im_end|>" in rendered(segments)
+    assert "<|im_end|>" not in trusted(segments)
+
+
+def test_a_template_that_leaves_an_image_out_is_told_apart() -> None:
+    source = "{% for message in messages if message.role == 'user' %}{{ message.content }}{% endfor %}"
 
     with pytest.raises(InvalidArgument) as caught:
-        render("", picture)
+        render(source, message(Role.USER, "Hi"), Message(role=Role.ASSISTANT, parts=(Text(text="See"), PICTURE)))
 
-    assert caught.value.field == "messages[0].parts[1]"
+    assert caught.value.field == "messages[1].parts[1]"
 
 
 def test_parameters_that_are_no_object_are_refused_with_their_place() -> None:

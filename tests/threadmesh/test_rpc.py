@@ -143,6 +143,39 @@ async def test_an_error_in_the_middle_of_a_stream_follows_what_was_sent(channel:
     assert received == [1, 2, 3]
 
 
+async def test_a_peer_that_goes_silent_is_taken_for_dead(servicer: Behaving, channel: MeshChannel) -> None:
+    received = []
+    call = rpc.ToolsServiceStub(channel).WatchTools(pb.WatchToolsRequest(), timeout=30)
+
+    async with asyncio.timeout(10):
+        with pytest.raises(Unavailable, match="tools service went silent"):
+            async for response in translated_stream(call, peer="tools", silence_seconds=0.05):
+                received.append(response.sequence)
+                if len(received) == 2:
+                    await asyncio.sleep(0.2)  # a slow reader does not make the peer silent
+        await servicer.stream_closed.wait()
+
+    assert received == [1, 2, 3]
+
+
+async def test_a_reader_that_is_cancelled_is_not_told_of_silence(channel: MeshChannel) -> None:
+    call = rpc.ToolsServiceStub(channel).WatchTools(pb.WatchToolsRequest(), timeout=30)
+    waits = asyncio.Event()
+
+    async def read() -> None:
+        async with aclosing(translated_stream(call, peer="tools", silence_seconds=30)) as responses:
+            async for response in responses:
+                if response.sequence == 3:
+                    waits.set()
+
+    reading = asyncio.create_task(read())
+    await waits.wait()
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+
+    assert reading.cancelled()
+
+
 async def test_an_unreachable_peer_is_named() -> None:
     async with connect("127.0.0.1:1") as channel:
         with pytest.raises(Unavailable, match="tools"):

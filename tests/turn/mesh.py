@@ -33,6 +33,7 @@ from tools_svc.settings import ToolsSettings
 
 SCRIPT = Path(__file__).with_name("script.json")
 KEY = "a-key-of-the-tests"
+OTHER_KEY = "somebody-else"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
         targets |= facade
         context = await stack.enter_async_context(connect(targets["context_target"]))
         tool_channel = await stack.enter_async_context(connect(targets["tools_target"]))
-        settings = FacadeSettings(**targets, api_keys=KEY)
+        settings = FacadeSettings(**targets, api_keys=f"{KEY}, {OTHER_KEY}")
         built = await stack.enter_async_context(facade_app(settings, new_registry()))
         url = await stack.enter_async_context(http_server(built))
         client = AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0, timeout=30)

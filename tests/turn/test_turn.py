@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from openai import APIStatusError
 
-from tests.turn.mesh import Mesh, until
+from tests.turn.mesh import OTHER_KEY, Mesh, until
 from threadmesh.api.context.v1 import runs_service_pb2 as runs
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.conversation.v1 import events_pb2 as events
@@ -218,6 +218,23 @@ async def test_a_stateless_request_stops_when_its_client_leaves_before_the_answe
     await until(lambda: _is(mesh, run_id, runs.RUN_STATE_CANCELLED))
 
 
+async def test_a_run_that_waits_for_its_thread_stops_when_its_client_leaves_before_the_stream(mesh: Mesh) -> None:
+    first = await ask(mesh, "hang", stream=True, metadata={"thread_key": "taken", "on_disconnect": "cancel"})
+    waiting = {"thread_key": "taken", "on_disconnect": "cancel"}
+    asking = asyncio.create_task(ask(mesh, "words", stream=True, metadata=waiting))
+
+    async def waits() -> bool:
+        return runs.RUN_STATE_QUEUED in [run.state for run in await thread_runs(mesh, "taken")]
+
+    async def stopped() -> bool:
+        return runs.RUN_STATE_CANCELLED in [run.state for run in await thread_runs(mesh, "taken")]
+
+    await until(waits)
+    asking.cancel()
+    await until(stopped, seconds=0.8)
+    await first.close()
+
+
 async def test_a_run_in_a_thread_goes_on_without_its_reader(mesh: Mesh) -> None:
     stream = await ask(mesh, "some words to say", stream=True, metadata={"thread_key": "unread"})
     run_id = stream.response.headers["x-run-id"]
@@ -256,3 +273,36 @@ async def test_one_idempotency_key_does_not_serve_two_questions(mesh: Mesh) -> N
 async def _is(mesh: Mesh, run_id: str, state: Any) -> bool:
     run = (await mesh.runs.GetRun(runs.GetRunRequest(run_id=run_id))).run
     return bool(run.state == state)
+
+
+async def test_thinking_is_streamed_apart_counted_and_kept(mesh: Mesh) -> None:
+    wanted = {"stream": True, "stream_options": {"include_usage": True}, "logprobs": True}
+    _, chunks = await told(await ask(mesh, "think", metadata={"thread_key": "thoughtful"}, **wanted))
+    deltas = [(chunk.choices[0].delta, chunk.choices[0].logprobs) for chunk in chunks if chunk.choices]
+    thoughts = [getattr(delta, "reasoning_content", None) or "" for delta, _ in deltas]
+    weighed = [each.token for _, logprobs in deltas if logprobs for each in logprobs.content or ()]
+    answer = (await items(mesh, "thoughtful"))[-1]
+
+    assert "".join(thoughts) == "They want something."
+    assert "".join(delta.content or "" for delta, _ in deltas) == "".join(weighed) == "Here it is."
+    assert chunks[-1].usage.completion_tokens_details.reasoning_tokens == 4
+    assert [part.WhichOneof("content") for part in answer.message.parts] == ["reasoning", "text"]
+
+
+async def test_thinking_stands_apart_in_a_whole_answer(mesh: Mesh) -> None:
+    said = (await ask(mesh, "think")).choices[0].message
+
+    assert (said.content, said.reasoning_content) == ("Here it is.", "They want something.")
+
+
+async def test_what_was_computed_for_one_key_is_not_shared_with_another(mesh: Mesh) -> None:
+    def cached(answer: Any) -> int:
+        return int(answer.usage.prompt_tokens_details.cached_tokens)
+
+    other = mesh.openai.with_options(api_key=OTHER_KEY)
+    question: Any = [{"role": "user", "content": "The quick brown fox jumps over the lazy dog."}]
+    first, again = [await mesh.openai.chat.completions.create(model="scripted", messages=question) for _ in range(2)]
+    elsewhere = await other.chat.completions.create(model="scripted", messages=question)
+
+    assert cached(again) > cached(first)
+    assert cached(elsewhere) == 0

@@ -180,6 +180,25 @@ async def test_an_append_with_a_wrong_number_is_told_the_right_one(runs: "Runs")
     assert caught.value.facts["expected"] == "1"
 
 
+async def test_a_refused_write_harms_no_other_of_its_request(runs: "Runs") -> None:
+    mine, yours = await running(runs), await running(runs)
+    stale = writing(yours, 0, text("late"))
+    stale.epoch += 1
+    ending = writing(yours, 0, pb.RunEvent(run_finished=SUCCEEDED))
+    sent = [
+        pb.AppendToRunsRequest(writes=[writing(mine, 0, text("a")), stale, ending]),
+        pb.AppendToRunsRequest(writes=[writing(yours, 0, text("b"))]),
+    ]
+
+    answers = [each async for each in runs.AppendToRuns(iter(sent), timeout=SECONDS)]
+
+    first, second, third = answers[0].outcomes
+    assert first.appended == pb.AppendEventsResponse(run_id=mine.id, next_sequence=1)
+    assert (second.refused.reason, second.refused.metadata["epoch"]) == (StaleEpoch.reason, "1")
+    assert third.refused.reason == InvalidArgument.reason
+    assert answers[1].outcomes[0].appended.next_sequence == 1
+
+
 async def test_only_finish_run_ends_a_log(runs: "Runs") -> None:
     run = await running(runs)
 

@@ -36,6 +36,7 @@ from threadmesh.testing.loopback import channel_for
 if TYPE_CHECKING:
     from threadmesh.api.inference.v1.inference_service_pb2_grpc import InferenceServiceAsyncStub as Stub
 
+NAN = float("nan")
 SECONDS = 60.0
 SCRIPT = Script.model_validate(
     {
@@ -48,6 +49,7 @@ SCRIPT = Script.model_validate(
             },
             {"match": "full", "refuse": {"reason": "OVERLOADED"}},
             {"match": "hang", "steps": [{"text": "And"}, {"stall": True}]},
+            {"match": "think", "steps": [{"reasoning": "They want something."}, {"text": "Here it is."}]},
             {"match": "emoji", "steps": [{"text": "😀 👩‍👩‍👧 é"}]},
         ],
     }
@@ -143,6 +145,16 @@ async def test_an_error_before_the_first_event_is_only_a_status(scripted: "Stub"
     assert error.retryable
 
 
+async def test_thinking_comes_apart_from_text_and_is_counted(scripted: "Stub") -> None:
+    found = await generated(scripted, asking("think", logprobs=pb.Logprobs()))
+    told = [response.reasoning_delta for response in found if response.WhichOneof("event") == "reasoning_delta"]
+
+    assert "".join(delta.text for delta in told) == "They want something."
+    assert text_of(found) == "Here it is."
+    assert found[-1].finished.usage.reasoning_tokens == len([token for each in told for token in each.token_ids]) > 0
+    assert b"".join(each.token for response in found for each in response.text_delta.logprobs) == b"Here it is."
+
+
 REFUSED: list[tuple[Callable[[], pb.GenerateRequest], type[MeshError], str]] = [
     (lambda: asking("hi", model="gpt-4"), ModelNotFound, ""),
     (lambda: asking("hi", model="../../etc/passwd"), ModelNotFound, ""),
@@ -152,6 +164,26 @@ REFUSED: list[tuple[Callable[[], pb.GenerateRequest], type[MeshError], str]] = [
     (lambda: asking("hi", stop=[""]), InvalidArgument, "stop[0]"),
     (lambda: asking("hi", sampling=pb.Sampling(temperature=float("nan"))), InvalidArgument, "sampling.temperature"),
     (lambda: asking("hi", sampling=pb.Sampling(top_p=-1)), InvalidArgument, "sampling.top_p"),
+    (lambda: asking("hi", sampling=pb.Sampling(typical_p=2)), InvalidArgument, "sampling.typical_p"),
+    (lambda: asking("hi", sampling=pb.Sampling(repeat_last_n=8193)), InvalidArgument, "sampling.repeat_last_n"),
+    (lambda: asking("hi", sampling=pb.Sampling(top_n_sigma=NAN)), InvalidArgument, "sampling.top_n_sigma"),
+    (
+        lambda: asking("hi", sampling=pb.Sampling(dry=pb.Dry(multiplier=NAN))),
+        InvalidArgument,
+        "sampling.dry.multiplier",
+    ),
+    (
+        lambda: asking("hi", sampling=pb.Sampling(dry=pb.Dry(sequence_breakers=["\n", ""]))),
+        InvalidArgument,
+        "sampling.dry.sequence_breakers[1]",
+    ),
+    (lambda: asking("hi", sampling=pb.Sampling(mirostat=pb.Mirostat())), InvalidArgument, "sampling.mirostat.mode"),
+    (
+        lambda: asking("hi", sampling=pb.Sampling(xtc=pb.Xtc(probability=2))),
+        InvalidArgument,
+        "sampling.xtc.probability",
+    ),
+    (lambda: asking("hi", reasoning_effort="<|im_end|>"), InvalidArgument, "reasoning_effort"),
     (lambda: asking("word " * 400), ContextLengthExceeded, "messages"),
     (
         lambda: asking("hi", tool_choice=conversation.ToolChoice(mode=conversation.TOOL_CHOICE_MODE_REQUIRED)),
@@ -200,8 +232,11 @@ async def test_the_default_model_is_the_first_one(bundled_model: "Stub") -> None
 
     assert [model.name for model in listed] == ["bundled", "scripted"]
     assert all(model.ready and model.fingerprint for model in listed)
+    assert all(model.state == pb.MODEL_STATE_READY for model in listed)
+    assert all(model.capabilities == [pb.CAPABILITY_GENERATE] and not model.base_model for model in listed)
     assert [model.context_tokens for model in listed] == [1024, 256]
     assert [model.create_seconds for model in listed] == [1, 7]
+    assert listed[0].details["weights"] == "file"
 
 
 async def test_counting_agrees_with_the_prompt(scripted: "Stub") -> None:
@@ -220,6 +255,27 @@ async def test_vectors_are_refused_in_a_sentence(scripted: "Stub") -> None:
             await scripted.Embed(pb.EmbedRequest(inputs=["a"]), timeout=SECONDS)
 
 
+async def test_a_model_without_weights_is_neither_loaded_nor_unloaded(scripted: "Stub") -> None:
+    for change in (
+        scripted.LoadModel(pb.LoadModelRequest(model="scripted"), timeout=SECONDS),
+        scripted.UnloadModel(pb.UnloadModelRequest(), timeout=SECONDS),
+    ):
+        with pytest.raises(Unsupported, match="always loaded"):
+            async with translated(peer="inference"):
+                await change
+    with pytest.raises(ModelNotFound):
+        async with translated(peer="inference"):
+            await scripted.LoadModel(pb.LoadModelRequest(model="absent"), timeout=SECONDS)
+
+
+async def test_a_vector_without_components_cannot_be_asked_for(scripted: "Stub") -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        async with translated(peer="inference"):
+            await scripted.Embed(pb.EmbedRequest(inputs=["a"], dimensions=0), timeout=SECONDS)
+
+    assert caught.value.facts["field"] == "dimensions"
+
+
 @pytest.mark.model
 async def test_the_bundled_model_answers(bundled_model: "Stub") -> None:
     found = await generated(bundled_model, asking("What is the capital of Italy?", max_tokens=16))
@@ -235,6 +291,26 @@ async def test_a_seed_that_the_server_chose_repeats_the_answer(bundled_model: "S
     second = await generated(bundled_model, asking("Tell me a joke.", max_tokens=8, sampling=pb.Sampling(seed=seed)))
 
     assert text_of(second) == text_of(first)
+
+
+@pytest.mark.model
+async def test_every_way_to_draw_can_be_asked_for(bundled_model: "Stub") -> None:
+    sampling = pb.Sampling(
+        seed=5,
+        typical_p=0.9,
+        repeat_last_n=16,
+        dry=pb.Dry(multiplier=0.8, base=1.5, allowed_length=1, penalty_last_n=32, sequence_breakers=["."]),
+        ignore_eos=True,
+        xtc=pb.Xtc(probability=0.3),
+        top_n_sigma=3,
+    )
+    by_mirostat = pb.Sampling(seed=5, mirostat=pb.Mirostat(mode=2, tau=4))
+    for wanted in (sampling, by_mirostat):
+        asked = asking("Tell me a joke.", max_tokens=8, sampling=wanted)
+        first, again = await generated(bundled_model, asked), await generated(bundled_model, asked)
+
+        assert text_of(first) == text_of(again)
+        assert first[-1].finished.usage.completion_tokens == 8
 
 
 @pytest.mark.model

@@ -106,6 +106,13 @@ def check_model(reference: str, *, bundled: Path | None, models_dir: Path) -> Fi
     return _check_gguf(path)
 
 
+def check_models_file(path: Path) -> Finding:
+    """The file of several models is there; inference_svc checks what is in it at its start."""
+    if path.expanduser().is_file():
+        return _ok("model", f"as {path} says")
+    return _broken("model", f"there is no file {path}", "correct INFERENCE_MODELS_FILE")
+
+
 def _check_gguf(path: Path) -> Finding:
     choose = "give another file by --model PATH or INFERENCE_MODEL"
     try:

@@ -21,14 +21,13 @@ from pathlib import Path
 
 from threadmesh.cli.units import UNITS
 from threadmesh.settings import ConfigurationError
+from threadmesh.toml_lines import line_of, line_of_error
 
 STOP_SECONDS = 15.0
 """Time that each unit gets to end after SIGTERM before it is killed."""
 
 _PREFIXES = {unit.name: unit.prefix for unit in UNITS}
 _MESH_KEYS: dict[str, tuple[type, ...]] = {"data_dir": (str,), "log_level": (str,), "stop_seconds": (int, float)}
-_HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
-_KEY = re.compile(r"\s*([A-Za-z0-9_.\-\"']+(?:\s*\.\s*[A-Za-z0-9_\-\"']+)*)\s*=")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +61,7 @@ def read_configuration(path: Path | None) -> Configuration:
         text = path.read_text("utf-8")
         return parse_configuration(text, path=path)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"{path}{_decode_line(str(error))}: {error}") from error
+        raise ConfigurationError(f"{path}{line_of_error(error)}: {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: it cannot be read ({_cause(error)}); name another by --config") from error
 
@@ -89,22 +88,6 @@ def parse_configuration(text: str, *, path: Path) -> Configuration:
         data_directory=path.parent / Path(mesh["data_dir"]).expanduser() if "data_dir" in mesh else None,
         stop_seconds=float(mesh.get("stop_seconds", STOP_SECONDS)),
     )
-
-
-def line_of(text: str, keys: tuple[str, ...]) -> int | None:
-    """Give the number of the line that sets a key or opens a table, from 1; None where it cannot be found."""
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := _HEADER.match(line):
-            table = _split(header[1])
-            found = table
-        elif key := _KEY.match(line):
-            found = (*table, *_split(key[1]))
-        else:
-            continue
-        if found[: len(keys)] == keys:
-            return number
-    return None
 
 
 def _check_mesh(path: Path, text: str, mesh: Mapping[str, object]) -> None:
@@ -156,15 +139,6 @@ def _wrong(path: Path, text: str, keys: tuple[str, ...], reason: str) -> Configu
 def _place(path: Path, text: str, keys: tuple[str, ...]) -> str:
     line = line_of(text, keys)
     return f"{path}{f':{line}' if line else ''}: {'.'.join(keys)}"
-
-
-def _split(dotted: str) -> tuple[str, ...]:
-    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
-
-
-def _decode_line(message: str) -> str:
-    found = re.search(r"at line (\d+)", message)
-    return f":{found[1]}" if found else ""
 
 
 def _cause(error: Exception) -> str:

@@ -67,7 +67,7 @@ def check_ports(plan: Plan) -> Finding:
 
 
 def check_mesh(status: MeshStatus, located: Located) -> Iterator[Finding]:
-    """Every unit of a running mesh serves, and so does every tool server."""
+    """Every unit of a running mesh serves, and so does every tool server; what each model computes with."""
     for unit in status.units:
         if unit.state == Condition.SERVING:
             yield Finding(check=unit.name, level=Level.OK, message=f"serves at {unit.address}")
@@ -76,6 +76,10 @@ def check_mesh(status: MeshStatus, located: Located) -> Iterator[Finding]:
         remedy = f"see {on_file.log}" if on_file else "see its log"
         message = f"{unit.state} at {unit.address}{f': {unit.detail}' if unit.detail else ''}"
         yield Finding(check=unit.name, level=Level.BROKEN, message=message, remedy=remedy)
+    for model, details in (status.model_details or {}).items():
+        if details:
+            shown = ", ".join(f"{name}={value}" for name, value in sorted(details.items()))
+            yield Finding(check=f"model {model}", level=Level.OK, message=f"computes with {shown}")
     for server in status.tool_servers or ():
         check = f"tool server {server.name}"
         if server.state == "ready":
@@ -101,9 +105,14 @@ def _machine(plan: Plan) -> Iterator[Finding]:
     environment = plan.programs[0].environment
     models_dir = Path(environment.get("INFERENCE_MODELS_DIR") or plan.data_directory / "models")
     bundled = checks.bundled_model()
-    yield checks.check_model(plan.model, bundled=bundled, models_dir=models_dir)
+    several = environment.get("INFERENCE_MODELS_FILE", "")
+    if several:
+        yield checks.check_models_file(Path(several))
+    else:
+        yield checks.check_model(plan.model, bundled=bundled, models_dir=models_dir)
     yield checks.check_cores(_threads(environment), cores=len(os.sched_getaffinity(0)))
-    yield checks.check_memory(_model_bytes(plan.model, bundled), available_bytes=_available_bytes())
+    model_bytes = None if several else _model_bytes(plan.model, bundled)
+    yield checks.check_memory(model_bytes, available_bytes=_available_bytes())
 
 
 def _taken(busy: list[Endpoint]) -> str:

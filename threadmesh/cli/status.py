@@ -1,7 +1,7 @@
 """`threadmesh status`: how each unit is, and what the mesh has."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -52,6 +52,7 @@ class MeshStatus:
     models: tuple[str, ...] | None
     tool_servers: tuple[ToolServer, ...] | None
     threads: int | None
+    model_details: Mapping[str, Mapping[str, str]] | None = None
 
     @property
     def serving(self) -> bool:
@@ -66,7 +67,13 @@ async def mesh_status(located: Located) -> MeshStatus:
     models, servers, threads = await asyncio.gather(
         _known(_models, "inference", up), _known(tool_servers, "tools", up), _known(_count_threads, "context", up)
     )
-    return MeshStatus(units=tuple(units), models=models, tool_servers=servers, threads=threads)
+    return MeshStatus(
+        units=tuple(units),
+        models=None if models is None else tuple(models),
+        tool_servers=servers,
+        threads=threads,
+        model_details=models,
+    )
 
 
 async def tool_servers(target: str) -> tuple[ToolServer, ...]:
@@ -135,9 +142,10 @@ async def _unit_status(unit: Unit, located: Located) -> UnitStatus:
     )
 
 
-async def _models(target: str) -> tuple[str, ...]:
+async def _models(target: str) -> dict[str, dict[str, str]]:
+    """Give the models in their order, and how each computes."""
     async with reached(target, peer="inference") as channel:
-        return tuple(model.name for model in await list_models(channel))
+        return {model.name: dict(model.details) for model in await list_models(channel)}
 
 
 async def _count_threads(target: str) -> int:

@@ -23,8 +23,11 @@ from threadmesh.errors import (
     MeshError,
     Unavailable,
 )
+from threadmesh.streams import Silence
 
 DOMAIN = "threadmesh"
+_UNLIMITED = 1e9
+"""Seconds that nobody waits."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _BY_CODE: dict[Code, type[MeshError]] = {
     Code.ABORTED: Aborted,
@@ -95,19 +98,33 @@ async def translated_stream(
 
     A peer that sends nothing for `silence_seconds`, not even a sign of life, is taken for dead: `Unavailable`.
     """
-    responses = aiter(call)
+    silent = False
+
+    def give_up() -> None:
+        nonlocal silent
+        silent = True
+        call.cancel()
+
+    silence = Silence(_UNLIMITED if silence_seconds is None else silence_seconds, give_up)
     try:
         async with translated(peer):
-            while True:
-                async with asyncio.timeout(silence_seconds):
-                    response = await anext(responses, None)
-                if response is None:
-                    return
+            async for response in call:
+                silence.pause()  # the reader may take its time
                 yield response
-    except TimeoutError as error:
-        raise Unavailable(f"The {peer} service went silent.", peer=peer) from error
+                silence.heard()
+    except asyncio.CancelledError:
+        if not silent or _cancelled():
+            raise
+        raise Unavailable(f"The {peer} service went silent.", peer=peer) from None
     finally:
+        silence.stop()
         call.cancel()
+
+
+def _cancelled() -> bool:
+    """Say whether somebody wants the running task to stop."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _restore(info: error_details_pb2.ErrorInfo, status: status_pb2.Status, code: grpc.StatusCode) -> MeshError:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
+from threadmesh.loop import run_process
 from threadmesh.rpc.server import Service, serve
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError, UnitSettings
 from threadmesh.telemetry import logs
@@ -36,7 +37,7 @@ def main(unit: str, settings: type[Settings], app: App[Settings]) -> None:
     try:
         chosen = settings.load()
         logs.configure(unit=unit, level=chosen.log_level)
-        asyncio.run(run(chosen, app))
+        run_process(run(chosen, app))
     except ConfigurationError as error:
         print(f"{unit}: configuration: {error.message}", file=sys.stderr)  # noqa: T201  # logs may not exist yet
         sys.exit(CONFIGURATION_EXIT_STATUS)

@@ -1,17 +1,19 @@
 """A chat completion request to what the domain understands."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
 from facade.domain.ports import NewRun
 from facade.edge.chat import schemas
+from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import ChatRequest, canonical
 from facade.edge.controls import Controls
 from threadmesh.conversation import (
     Media,
     Message,
     Part,
+    Reasoning,
     Refusal,
     Role,
     Text,
@@ -21,7 +23,8 @@ from threadmesh.conversation import (
     ToolDefinition,
 )
 from threadmesh.errors import InvalidArgument
-from threadmesh.sampling import Sampling
+
+_NO_EFFORT = ("none", "minimal")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +37,14 @@ class Presentation:
     prompt_bytes: int
 
 
-def new_run(request: ChatRequest, controls: Controls, *, timeout_seconds: float) -> NewRun:
+def new_run(request: ChatRequest, controls: Controls, *, cache_scope: str, timeout_seconds: float) -> NewRun:
     """Give the run that answers the request. Raises `InvalidArgument` for results of calls nobody made."""
     messages = tuple(map(_message, request.messages))
     if not controls.thread_id and not controls.thread_key:
         _check_call_ids(messages)
     return NewRun(
         input=messages,
-        parameters=_parameters(request, controls),
+        parameters=replace(_parameters(request, controls), cache_scope=cache_scope),
         thread_id=controls.thread_id,
         thread_key=controls.thread_key,
         idempotency_key=controls.idempotency_key,
@@ -66,7 +69,7 @@ def _parameters(request: ChatRequest, controls: Controls) -> TurnParameters:
     stop = request.stop or ()
     return TurnParameters(
         model=request.model or "",
-        sampling=_sampling(request),
+        sampling=wishes(request),
         max_tokens=request.max_completion_tokens or request.max_tokens,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         response_format=_format(request.response_format),
@@ -75,21 +78,17 @@ def _parameters(request: ChatRequest, controls: Controls) -> TurnParameters:
         parallel_tool_calls=request.parallel_tool_calls,
         server_tools=ServerTools.parse(controls.tools),
         top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        thinking=_thinking(request),
+        reasoning_effort="" if request.reasoning_effort in _NO_EFFORT else request.reasoning_effort or "",
     )
 
 
-def _sampling(request: ChatRequest) -> Sampling:
-    return Sampling(
-        temperature=request.temperature,
-        top_p=request.top_p,
-        top_k=request.top_k,
-        min_p=request.min_p,
-        presence_penalty=request.presence_penalty,
-        frequency_penalty=request.frequency_penalty,
-        repeat_penalty=request.repeat_penalty,
-        seed=request.seed,
-        logit_bias={int(token): bias for token, bias in (request.logit_bias or {}).items()},
-    )
+def _thinking(request: ChatRequest) -> bool | None:
+    """Say whether the model is to think; what the template is told comes before the effort."""
+    told = request.chat_template_kwargs
+    if told is not None and told.enable_thinking is not None:
+        return told.enable_thinking
+    return False if request.reasoning_effort in _NO_EFFORT else None
 
 
 def _format(wanted: schemas.ResponseFormat | None) -> ResponseFormat:
@@ -108,6 +107,8 @@ def _message(message: schemas.Message) -> Message:
         parts = (Text(text=content),) if content else ()
     elif content is not None:
         parts = tuple(map(_part, content))
+    if message.reasoning_content and message.role == "assistant":
+        parts = (Reasoning(text=message.reasoning_content), *parts)
     return Message(
         role=Role(message.role),
         parts=parts,

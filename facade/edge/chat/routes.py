@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request
@@ -27,6 +27,8 @@ from facade.edge.openapi import request_body
 from threadmesh.errors import Internal, InvalidArgument
 from threadmesh.telemetry.logs import bound_ids
 
+Result = TypeVar("Result")
+
 _PATIENCE = 2
 """Signs of life to wait for before a stream begins without knowing whether its run can succeed."""
 
@@ -39,6 +41,7 @@ class ChatOptions:
     run_seconds: float
     keepalive_seconds: float
     orchestrator_fields: bool
+    share_prompts: bool
 
 
 class Chat:
@@ -70,18 +73,22 @@ class Chat:
             _refuse_unknown(asked)
         control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
         shown = presentation(asked, control)
-        new = new_run(asked, control, timeout_seconds=self._options.run_seconds)
+        scope = "" if self._options.share_prompts else request.state.cache_scope
+        new = new_run(asked, control, cache_scope=scope, timeout_seconds=self._options.run_seconds)
         run, replayed = await self._context.start(new)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             if not replayed:
                 self._executor.start(run)
             answer = _Answer(run, self._context.watch(run.id), shown, control, began)
-            response = await (self._stream(answer) if shown.stream else self._whole(answer, request))
+            response = await (self._stream(answer, request) if shown.stream else self._whole(answer, request))
         response.headers.update(_headers(run, asked, shown, replayed=replayed))
         return response
 
-    async def _stream(self, answer: "_Answer") -> Response:
-        first = await _first(answer.log)
+    async def _stream(self, answer: "_Answer", request: Request) -> Response:
+        first = await self._unless_left(answer, request, _first(answer.log))
+        if first is None:
+            await answer.log.aclose()
+            return _LEFT
         if first and isinstance(first[0].body, RunFinished) and first[0].body.failure is not None:
             await answer.log.aclose()
             return response_of(first[0].body.failure.error())
@@ -103,19 +110,25 @@ class Chat:
                     self._left(answer)
 
     async def _whole(self, answer: "_Answer", request: Request) -> Response:
-        """Collect the answer, and give up on it when the client leaves: nothing else would tell."""
-        collecting = asyncio.ensure_future(_collect(answer, orchestrator_fields=self._options.orchestrator_fields))
+        collecting = _collect(answer, orchestrator_fields=self._options.orchestrator_fields)
+        return await self._unless_left(answer, request, collecting) or _LEFT
+
+    async def _unless_left(
+        self, answer: "_Answer", request: Request, work: Coroutine[Any, Any, Result]
+    ) -> Result | None:
+        """Do what a response needs before it begins; None if the client leaves meanwhile: nothing else would tell."""
+        working = asyncio.ensure_future(work)
         leaving = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait([collecting, leaving], return_when=asyncio.FIRST_COMPLETED)
-            if collecting.done():
-                return collecting.result()
+            await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
             self._left(answer)
-            return Response(status_code=499)
+            return None
         finally:
-            collecting.cancel()
+            working.cancel()
             leaving.cancel()
-            await asyncio.gather(collecting, leaving, return_exceptions=True)
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
     def _left(self, answer: "_Answer") -> None:
         """Stop the run of a client that left, unless it is to go on without a reader."""
@@ -123,6 +136,10 @@ class Chat:
         self._metrics.disconnects.labels("cancel" if cancel else "continue").inc()
         if cancel:
             self._executor.cancel(answer.run)
+
+
+_LEFT = Response(status_code=499)
+"""What nobody reads: the client has gone."""
 
 
 @dataclass(frozen=True, slots=True)

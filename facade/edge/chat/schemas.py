@@ -8,29 +8,14 @@ import binascii
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.sampling import SamplingFields
+from threadmesh.media_types import media_type_of, same_media_type
 
 _TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 _MEDIA_BYTES = 3 * 1024 * 1024
-
-
-def _whole(value: Any) -> Any:
-    """Take 1.0 and 1e3 for integers, as JSON does."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-Integer = Annotated[int, BeforeValidator(_whole)]
-Number = Annotated[float, BeforeValidator(_number)]
-
-
-class Schema(BaseModel):
-    """A strict object that remembers which fields it does not know."""
-
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
 
 
 class TextPart(Schema):
@@ -55,9 +40,10 @@ class ImageUrl(Schema):
     @field_validator("url")
     @classmethod
     def _data_url(cls, url: str) -> str:
-        media_type, data = split_data_url(url)
-        if not media_type.startswith("image/") or not data:
+        if not url[:11].lower() == "data:image/":
             raise ValueError("must be a data: URL with a base64 image; other URLs are not fetched")
+        media_type, data = split_data_url(url)
+        _require_media(data, declared=media_type)
         return url
 
 
@@ -71,14 +57,14 @@ class ImagePart(Schema):
 class InputAudio(Schema):
     """A sound."""
 
-    data: str
     format: Literal["wav", "mp3"]
+    data: str
 
     @field_validator("data")
     @classmethod
-    def _base64(cls, data: str) -> str:
-        if not decode_base64(data):
-            raise ValueError("must be base64 of at most 3 MiB")
+    def _sound(cls, data: str, info: ValidationInfo) -> str:
+        if "format" in info.data:
+            _require_media(decode_base64(data), declared=f"audio/{info.data['format']}")
         return data
 
 
@@ -116,6 +102,7 @@ class Message(Schema):
     name: str | None = Field(default=None, max_length=256)
     tool_calls: list[ToolCall] | None = Field(default=None, max_length=128)
     tool_call_id: str | None = Field(default=None, max_length=256)
+    reasoning_content: str | None = Field(default=None, description="The thinking of an earlier answer.")
 
     @model_validator(mode="after")
     def _complete(self) -> "Message":
@@ -184,22 +171,19 @@ class StreamOptions(Schema):
     include_obfuscation: bool | None = None
 
 
-def _token_ids(bias: dict[str, float]) -> dict[str, float]:
-    if not all(key.isascii() and key.isdecimal() and int(key) < 2**31 for key in bias):
-        raise ValueError("must have token ids as keys")
-    return bias
-
-
-LogitBias = Annotated[
-    dict[str, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024), AfterValidator(_token_ids)
-]
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
 
 
-class ChatRequest(Schema):
+class ChatTemplateKwargs(Schema):
+    """What the model's chat template is told."""
+
+    enable_thinking: bool | None = Field(default=None, description="For models that can think or not, like Qwen3.")
+
+
+class ChatRequest(SamplingFields):
     """The body of `POST /v1/chat/completions`."""
 
     messages: list[Message] = Field(min_length=1, max_length=2048)
@@ -208,15 +192,6 @@ class ChatRequest(Schema):
     stream_options: StreamOptions | None = None
     max_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     max_completion_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
-    temperature: Number | None = Field(default=None, ge=0, le=2)
-    top_p: Number | None = Field(default=None, ge=0, le=1)
-    top_k: Integer | None = Field(default=None, ge=0, le=1_000_000)
-    min_p: Number | None = Field(default=None, ge=0, le=1)
-    presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    repeat_penalty: Number | None = Field(default=None, gt=0, le=2)
-    logit_bias: LogitBias | None = None
-    seed: Integer | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     n: Integer | None = Field(default=None, ge=1, le=1, description="Only one answer a request.")
     logprobs: bool | None = None
@@ -225,6 +200,10 @@ class ChatRequest(Schema):
     tools: list[Tool] | None = Field(default=None, max_length=128)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
+        default=None, description="none and minimal: no thinking, from models that can do without."
+    )
+    chat_template_kwargs: ChatTemplateKwargs | None = None
     metadata: Metadata | None = None
     user: str | None = Field(default=None, max_length=512)
 
@@ -244,9 +223,18 @@ class ChatRequest(Schema):
         return sorted(self.model_extra or ())
 
 
+def _require_media(data: bytes, *, declared: str) -> None:
+    if not data:
+        raise ValueError("must be base64 of at most 3 MiB")
+    found = media_type_of(data)
+    if not same_media_type(declared, found):
+        raise ValueError(f"declares {declared} but holds {found or 'no known format'}")
+
+
 def split_data_url(url: str) -> tuple[str, bytes]:
     """Split a `data:` URL into its media type and bytes; empty for anything else."""
     head, comma, data = url.partition(",")
+    head = head.lower()
     if not head.startswith("data:") or not head.endswith(";base64") or not comma:
         return "", b""
     return head.removeprefix("data:").removesuffix(";base64"), decode_base64(data)

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-import llama_cpp.llama_cpp as native
 import numpy as np
 import numpy.typing as npt
+
+from inference_svc.adapters.llama_cpp.library import native
 
 Logits = npt.NDArray[np.float32]
 Candidates = npt.NDArray[Any]

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import llama_cpp.llama_cpp as native
 import numpy as np
 import numpy.typing as npt
 
 from inference_svc.adapters.llama_cpp.candidates import candidates_of, view_of
+from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 
 READY, USABLE, REFUSED = b"!", b"+", b"-"

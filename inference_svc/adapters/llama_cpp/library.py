@@ -2,11 +2,23 @@
 
 import ctypes
 import functools
+import os
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-import llama_cpp.llama_cpp as native
 import structlog
+
+# Compute threads meet at a barrier behind every operation of the model, a thousand times a step. OpenMP's threads spin
+# there for milliseconds, and where another process has taken a core, all of them spin until the missing one is back:
+# steps were seen to take fifty times as long. Threads that never spin take three times as long when alone. A few
+# microseconds of it are enough. The library reads this when it is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "300")
+
+import llama_cpp.llama_cpp as native  # after the environment that it reads
+import llama_cpp.mtmd_cpp as mtmd
+
+__all__ = ["AbortSwitch", "Threadpool", "first_problem", "forget_problems", "mtmd", "native", "start_library"]
 
 log = structlog.get_logger()
 
@@ -33,6 +45,16 @@ def start_library() -> None:
     """Initialise llama.cpp once for the process and send its log to ours, at debug level."""
     native.llama_log_set(_on_log, ctypes.c_void_p(0))
     native.llama_backend_init()
+
+
+def listen(set_log: Callable[..., None]) -> None:
+    """Send the log of another library of the family to ours as well; `set_log` is its function for that."""
+    set_log(_on_log, ctypes.c_void_p(0))
+
+
+def features() -> str:
+    """Say which instructions of the processor the library was compiled for, and uses."""
+    return bytes(native.llama_print_system_info()).decode().strip()
 
 
 def first_problem() -> str:

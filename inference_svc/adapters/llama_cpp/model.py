@@ -1,13 +1,15 @@
 """A loaded GGUF: its vocabulary, its template, its identity."""
 
 import ctypes
+import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import llama_cpp.llama_cpp as native
-
-from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, start_library
+from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, native, start_library
+from inference_svc.adapters.llama_cpp.options import Device
+from inference_svc.domain.weights import Form, Size
 from threadmesh.errors import BackendUnavailable
 
 _SAMPLES = 64
@@ -25,12 +27,20 @@ class ModelFileError(BackendUnavailable):
 class LoadedModel:
     """The weights and the vocabulary of one GGUF file. Tokenising may be done from any thread."""
 
-    def __init__(self, path: Path, *, gpu_layers: int = 0, vocabulary_only: bool = False) -> None:
+    form = Form.FILE
+    """How the weights are held."""
+
+    def __init__(self, path: Path, *, device: Device | None = None, vocabulary_only: bool = False) -> None:
         """Load a file. Raises `ModelFileError` with what llama.cpp says about it."""
         start_library()
         forget_problems()
         params = native.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers
+        device = device or Device()
+        split = _shares(device.tensor_split)
+        params.n_gpu_layers = device.gpu_layers
+        params.split_mode = getattr(native, f"LLAMA_SPLIT_MODE_{device.split_mode.upper()}")
+        params.main_gpu = device.main_gpu
+        params.tensor_split = split
         params.vocab_only = vocabulary_only
         self._handle = native.llama_model_load_from_file(str(path).encode(), params)
         if not self._handle:
@@ -54,15 +64,18 @@ class LoadedModel:
         """The `const llama_vocab *`."""
         return self._vocab
 
-    def tokenize(self, text: str, *, special: bool) -> list[int]:
-        """Give a text's tokens; only with `special` can it hold control tokens. Nothing is added at either end."""
+    def tokenize(self, text: str, *, special: bool, ends: bool = False) -> list[int]:
+        """Give a text's tokens; only with `special` can it hold control tokens.
+
+        With `ends` the model's own tokens for the beginning and the end of a text are added.
+        """
         data = text.encode(errors="replace")
         room = len(data) + 2
         tokens = (native.llama_token * room)()
-        count = native.llama_tokenize(self._vocab, data, len(data), tokens, room, False, special)
+        count = native.llama_tokenize(self._vocab, data, len(data), tokens, room, ends, special)
         if count < 0:
             tokens = (native.llama_token * -count)()
-            count = native.llama_tokenize(self._vocab, data, len(data), tokens, -count, False, special)
+            count = native.llama_tokenize(self._vocab, data, len(data), tokens, -count, ends, special)
         return list(tokens[:count])
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
@@ -89,6 +102,11 @@ class LoadedModel:
     def ends(self, token: int) -> bool:
         """Whether the model ends its answer with this token."""
         return bool(native.llama_vocab_is_eog(self._vocab, token))
+
+    @functools.cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """All tokens that end an answer."""
+        return tuple(token for token in range(self.vocabulary) if self.ends(token))
 
     def is_control(self, token: int) -> bool:
         """Whether a token steers the model rather than says something."""
@@ -119,22 +137,58 @@ class LoadedModel:
         found = native.llama_model_chat_template(self._handle, None)
         return found.decode(errors="replace") if found else ""
 
-    def fingerprint(self) -> str:
-        """Give 16 hexadecimal digits that differ where weights or template do.
+    @property
+    def size(self) -> Size:
+        """How many weights there are, and the bytes they take."""
+        return Size(
+            weights=int(native.llama_model_n_params(self._handle)), bytes=int(native.llama_model_size(self._handle))
+        )
 
-        A gigabyte takes seconds to hash, so it is the header, where the template is, and samples of the weights.
-        """
-        size = self.path.stat().st_size
-        digest = hashlib.sha256(str(size).encode())
-        with self.path.open("rb") as file:
-            digest.update(file.read(_HEADER_BYTES))
-            for sample in range(_SAMPLES):
-                file.seek(size * sample // _SAMPLES)
-                digest.update(file.read(_SAMPLE_BYTES))
-        return digest.hexdigest()[:16]
+    def fingerprint(self) -> str:
+        """Give 16 hexadecimal digits that differ where weights or template do."""
+        return fingerprint_of(self.path)
+
+    def metadata(self, key: str) -> str | None:
+        """Give a value of the file's metadata as text; None if it is not there. Lists cannot be read."""
+        buffer = ctypes.create_string_buffer(256)
+        size = native.llama_model_meta_val_str(self._handle, key.encode(), buffer, len(buffer))
+        return None if size < 0 else buffer.value.decode(errors="replace")
 
     def close(self) -> None:
         """Free the weights; contexts of the model must be closed before."""
         if self._handle:
             native.llama_model_free(self._handle)
             self._handle = None
+
+
+def _shares(shares: Sequence[float]) -> Any:
+    """Give what each GPU takes as llama.cpp reads it, None to leave it to llama.cpp."""
+    return (ctypes.c_float * native.llama_max_devices())(*shares) if shares else None
+
+
+class PreparedModel(LoadedModel):
+    """The weights of a GGUF file in another form, from the copy that was made of it."""
+
+    def __init__(self, path: Path, *, source: Path, form: Form, device: Device) -> None:
+        """Load the copy of `source` at `path`. Raises `ModelFileError`."""
+        super().__init__(path, device=device)
+        self._source, self.form = source, form
+
+    def fingerprint(self) -> str:
+        """Give the source's digits and the form: another form computes other numbers, so its streams differ."""
+        return f"{fingerprint_of(self._source)}-{self.form}"
+
+
+def fingerprint_of(path: Path) -> str:
+    """Give 16 hexadecimal digits that differ where a GGUF file's weights or metadata do.
+
+    A gigabyte takes seconds to hash, so it is the header, where the template is, and samples of the weights.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_HEADER_BYTES))
+        for sample in range(_SAMPLES):
+            file.seek(size * sample // _SAMPLES)
+            digest.update(file.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:16]

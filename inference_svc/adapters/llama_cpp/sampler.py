@@ -4,20 +4,21 @@ import ctypes
 import functools
 import math
 import time
+from collections.abc import Sequence
 from typing import Any
 
-import llama_cpp.llama_cpp as native
 import numpy as np
 import numpy.typing as npt
 
 from inference_svc.adapters.llama_cpp.candidates import Candidates, Logits, blank, candidates_of, fill, view_of
+from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
+from inference_svc.adapters.llama_cpp.sampler_chain import SamplerChain
 from inference_svc.adapters.llama_cpp.stall import must_return
-from inference_svc.domain.sampling import Drawing, draw_seed
+from inference_svc.domain.sampling import Drawing
 from threadmesh.conversation import TokenLogprob
 from threadmesh.errors import Internal, InvalidArgument, UnsupportedSchema
 
-_PENALTY_TOKENS = 64
 _LIKELY_TOKENS = 256
 _LIKELY_LOGITS = 12.0
 _COSTLY_SECONDS = 0.05
@@ -31,25 +32,44 @@ class TokenSampler:
     testing the vocabulary is not.
     """
 
-    def __init__(self, model: LoadedModel, drawing: Drawing, *, grammar: str = "", logprobs: int | None = None) -> None:
-        """Build the chain. Raises `UnsupportedSchema` if llama.cpp refuses the grammar."""
-        self._model, self._drawing, self._logprobs = model, drawing, logprobs
+    def __init__(
+        self,
+        model: LoadedModel,
+        drawing: Drawing,
+        *,
+        grammar: str = "",
+        logprobs: int | None = None,
+        before: Sequence[int] = (),
+        again: Sequence[int] = (),
+    ) -> None:
+        """Build the chain. Raises `UnsupportedSchema` if llama.cpp refuses the grammar.
+
+        `before` are the prompt's tokens. The tokens of `again` were drawn elsewhere and come first, whatever is drawn
+        here: so a sampler that `learns` from logits comes to know what it knew there.
+        """
+        self._model, self._logprobs, self._again = model, logprobs, again
+        self.gbnf = grammar
         self._grammar = _grammar(model, grammar) if grammar else None
-        if grammar:
+        self._chain = SamplerChain(model, drawing, before=before)
+        self._by_hand = self._grammar is not None or self._chain.learns
+        if self._by_hand:
             self._candidates = blank(model.vocabulary)
             self._one = blank(1)
             self._single = view_of(self._one)
-        self._chain = _chain(model, drawing)
-        self._fixed = int(native.llama_sampler_chain_n(self._chain))
         self.resamples = 0
+
+    @property
+    def learns(self) -> bool:
+        """Whether it must see the logits of every token of an answer, as mirostat must, to go on with it exactly."""
+        return self._chain.learns
 
     def draw(self, context: Any, row: int, *, position: int) -> int:
         """Draw the token at `position` of the answer from a row of logits, and take it into account."""
-        self._renew_chance(position)
-        if self._grammar is None:
-            token = int(native.llama_sampler_sample(self._chain, context, row))
+        self._chain.renew(position)
+        if self._by_hand:
+            token = self._draw_by_hand(context, row, position)
         else:
-            token = self._draw_by_grammar(context, row)
+            token = int(native.llama_sampler_sample(self._chain.handle, context, row))
         logits = native.llama_get_logits_ith(context, row)
         if math.isnan(logits[token]):
             raise Internal("The model computed something that is not a number.")
@@ -59,11 +79,9 @@ class TokenSampler:
         """Take a token into account that was drawn elsewhere. Raises `InvalidArgument` if the grammar refuses it."""
         if not 0 <= token < self._model.vocabulary:
             raise InvalidArgument("There is no such token.", field="emitted_token_ids")
-        if self._grammar is not None:
-            if self._model.ends(token) or not self._admits(token):
-                raise InvalidArgument("These tokens do not follow the grammar.", field="emitted_token_ids")
-            self._follow(token)
-        native.llama_sampler_accept(self._chain, token)
+        if self._grammar is not None and (self._model.ends(token) or not self._admits(token)):
+            raise InvalidArgument("These tokens do not follow the grammar.", field="emitted_token_ids")
+        self._take(token)
 
     def logprob(self, context: Any, row: int, token: int) -> TokenLogprob | None:
         """Give how likely a token was before penalties and temperature, if the request asked for it."""
@@ -78,25 +96,19 @@ class TokenSampler:
     def _entry(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
         return TokenLogprob(token=self._model.piece(token, special=True), logprob=logprob, top=top)
 
-    def _renew_chance(self, position: int) -> None:
-        if self._drawing.greedy:
-            return
-        if native.llama_sampler_chain_n(self._chain) > self._fixed:
-            native.llama_sampler_free(native.llama_sampler_chain_remove(self._chain, self._fixed))
-        chance = native.llama_sampler_init_dist(draw_seed(self._drawing.seed, position))
-        native.llama_sampler_chain_add(self._chain, chance)
-
-    def _draw_by_grammar(self, context: Any, row: int) -> int:
+    def _draw_by_hand(self, context: Any, row: int, position: int) -> int:
         logits = self._row(context, row)
-        token = self._choose(fill(self._candidates, _all_tokens(len(logits)), logits))
-        if not self._admits(token):
-            token = self._redraw(logits)
-        if not self._model.ends(token):
-            self._follow(token)
-        native.llama_sampler_accept(self._chain, token)
+        token, probability = self._choose(fill(self._candidates, _all_tokens(len(logits)), logits))
+        if self._grammar is not None and not self._admits(token):
+            token, probability = self._redraw(logits)
+        if self._chain.learns:
+            self._chain.learn(probability)
+        if position < len(self._again):
+            token = self._again[position]
+        self._take(token)
         return token
 
-    def _redraw(self, logits: Logits) -> int:
+    def _redraw(self, logits: Logits) -> tuple[int, float]:
         """Draw within the grammar: among the likeliest tokens if it admits any of them, else among all."""
         self.resamples += 1
         for tokens in (_likely(logits), _all_tokens(len(logits))):
@@ -111,10 +123,17 @@ class TokenSampler:
             "The grammar leads to a place where no token of this model can follow.", kind="schema_unsatisfiable"
         )
 
-    def _choose(self, candidates: Candidates) -> int:
+    def _choose(self, candidates: Candidates) -> tuple[int, float]:
+        """Draw one of these candidates; gives how likely it was among those that the chain left over."""
         array = view_of(candidates)
-        native.llama_sampler_apply(self._chain, ctypes.byref(array))
-        return int(array.data[array.selected].id)
+        native.llama_sampler_apply(self._chain.handle, ctypes.byref(array))
+        chosen = array.data[array.selected]
+        return int(chosen.id), float(chosen.p)
+
+    def _take(self, token: int) -> None:
+        if self._grammar is not None and not self._model.ends(token):
+            self._follow(token)
+        self._chain.accept(token)
 
     def _row(self, context: Any, row: int) -> Logits:
         return np.ctypeslib.as_array(native.llama_get_logits_ith(context, row), (self._model.vocabulary,))
@@ -139,10 +158,11 @@ class TokenSampler:
 
     def close(self) -> None:
         """Free the chain and the grammar; more than once does no harm."""
-        for name in ("_chain", "_grammar"):
-            if sampler := getattr(self, name, None):
-                native.llama_sampler_free(sampler)
-                setattr(self, name, None)
+        if chain := getattr(self, "_chain", None):
+            chain.close()
+        if grammar := getattr(self, "_grammar", None):
+            native.llama_sampler_free(grammar)
+            self._grammar = None
 
     def __del__(self) -> None:
         self.close()
@@ -176,30 +196,3 @@ def _grammar(model: LoadedModel, gbnf: str) -> Any:
             kind="schema_unsupported",
         )
     return grammar
-
-
-def _chain(model: LoadedModel, drawing: Drawing) -> Any:
-    chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
-    for sampler in _links(model, drawing):
-        native.llama_sampler_chain_add(chain, sampler)
-    return chain
-
-
-def _links(model: LoadedModel, drawing: Drawing) -> list[Any]:
-    links = []
-    if drawing.logit_bias:
-        entries = [native.llama_logit_bias(token=token, bias=bias) for token, bias in drawing.logit_bias.items()]
-        biases = (native.llama_logit_bias * len(entries))(*entries)
-        links.append(native.llama_sampler_init_logit_bias(model.vocabulary, len(biases), biases))
-    if drawing.penalises:
-        repeat, frequency, presence = drawing.repeat_penalty, drawing.frequency_penalty, drawing.presence_penalty
-        links.append(
-            native.llama_sampler_init_penalties(model.vocabulary, _PENALTY_TOKENS, repeat, frequency, presence)
-        )
-    if drawing.greedy:
-        return [*links, native.llama_sampler_init_greedy()]
-    links.append(native.llama_sampler_init_top_k(drawing.top_k))
-    links.append(native.llama_sampler_init_top_p(drawing.top_p, 1))
-    links.append(native.llama_sampler_init_min_p(drawing.min_p, 1))
-    links.append(native.llama_sampler_init_temp(drawing.temperature))
-    return links

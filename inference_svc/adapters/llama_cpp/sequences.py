@@ -1,19 +1,27 @@
-"""What the engine works on: jobs that wait, sequences that run, slots of the KV cache."""
+"""What the engine works on: jobs that wait, and sequences that run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Values
 from dataclasses import dataclass, field
 
 from inference_svc.adapters.llama_cpp.context import Entry
+from inference_svc.adapters.llama_cpp.forced_tokens import ForcedTokens
+from inference_svc.adapters.llama_cpp.media import MediaChunk
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.domain.answer import Answer
+from inference_svc.domain.batch import Reader
 from inference_svc.domain.events import Event, Finished, Phase, Progress
-from inference_svc.domain.prefix import Slot
+from inference_svc.domain.lookup import PromptLookup
+from inference_svc.domain.media_tokens import Layout
 from inference_svc.domain.prompt import Priority
+from inference_svc.domain.speculation import Confidence
 from threadmesh.conversation import FinishReason, Usage
 from threadmesh.errors import MeshError
 
 Delivery = Event | MeshError
+
+EXACT_TOKENS = 256
+"""Answers continued from at most so many tokens are computed again one token a step, as they were the first time."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -21,35 +29,62 @@ class Job:
     """One request to the engine.
 
     `limit` counts the tokens that may be drawn, those `emitted` elsewhere included; 0 only reads the prompt. `deliver`
-    is called from the engine's thread; the last delivery is a `Finished` or an error.
+    is called from the engine's thread with what a step brought; the last delivery is a `Finished` or an error.
+    `media` are the images and sounds of the prompt by their first positions, `layout` is where they stand.
+    `submitted` is in seconds of the engine's clock. A `repeatable` one is computed in steps that depend on nothing but
+    itself as far as that can be had, so without guesses; `forced` guesses at what the grammar of another forces.
+    `adapter` names the adapter that computes it, empty for the bare model; its `scope`, within which KV states are
+    shared, must not be that of jobs of other adapters.
     """
 
     prompt: Values[int]
     limit: int
     answer: Answer
     sampler: TokenSampler
-    deliver: Callable[[Delivery], None]
+    deliver: Callable[[list[Delivery]], None]
     emitted: Values[int] = ()
+    media: Mapping[int, MediaChunk] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)
     scope: str = ""
+    tenant: str = ""
+    adapter: str = ""
     priority: Priority = Priority.INTERACTIVE
+    repeatable: bool = False
+    forced: ForcedTokens | None = None
     cancelled: bool = False
-    number: int = 0
+    submitted: float = 0.0
+    cached: int | None = None
 
     @property
-    def order(self) -> tuple[int, int]:
-        """Who goes first: by priority, then by arrival."""
-        return int(self.priority), self.number
+    def size(self) -> int:
+        """The KV cells that the prompt fills: its tokens, and those of its images and sounds."""
+        return self.layout.cells(len(self.prompt))
+
+    @property
+    def cost(self) -> int:
+        """What the job asks of the engine, in tokens; the length of an answer is not known before and guessed."""
+        return self.size + min(self.limit, 256)
 
 
 @dataclass(eq=False, kw_only=True)
 class Sequence:
-    """A job with a slot. `tokens` are the prompt and what was drawn; the first `computed` are in the KV cache."""
+    """A job with a slot. `tokens` are the prompt and what was drawn; the first `computed` are in the KV cache.
+
+    An `exact` one is computed as it would be any other time: the prompt in pieces that end at fixed places, its last
+    token by itself as all that follow, also those that were emitted elsewhere. Kernels give other bits for one token
+    than for several, and a prompt that is found in the cache has only its last token left to compute. `due` says when
+    its prompt would be read if it were alone, `urgency` its priority or that of somebody who waits for what it reads.
+    """
 
     job: Job
     slot: int
     tokens: list[int]
     computed: int
-    cached: int
+    exact: bool = False
+    due: float = 0.0
+    urgency: int = Priority.INTERACTIVE
+    lookup: PromptLookup = field(default_factory=PromptLookup)
+    confidence: Confidence = field(default_factory=Confidence)
 
     @property
     def pending(self) -> int:
@@ -57,41 +92,56 @@ class Sequence:
         return len(self.tokens) - self.computed
 
     @property
+    def chunk(self) -> MediaChunk | None:
+        """The image or sound to read next, in a step of its own."""
+        return self.job.media.get(self.computed)
+
+    @property
     def reading(self) -> bool:
         """Whether the prompt is being read still."""
         return self.computed < len(self.job.prompt)
 
-    def entry(self, tokens: int) -> Entry:
-        """Give the next tokens to compute; after the last one a token can be drawn."""
+    @property
+    def decoding(self) -> bool:
+        """Whether the sequence computes one token a step."""
+        return self.pending == 1 or self.computed >= self._singles
+
+    @property
+    def unread(self) -> int:
+        """The number of tokens that may be computed as a piece of a prompt, up to the next image or sound."""
+        return self.job.layout.text_at(self.computed, self._singles - self.computed)
+
+    @property
+    def _singles(self) -> int:
+        """Where the tokens begin that are computed one by one."""
+        if not self.exact:
+            return len(self.tokens)
+        few = len(self.job.emitted) <= EXACT_TOKENS
+        return len(self.job.prompt) + (0 if few else len(self.job.emitted)) - 1
+
+    def reader(self) -> Reader:
+        """Give the sequence as the planning of steps sees it."""
+        return Reader(sequence=self.slot, tokens=self.unread, due=self.due, rank=self.urgency)
+
+    def entry(self, tokens: int, guesses: Values[int] = ()) -> Entry:
+        """Give the next tokens to compute, with guesses behind the last one; then tokens can be drawn."""
         begin, end = self.computed, self.computed + tokens
-        return Entry(sequence=self.slot, position=begin, tokens=self.tokens[begin:end], wanted=end == len(self.tokens))
+        wanted = 1 + len(guesses) if end == len(self.tokens) else 0
+        return Entry(sequence=self.slot, position=begin, tokens=[*self.tokens[begin:end], *guesses], wanted=wanted)
 
     def progress(self) -> Progress:
         """Say how much of the prompt was read."""
-        total = len(self.job.prompt)
+        total = self.job.size
         phase = Phase.PREFILL if self.reading else Phase.DECODE
-        return Progress(phase=phase, prefilled_tokens=min(self.computed, total), prompt_tokens=total)
+        done = min(self.job.layout.cells(self.computed), total)
+        return Progress(phase=phase, prefilled_tokens=done, prompt_tokens=total)
 
     def finished(self, stopped: FinishReason) -> Finished:
         """Say how it ended and what it consumed."""
         usage = Usage(
-            prompt_tokens=len(self.job.prompt), cached_tokens=self.cached, completion_tokens=self.job.answer.tokens
+            prompt_tokens=self.job.size,
+            cached_tokens=self.job.layout.cells(self.job.cached or 0),
+            completion_tokens=self.job.answer.tokens,
+            reasoning_tokens=self.job.answer.reasoning_tokens,
         )
         return Finished(reason=self.job.answer.reason(stopped), usage=usage)
-
-
-@dataclass(eq=False, kw_only=True)
-class CacheSlot:
-    """A sequence number of the KV cache, and what is in it while nobody uses it."""
-
-    id: int
-    scope: str = ""
-    tokens: list[int] = field(default_factory=list)
-    user: Sequence | None = None
-    used: int = 0
-
-    def view(self) -> Slot:
-        """Give the slot as the planning of prefixes sees it."""
-        tokens = self.user.tokens[: self.user.computed] if self.user else self.tokens
-        scope = self.user.job.scope if self.user else self.scope
-        return Slot(id=self.id, scope=scope, tokens=tokens, busy=self.user is not None, used=self.used)

@@ -9,19 +9,18 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import jinja2
 import jinja2.meta
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from inference_svc.adapters.llama_cpp import tool_prompt
 from inference_svc.adapters.llama_cpp.model import ModelFileError
+from inference_svc.adapters.llama_cpp.template_sandbox import sandbox
+from inference_svc.adapters.llama_cpp.tool_prompt import MediaPiece, Piece
 from inference_svc.domain.pattern_grammar import json_text
 from inference_svc.domain.prompt import Conversation
-from threadmesh.conversation import Media, Message, Role, ToolDefinition
+from threadmesh.conversation import Message, Reasoning, Role, ToolDefinition
 from threadmesh.errors import InvalidArgument, MeshError
 
 CHATML = """\
@@ -35,7 +34,10 @@ CHATML = """\
 """
 """The template of models that bring none."""
 
-_LARGEST_REPEAT = 100_000
+_PROBE = "@probe@"
+_FORM = re.compile(r"""['"]type['"]: ['"]text['"]""")
+_THINKING_SWITCHES = frozenset({"enable_thinking", "thinking"})
+"""What Qwen's templates and DeepSeek's ask."""
 _LARGEST_RENDERING = 8 * 1024 * 1024
 _HARMLESS = re.compile(r"[\w .,:;/()'+-]{0,512}")
 
@@ -50,17 +52,24 @@ class Segment:
 
 @dataclass(eq=False)
 class Vault:
-    """Keeps the texts of one rendering behind placeholders of digits, which no filter of a template changes."""
+    """Keeps texts and media of one rendering behind placeholders of digits, which no filter of a template changes."""
 
     nonce: str = field(default_factory=lambda: str(secrets.randbelow(10**18)).zfill(18))
-    texts: list[str] = field(default_factory=list)
+    hidden: list[str | MediaPiece] = field(default_factory=list)
 
     def hide(self, text: str) -> str:
         """Give the placeholder of a text; an empty text stays empty, because templates ask whether there is one."""
-        if not text:
-            return ""
-        self.texts.append(text)
-        return f"@{self.nonce}.{len(self.texts) - 1}@"
+        return self._placeholder(text) if text else ""
+
+    def hide_piece(self, piece: Piece | MediaPiece) -> str:
+        """Give the placeholder of a piece of a message, or what the template itself wrote."""
+        if isinstance(piece, MediaPiece):
+            return self._placeholder(piece)
+        return piece.text if piece.template else self.hide(piece.text)
+
+    def _placeholder(self, hidden: str | MediaPiece) -> str:
+        self.hidden.append(hidden)
+        return f"@{self.nonce}.{len(self.hidden) - 1}@"
 
     def hide_within(self, value: Any) -> Any:
         """Give a JSON value with its texts hidden, except plain words: templates ask for those of schemas."""
@@ -75,18 +84,27 @@ class Vault:
         written = json.dumps(value, ensure_ascii=False, indent=indent)
         return re.sub(rf"@{self.nonce}\.(\d+)@", rf"@{self.nonce}.\1j@", written)
 
-    def open(self, rendered: str) -> list[Segment]:
+    def open(self, rendered: str) -> list[Segment | MediaPiece]:
         """Split a rendering into what the template wrote and what was hidden."""
-        segments = []
-        for place, part in enumerate(re.split(rf"@{self.nonce}\.(\d+j?)@", rendered)):
-            if place % 2 == 0:
-                segments.append(Segment(text=part, template=True))
-            else:
-                text = self.texts[int(part.removesuffix("j"))]
-                segments.append(Segment(text=json_text(text) if part.endswith("j") else text, template=False))
-        if any(f"@{self.nonce[:4]}" in segment.text for segment in segments if segment.template):
+        parts = re.split(rf"@{self.nonce}\.(\d+j?)@", rendered)
+        if any(f"@{self.nonce[:4]}" in written for written in parts[::2]):
             raise InvalidArgument("The model's chat template cuts messages short and cannot be used with this one.")
-        return [segment for segment in segments if segment.text]
+        found = [self._reveal(part) if place % 2 else _written(part) for place, part in enumerate(parts)]
+        for lost in (each for each in self.hidden if isinstance(each, MediaPiece) and each not in found):
+            raise InvalidArgument(
+                "The model's chat template has no place for an image or sound here.", field=lost.field
+            )
+        return [each for each in found if isinstance(each, MediaPiece) or each.text]
+
+    def _reveal(self, number: str) -> Segment | MediaPiece:
+        hidden = self.hidden[int(number.removesuffix("j"))]
+        if isinstance(hidden, MediaPiece):
+            return hidden
+        return Segment(text=json_text(hidden) if number.endswith("j") else hidden, template=False)
+
+
+def _written(text: str) -> Segment:
+    return Segment(text=text, template=True)
 
 
 class ChatTemplate:
@@ -95,23 +113,37 @@ class ChatTemplate:
     def __init__(self, source: str, *, begin_text: str = "", end_text: str = "") -> None:
         """Compile a template. Raises `ModelFileError` if it is not valid."""
         self.source = source or CHATML
-        environment = _environment()
+        environment = sandbox()
+        environment.filters["tojson"] = _to_json
         try:
             self._template = environment.from_string(self.source)
             names = jinja2.meta.find_undeclared_variables(environment.parse(self.source))
         except jinja2.TemplateError as error:
             raise ModelFileError(f"The model's chat template is not valid: {error}.") from error
         self.knows_tools = "tools" in names
+        self._names = names
+        self._knows_reasoning = "reasoning_content" in self.source
         self._begin, self._end = begin_text, end_text
+        self._wants_parts = not self._shows(_PROBE) and self._shows(_in_parts(_PROBE))
 
-    def render(self, conversation: Conversation, *, ask: bool) -> list[Segment]:
-        """Give the prompt's segments, ending where the assistant begins to speak if `ask`.
+    def _shows(self, content: Any) -> bool:
+        """Whether the text of a content of this form comes out, and not the form itself."""
+        values = {"messages": [{"role": "user", "content": content}], "add_generation_prompt": False, "vault": Vault()}
+        try:
+            shown = _limited(self._template, values | {"bos_token": self._begin, "eos_token": self._end})
+        except Exception:  # noqa: BLE001  # a template can raise anything
+            return False
+        return _PROBE in shown and not _FORM.search(shown)
+
+    def render(self, conversation: Conversation, *, ask: bool) -> list[Segment | MediaPiece]:
+        """Give the prompt's segments with the media between them, ending where the assistant begins to speak if `ask`.
 
         Raises `InvalidArgument` for what the template or the model cannot take.
         """
         vault = Vault()
         values = self._values(conversation, vault)
         values |= {"add_generation_prompt": ask, "bos_token": self._begin, "eos_token": self._end, "vault": vault}
+        values |= self._switches(conversation, vault)
         try:
             return vault.open(_limited(self._template, values))
         except MeshError:
@@ -121,18 +153,34 @@ class ChatTemplate:
 
     def _values(self, conversation: Conversation, vault: Vault) -> dict[str, Any]:
         tools = [_tool(tool, index, vault) for index, tool in enumerate(conversation.tools)]
-        _require_text(conversation.messages)
         if self.knows_tools:
-            return {"messages": [_message(each, vault) for each in conversation.messages], "tools": tools or None}
-        messages = tool_prompt.without_tool_roles(conversation.messages, conversation.tools)
-        return {"messages": [_plain(each, vault) for each in messages]}
+            messages = [self._message(each, index, vault) for index, each in enumerate(conversation.messages)]
+        else:
+            plain = tool_prompt.without_tool_roles(conversation.messages, conversation.tools)
+            messages = [_plain(each, vault) for each in plain]
+        if self._wants_parts:
+            messages = [{**each, "content": _in_parts(each["content"])} for each in messages]
+        return {"messages": messages, "tools": tools or None} if self.knows_tools else {"messages": messages}
+
+    def _message(self, message: Message, index: int, vault: Vault) -> dict[str, Any]:
+        """Give a message; one with thinking tells it to the templates that ask for it."""
+        value = _message(message, index, vault)
+        thought = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
+        return {**value, "reasoning_content": vault.hide(thought)} if thought and self._knows_reasoning else value
+
+    def _switches(self, conversation: Conversation, vault: Vault) -> dict[str, Any]:
+        """Give what the template asks about thinking and the request says."""
+        values: dict[str, Any] = {}
+        if conversation.thinking is not None:
+            values |= dict.fromkeys(_THINKING_SWITCHES & self._names, conversation.thinking)
+        if conversation.reasoning_effort and "reasoning_effort" in self._names:
+            values["reasoning_effort"] = vault.hide_within(conversation.reasoning_effort)
+        return values
 
 
-def _require_text(messages: tuple[Message, ...]) -> None:
-    for index, message in enumerate(messages):
-        for place, part in enumerate(message.parts):
-            if isinstance(part, Media):
-                raise InvalidArgument("This model reads text only.", field=f"messages[{index}].parts[{place}]")
+def _in_parts(content: str) -> list[dict[str, str]]:
+    """Give a content as templates of models with media like it; our placeholders are text to them."""
+    return [{"type": "text", "text": content}] if content else []
 
 
 def _role(role: Role) -> str:
@@ -140,12 +188,12 @@ def _role(role: Role) -> str:
 
 
 def _plain(message: tool_prompt.PlainMessage, vault: Vault) -> dict[str, Any]:
-    pieces = (piece.text if piece.template else vault.hide(piece.text) for piece in message.pieces)
-    return {"role": _role(message.role), "content": "".join(pieces)}
+    return {"role": _role(message.role), "content": "".join(map(vault.hide_piece, message.pieces))}
 
 
-def _message(message: Message, vault: Vault) -> dict[str, Any]:
-    value: dict[str, Any] = {"role": _role(message.role), "content": vault.hide(message.text)}
+def _message(message: Message, index: int, vault: Vault) -> dict[str, Any]:
+    pieces = tool_prompt.pieces_of(message, index=index)
+    value: dict[str, Any] = {"role": _role(message.role), "content": "".join(map(vault.hide_piece, pieces))}
     if message.name:
         value["name"] = vault.hide_within(message.name)
     if message.tool_call_id:
@@ -186,40 +234,7 @@ def _limited(template: jinja2.Template, values: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, and no expression that makes a short text huge."""
-
-    intercepted_binops = frozenset({"*", "**", "%"})
-    _padding = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs", "format", "format_map"})
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        sizes = [len(side) for side in (left, right) if isinstance(side, str | list | tuple)]
-        numbers = [side for side in (left, right) if isinstance(side, int | float)]
-        if operator == "**" or (operator == "%" and isinstance(left, str)):
-            raise SecurityError(f"{operator} is not offered")
-        if operator == "*" and sizes and max(numbers, default=0) * max(sizes) > _LARGEST_REPEAT:
-            raise SecurityError("the repetition is too long")
-        return super().call_binop(context, operator, left, right)
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return attr not in self._padding and super().is_safe_attribute(obj, attr, value)
-
-
-def _environment() -> _Sandbox:
-    environment = _Sandbox(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    for name in ("center", "format", "indent", "pprint", "xmlattr", "urlize"):
-        environment.filters.pop(name)
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = lambda form: datetime.now().astimezone().strftime(form)
-    return environment
-
-
 @jinja2.pass_context
 def _to_json(context: jinja2.runtime.Context, value: Any, indent: int | None = None, **_: Any) -> str:
     vault: Vault = context["vault"]
     return vault.to_json(value, None if indent is None else min(indent, 8))
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)

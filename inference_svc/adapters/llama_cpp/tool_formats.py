@@ -62,7 +62,14 @@ class ToolCallParser:
         self._call: CallReader | None = None
         self._spoke = self._after = False
         self._index = -1
-        self.called = self.complete = False
+        self.called = self.complete = self.thinking = False
+
+    @property
+    def held(self) -> str:
+        """What is held back and may be text."""
+        if self._call is None:
+            return self._text
+        return "" if self._call.name else self._marker + self._call.raw + self._text
 
     def feed(self, text: str) -> Sequence[Piece]:
         """Give the pieces that are certain now."""

@@ -1,13 +1,14 @@
-"""Tools for templates that know none: described in the system message, called and answered in marked text.
+"""Messages in pieces, and tools for templates that know none.
 
-The form is that of Hermes and Qwen, which models without tool training have most likely seen.
+Such tools are described in the system message, called and answered in marked text. The form is that of Hermes and Qwen,
+which models without tool training have most likely seen.
 """
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
-from threadmesh.conversation import Message, Role, ToolDefinition
+from threadmesh.conversation import Media, Message, Refusal, Role, Text, ToolDefinition
 from threadmesh.errors import InvalidArgument
 
 _INSTRUCTIONS = """\
@@ -34,11 +35,34 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MediaPiece:
+    """An image or a sound between the texts of a message; `field` is its path in the request."""
+
+    media: Media
+    field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlainMessage:
     """A message that any template can render."""
 
     role: Role
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Piece | MediaPiece, ...]
+
+
+def pieces_of(message: Message, *, index: int) -> tuple[Piece | MediaPiece, ...]:
+    """Give a message's texts and media in reading order, without thinking; texts in a row are one piece."""
+    pieces: list[Piece | MediaPiece] = []
+    for place, part in enumerate(message.parts):
+        match part:
+            case Media():
+                pieces.append(MediaPiece(media=part, field=f"messages[{index}].parts[{place}]"))
+            case Text(text=text) | Refusal(text=text) if text:
+                if pieces and isinstance(before := pieces[-1], Piece):
+                    pieces[-1] = Piece(text=before.text + text)
+                else:
+                    pieces.append(Piece(text=text))
+    return tuple(pieces)
 
 
 def function_of(tool: ToolDefinition, *, field: str) -> dict[str, Any]:
@@ -54,13 +78,13 @@ def function_of(tool: ToolDefinition, *, field: str) -> dict[str, Any]:
 
 def without_tool_roles(messages: tuple[Message, ...], tools: tuple[ToolDefinition, ...]) -> list[PlainMessage]:
     """Give the conversation with tools, calls and results as text, results in the user's turn."""
-    plain = [_plain(message) for message in messages]
+    plain = [_plain(message, index) for index, message in enumerate(messages)]
     plain = _joined(plain, messages)
     return _described(plain, tools) if tools else plain
 
 
-def _plain(message: Message) -> PlainMessage:
-    said = (Piece(text=message.text),) if message.text else ()
+def _plain(message: Message, index: int) -> PlainMessage:
+    said = pieces_of(message, index=index)
     if message.role is Role.TOOL:
         result = (_mark("<tool_response>\n"), *said, _mark("\n</tool_response>"))
         return PlainMessage(role=Role.USER, pieces=result)

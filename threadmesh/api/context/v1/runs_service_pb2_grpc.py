@@ -65,6 +65,11 @@ class RunsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendEventsRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendEventsResponse.FromString,
                 _registered_method=True)
+        self.AppendToRuns = channel.stream_stream(
+                '/threadmesh.api.context.v1.RunsService/AppendToRuns',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendToRunsRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendToRunsResponse.FromString,
+                _registered_method=True)
         self.WatchRun = channel.unary_stream(
                 '/threadmesh.api.context.v1.RunsService/WatchRun',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.WatchRunRequest.SerializeToString,
@@ -139,6 +144,16 @@ class RunsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AppendToRuns(self, request_iterator, context):
+        """Writes to many runs with one commit for each request, and answers in order.
+
+        Every write is accepted or refused by itself, as `AppendEvents` would; a refused one harms no other and does not end
+        the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchRun(self, request, context):
         """Streams the log of a run after a given event until its terminal event.
 
@@ -201,6 +216,11 @@ def add_RunsServiceServicer_to_server(servicer, server):
                     servicer.AppendEvents,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendEventsRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendEventsResponse.SerializeToString,
+            ),
+            'AppendToRuns': grpc.stream_stream_rpc_method_handler(
+                    servicer.AppendToRuns,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendToRunsRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendToRunsResponse.SerializeToString,
             ),
             'WatchRun': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRun,
@@ -386,6 +406,33 @@ class RunsService:
             '/threadmesh.api.context.v1.RunsService/AppendEvents',
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendEventsRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendToRuns(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/threadmesh.api.context.v1.RunsService/AppendToRuns',
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendToRunsRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AppendToRunsResponse.FromString,
             options,
             channel_credentials,
             insecure,

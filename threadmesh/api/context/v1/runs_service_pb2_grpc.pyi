@@ -53,6 +53,12 @@ class RunsServiceStub:
     A request is refused when its epoch is not the run's: its sender is no longer the writer. A repeated request is
     acknowledged as the first one was.
     """
+    AppendToRuns: _grpc.StreamStreamMultiCallable[_runs_service_pb2.AppendToRunsRequest, _runs_service_pb2.AppendToRunsResponse]
+    """Writes to many runs with one commit for each request, and answers in order.
+
+    Every write is accepted or refused by itself, as `AppendEvents` would; a refused one harms no other and does not end
+    the stream.
+    """
     WatchRun: _grpc.UnaryStreamMultiCallable[_runs_service_pb2.WatchRunRequest, _runs_service_pb2.WatchRunResponse]
     """Streams the log of a run after a given event until its terminal event.
 
@@ -89,6 +95,12 @@ class RunsServiceAsyncStub(RunsServiceStub):
 
     A request is refused when its epoch is not the run's: its sender is no longer the writer. A repeated request is
     acknowledged as the first one was.
+    """
+    AppendToRuns: _aio.StreamStreamMultiCallable[_runs_service_pb2.AppendToRunsRequest, _runs_service_pb2.AppendToRunsResponse]  # type: ignore[assignment]
+    """Writes to many runs with one commit for each request, and answers in order.
+
+    Every write is accepted or refused by itself, as `AppendEvents` would; a refused one harms no other and does not end
+    the stream.
     """
     WatchRun: _aio.UnaryStreamMultiCallable[_runs_service_pb2.WatchRunRequest, _runs_service_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Streams the log of a run after a given event until its terminal event.
@@ -159,6 +171,18 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
 
         A request is refused when its epoch is not the run's: its sender is no longer the writer. A repeated request is
         acknowledged as the first one was.
+        """
+
+    @_abc_1.abstractmethod
+    def AppendToRuns(
+        self,
+        request_iterator: _MaybeAsyncIterator[_runs_service_pb2.AppendToRunsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_runs_service_pb2.AppendToRunsResponse], _abc.AsyncIterator[_runs_service_pb2.AppendToRunsResponse]]:
+        """Writes to many runs with one commit for each request, and answers in order.
+
+        Every write is accepted or refused by itself, as `AppendEvents` would; a refused one harms no other and does not end
+        the stream.
         """
 
     @_abc_1.abstractmethod

@@ -21,6 +21,70 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Capability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Capability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CAPABILITY_UNSPECIFIED: _Capability.ValueType  # 0
+    """Is never sent."""
+    CAPABILITY_GENERATE: _Capability.ValueType  # 1
+    """Continues conversations."""
+    CAPABILITY_EMBED: _Capability.ValueType  # 2
+    """Makes vectors of texts."""
+    CAPABILITY_IMAGE_INPUT: _Capability.ValueType  # 3
+    """Reads images in conversations."""
+    CAPABILITY_AUDIO_INPUT: _Capability.ValueType  # 4
+    """Reads sound in conversations."""
+
+class Capability(_Capability, metaclass=_CapabilityEnumTypeWrapper):
+    """What a model can be asked for."""
+
+CAPABILITY_UNSPECIFIED: Capability.ValueType  # 0
+"""Is never sent."""
+CAPABILITY_GENERATE: Capability.ValueType  # 1
+"""Continues conversations."""
+CAPABILITY_EMBED: Capability.ValueType  # 2
+"""Makes vectors of texts."""
+CAPABILITY_IMAGE_INPUT: Capability.ValueType  # 3
+"""Reads images in conversations."""
+CAPABILITY_AUDIO_INPUT: Capability.ValueType  # 4
+"""Reads sound in conversations."""
+Global___Capability: _TypeAlias = Capability  # noqa: Y015
+
+class _ModelState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_STATE_UNSPECIFIED: _ModelState.ValueType  # 0
+    """Is never sent."""
+    MODEL_STATE_UNLOADED: _ModelState.ValueType  # 1
+    """It will be loaded when somebody asks for it."""
+    MODEL_STATE_LOADING: _ModelState.ValueType  # 2
+    """It is being fetched or loaded."""
+    MODEL_STATE_READY: _ModelState.ValueType  # 3
+    """It can answer."""
+    MODEL_STATE_FAILED: _ModelState.ValueType  # 4
+    """It could not be loaded; the next request tries again."""
+
+class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
+    """Whether a model is in memory."""
+
+MODEL_STATE_UNSPECIFIED: ModelState.ValueType  # 0
+"""Is never sent."""
+MODEL_STATE_UNLOADED: ModelState.ValueType  # 1
+"""It will be loaded when somebody asks for it."""
+MODEL_STATE_LOADING: ModelState.ValueType  # 2
+"""It is being fetched or loaded."""
+MODEL_STATE_READY: ModelState.ValueType  # 3
+"""It can answer."""
+MODEL_STATE_FAILED: ModelState.ValueType  # 4
+"""It could not be loaded; the next request tries again."""
+Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
+
 class _Priority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -63,6 +127,8 @@ class _PhaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Phase.ValueType
     """The prompt is being read."""
     PHASE_DECODE: _Phase.ValueType  # 3
     """Tokens are being drawn but none can be shown yet."""
+    PHASE_LOADING: _Phase.ValueType  # 4
+    """The model is being loaded."""
 
 class Phase(_Phase, metaclass=_PhaseEnumTypeWrapper):
     """What a silent request is waiting for."""
@@ -75,6 +141,8 @@ PHASE_PREFILL: Phase.ValueType  # 2
 """The prompt is being read."""
 PHASE_DECODE: Phase.ValueType  # 3
 """Tokens are being drawn but none can be shown yet."""
+PHASE_LOADING: Phase.ValueType  # 4
+"""The model is being loaded."""
 Global___Phase: _TypeAlias = Phase  # noqa: Y015
 
 @_typing.final
@@ -96,8 +164,10 @@ class GenerateRequest(_message.Message):
     EMITTED_TOKEN_IDS_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     CACHE_SCOPE_FIELD_NUMBER: _builtins.int
+    THINKING_FIELD_NUMBER: _builtins.int
+    REASONING_EFFORT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Names a configured model; empty means the default one."""
+    """Names a configured model or adapter; empty means the default one."""
     parallel_tool_calls: _builtins.bool
     """Allows several tool calls in one answer; absent means yes."""
     max_tokens: _builtins.int
@@ -106,6 +176,10 @@ class GenerateRequest(_message.Message):
     """Says who goes first when the engine is busy; absent means INTERACTIVE."""
     cache_scope: _builtins.str
     """Separates the KV caches of those who must not share one; empty means the common cache."""
+    thinking: _builtins.bool
+    """Asks a model that can do either to think before it answers, or not to; absent means the model's default."""
+    reasoning_effort: _builtins.str
+    """Says how much a model that can be told is to think, in its own words, e.g. `low`; empty means its default."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Message]:
         """Holds the conversation, oldest first."""
@@ -154,10 +228,12 @@ class GenerateRequest(_message.Message):
         emitted_token_ids: _abc.Iterable[_builtins.int] | None = ...,
         priority: Global___Priority.ValueType = ...,
         cache_scope: _builtins.str = ...,
+        thinking: _builtins.bool | None = ...,
+        reasoning_effort: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "parallel_tool_calls", b"parallel_tool_calls", "response_format", b"response_format", "sampling", b"sampling", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "_thinking", b"_thinking", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "parallel_tool_calls", b"parallel_tool_calls", "response_format", b"response_format", "sampling", b"sampling", "thinking", b"thinking", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "cache_scope", b"cache_scope", "emitted_token_ids", b"emitted_token_ids", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "priority", b"priority", "response_format", b"response_format", "sampling", b"sampling", "stop", b"stop", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "_thinking", b"_thinking", "cache_scope", b"cache_scope", "emitted_token_ids", b"emitted_token_ids", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "priority", b"priority", "reasoning_effort", b"reasoning_effort", "response_format", b"response_format", "sampling", b"sampling", "stop", b"stop", "thinking", b"thinking", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logprobs: _TypeAlias = _typing.Literal["logprobs"]  # noqa: Y015
     _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015
@@ -165,12 +241,16 @@ class GenerateRequest(_message.Message):
     _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
+    _WhichOneofReturnType__thinking: _TypeAlias = _typing.Literal["thinking"]  # noqa: Y015
+    _WhichOneofArgType__thinking: _TypeAlias = _typing.Literal["_thinking", b"_thinking"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__logprobs) -> _WhichOneofReturnType__logprobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel_tool_calls) -> _WhichOneofReturnType__parallel_tool_calls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__thinking) -> _WhichOneofReturnType__thinking | None: ...
 
 Global___GenerateRequest: _TypeAlias = GenerateRequest  # noqa: Y015
 
@@ -450,6 +530,13 @@ class Sampling(_message.Message):
     REPEAT_PENALTY_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     LOGIT_BIAS_FIELD_NUMBER: _builtins.int
+    TYPICAL_P_FIELD_NUMBER: _builtins.int
+    REPEAT_LAST_N_FIELD_NUMBER: _builtins.int
+    DRY_FIELD_NUMBER: _builtins.int
+    MIROSTAT_FIELD_NUMBER: _builtins.int
+    IGNORE_EOS_FIELD_NUMBER: _builtins.int
+    XTC_FIELD_NUMBER: _builtins.int
+    TOP_N_SIGMA_FIELD_NUMBER: _builtins.int
     temperature: _builtins.float
     """Flattens (above 1) or sharpens (below 1) the distribution; 0 always takes the likeliest token."""
     top_p: _builtins.float
@@ -466,9 +553,33 @@ class Sampling(_message.Message):
     """Divides the logits of tokens that were said already; 1 is none."""
     seed: _builtins.int
     """Makes a request repeatable; absent means that the server chooses one and says which."""
+    typical_p: _builtins.float
+    """Keeps the tokens whose surprise is nearest to the expected one, up to this probability; 1 keeps all."""
+    repeat_last_n: _builtins.int
+    """Counts the last tokens of the answer that the penalties above look at; 0 is none, absent means 64."""
+    ignore_eos: _builtins.bool
+    """Never draws a token that ends the answer, so that it ends by `max_tokens`, a stop string or a full context. For
+    benchmarks; refused together with a response format or a forced tool call, which must be able to end.
+    """
+    top_n_sigma: _builtins.float
+    """Keeps the tokens whose logits are within this many standard deviations of the highest; 0 keeps all."""
     @_builtins.property
     def logit_bias(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
         """Adds to the logits of single tokens, by token id."""
+
+    @_builtins.property
+    def dry(self) -> Global___Dry:
+        """Makes the continuation of repeated sequences rarer; absent means not to."""
+
+    @_builtins.property
+    def mirostat(self) -> Global___Mirostat:
+        """Draws with mirostat in place of `top_p`, `top_k`, `min_p`, `typical_p`, `top_n_sigma` and `xtc`; without effect at
+        a temperature of 0.
+        """
+
+    @_builtins.property
+    def xtc(self) -> Global___Xtc:
+        """Leaves the likeliest tokens out, by chance; absent means not to."""
 
     def __init__(
         self,
@@ -482,10 +593,17 @@ class Sampling(_message.Message):
         repeat_penalty: _builtins.float | None = ...,
         seed: _builtins.int | None = ...,
         logit_bias: _abc.Mapping[_builtins.int, _builtins.float] | None = ...,
+        typical_p: _builtins.float | None = ...,
+        repeat_last_n: _builtins.int | None = ...,
+        dry: Global___Dry | None = ...,
+        mirostat: Global___Mirostat | None = ...,
+        ignore_eos: _builtins.bool = ...,
+        xtc: Global___Xtc | None = ...,
+        top_n_sigma: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "frequency_penalty", b"frequency_penalty", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "repeat_penalty", b"repeat_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repeat_last_n", b"_repeat_last_n", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_n_sigma", b"_top_n_sigma", "_top_p", b"_top_p", "_typical_p", b"_typical_p", "dry", b"dry", "frequency_penalty", b"frequency_penalty", "min_p", b"min_p", "mirostat", b"mirostat", "presence_penalty", b"presence_penalty", "repeat_last_n", b"repeat_last_n", "repeat_penalty", b"repeat_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_n_sigma", b"top_n_sigma", "top_p", b"top_p", "typical_p", b"typical_p", "xtc", b"xtc"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "frequency_penalty", b"frequency_penalty", "logit_bias", b"logit_bias", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "repeat_penalty", b"repeat_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repeat_last_n", b"_repeat_last_n", "_repeat_penalty", b"_repeat_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_n_sigma", b"_top_n_sigma", "_top_p", b"_top_p", "_typical_p", b"_typical_p", "dry", b"dry", "frequency_penalty", b"frequency_penalty", "ignore_eos", b"ignore_eos", "logit_bias", b"logit_bias", "min_p", b"min_p", "mirostat", b"mirostat", "presence_penalty", b"presence_penalty", "repeat_last_n", b"repeat_last_n", "repeat_penalty", b"repeat_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_n_sigma", b"top_n_sigma", "top_p", b"top_p", "typical_p", b"typical_p", "xtc", b"xtc"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
     _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
@@ -493,6 +611,8 @@ class Sampling(_message.Message):
     _WhichOneofArgType__min_p: _TypeAlias = _typing.Literal["_min_p", b"_min_p"]  # noqa: Y015
     _WhichOneofReturnType__presence_penalty: _TypeAlias = _typing.Literal["presence_penalty"]  # noqa: Y015
     _WhichOneofArgType__presence_penalty: _TypeAlias = _typing.Literal["_presence_penalty", b"_presence_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__repeat_last_n: _TypeAlias = _typing.Literal["repeat_last_n"]  # noqa: Y015
+    _WhichOneofArgType__repeat_last_n: _TypeAlias = _typing.Literal["_repeat_last_n", b"_repeat_last_n"]  # noqa: Y015
     _WhichOneofReturnType__repeat_penalty: _TypeAlias = _typing.Literal["repeat_penalty"]  # noqa: Y015
     _WhichOneofArgType__repeat_penalty: _TypeAlias = _typing.Literal["_repeat_penalty", b"_repeat_penalty"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
@@ -501,14 +621,20 @@ class Sampling(_message.Message):
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__top_n_sigma: _TypeAlias = _typing.Literal["top_n_sigma"]  # noqa: Y015
+    _WhichOneofArgType__top_n_sigma: _TypeAlias = _typing.Literal["_top_n_sigma", b"_top_n_sigma"]  # noqa: Y015
     _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
     _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    _WhichOneofReturnType__typical_p: _TypeAlias = _typing.Literal["typical_p"]  # noqa: Y015
+    _WhichOneofArgType__typical_p: _TypeAlias = _typing.Literal["_typical_p", b"_typical_p"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__frequency_penalty) -> _WhichOneofReturnType__frequency_penalty | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_p) -> _WhichOneofReturnType__min_p | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__presence_penalty) -> _WhichOneofReturnType__presence_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repeat_last_n) -> _WhichOneofReturnType__repeat_last_n | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__repeat_penalty) -> _WhichOneofReturnType__repeat_penalty | None: ...
     @_typing.overload
@@ -518,13 +644,137 @@ class Sampling(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_n_sigma) -> _WhichOneofReturnType__top_n_sigma | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__typical_p) -> _WhichOneofReturnType__typical_p | None: ...
 
 Global___Sampling: _TypeAlias = Sampling  # noqa: Y015
 
 @_typing.final
+class Dry(_message.Message):
+    """Makes a token rarer that would go on repeating what was said before: "don't repeat yourself"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MULTIPLIER_FIELD_NUMBER: _builtins.int
+    BASE_FIELD_NUMBER: _builtins.int
+    ALLOWED_LENGTH_FIELD_NUMBER: _builtins.int
+    PENALTY_LAST_N_FIELD_NUMBER: _builtins.int
+    SEQUENCE_BREAKERS_FIELD_NUMBER: _builtins.int
+    multiplier: _builtins.float
+    """Scales what is taken from the token's logit; 0 is nothing."""
+    base: _builtins.float
+    """Is raised to the number of repeated tokens beyond the allowed ones; absent means 1.75."""
+    allowed_length: _builtins.int
+    """Counts the tokens that may be repeated; absent means 2."""
+    penalty_last_n: _builtins.int
+    """Counts the last tokens of prompt and answer in which repetitions are looked for; 0 is none, absent means 64."""
+    @_builtins.property
+    def sequence_breakers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Holds texts over which no repetition reaches; empty means line feed, colon, quotation mark and asterisk."""
+
+    def __init__(
+        self,
+        *,
+        multiplier: _builtins.float = ...,
+        base: _builtins.float | None = ...,
+        allowed_length: _builtins.int | None = ...,
+        penalty_last_n: _builtins.int | None = ...,
+        sequence_breakers: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_allowed_length", b"_allowed_length", "_base", b"_base", "_penalty_last_n", b"_penalty_last_n", "allowed_length", b"allowed_length", "base", b"base", "penalty_last_n", b"penalty_last_n"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_allowed_length", b"_allowed_length", "_base", b"_base", "_penalty_last_n", b"_penalty_last_n", "allowed_length", b"allowed_length", "base", b"base", "multiplier", b"multiplier", "penalty_last_n", b"penalty_last_n", "sequence_breakers", b"sequence_breakers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__allowed_length: _TypeAlias = _typing.Literal["allowed_length"]  # noqa: Y015
+    _WhichOneofArgType__allowed_length: _TypeAlias = _typing.Literal["_allowed_length", b"_allowed_length"]  # noqa: Y015
+    _WhichOneofReturnType__base: _TypeAlias = _typing.Literal["base"]  # noqa: Y015
+    _WhichOneofArgType__base: _TypeAlias = _typing.Literal["_base", b"_base"]  # noqa: Y015
+    _WhichOneofReturnType__penalty_last_n: _TypeAlias = _typing.Literal["penalty_last_n"]  # noqa: Y015
+    _WhichOneofArgType__penalty_last_n: _TypeAlias = _typing.Literal["_penalty_last_n", b"_penalty_last_n"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__allowed_length) -> _WhichOneofReturnType__allowed_length | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base) -> _WhichOneofReturnType__base | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__penalty_last_n) -> _WhichOneofReturnType__penalty_last_n | None: ...
+
+Global___Dry: _TypeAlias = Dry  # noqa: Y015
+
+@_typing.final
+class Mirostat(_message.Message):
+    """Keeps the surprise of the drawn tokens near a target."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    TAU_FIELD_NUMBER: _builtins.int
+    ETA_FIELD_NUMBER: _builtins.int
+    mode: _builtins.int
+    """Is the version, 1 or 2."""
+    tau: _builtins.float
+    """Is the target, in bits; absent means 5."""
+    eta: _builtins.float
+    """Is the learning rate; absent means 0.1."""
+    def __init__(
+        self,
+        *,
+        mode: _builtins.int = ...,
+        tau: _builtins.float | None = ...,
+        eta: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_tau", b"_tau", "eta", b"eta", "tau", b"tau"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_eta", b"_eta", "_tau", b"_tau", "eta", b"eta", "mode", b"mode", "tau", b"tau"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__eta: _TypeAlias = _typing.Literal["eta"]  # noqa: Y015
+    _WhichOneofArgType__eta: _TypeAlias = _typing.Literal["_eta", b"_eta"]  # noqa: Y015
+    _WhichOneofReturnType__tau: _TypeAlias = _typing.Literal["tau"]  # noqa: Y015
+    _WhichOneofArgType__tau: _TypeAlias = _typing.Literal["_tau", b"_tau"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__eta) -> _WhichOneofReturnType__eta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tau) -> _WhichOneofReturnType__tau | None: ...
+
+Global___Mirostat: _TypeAlias = Mirostat  # noqa: Y015
+
+@_typing.final
+class Xtc(_message.Message):
+    """Leaves the likeliest tokens out: "exclude top choices"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    THRESHOLD_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """Is how probably that happens, for each token; 0 is never."""
+    threshold: _builtins.float
+    """Is the probability that a token must reach to be left out, all but the least likely of them; absent means 0.1."""
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float = ...,
+        threshold: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "threshold", b"threshold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_threshold", b"_threshold", "probability", b"probability", "threshold", b"threshold"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__threshold: _TypeAlias = _typing.Literal["threshold"]  # noqa: Y015
+    _WhichOneofArgType__threshold: _TypeAlias = _typing.Literal["_threshold", b"_threshold"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__threshold) -> _WhichOneofReturnType__threshold | None: ...
+
+Global___Xtc: _TypeAlias = Xtc  # noqa: Y015
+
+@_typing.final
 class Logprobs(_message.Message):
-    """Asks for probabilities."""
+    """Asks for probabilities: those of the model itself, before penalties, biases and temperature.
+
+    Each comes with the text that its token has become, also where that was held back for a while. The tokens of thinking,
+    of tool calls and of stop strings have none.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -702,23 +952,29 @@ class EmbedRequest(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    DIMENSIONS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Names a configured model; empty means the default one."""
+    """Names a configured model; empty means the first one that makes vectors."""
+    dimensions: _builtins.int
+    """Cuts the vectors to their first components, for models that were trained for that; absent means all of them."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Holds the texts."""
+        """Holds the texts; none may be empty."""
 
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         inputs: _abc.Iterable[_builtins.str] | None = ...,
+        dimensions: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions", "dimensions", b"dimensions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["inputs", b"inputs", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions", "dimensions", b"dimensions", "inputs", b"inputs", "model", b"model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__dimensions: _TypeAlias = _typing.Literal["dimensions"]  # noqa: Y015
+    _WhichOneofArgType__dimensions: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__dimensions) -> _WhichOneofReturnType__dimensions | None: ...
 
 Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
 
@@ -795,7 +1051,7 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class ListModelsResponse(_message.Message):
-    """Gives the models in the order of the configuration; the first is the default one."""
+    """Gives the models in the order of the configuration; the first that generates is the default one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -818,10 +1074,122 @@ class ListModelsResponse(_message.Message):
 Global___ListModelsResponse: _TypeAlias = ListModelsResponse  # noqa: Y015
 
 @_typing.final
+class LoadModelRequest(_message.Message):
+    """Asks to load a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Names a configured model or adapter; empty means the default model."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelRequest: _TypeAlias = LoadModelRequest  # noqa: Y015
+
+@_typing.final
+class LoadModelResponse(_message.Message):
+    """Gives the loaded model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """Holds the model."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadModelResponse: _TypeAlias = LoadModelResponse  # noqa: Y015
+
+@_typing.final
+class UnloadModelRequest(_message.Message):
+    """Asks to unload a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Names a configured model or adapter, whose base model is meant then; empty means the default model."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelRequest: _TypeAlias = UnloadModelRequest  # noqa: Y015
+
+@_typing.final
+class UnloadModelResponse(_message.Message):
+    """Gives the unloaded model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def model(self) -> Global___Model:
+        """Holds the model."""
+
+    def __init__(
+        self,
+        *,
+        model: Global___Model | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnloadModelResponse: _TypeAlias = UnloadModelResponse  # noqa: Y015
+
+@_typing.final
 class Model(_message.Message):
     """A name that can be asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DetailsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     NAME_FIELD_NUMBER: _builtins.int
     BACKEND_FIELD_NUMBER: _builtins.int
@@ -829,18 +1197,37 @@ class Model(_message.Message):
     READY_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     CREATE_SECONDS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
+    EMBEDDING_DIMENSIONS_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the model."""
     backend: _builtins.str
     """Names the backend that serves it."""
     context_tokens: _builtins.int
-    """Counts the tokens that prompt and answer may fill together."""
+    """Counts the tokens that prompt and answer may fill together; 0 while that is not known."""
     ready: _builtins.bool
-    """Says whether it can answer at once."""
+    """Says whether it can answer at once; a model that is UNLOADED can answer once it is loaded."""
     fingerprint: _builtins.str
-    """Identifies the weights and template."""
+    """Identifies the weights, the form they are held in, and the template."""
     create_seconds: _builtins.int
     """Says when the server began to offer it, in seconds since 1970."""
+    state: Global___ModelState.ValueType
+    """Says whether it is in memory."""
+    base_model: _builtins.str
+    """Names the model that this adapter changes; empty for models that are no adapters."""
+    embedding_dimensions: _builtins.int
+    """Counts the components of its vectors; 0 for models that make none, and while that is not known."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___Capability.ValueType]:
+        """Says what it can be asked for."""
+
+    @_builtins.property
+    def details(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Says how it computes, for people: `weights` is the form they are held in."""
+
     def __init__(
         self,
         *,
@@ -850,10 +1237,15 @@ class Model(_message.Message):
         ready: _builtins.bool = ...,
         fingerprint: _builtins.str = ...,
         create_seconds: _builtins.int = ...,
+        capabilities: _abc.Iterable[Global___Capability.ValueType] | None = ...,
+        state: Global___ModelState.ValueType = ...,
+        base_model: _builtins.str = ...,
+        embedding_dimensions: _builtins.int = ...,
+        details: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "context_tokens", b"context_tokens", "create_seconds", b"create_seconds", "fingerprint", b"fingerprint", "name", b"name", "ready", b"ready"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "base_model", b"base_model", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "create_seconds", b"create_seconds", "details", b"details", "embedding_dimensions", b"embedding_dimensions", "fingerprint", b"fingerprint", "name", b"name", "ready", b"ready", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

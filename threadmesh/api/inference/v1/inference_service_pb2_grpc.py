@@ -60,6 +60,16 @@ class InferenceServiceStub:
                 request_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/threadmesh.api.inference.v1.InferenceService/LoadModel',
+                request_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/threadmesh.api.inference.v1.InferenceService/UnloadModel',
+                request_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -70,8 +80,9 @@ class InferenceServiceServicer:
         """Streams the continuation of a conversation.
 
         The stream begins with `started`, carries deltas, and ends with exactly one of `finished` or `failed`; a
-        `progress` is sent at least once a second when there is nothing else to say. A `failed` is followed by the same
-        error as the RPC's status. Closing the stream stops the engine within one step.
+        `progress` is sent at least once a second when there is nothing else to say, also before `started` while the
+        model is being loaded. A `failed` is followed by the same error as the RPC's status. Closing the stream stops the
+        engine within one step.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +116,20 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LoadModel(self, request, context):
+        """Loads a model before somebody asks for it; answers once it is ready.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Frees the memory of a model until somebody asks for it again; fails with FAILED_PRECONDITION while it answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -132,6 +157,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.LoadModelRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.UnloadModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -270,6 +305,60 @@ class InferenceService:
             '/threadmesh.api.inference.v1.InferenceService/ListModels',
             threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsRequest.SerializeToString,
             threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.inference.v1.InferenceService/LoadModel',
+            threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.LoadModelRequest.SerializeToString,
+            threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.inference.v1.InferenceService/UnloadModel',
+            threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.UnloadModelRequest.SerializeToString,
+            threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

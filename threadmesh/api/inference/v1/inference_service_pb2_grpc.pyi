@@ -37,8 +37,9 @@ class InferenceServiceStub:
     """Streams the continuation of a conversation.
 
     The stream begins with `started`, carries deltas, and ends with exactly one of `finished` or `failed`; a
-    `progress` is sent at least once a second when there is nothing else to say. A `failed` is followed by the same
-    error as the RPC's status. Closing the stream stops the engine within one step.
+    `progress` is sent at least once a second when there is nothing else to say, also before `started` while the
+    model is being loaded. A `failed` is followed by the same error as the RPC's status. Closing the stream stops the
+    engine within one step.
     """
     Warm: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.WarmRequest, _inference_service_pb2.WarmResponse]
     """Prefills the prompt of a request that is expected soon and keeps it in the KV cache."""
@@ -48,6 +49,10 @@ class InferenceServiceStub:
     """Turns texts into vectors."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]
     """Lists the models that can be asked for."""
+    LoadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.LoadModelRequest, _inference_service_pb2.LoadModelResponse]
+    """Loads a model before somebody asks for it; answers once it is ready."""
+    UnloadModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _inference_service_pb2.UnloadModelResponse]
+    """Frees the memory of a model until somebody asks for it again; fails with FAILED_PRECONDITION while it answers."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -58,8 +63,9 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Streams the continuation of a conversation.
 
     The stream begins with `started`, carries deltas, and ends with exactly one of `finished` or `failed`; a
-    `progress` is sent at least once a second when there is nothing else to say. A `failed` is followed by the same
-    error as the RPC's status. Closing the stream stops the engine within one step.
+    `progress` is sent at least once a second when there is nothing else to say, also before `started` while the
+    model is being loaded. A `failed` is followed by the same error as the RPC's status. Closing the stream stops the
+    engine within one step.
     """
     Warm: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.WarmRequest, _inference_service_pb2.WarmResponse]  # type: ignore[assignment]
     """Prefills the prompt of a request that is expected soon and keeps it in the KV cache."""
@@ -69,6 +75,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Turns texts into vectors."""
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that can be asked for."""
+    LoadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.LoadModelRequest, _inference_service_pb2.LoadModelResponse]  # type: ignore[assignment]
+    """Loads a model before somebody asks for it; answers once it is ready."""
+    UnloadModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.UnloadModelRequest, _inference_service_pb2.UnloadModelResponse]  # type: ignore[assignment]
+    """Frees the memory of a model until somebody asks for it again; fails with FAILED_PRECONDITION while it answers."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Generates text with the models of this server. It knows no threads and runs no tools."""
@@ -82,8 +92,9 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the continuation of a conversation.
 
         The stream begins with `started`, carries deltas, and ends with exactly one of `finished` or `failed`; a
-        `progress` is sent at least once a second when there is nothing else to say. A `failed` is followed by the same
-        error as the RPC's status. Closing the stream stops the engine within one step.
+        `progress` is sent at least once a second when there is nothing else to say, also before `started` while the
+        model is being loaded. A `failed` is followed by the same error as the RPC's status. Closing the stream stops the
+        engine within one step.
         """
 
     @_abc_1.abstractmethod
@@ -117,5 +128,21 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.ListModelsResponse, _abc.Awaitable[_inference_service_pb2.ListModelsResponse]]:
         """Lists the models that can be asked for."""
+
+    @_abc_1.abstractmethod
+    def LoadModel(
+        self,
+        request: _inference_service_pb2.LoadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.LoadModelResponse, _abc.Awaitable[_inference_service_pb2.LoadModelResponse]]:
+        """Loads a model before somebody asks for it; answers once it is ready."""
+
+    @_abc_1.abstractmethod
+    def UnloadModel(
+        self,
+        request: _inference_service_pb2.UnloadModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.UnloadModelResponse, _abc.Awaitable[_inference_service_pb2.UnloadModelResponse]]:
+        """Frees the memory of a model until somebody asks for it again; fails with FAILED_PRECONDITION while it answers."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,1 @@
+"""What is measured: servers that answer the same requests, only one of them awake at a time."""

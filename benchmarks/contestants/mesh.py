@@ -1,0 +1,87 @@
+"""The whole mesh, as `threadmesh up` starts it."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.contestants.contestant import MESH, Contestant
+from benchmarks.contestants.server import answers, await_serving, started
+from benchmarks.failures import BenchmarkError
+from benchmarks.load.http import Endpoint
+from threadmesh.cli.state import MeshState, UnitState, read_state
+from threadmesh.cli.units import UNITS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mesh(Contestant):
+    """A running mesh; `inference` serves gRPC, `metrics` the same unit's metrics, `units` are processes by name."""
+
+    inference: str
+    metrics: Endpoint
+    units: Mapping[str, int]
+
+
+@contextmanager
+def mesh(directory: Path) -> Iterator[Mesh]:
+    """Run a mesh with its defaults at free ports, on a data directory of its own. Raises `BenchmarkError`.
+
+    It stays in the foreground: a detached one would outlive a run that is ended while it starts.
+    """
+    data, log = directory / "mesh", directory / "mesh.log"
+    command = [sys.executable, "-m", "threadmesh.cli", "up", "--data-dir", str(data)]
+    environment = {**os.environ, **_free_ports()}
+    with started(command, log=log, environment=environment, directory=Path.cwd()) as process:
+        await_serving(MESH, process, lambda: _serves(data), log=log)
+        state = read_state(data)
+        if state is None:
+            raise BenchmarkError("the mesh has ended at once")
+        yield _contestant(state)
+
+
+def _serves(data: Path) -> bool:
+    state = read_state(data)
+    facade = state.unit("facade") if state else None
+    return facade is not None and answers(f"http://{facade.address}/readyz")
+
+
+def _contestant(state: MeshState) -> Mesh:
+    inference, facade = _unit(state, "inference"), _unit(state, "facade")
+    return Mesh(
+        name=MESH,
+        endpoint=Endpoint.parse(facade.address),
+        root=state.supervisor.pid,
+        engine=_pid(inference),
+        settings=f"`threadmesh up` with {_chosen()}; full length by `ignore_eos`",
+        full_length={"ignore_eos": True},
+        inference=inference.address,
+        metrics=Endpoint.parse(inference.metrics_url.removeprefix("http://").partition("/")[0]),
+        units={unit.name: _pid(unit) for unit in state.units},
+    )
+
+
+def _unit(state: MeshState, name: str) -> UnitState:
+    unit = state.unit(name)
+    if unit is None:
+        raise BenchmarkError(f"the mesh has no unit {name}")
+    return unit
+
+
+def _pid(unit: UnitState) -> int:
+    if unit.process is None:
+        raise BenchmarkError(f"{unit.name} is down")
+    return unit.process.pid
+
+
+def _free_ports() -> dict[str, str]:
+    ports = {f"{unit.prefix}PORT": "0" for unit in UNITS}
+    return ports | {f"{unit.prefix}METRICS_PORT": "0" for unit in UNITS if unit.metrics_port is not None}
+
+
+def _chosen() -> str:
+    """Say which settings the environment changes."""
+    prefixes = tuple(unit.prefix for unit in UNITS)
+    chosen = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(prefixes)]
+    return " ".join(chosen) or "its defaults"

@@ -1,0 +1,1 @@
+"""Engines without a server around them: ours, and llama.cpp's own bench."""

@@ -1,0 +1,1 @@
+"""The client: sends requests and notes when each piece of an answer arrives."""

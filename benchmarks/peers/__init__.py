@@ -1,0 +1,1 @@
+"""Builds what the mesh is measured against, once, under `.build/peers/`."""

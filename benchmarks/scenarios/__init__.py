@@ -1,0 +1,1 @@
+"""One question a module; the registry is `benchmarks.registry`."""

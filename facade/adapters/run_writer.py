@@ -1,0 +1,221 @@
+"""Writes to runs: what the runs of this process have to say at one moment goes in one message and one commit."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import Context
+from dataclasses import dataclass
+
+import grpc
+
+from facade.adapters.local_logs import LocalLogs
+from facade.adapters.run_codec import encode_batch, encode_run_finished
+from facade.domain.events import RunEvent, RunFinished
+from facade.domain.ports import Batch
+from threadmesh.api.context.v1 import runs_service_pb2 as pb
+from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
+from threadmesh.errors import MeshError, Unavailable
+from threadmesh.event_codec import decode_failure
+from threadmesh.retry import persist
+from threadmesh.rpc.channel import translated
+
+PEER = "context"
+SECONDS = 5.0
+"""Limit of one read or write; the store answers in milliseconds or not at all."""
+PERSIST_SECONDS = 4.0
+"""How long a write is repeated while the service is away; the run's lease lasts a little longer."""
+_PATIENCE_SECONDS = 0.004
+_APART_SECONDS = 0.02
+_GROUP_WRITES = 64
+_GROUP_BYTES = 1 << 20
+"""Limits of one message; a larger write goes alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    request: pb.AppendEventsRequest
+    answer: "asyncio.Future[pb.AppendEventsResponse]"
+
+
+class Appender:
+    """Sends the writes of all runs of this process over one stream.
+
+    One message is under way at a time; what gathers meanwhile goes with the next one. An engine's step gives every run
+    a token at nearly the same moment, so a message of patient writes waits until every run has one, for a few
+    milliseconds at most; and it goes no sooner than `apart` seconds after the last message.
+    """
+
+    def __init__(
+        self, runs: "rpc.RunsServiceAsyncStub", *, patience: float = _PATIENCE_SECONDS, apart: float = _APART_SECONDS
+    ) -> None:
+        self._runs, self._patience, self._apart = runs, patience, apart
+        self._sent = 0.0
+        self._hurry = asyncio.Event()
+        self._stream: grpc.aio.StreamStreamCall[pb.AppendToRunsRequest, pb.AppendToRunsResponse] | None = None
+        self._waiting: list[_Waiting] = []
+        self._sending: asyncio.Task[None] | None = None
+        self._complete = asyncio.Event()
+        self._users = 0
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the stream open until the block ends."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._close()
+
+    async def append(self, request: pb.AppendEventsRequest, *, patient: bool = False) -> pb.AppendEventsResponse:
+        """Write durably. Raises what the store refuses, and `Unavailable` when it cannot be reached."""
+        answer: asyncio.Future[pb.AppendEventsResponse] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(request, answer))
+        if not patient:
+            self._hurry.set()
+        if not patient or len(self._waiting) >= self._users:
+            self._complete.set()
+        if self._sending is None:
+            # In a context of its own: the stream belongs to no run, so no run's deadline or ids may go with it.
+            self._sending = asyncio.get_running_loop().create_task(self._send_all(), name="appends", context=Context())
+        return await answer
+
+    async def _send_all(self) -> None:
+        """Send until nothing waits."""
+        try:
+            while self._waiting:
+                await self._gather()
+                await self._send(self._next_group())
+        finally:
+            self._sending = None
+            for each in self._waiting:
+                each.answer.cancel()
+            self._waiting.clear()
+
+    async def _gather(self) -> None:
+        """Wait a moment until the message is complete, unless somebody is in a hurry."""
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)  # those who are about to write in this turn of the loop come along
+        if (early := self._sent + self._apart - loop.time()) > 0:
+            await _within(early, self._hurry)
+        await _within(self._patience, self._complete)
+        self._hurry.clear()
+        self._complete.clear()
+        self._sent = loop.time()
+
+    def _next_group(self) -> list[_Waiting]:
+        count, size = 0, 0
+        for each in self._waiting[:_GROUP_WRITES]:
+            size += each.request.ByteSize()
+            if count and size > _GROUP_BYTES:
+                break
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
+
+    async def _send(self, group: Sequence[_Waiting]) -> None:
+        """Send a group; one that is refused as a whole is sent again one by one, so that only the culprit fails."""
+        try:
+            outcomes = await self._exchange(pb.AppendToRunsRequest(writes=[each.request for each in group]))
+        except MeshError as error:
+            if len(group) > 1 and not error.retryable:
+                for each in group:
+                    await self._send([each])
+                return
+            for each in group:
+                _fail(each.answer, error)
+            return
+        for each, outcome in zip(group, outcomes, strict=True):
+            if outcome.HasField("refused"):
+                _fail(each.answer, decode_failure(outcome.refused).error())
+            elif not each.answer.done():
+                each.answer.set_result(outcome.appended)
+
+    async def _exchange(self, request: pb.AppendToRunsRequest) -> Sequence[pb.AppendOutcome]:
+        if self._stream is None:
+            self._stream = self._runs.AppendToRuns()
+        try:
+            async with translated(PEER), asyncio.timeout(SECONDS):
+                await self._stream.write(request)
+                response = await self._stream.read()
+        except (MeshError, TimeoutError, asyncio.InvalidStateError) as error:
+            self._close()
+            raise error if isinstance(error, MeshError) else Unavailable(peer=PEER) from error
+        if not isinstance(response, pb.AppendToRunsResponse) or len(response.outcomes) != len(request.writes):
+            self._close()
+            raise Unavailable("The context service ended its stream.", peer=PEER)
+        return response.outcomes
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.cancel()
+            self._stream = None
+
+
+class RunWriter:
+    """The `Writer` port; what is acknowledged goes to the run's local log.
+
+    Every write names the event it begins with, so a write whose acknowledgement was lost is repeated without harm.
+    """
+
+    def __init__(self, runs: "rpc.RunsServiceAsyncStub", appender: Appender, logs: LocalLogs) -> None:
+        self._runs = runs
+        self._appender = appender
+        self._logs = logs
+        self._written: set[str] = set()
+
+    async def append(self, batch: Batch) -> bool:
+        """Write durably; gives whether somebody asked to stop the run."""
+        self._written.add(batch.run_id)
+        request = encode_batch(batch)
+        acknowledged = await persist(
+            lambda: self._appender.append(request, patient=batch.patient), seconds=PERSIST_SECONDS
+        )
+        self._log(batch, batch.events)
+        return acknowledged.cancel_requested
+
+    async def finish(self, batch: Batch, finished: RunFinished) -> None:
+        """Write the last batch and the terminal event."""
+        self._written.add(batch.run_id)
+        last = encode_batch(batch)
+        request = pb.FinishRunRequest(
+            run_id=last.run_id,
+            epoch=last.epoch,
+            first_sequence=last.first_sequence,
+            events=last.events,
+            items=last.items,
+            finished=encode_run_finished(finished),
+        )
+        await persist(lambda: self._finish(request), seconds=PERSIST_SECONDS)
+        self._log(batch, [*batch.events, RunEvent(sequence=0, body=finished)])
+
+    def close(self) -> None:
+        """Send the readers of what was written here to the store."""
+        for run_id in self._written:
+            self._logs.end(run_id)
+
+    async def _finish(self, request: pb.FinishRunRequest) -> pb.FinishRunResponse:
+        async with translated(PEER):
+            return await self._runs.FinishRun(request, timeout=SECONDS)
+
+    def _log(self, batch: Batch, events: Sequence[RunEvent]) -> None:
+        if log := self._logs.find(batch.run_id):
+            log.extend([_numbered(event, number) for number, event in enumerate(events, start=batch.first_sequence)])
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, but not for long."""
+    if not event.is_set():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await event.wait()
+
+
+def _numbered(event: RunEvent, number: int) -> RunEvent:
+    return RunEvent(sequence=number, round=event.round, call_id=event.call_id, body=event.body)
+
+
+def _fail(answer: "asyncio.Future[pb.AppendEventsResponse]", error: MeshError) -> None:
+    if not answer.done():
+        answer.set_exception(error)

@@ -1,0 +1,24 @@
+"""What the objects of a request are made of: strictly typed fields."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def _whole(value: Any) -> Any:
+    """Take 1.0 and 1e3 for integers, as JSON does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _number(value: Any) -> Any:
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Integer = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, BeforeValidator(_number)]
+
+
+class Schema(BaseModel):
+    """A strict object that remembers which fields it does not know."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)

@@ -1,0 +1,141 @@
+"""What the engine's next step computes, by what the steps before it have cost."""
+
+from collections.abc import Sequence as Values
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from inference_svc.adapters.llama_cpp.context import Context, Entry
+from inference_svc.adapters.llama_cpp.options import EngineOptions
+from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
+from inference_svc.domain.batch import SMALL_TOKENS, plan
+from inference_svc.domain.pace import Pace, ThreadChoice
+from inference_svc.domain.speculation import Confidence, Speculation, StepCost, worthwhile
+
+_MEASURING_SECONDS = 1.0
+_MEASURED_STEPS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a step computes of one sequence: its next `tokens`, and `guesses` at those that follow.
+
+    `confidence` is to learn how many of them came true.
+    """
+
+    sequence: Sequence
+    tokens: int
+    guesses: Values[int] = ()
+    confidence: Confidence = field(default_factory=Confidence)
+
+    @property
+    def size(self) -> int:
+        """The number of tokens that are computed."""
+        return self.tokens + len(self.guesses)
+
+
+class Planner:
+    """Plans steps and learns from them."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        self._options = options
+        self._threads = ThreadChoice(options.threads)
+        self._pace = Pace()
+        self._cost = StepCost()
+        self._adapter = ""
+
+    def threads(self, parts: Values[Part]) -> int:
+        """Give the number of threads for a step."""
+        return self._threads.threads(_tokens(parts))
+
+    def measure(self, context: Context) -> None:
+        """Learn what steps cost on this machine before anybody waits for one; takes about a second at most."""
+        end = perf_counter() + _MEASURING_SECONDS
+        for tokens in _MEASURED_STEPS:
+            if perf_counter() < end:
+                self._cost.learn(tokens=tokens, seconds=self._measured(context, tokens, wanted=tokens))
+        self._pace = Pace(seconds_per_token=self._measured(context, SMALL_TOKENS, wanted=1) / SMALL_TOKENS)
+        context.forget_all()
+
+    def _measured(self, context: Context, tokens: int, *, wanted: int) -> float:
+        """Compute a step of any tokens of an unused sequence; gives the seconds it took."""
+        tokens = min(tokens, self._options.batch)
+        context.keep(0, 0)
+        context.use_threads(self._threads.threads(tokens))
+        began = perf_counter()
+        context.decode([Entry(sequence=0, position=0, tokens=[0] * tokens, wanted=min(wanted, tokens))])
+        return perf_counter() - began
+
+    def reading_seconds(self, tokens: int) -> float:
+        """Give how long it takes to read so much of a prompt when nothing else is done."""
+        return tokens * self._pace.seconds_per_token
+
+    def speculates(self, job: Job) -> bool:
+        """Whether tokens of this job may be guessed."""
+        return self._options.speculation is not Speculation.OFF and not job.repeatable
+
+    def plan(self, running: Values[Sequence]) -> list[Part]:
+        """Say what the next step computes of whom, all of one adapter; images and sounds are computed apart."""
+        mine = self._of_next_adapter([sequence for sequence in running if not sequence.chunk])
+        by_slot = {sequence.slot: sequence for sequence in mine}
+        if len(running) == 1 and mine and mine[0].exact and not mine[0].decoding:
+            return [self._exact_piece(mine[0])]
+        decoding = [sequence for sequence in by_slot.values() if sequence.decoding]
+        seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
+        step = plan(
+            decoding=[sequence.slot for sequence in decoding],
+            reading=[sequence.reader() for sequence in by_slot.values() if not sequence.decoding],
+            batch=self._options.batch,
+            prefill=self._pace.tokens_within(seconds, most=self._options.batch),
+        )
+        if step.prefill:
+            pieces = [Part(sequence=by_slot[chunk.sequence], tokens=chunk.tokens) for chunk in step.prefill]
+            return [*(Part(sequence=sequence, tokens=1) for sequence in decoding), *pieces]
+        return self._guessing(decoding)
+
+    def _exact_piece(self, sequence: Sequence) -> Part:
+        """Read a prompt up to the next place where its pieces always end."""
+        size = min(SMALL_TOKENS, self._options.batch)
+        return Part(sequence=sequence, tokens=min(sequence.unread, size - sequence.computed % size))
+
+    def _of_next_adapter(self, running: Values[Sequence]) -> list[Sequence]:
+        """Give the sequences of the adapter whose turn it is: a step computes with one, and they take turns."""
+        adapters = sorted({sequence.job.adapter for sequence in running})
+        self._adapter = next((each for each in adapters if each > self._adapter), adapters[0] if adapters else "")
+        return [sequence for sequence in running if sequence.job.adapter == self._adapter]
+
+    def _guessing(self, decoding: Values[Sequence]) -> list[Part]:
+        """Add to the sequences what they may say next, where computing it costs less than it promises."""
+        parts: list[Part] = []
+        size, allowed = len(decoding), self._options.guesses
+        for sequence in decoding:
+            part = self._guessed(sequence, most=allowed, beside=size)
+            allowed -= len(part.guesses)
+            size += len(part.guesses)
+            parts.append(part)
+        return parts
+
+    def _guessed(self, sequence: Sequence, *, most: int, beside: int) -> Part:
+        """Guess at what the grammar forces, or else at what followed the same tokens before."""
+        job = sequence.job
+        room = min(most, job.limit - job.answer.tokens - 1)
+        if room <= 0 or sequence.pending != 1 or not self.speculates(job):
+            return Part(sequence=sequence, tokens=1)
+        guesses, confidence = (job.forced.propose(room), job.forced.confidence) if job.forced else ([], None)
+        if confidence is None or not guesses:
+            guesses, confidence = sequence.lookup.propose(room), sequence.confidence
+        if self._options.speculation is Speculation.AUTO:
+            guesses = guesses[: worthwhile(len(guesses), confidence.rate, beside=beside, cost=self._cost)]
+        return Part(sequence=sequence, tokens=1, guesses=guesses, confidence=confidence)
+
+    def learn(self, parts: Values[Part], *, seconds: float) -> None:
+        """Learn from a step that was computed as planned."""
+        tokens = _tokens(parts)
+        self._threads.after(tokens=tokens, seconds=seconds)
+        if all(part.sequence.decoding for part in parts):
+            self._cost.learn(tokens=tokens, seconds=seconds)
+        elif not any(part.sequence.decoding for part in parts):
+            self._pace = self._pace.after(tokens=tokens, seconds=seconds)
+
+
+def _tokens(parts: Values[Part]) -> int:
+    return sum(part.size for part in parts)

@@ -1,0 +1,13 @@
+"""The event loop of every process of the mesh: libuv's, which does the same for less of a core than Python's own."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import uvloop
+
+
+def run_process(main: Coroutine[Any, Any, None]) -> None:
+    """Run a process's main coroutine to its end, as `asyncio.run` does."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
