@@ -219,10 +219,11 @@ class Turn:
         return [NewItem(message=message, incomplete=incomplete, tokens=self._answer.usage.completion_tokens)]
 
 
-async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: float) -> RunState:
+async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: float, stop: asyncio.Event) -> RunState:
     """Claim a run and answer it; gives how it ended.
 
-    Stops when somebody asks for that, and when another process has taken the run over. Raises an exception group of
+    Stops at once when `stop` is set, soon when somebody asks for that in the store, and when another process has taken
+    the run over. Raises an exception group of
     what kept the run from being finished.
     """
     run = await mesh.context.claim(run_id)
@@ -232,11 +233,17 @@ async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: fl
         helpers = [
             group.create_task(journal.write_pending()),
             group.create_task(_stop_when_asked(mesh.context, journal, turn, renew_seconds)),
+            group.create_task(_stop_when_told(stop, turn)),
         ]
         await asyncio.wait([turn])
         for helper in helpers:
             helper.cancel()
     return RunState.CANCELLED if turn.cancelled() else turn.result()
+
+
+async def _stop_when_told(stop: asyncio.Event, turn: asyncio.Task[RunState]) -> None:
+    await stop.wait()
+    turn.cancel()
 
 
 async def _stop_when_asked(context: Context, journal: Journal, turn: asyncio.Task[RunState], seconds: float) -> None:

@@ -26,6 +26,7 @@ class Executor:
         self._metrics = metrics
         self._renew_seconds = renew_seconds
         self._tasks: set[asyncio.Task[None]] = set()
+        self._stops: dict[str, asyncio.Event] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,7 +41,9 @@ class Executor:
         self._spawn(self._answer(run), f"run {run.id}")
 
     def cancel(self, run: Run) -> None:
-        """Ask in the background that a run stop."""
+        """Stop a run: at once where it is answered here, and by asking for it wherever it waits or is answered."""
+        if stop := self._stops.get(run.id):
+            stop.set()
         self._spawn(self._cancel(run), f"cancel {run.id}")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -52,9 +55,12 @@ class Executor:
         began = time.monotonic()
         outcome = "lost"
         limit = self._limits.seconds + END_SECONDS
+        stop = self._stops[run.id] = asyncio.Event()
         with bound_ids(run_id=run.id, thread_id=run.thread_id), deadline.within(limit):
             try:
-                state = await run_turn(self._mesh, run.id, limits=self._limits, renew_seconds=self._renew_seconds)
+                state = await run_turn(
+                    self._mesh, run.id, limits=self._limits, renew_seconds=self._renew_seconds, stop=stop
+                )
                 outcome = state.value
             except* RunAlreadyFinished:
                 outcome = RunState.CANCELLED.value
@@ -66,6 +72,7 @@ class Executor:
                 log.error("turn.defect", exc_info=errors)
                 await self._cancel(run)
             finally:
+                del self._stops[run.id]
                 seconds = time.monotonic() - began
                 self._metrics.turn_seconds.labels(outcome).observe(seconds)
                 log.info("turn.ended", outcome=outcome, seconds=round(seconds, 4))

@@ -196,9 +196,9 @@ async def test_a_stateless_request_stops_when_its_client_leaves_a_stream(mesh: M
     stream = await ask(mesh, "hang", stream=True)
     run_id = stream.response.headers["x-run-id"]
     await anext(aiter(stream))
-    await stream.close()
+    await asyncio.wait_for(stream.close(), 5)
 
-    await until(lambda: _is(mesh, run_id, runs.RUN_STATE_CANCELLED))
+    await until(lambda: _is(mesh, run_id, runs.RUN_STATE_CANCELLED), seconds=1.2)
 
 
 async def test_a_stateless_request_stops_when_its_client_leaves_before_the_answer(mesh: Mesh) -> None:
