@@ -21,6 +21,7 @@ from inference_svc.adapters.llama_cpp.threads import available_cores
 from inference_svc.adapters.measured_backend import MeasuredBackend, MeasuredEngine, MeasuredLoads, Metrics
 from inference_svc.adapters.model_files import fetch, find_model
 from inference_svc.adapters.models_file import ConfiguredModel, read_models
+from inference_svc.adapters.quarantined_backend import Quarantine, QuarantinedBackend
 from inference_svc.adapters.script import read_script
 from inference_svc.adapters.scripted_backend import NAME as SCRIPTED
 from inference_svc.adapters.scripted_backend import ScriptedBackend
@@ -92,6 +93,9 @@ async def app(
         if settings.script:
             created = int(clock.now().timestamp())
             backends.append(ScriptedBackend(read_script(Path(settings.script)), created=created))
+        if quarantine := quarantine_of(settings, clock):
+            stack.callback(quarantine.close)
+            backends = [QuarantinedBackend(backend, quarantine) for backend in backends]
         router = router_of(backends, loadable, metrics)
         yield Unit(services=[service(router)], ping=router.ping)
 
@@ -104,6 +108,15 @@ def router_of(backends: Sequence[Backend], loadable: dict[str, LazyBackend], met
         raise ConfigurationError(f"INFERENCE_SCRIPT: a model is named `{SCRIPTED}` already; name it differently")
     models: dict[str, Loadable] = {**loadable}
     return Router([MeasuredBackend(backend, metrics) for backend in backends], loadable=models)
+
+
+def quarantine_of(settings: InferenceSettings, clock: Clock) -> Quarantine | None:
+    """Give the memory of requests that ended a process; None, with a warning, where it cannot be kept."""
+    try:
+        return Quarantine(settings.state_dir, clock=clock)
+    except OSError as error:
+        log.warning("quarantine.off", directory=str(settings.state_dir), problem=error.strerror or str(error))
+        return None
 
 
 def service(router: Router) -> Service:

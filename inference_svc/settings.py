@@ -99,6 +99,10 @@ class InferenceSettings(UnitSettings):
         default_factory=lambda: data_directory() / "models",
         description="Directory that fetched and prepared models are kept in.",
     )
+    state_dir: Path = Field(
+        default_factory=lambda: data_directory() / "inference",
+        description="Directory that remembers which requests ended the process, so that they are not answered again.",
+    )
     script: str = Field(
         default="", description="JSON file of the scripted backend, which is then served as model `scripted`."
     )

@@ -8,7 +8,7 @@
     ├── NotFound
     │   ├── ModelNotFound  ThreadNotFound  RunNotFound  CallNotFound  ToolNotFound
     ├── PreconditionFailed         the state of things forbids it
-    │   ├── IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
+    │   ├── RequestQuarantined  IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
     ├── ThreadBusy                 somebody else is at it
     ├── Unauthenticated
     ├── Overloaded                 too much at once; try later
@@ -174,6 +174,12 @@ class IdempotencyKeyReused(PreconditionFailed):
     """This idempotency key belongs to a different request; use a new key for a new request."""
 
     reason = "IDEMPOTENCY_KEY_REUSED"
+
+
+class RequestQuarantined(PreconditionFailed):
+    """This request ended the server when it was last answered; it is refused for a while."""
+
+    reason = "REQUEST_QUARANTINED"
 
 
 class StaleEpoch(PreconditionFailed):

@@ -16,8 +16,6 @@ import structlog
 log = structlog.get_logger()
 
 STALLED_SECONDS = 20
-_EXIT_STATUS = 70
-"""EX_SOFTWARE of sysexits.h."""
 
 
 class _Clock:
@@ -34,7 +32,7 @@ class _Clock:
             self.seconds += 1
             if any(self.seconds - begun > STALLED_SECONDS for begun in list(self.begun.values())):
                 log.critical("grammar.stalled", seconds=STALLED_SECONDS)
-                os._exit(_EXIT_STATUS)
+                os.abort()
 
 
 @functools.cache
