@@ -1,6 +1,8 @@
 """Conversations are rendered by the model's template, and content stays content."""
 
 import json
+import re
+import time
 from typing import Any
 
 import pytest
@@ -230,13 +232,77 @@ def test_parameters_that_are_no_object_are_refused_with_their_place() -> None:
         "{{ raise_exception('Only user and assistant roles are supported!') }}",
         "{{ messages[0].content[:5] }}",
         "{{ messages[7].content.x }}",
-        "{{ lipsum.__globals__['os'].popen('id').read() }}",
+        "{% for a in range(90000) %}{% for b in range(90000) %}{% set c = b %}{% endfor %}{% endfor %}",
+        "{% macro f(n) %}{{ f(n - 1) if n }}{{ f(n - 1) if n }}{% endmacro %}{{ f(60) }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% set n = namespace(x='ab') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+        "{% set n = namespace(x='ab') %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+        "{% set n = namespace(x=[1]) %}{% for a in range(60) %}{% set n.x = n.x + n.x %}{% endfor %}",
+        "{% set n = namespace(x=9) %}{% for a in range(60) %}{% set n.x = n.x * n.x %}{% endfor %}",
+        "{% set x = 'a' * 100000 %}{{ x.replace('a', x) }}",
+        "{% set x = 'a' * 100000 %}{{ x | replace('a', x) }}",
+        "{% set x = 'a' * 100000 %}{{ x.join(x) }}",
+        "{% set x = 'a' * 100000 %}{{ x | join(x) }}",
+        "{% set x = 'a' * 100000 %}{{ x['join'](x) }}",
+        "{{ 'x'.translate({120: 'y' * 100000}) }}",
+        "{{ '{:>1000000000}'.format(1) }}",
+        "{{ [1] | batch(1000000000, 'x') | list }}",
+        "{{ 'x' | center(1000000000) }}",
+        "{{ lipsum(1000000000) }}",
         "{{ cycler.__init__.__globals__ }}",
     ],
 )
 def test_what_a_template_must_not_do_is_refused_at_once(source: str) -> None:
-    with pytest.raises(InvalidArgument):
+    began = time.thread_time()
+    with pytest.raises((InvalidArgument, ModelFileError)):
         render(source, message(Role.USER, "Hello"))
+    assert time.thread_time() - began < 10
+
+
+REACHING_OUT = [
+    "{{ self.__init__.__globals__.__builtins__.__import__('os').system('id') }}",
+    "{{ self._TemplateReference__context.cycler.__init__.__globals__.os.popen('id').read() }}",
+    "{% for c in ().__class__.__base__.__subclasses__() %}{{ c.__init__.__globals__ }}{% endfor %}",
+    "{{ ''.__class__.__mro__[1].__subclasses__()[0] }}",
+    "{{ lipsum.__globals__['os'].popen('id').read() }}",
+    "{{ cycler.__init__.__globals__.os.system('id') }}",
+    "{{ joiner.__init__.__globals__ }}",
+    "{{ namespace.__init__.__globals__ }}",
+    "{{ raise_exception.__globals__['jinja2'] }}",
+    "{{ strftime_now.__globals__ }}",
+    "{{ messages.__class__.__init__.__globals__ }}",
+    "{{ vault.hide.__func__.__globals__ }}",
+    "{{ (messages | attr('__class__')).__base__ }}",
+    "{{ messages | map(attribute='__class__') | first }}",
+    "{{ messages | map('attr', '__class__') | first | attr('__mro__') }}",
+    "{{ messages[0]['__class__'] }}{{ messages['__class__']['__base__'] }}",
+    "{{ '{0.__class__.__init__.__globals__}'.format(raise_exception) }}",
+    "{{ '{0.__class__}'.format_map({'0': 1}) }}",
+    "{% set f = '{0.__class__}'.format %}{{ f(1) }}",
+    "{{ ['{0.__class__}'] | map('format', 1) | list }}",
+    "{{ messages.append(1) }}{{ messages.clear() }}",
+    "{% include '/etc/passwd' %}",
+    "{% import 'os' as os %}{{ os.system('id') }}",
+    "{% extends '/etc/passwd' %}",
+    "{{ url_for.__globals__ }}{{ config.items() }}{{ request.application }}",
+    "{{ get_flashed_messages.__globals__ }}",
+    "{{ (x for x in [1]).gi_frame.f_globals }}",
+    "{{ dict.__base__.__subclasses__() }}",
+    "{{ range.__class__.__call__ }}",
+    "{{ vault.texts }}{{ vault.hidden.clear() }}",
+]
+"""What has been tried on servers that render the templates of model files (CVE-2024-34359, CVE-2026-5760, jinja2's)."""
+
+
+@pytest.mark.parametrize("source", REACHING_OUT)
+def test_a_template_reaches_nothing_outside_of_it(source: str) -> None:
+    try:
+        shown = rendered(render(source, message(Role.USER, "Hello")))
+    except (InvalidArgument, ModelFileError):
+        return
+    assert "uid=" not in shown
+    assert "root:" not in shown
+    assert not re.search(r"<(class|module|function|built-in|bound|frame|code|generator)", shown)
 
 
 def test_a_template_says_why_it_refuses() -> None:

@@ -7,7 +7,6 @@ placeholders: only what the template itself wrote is tokenised with control toke
 import json
 import re
 import secrets
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,7 @@ import jinja2.meta
 
 from inference_svc.adapters.llama_cpp import tool_prompt
 from inference_svc.adapters.llama_cpp.model import ModelFileError
-from inference_svc.adapters.llama_cpp.template_sandbox import sandbox
+from inference_svc.adapters.llama_cpp.template_sandbox import rendered, sandbox
 from inference_svc.adapters.llama_cpp.tool_prompt import MediaPiece, Piece
 from inference_svc.domain.pattern_grammar import json_text
 from inference_svc.domain.prompt import Conversation
@@ -38,7 +37,6 @@ _PROBE = "@probe@"
 _FORM = re.compile(r"""['"]type['"]: ['"]text['"]""")
 _THINKING_SWITCHES = frozenset({"enable_thinking", "thinking"})
 """What Qwen's templates and DeepSeek's ask."""
-_LARGEST_RENDERING = 8 * 1024 * 1024
 _HARMLESS = re.compile(r"[\w .,:;/()'+-]{0,512}")
 
 
@@ -130,7 +128,7 @@ class ChatTemplate:
         """Whether the text of a content of this form comes out, and not the form itself."""
         values = {"messages": [{"role": "user", "content": content}], "add_generation_prompt": False, "vault": Vault()}
         try:
-            shown = _limited(self._template, values | {"bos_token": self._begin, "eos_token": self._end})
+            shown = rendered(self._template, values | {"bos_token": self._begin, "eos_token": self._end})
         except Exception:  # noqa: BLE001  # a template can raise anything
             return False
         return _PROBE in shown and not _FORM.search(shown)
@@ -145,7 +143,7 @@ class ChatTemplate:
         values |= {"add_generation_prompt": ask, "bos_token": self._begin, "eos_token": self._end, "vault": vault}
         values |= self._switches(conversation, vault)
         try:
-            return vault.open(_limited(self._template, values))
+            return vault.open(rendered(self._template, values))
         except MeshError:
             raise
         except Exception as error:  # a template can raise anything
@@ -221,17 +219,6 @@ def _arguments(arguments_json: str, vault: Vault) -> Any:
 def _tool(tool: ToolDefinition, index: int, vault: Vault) -> dict[str, Any]:
     function = tool_prompt.function_of(tool, field=f"tools[{index}].parameters_json")
     return {"type": "function", "function": vault.hide_within(function)}
-
-
-def _limited(template: jinja2.Template, values: Mapping[str, Any]) -> str:
-    parts = []
-    size = 0
-    for part in template.generate(values):
-        size += len(part)
-        if size > _LARGEST_RENDERING:
-            raise InvalidArgument("The conversation is too long to be rendered.", field="messages")
-        parts.append(part)
-    return "".join(parts)
 
 
 @jinja2.pass_context
