@@ -310,6 +310,7 @@ def test_a_template_says_why_it_refuses() -> None:
         render("{{ raise_exception('roles must alternate') }}", message(Role.USER, "Hi"))
 
 
-def test_a_template_that_is_no_template_is_a_fault_of_the_file() -> None:
+@pytest.mark.parametrize("source", ["{% for %}", "{% break %}", "{{ " + "(" * 5_000, "{{ x | nothing }}"])
+def test_a_template_that_is_no_template_is_a_fault_of_the_file(source: str) -> None:
     with pytest.raises(ModelFileError):
-        ChatTemplate("{% for %}")
+        ChatTemplate(source)

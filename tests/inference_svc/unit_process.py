@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,13 @@ class UnitProcess:
         """Send it a signal, wait for its end, and give its status."""
         self.process.send_signal(number)
         return self.process.wait(SECONDS)
+
+    def wait_until_ready(self) -> None:
+        """Return once the model is loaded."""
+        ends = time.monotonic() + SECONDS
+        while (error := self.refusal("Hello", max_tokens=1)) is not None:
+            assert time.monotonic() < ends, error
+            time.sleep(0.1)
 
     def stream(self, text: str, **asked: Any) -> Iterator[pb.GenerateResponse]:
         """Ask for an answer."""

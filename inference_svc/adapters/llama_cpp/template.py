@@ -116,7 +116,7 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(self.source)
             names = jinja2.meta.find_undeclared_variables(environment.parse(self.source))
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, SyntaxError, RecursionError, ValueError) as error:
             raise ModelFileError(f"The model's chat template is not valid: {error}.") from error
         self.knows_tools = "tools" in names
         self._names = names
