@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 
 from inference_svc.adapters.llama_cpp.backend import LlamaCppBackend
+from inference_svc.adapters.llama_cpp.candidates import Logits
 from inference_svc.adapters.llama_cpp.context import Context, Entry
+from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.options import ContextOptions
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.domain.prompt import Grammar
-from inference_svc.domain.sampling import Drawing
+from inference_svc.domain.sampling import Drawing, draw_seed
 from tests.inference_svc.engines import GREEDY, answered, bundled, bundled_model, end_of, ids_of, prompt, text_of
 from threadmesh.conversation import FinishReason
-from threadmesh.errors import InvalidArgument
+from threadmesh.errors import Internal, InvalidArgument
 from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 
 pytestmark = pytest.mark.model
@@ -34,8 +36,7 @@ class Desk:
         self.context = Context(self.model, ContextOptions(cells=256, slots=1, rows=1, batch=64, threads=1))
         tokens = self.model.tokenize("My favourite animal is the", special=False)
         _, [self.row] = self.context.decode([Entry(sequence=0, position=0, tokens=tokens, wanted=1)])
-        row = TokenSampler(self.model, WIDE)._row(self.context.handle, self.row)
-        self.logits = row.copy()
+        self.logits = self.row_copy()
         self.best = int(self.logits.argmax())
 
     def drawn(
@@ -57,6 +58,9 @@ class Desk:
         tokens = [sampler.draw(self.context.handle, self.row, position=position) for position in range(times)]
         sampler.close()
         return tokens
+
+    def row_copy(self) -> Logits:
+        return TokenSampler(self.model, WIDE).row(self.context.handle, self.row).copy()
 
     def probability(self, token: int) -> float:
         likely = np.exp(self.logits - self.logits.max())
@@ -158,6 +162,75 @@ def test_repeat_last_n_bounds_what_the_penalties_look_at(desk: Desk) -> None:
     assert desk.drawn(replace(penalised, repeat_last_n=4), said=said, times=1) != [desk.best]
     assert desk.drawn(replace(penalised, repeat_last_n=3), said=said, times=1) == [desk.best]
     assert desk.drawn(replace(penalised, repeat_last_n=0), said=said, times=1) == [desk.best]
+
+
+def llama_cpp_draws(desk: Desk, drawing: Drawing, *, said: Sequence[int], times: int) -> list[int]:
+    """Draw as llama.cpp's own samplers do, over the whole vocabulary."""
+    biases = [native.llama_logit_bias(token=token, bias=bias) for token, bias in drawing.logit_bias.items()]
+    array = (native.llama_logit_bias * len(biases))(*biases)
+    drawn = []
+    for seed in range(times):
+        chain = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
+        for sampler in (
+            native.llama_sampler_init_logit_bias(desk.model.vocabulary, len(array), array),
+            native.llama_sampler_init_penalties(
+                desk.model.vocabulary,
+                drawing.repeat_last_n,
+                drawing.repeat_penalty,
+                drawing.frequency_penalty,
+                drawing.presence_penalty,
+            ),
+            native.llama_sampler_init_top_k(drawing.top_k),
+            native.llama_sampler_init_top_p(drawing.top_p, 1),
+            native.llama_sampler_init_min_p(drawing.min_p, 1),
+            native.llama_sampler_init_temp(drawing.temperature),
+            native.llama_sampler_init_dist(draw_seed(seed, len(said))),
+        ):
+            native.llama_sampler_chain_add(chain, sampler)
+        for token in said:
+            native.llama_sampler_accept(chain, token)
+        drawn.append(native.llama_sampler_sample(chain, desk.context.handle, desk.row))
+        native.llama_sampler_free(chain)
+    return drawn
+
+
+PENALISED = {"repeat_penalty": 1.4, "frequency_penalty": 0.3, "presence_penalty": 0.2, "repeat_last_n": 5}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        PENALISED,
+        {**PENALISED, "repeat_last_n": 1},
+        {"repeat_penalty": 0.5, "presence_penalty": -2.0},
+        {"top_k": 3, "top_p": 1.0},
+        {"top_k": 1000, "top_p": 1.0, "min_p": 0.0, "temperature": 2.0},
+        {"top_k": 1000, "frequency_penalty": -1.5},
+        {"top_k": 0, **PENALISED},
+        {"temperature": 0.01, **PENALISED},
+    ],
+)
+def test_tokens_are_drawn_as_llama_cpp_draws_them(desk: Desk, changed: dict[str, Any]) -> None:
+    likeliest = [int(token) for token in np.argsort(-desk.logits)[:8]]
+    said = [likeliest[2], likeliest[0], 5, likeliest[0], likeliest[1], likeliest[0], 49_000]
+    drawing = replace(Drawing(logit_bias={likeliest[3]: 2.5, likeliest[0]: -1.0, 17: 100.0 if not changed else 9.0}))
+    drawing = replace(drawing, **changed)
+    before = desk.row_copy()
+
+    assert desk.drawn(drawing, said=said) == llama_cpp_draws(desk, drawing, said=said, times=100)
+    assert (desk.row_copy() == before).all(), "the logits are as the model computed them"
+
+
+def test_logits_that_are_not_numbers_end_the_answer_only(desk: Desk) -> None:
+    row = TokenSampler(desk.model, WIDE).row(desk.context.handle, desk.row)
+    row[7] = np.nan
+    try:
+        for drawing in (WIDE, Drawing(), Drawing(temperature=0.0), Drawing(mirostat=Mirostat(mode=2))):
+            with pytest.raises(Internal, match="not a number"):
+                desk.drawn(drawing, times=1)
+    finally:
+        row[:] = desk.logits
 
 
 @pytest.mark.parametrize("mode", [1, 2])

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from inference_svc.adapters.llama_cpp.candidates import candidates_of, view_of
+from inference_svc.adapters.llama_cpp.candidates import Candidates
 from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 
@@ -102,9 +102,10 @@ class Trial:
             admitted = self._admitted(grammar, self._probes)
 
     def _admitted(self, grammar: Any, tokens: npt.NDArray[np.int32]) -> list[int]:
-        candidates = candidates_of(tokens, np.zeros(len(tokens), dtype=np.float32))
-        native.llama_sampler_apply(grammar, ctypes.byref(view_of(candidates)))
-        admitted = candidates["id"][np.isfinite(candidates["logit"])]
+        candidates = Candidates(len(tokens))
+        candidates.fill(tokens, np.zeros(len(tokens), dtype=np.float32))
+        candidates.pass_through(grammar)
+        admitted, _ = candidates.possible()
         return [int(token) for token in admitted if not self._model.ends(int(token))]
 
 

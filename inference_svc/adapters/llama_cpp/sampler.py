@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inference_svc.adapters.llama_cpp.candidates import Candidates, Logits, blank, candidates_of, fill, view_of
+from inference_svc.adapters.llama_cpp.adjustments import Adjustments
+from inference_svc.adapters.llama_cpp.candidates import Candidates, Logits, all_tokens
 from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.sampler_chain import SamplerChain
 from inference_svc.adapters.llama_cpp.stall import must_return
 from inference_svc.domain.sampling import Drawing
 from threadmesh.conversation import TokenLogprob
-from threadmesh.errors import Internal, InvalidArgument, UnsupportedSchema
+from threadmesh.errors import InvalidArgument, UnsupportedSchema
 
 _LIKELY_TOKENS = 256
 _LIKELY_LOGITS = 12.0
@@ -51,11 +52,7 @@ class TokenSampler:
         self.gbnf = grammar
         self._grammar = _grammar(model, grammar) if grammar else None
         self._chain = SamplerChain(model, drawing, before=before)
-        self._by_hand = self._grammar is not None or self._chain.learns
-        if self._by_hand:
-            self._candidates = blank(model.vocabulary)
-            self._one = blank(1)
-            self._single = view_of(self._one)
+        self._adjustments = Adjustments(drawing, ends=model.end_tokens if drawing.ignore_eos else ())
         self.resamples = 0
 
     @property
@@ -66,13 +63,16 @@ class TokenSampler:
     def draw(self, context: Any, row: int, *, position: int) -> int:
         """Draw the token at `position` of the answer from a row of logits, and take it into account."""
         self._chain.renew(position)
-        if self._by_hand:
-            token = self._draw_by_hand(context, row, position)
-        else:
-            token = int(native.llama_sampler_sample(self._chain.handle, context, row))
-        logits = native.llama_get_logits_ith(context, row)
-        if math.isnan(logits[token]):
-            raise Internal("The model computed something that is not a number.")
+        logits = self.row(context, row)
+        with self._adjustments.applied(logits):
+            token, probability = self._chain.choose(logits)
+            if self._grammar is not None and not self._admits(token):
+                token, probability = self._redraw(logits)
+        if self._chain.learns:
+            self._chain.learn(probability)
+        if position < len(self._again):
+            token = self._again[position]
+        self._take(token)
         return token
 
     def accept(self, token: int) -> None:
@@ -87,7 +87,7 @@ class TokenSampler:
         """Give how likely a token was before penalties and temperature, if the request asked for it."""
         if self._logprobs is None:
             return None
-        logits = self._row(context, row)
+        logits = self.row(context, row)
         largest = float(logits.max())
         total = largest + math.log(float(np.exp(logits - largest).sum()))
         top = tuple(self._entry(each, float(logits[each]) - total) for each in _likeliest(logits, self._logprobs))
@@ -96,54 +96,41 @@ class TokenSampler:
     def _entry(self, token: int, logprob: float, top: tuple[TokenLogprob, ...] = ()) -> TokenLogprob:
         return TokenLogprob(token=self._model.piece(token, special=True), logprob=logprob, top=top)
 
-    def _draw_by_hand(self, context: Any, row: int, position: int) -> int:
-        logits = self._row(context, row)
-        token, probability = self._choose(fill(self._candidates, _all_tokens(len(logits)), logits))
-        if self._grammar is not None and not self._admits(token):
-            token, probability = self._redraw(logits)
-        if self._chain.learns:
-            self._chain.learn(probability)
-        if position < len(self._again):
-            token = self._again[position]
-        self._take(token)
-        return token
-
     def _redraw(self, logits: Logits) -> tuple[int, float]:
         """Draw within the grammar: among the likeliest tokens if it admits any of them, else among all."""
         self.resamples += 1
-        for tokens in (_likely(logits), _all_tokens(len(logits))):
-            candidates = candidates_of(tokens, logits[tokens])
+        for tokens in (_likely(logits), all_tokens(len(logits))):
+            candidates = Candidates(len(tokens))
+            candidates.fill(tokens, logits[tokens])
             with must_return():
-                native.llama_sampler_apply(self._grammar, ctypes.byref(view_of(candidates)))
-            admitted = candidates[np.isfinite(candidates["logit"])]
+                candidates.pass_through(self._grammar)
+            admitted, their_logits = candidates.possible()
             if len(admitted):
-                return self._choose(admitted)
+                return self._chain.choose(their_logits, admitted)
         # llama.cpp ends the process when its grammar is made to accept what it refuses.
         raise UnsupportedSchema(
             "The grammar leads to a place where no token of this model can follow.", kind="schema_unsatisfiable"
         )
 
-    def _choose(self, candidates: Candidates) -> tuple[int, float]:
-        """Draw one of these candidates; gives how likely it was among those that the chain left over."""
-        array = view_of(candidates)
-        native.llama_sampler_apply(self._chain.handle, ctypes.byref(array))
-        chosen = array.data[array.selected]
-        return int(chosen.id), float(chosen.p)
-
     def _take(self, token: int) -> None:
         if self._grammar is not None and not self._model.ends(token):
             self._follow(token)
         self._chain.accept(token)
+        self._adjustments.accept(token)
 
-    def _row(self, context: Any, row: int) -> Logits:
-        return np.ctypeslib.as_array(native.llama_get_logits_ith(context, row), (self._model.vocabulary,))
+    def row(self, context: Any, row: int) -> Logits:
+        """Give a row of logits, in the context's own memory: the next step overwrites it."""
+        first = ctypes.addressof(native.llama_get_logits_ith(context, row).contents)
+        memory: Any = (ctypes.c_float * self._model.vocabulary).from_address(first)
+        return np.frombuffer(memory, np.float32)
+
+    @functools.cached_property
+    def _one(self) -> Candidates:
+        return Candidates(1)
 
     def _admits(self, token: int) -> bool:
-        single = self._single
-        single.data[0].id, single.data[0].logit = token, 1.0
         with must_return():
-            native.llama_sampler_apply(self._grammar, ctypes.byref(single))
-        return math.isfinite(single.data[0].logit)
+            return self._one.survives(token, self._grammar)
 
     def _follow(self, token: int) -> None:
         """Let the grammar go on by a token. Raises `UnsupportedSchema` where it can go on in ever more ways."""
@@ -173,11 +160,6 @@ def _likeliest(logits: Logits, count: int) -> list[int]:
         return []
     found = np.argpartition(logits, -count)[-count:]
     return [int(token) for token in found[np.argsort(logits[found])[::-1]]]
-
-
-@functools.lru_cache(maxsize=4)
-def _all_tokens(vocabulary: int) -> npt.NDArray[np.int32]:
-    return np.arange(vocabulary, dtype=np.int32)
 
 
 def _likely(logits: Logits) -> npt.NDArray[np.int32]:

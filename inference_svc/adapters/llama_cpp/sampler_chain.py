@@ -1,42 +1,74 @@
 """llama.cpp's samplers in one chain, in the order of its own tools.
 
-The order is that of `common_params_sampling::samplers` in common/common.h: biases, penalties, DRY, top-n-sigma, top-k,
-typical, top-p, min-p, XTC, temperature. Mirostat takes the place of what narrows the choice; unlike those tools, which
-drop them, it leaves penalties and DRY where they are. Samplers that draw lots hold a generator, so they are made anew
-for each token, with a seed that depends on its position alone.
+The order is that of `common_params_sampling::samplers` in common/common.h: biases and penalties (see `adjustments`),
+DRY, top-n-sigma, top-k, typical, top-p, min-p, XTC, temperature. Mirostat takes the place of what narrows the choice;
+unlike those tools, which drop them, it leaves penalties and DRY where they are. Samplers that draw lots hold a
+generator, so they are made anew for each token, with a seed that depends on its position alone.
 """
 
 import ctypes
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from inference_svc.adapters.llama_cpp.candidates import Candidates, Logits, Shortlist, Tokens, all_tokens
 from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.domain.sampling import Drawing, draw_seed
+from threadmesh.errors import Internal
 from threadmesh.sampling import Dry
 
 _POSSIBLE = 1e-10
 """The least probability, relative to the likeliest token's, for samplers that sort all tokens and take logarithms: the
 rest would all together be drawn once in 100,000 times, takes milliseconds to sort, and may be 0 in single precision."""
 _MIROSTAT_TOKENS = 100
+_LONGEST = 1024
 _LARGEST_BOUND = 20.0
 """In bits. Where nothing surprises mirostat's bound would grow for ever, until version 1 of it overflows."""
 
 
 class SamplerChain:
-    """The samplers of one generation, without its grammar."""
+    """The samplers of one generation, without its grammar, biases and penalties."""
 
     def __init__(self, model: LoadedModel, drawing: Drawing, *, before: Sequence[int] = ()) -> None:
         """Build the chain; DRY looks for repetitions in the tokens `before` the answer, too."""
         self._model, self._drawing = model, drawing
         self.handle = native.llama_sampler_chain_init(native.llama_sampler_chain_default_params())
-        links = _biases(model, drawing) + _penalties(model, drawing, before) + _narrowing(drawing)
+        dry = _dry(model, drawing.dry, before)
+        self._shortlist = Shortlist(drawing.top_k) if _shortlisted(drawing) and not dry else None
+        links = dry + _narrowing(drawing, cut=self._shortlist is not None)
         for sampler in links:
             native.llama_sampler_chain_add(self.handle, sampler)
         self._fixed, self._renewed = len(links), 0
+        self._plain = drawing.greedy and not dry
         self._by_dist = drawing.mirostat is None and drawing.xtc is None and not drawing.greedy
         self._bound = 2 * drawing.mirostat.tau if drawing.mirostat else 0.0
+
+    @functools.cached_property
+    def _candidates(self) -> Candidates:
+        return Candidates(self._shortlist.size if self._shortlist else self._model.vocabulary)
+
+    def choose(self, logits: Logits, tokens: Tokens | None = None) -> tuple[int, float]:
+        """Choose one of the `tokens`, whose logits these are, or of all; gives how likely it was among the last ones.
+
+        That is of no meaning for a greedy drawing. Raises `Internal` where a logit is not a number.
+        """
+        best = int(logits.argmax())
+        if not math.isfinite(largest := float(logits[best])):
+            raise Internal("The model computed something that is not a number.")
+        if self._plain:
+            return (best if tokens is None else int(tokens[best])), 1.0
+        if self._shortlist is not None:
+            if tokens is None:
+                tokens = self._shortlist.of(logits, largest=largest)
+                logits = logits[tokens]
+            tokens, logits = self._shortlist.cut(tokens, logits)
+        self._candidates.fill(
+            all_tokens(len(logits)) if tokens is None else tokens, logits, ordered=self._shortlist is not None
+        )
+        self._candidates.pass_through(self.handle)
+        return self._candidates.chosen()
 
     def renew(self, position: int) -> None:
         """Give the samplers that draw lots the chance of this position."""
@@ -92,30 +124,17 @@ class SamplerChain:
             self.handle = None
 
 
-def _biases(model: LoadedModel, drawing: Drawing) -> list[Any]:
-    biases = dict(drawing.logit_bias)
-    if drawing.ignore_eos:
-        biases |= dict.fromkeys(model.end_tokens, -math.inf)
-    if not biases:
+def _shortlisted(drawing: Drawing) -> bool:
+    """Whether a few tokens can be picked out before llama.cpp samples: only top-k stands before those that look at all.
+
+    To fill in, sort and cut the whole vocabulary takes most of the time of a token.
+    """
+    return not drawing.greedy and drawing.mirostat is None and not drawing.top_n_sigma and 0 < drawing.top_k <= _LONGEST
+
+
+def _dry(model: LoadedModel, dry: Dry | None, before: Sequence[int]) -> list[Any]:
+    if dry is None or not dry.multiplier or not dry.penalty_last_n:
         return []
-    entries = [native.llama_logit_bias(token=token, bias=bias) for token, bias in biases.items()]
-    array = (native.llama_logit_bias * len(entries))(*entries)
-    return [native.llama_sampler_init_logit_bias(model.vocabulary, len(array), array)]
-
-
-def _penalties(model: LoadedModel, drawing: Drawing, before: Sequence[int]) -> list[Any]:
-    links = []
-    if drawing.penalises:
-        repeat, frequency, presence = drawing.repeat_penalty, drawing.frequency_penalty, drawing.presence_penalty
-        links.append(
-            native.llama_sampler_init_penalties(model.vocabulary, drawing.repeat_last_n, repeat, frequency, presence)
-        )
-    if drawing.dry is not None and drawing.dry.multiplier and drawing.dry.penalty_last_n:
-        links.append(_dry(model, drawing.dry, before))
-    return links
-
-
-def _dry(model: LoadedModel, dry: Dry, before: Sequence[int]) -> Any:
     breakers = [breaker.encode(errors="replace") for breaker in dry.sequence_breakers]
     sampler = native.llama_sampler_init_dry(
         model.vocab,
@@ -128,11 +147,11 @@ def _dry(model: LoadedModel, dry: Dry, before: Sequence[int]) -> Any:
     )
     for token in before[-dry.penalty_last_n :]:
         native.llama_sampler_accept(sampler, token)
-    return sampler
+    return [sampler]
 
 
-def _narrowing(drawing: Drawing) -> list[Any]:
-    """Give what chooses the tokens among which one is drawn."""
+def _narrowing(drawing: Drawing, *, cut: bool) -> list[Any]:
+    """Give what chooses the tokens among which one is drawn; `cut` are those that stand on a shortlist already."""
     if drawing.greedy:
         return [native.llama_sampler_init_greedy()]
     temperature = native.llama_sampler_init_temp
@@ -141,7 +160,8 @@ def _narrowing(drawing: Drawing) -> list[Any]:
     links = []
     if drawing.top_n_sigma:
         links.append(native.llama_sampler_init_top_n_sigma(drawing.top_n_sigma))
-    links.append(native.llama_sampler_init_top_k(drawing.top_k))
+    if not cut:
+        links.append(native.llama_sampler_init_top_k(drawing.top_k))
     if drawing.typical_p < 1:
         links.append(native.llama_sampler_init_min_p(_POSSIBLE, 1))
         links.append(native.llama_sampler_init_typical(drawing.typical_p, 1))
