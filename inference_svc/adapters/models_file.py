@@ -17,7 +17,7 @@ Relative paths begin at the file's directory; `bundled` is the model that is ins
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from inference_svc.adapters.llama_cpp.options import AdapterFile
-from inference_svc.adapters.model_files import ModelFile, complaint_about, find_model
+from inference_svc.adapters.model_files import SHA256, ModelFile, complaint_about, find_model
 from threadmesh.settings import ConfigurationError
 from threadmesh.toml_lines import line_of, line_of_error
 
@@ -73,6 +73,7 @@ class _Model(_Strict):
     load: Literal["start", "lazy"] | None = None
     keep_seconds: float = Field(default=0.0, ge=0, le=_LONGEST_KEEPING)
     rope_override: bool = False
+    sha256: str = Field(default="", pattern=SHA256)
     adapters: dict[str, _Adapter] = Field(default_factory=dict)
 
 
@@ -177,9 +178,10 @@ def _configured(
     name: str, entry: _Model, *, first: bool, directory: Path, models_dir: Path, place: str
 ) -> ConfiguredModel:
     bundled = entry.path == BUNDLED
+    file = find_model("" if bundled else entry.path, models_dir=models_dir, directory=directory, setting=place)
     return ConfiguredModel(
         name=name,
-        file=find_model("" if bundled else entry.path, models_dir=models_dir, directory=directory, setting=place),
+        file=replace(file, sha256=entry.sha256),
         bundled=bundled,
         kind=entry.kind or "",
         lazy=(entry.load or ("start" if first else "lazy")) == "lazy",

@@ -4,6 +4,7 @@ import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -75,6 +76,32 @@ def test_a_file_is_named_after_itself(tmp_path: Path) -> None:
 def test_a_reference_that_means_nothing_is_refused(reference: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="INFERENCE_MODEL"):
         find_model(reference, models_dir=tmp_path)
+
+
+def test_a_model_of_the_hub_cannot_lie_outside_the_models_directory(tmp_path: Path) -> None:
+    models, elsewhere = tmp_path / "models", tmp_path / "elsewhere"
+    (models / "owner").mkdir(parents=True)
+    elsewhere.mkdir()
+    (models / "owner" / "repository").symlink_to(elsewhere)
+    (elsewhere / "tiny.gguf").write_bytes(b"GGUF")
+    with pytest.raises(ConfigurationError, match="leads out of the models directory"):
+        find_model("hf:owner/repository/tiny.gguf", models_dir=models)
+
+
+def test_a_models_directory_may_itself_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "models").symlink_to(tmp_path / "disk")
+
+    assert not find_model("hf:owner/repository/tiny.gguf", models_dir=tmp_path / "models").present
+
+
+async def test_a_fetched_file_that_is_another_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub() as (url, _):
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        file = replace(find_model("hf:o/r/tiny.gguf", models_dir=tmp_path), sha256="0" * 64)
+        await fetch(file)
+    with pytest.raises(ConfigurationError, match="delete it to fetch it again"):
+        file.verify()
 
 
 async def test_a_model_of_the_hub_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

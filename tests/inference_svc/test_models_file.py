@@ -1,11 +1,13 @@
 """The models file is read strictly: what is wrong with it stops the start, in one line with its place."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.models_file import ConfiguredModel, _Model, read_models
 from inference_svc.app import app, inspected, options_of
 from inference_svc.settings import PER_MODEL, InferenceSettings
@@ -103,6 +105,7 @@ WRONG: list[tuple[str, int, str, str]] = [
     (A + "[models.a.adapters.b]\npath = 'gone.gguf'", 4, "models.a.adapters.b.path", "there is no file"),
     (A + "[models.a.adapters.b]\nscale = 1", 3, "models.a.adapters.b.path", "missing"),
     (A + "[models.a.adapters.b]\npath = 'adapter.gguf'\nscale = nan", 5, "models.a.adapters.b.scale", "finite"),
+    (A + "sha256 = 'abc'", 3, "models.a.sha256", "should match pattern"),
     ("[models.a]\npath = 'hf:nonsense'", 2, "models.a.path", "hub reference"),
     ("[models.a]\npath = 'gone.gguf'", 2, "models.a.path", "there is no file"),
     ("[models.a]\npath = '.'", 2, "models.a.path", "directory"),
@@ -156,6 +159,7 @@ UNUSABLE: list[tuple[Callable[[Path], object], str, str]] = [
     (tiny_encoder, "context_tokens = 65", "65 context_tokens are more than the 64"),
     (tiny_encoder, "context_tokens = 65\nrope_override = true", "65 context_tokens are more"),
     (tiny_decoder, "context_tokens = 65", "65 context_tokens are more than the 64"),
+    (tiny_decoder, f"sha256 = '{'0' * 64}'", rf"the SHA-256 of .* is [0-9a-f]{{64}}, not {'0' * 64}$"),
     (tiny_encoder, "[models.a.adapters.b]\npath = 'adapter.gguf'", "takes no adapters"),
 ]
 
@@ -173,6 +177,26 @@ async def test_a_model_that_cannot_be_served_stops_the_start(
 
     assert caught.value.message.startswith(f"{path}:2: models.a.path: ")
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.skipif(native.llama_supports_gpu_offload(), reason="there is a GPU")
+@pytest.mark.parametrize("layers", [-1, 10])
+async def test_layers_for_a_gpu_that_is_not_there_stop_the_start(folder: Path, layers: int) -> None:
+    tiny_decoder(folder / "model.gguf")
+    path = folder / "models.toml"
+    path.write_text(f"[models.a]\npath = 'model.gguf'\ngpu_layers = {layers}\n")
+    with pytest.raises(ConfigurationError, match=r"models\.a\.path: gpu_layers .* no GPU"):
+        async with app(InferenceSettings(models_file=str(path), port=0, metrics_port=0), CollectorRegistry()):
+            pass
+
+
+@pytest.mark.parametrize("change", [str.lower, str.upper])
+def test_a_file_with_the_right_digest_is_served(folder: Path, change: Callable[[str], str]) -> None:
+    tiny_decoder(folder / "chat.gguf")
+    digest = change(hashlib.sha256((folder / "chat.gguf").read_bytes()).hexdigest())
+    [model] = read(folder, A + f"sha256 = '{digest}'\n")
+
+    assert inspected(model, options_of(InferenceSettings(), model, SystemClock())).trained_tokens == 64
 
 
 async def test_a_model_in_pieces_needs_all_of_them(folder: Path) -> None:

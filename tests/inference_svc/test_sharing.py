@@ -14,7 +14,7 @@ from inference_svc.adapters.llama_cpp.options import Device
 from inference_svc.domain.events import Event
 from inference_svc.domain.prompt import JsonSchema, Prompt
 from inference_svc.domain.speculation import Speculation
-from tests.inference_svc.engines import GREEDY, Watcher, answered, backend_of, bundled, end_of, ids_of, prompt, text_of
+from tests.inference_svc.engines import GREEDY, Watcher, answered, backend_of, end_of, ids_of, prompt, text_of
 from threadmesh.conversation import Message, Role, message
 from threadmesh.sampling import Sampling
 
@@ -188,10 +188,6 @@ async def test_a_request_that_names_a_seed_is_computed_without_guesses() -> None
         await answered(backend, prompt("Say again: one two three one two three.", max_tokens=24, sampling=sampling))
 
         assert watcher.guesses["proposed"] == 0
-
-
-def test_the_shared_engine_is_left_as_it_was() -> None:
-    assert bundled()[1].running == 0
 
 
 async def test_warming_makes_the_next_request_find_its_beginning() -> None:

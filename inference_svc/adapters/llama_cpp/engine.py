@@ -3,6 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from time import perf_counter
 
 import structlog
@@ -101,27 +102,29 @@ class Engine:
     def _run(self) -> None:
         sys.setswitchinterval(_SWITCH_SECONDS)
         try:
-            self._context = self._open_context()
-            self._stepper = stepper = Stepper(
-                self._model, self._context, self._options, observer=self._observer, free=self._free, media=self._media
-            )
-            stepper.measure()
+            with closing(self._open_context()) as self._context:
+                self._serve_with(self._context)
         except MeshError as error:
             self._failure = error
-            return
+        except Exception:
+            log.exception("engine.failed")
+            self._failure = Internal()
         finally:
             self._opened.set()
+
+    def _serve_with(self, context: Context) -> None:
+        self._stepper = stepper = Stepper(
+            self._model, context, self._options, observer=self._observer, free=self._free, media=self._media
+        )
+        stepper.measure()
+        self._opened.set()
         try:
             while self._wait_for_work(stepper):
                 self._drop_gone(stepper)
                 self._admit(stepper)
                 stepper.step(self._enter, self._leave_step)
-        except Exception:
-            log.exception("engine.failed")
-            self._failure = Internal()
         finally:
             self._fail_all(stepper)
-            self._context.close()
 
     def _wait_for_work(self, stepper: Stepper) -> bool:
         with self._condition:
@@ -143,7 +146,9 @@ class Engine:
         with self._condition:
             waiting = list(self._room)
         for job in waiting:
-            if len(stepper.running) >= self._options.sequences or not self._serve(job):
+            if len(stepper.running) >= self._options.sequences:
+                return
+            if not self._serve(job):
                 continue
             obstacle = stepper.begin(job)
             if obstacle is not None:

@@ -94,6 +94,10 @@ def check(facts: ModelFacts, options: ModelOptions, *, kind: str = "") -> ModelF
         raise ModelFileError("the model makes embeddings and cannot talk; leave out `kind`")
     if served.kind is Kind.EMBEDDING and options.adapters:
         raise ModelFileError("an embedding model takes no adapters")
+    if options.device.gpu_layers and not native.llama_supports_gpu_offload():
+        raise ModelFileError(
+            "gpu_layers are wanted and llama.cpp finds no GPU; build it for yours (README, On a GPU), or set them to 0"
+        )
     beyond_training = options.rope_override and served.kind is Kind.CHAT
     if options.context_tokens > facts.trained_tokens > 0 and not beyond_training:
         raise ModelFileError(

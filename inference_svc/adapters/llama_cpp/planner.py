@@ -4,7 +4,9 @@ from collections.abc import Sequence as Values
 from dataclasses import dataclass, field
 from time import perf_counter
 
-from inference_svc.adapters.llama_cpp.context import Context, Entry
+from inference_svc.adapters.llama_cpp.context import Context, Decoded, Entry
+from inference_svc.adapters.llama_cpp.library import first_problem
+from inference_svc.adapters.llama_cpp.model import ModelFileError
 from inference_svc.adapters.llama_cpp.options import EngineOptions
 from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
 from inference_svc.domain.batch import SMALL_TOKENS, plan
@@ -57,12 +59,18 @@ class Planner:
         context.forget_all()
 
     def _measured(self, context: Context, tokens: int, *, wanted: int) -> float:
-        """Compute a step of any tokens of an unused sequence; gives the seconds it took."""
+        """Compute a step of any tokens of an unused sequence; gives the seconds it took.
+
+        Raises `ModelFileError` for a model that cannot be computed.
+        """
         tokens = min(tokens, self._options.batch)
         context.keep(0, 0)
         context.use_threads(self._threads.threads(tokens))
         began = perf_counter()
-        context.decode([Entry(sequence=0, position=0, tokens=[0] * tokens, wanted=min(wanted, tokens))])
+        entry = Entry(sequence=0, position=0, tokens=[0] * tokens, wanted=min(wanted, tokens))
+        decoded, _ = context.decode([entry])
+        if decoded is not Decoded.DONE:
+            raise ModelFileError(f"A step of {tokens} tokens could not be computed: {first_problem() or decoded.name}")
         return perf_counter() - began
 
     def reading_seconds(self, tokens: int) -> float:
