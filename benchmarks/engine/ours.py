@@ -33,6 +33,9 @@ class _Unwatched:
     def stepped(self, *, seconds: float, threads: int) -> None:
         """Pass over a step."""
 
+    def forced(self) -> None:
+        """Pass over a forced token."""
+
     def guessed(self, *, proposed: int, accepted: int) -> None:
         """Pass over guesses."""
 

@@ -39,6 +39,7 @@ class Metrics:
         self.waiting = gauge("queue_depth", "Requests that wait for a place.")
         self.parked = gauge("parked_bytes", "Host memory taken by conversations that do not run.")
         self.threads = gauge("compute_threads", "Threads that computed the last step.")
+        self.forced = counter("forced_tokens_total", "Tokens that a grammar left no choice about.", "model")
         self.guesses = counter("guessed_tokens_total", "Tokens guessed, by what came of it.", "model", "fate")
         self.loaded = gauge("model_loaded", "1 once the model can answer.")
         self.first_token = histogram(
@@ -61,6 +62,7 @@ class MeasuredEngine:
         self._parked = metrics.parked.labels(model)
         self._step = metrics.step.labels(model)
         self._threads = metrics.threads.labels(model)
+        self._forced = metrics.forced.labels(model)
         self._guesses = {fate: metrics.guesses.labels(model, fate) for fate in ("proposed", "accepted")}
         self._aborts = {phase: metrics.aborts.labels(model, phase) for phase in ("queued", "prefill", "decode")}
 
@@ -74,6 +76,10 @@ class MeasuredEngine:
         """Count a step."""
         self._step.observe(seconds)
         self._threads.set(threads)
+
+    def forced(self) -> None:
+        """Count a token that the grammar forced."""
+        self._forced.inc()
 
     def guessed(self, *, proposed: int, accepted: int) -> None:
         """Count guesses."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from inference_svc.domain.gbnf_machine import Machine, State, Work, machine_of
+from inference_svc.domain.gbnf_machine import Machine, Work, machine_of
 
 _CREDIT = 8_192
 _EARNED = 64
@@ -19,7 +19,6 @@ class ForcedText:
         self._machine = machine
         self._work = Work(allowed=_CREDIT)
         self._state = machine.first
-        self._spaces = True
 
     @property
     def work(self) -> int:
@@ -32,25 +31,15 @@ class ForcedText:
             if self._state is None:
                 return
             self._work.allowed += _EARNED
-            if self._state.spaced:
-                self._spaces = char == " "
             self._state = self._machine.after(self._state, char, self._work)
 
     def forced(self, most: int) -> str:
         """Give the characters that must come next, up to `most` of them; none where there is a choice or an end."""
-        return self._ahead(most, lambda state: state.forced)
-
-    def likely(self, most: int) -> str:
-        """Give what is forced, and go on where only a space is optional as the answer did there the last time."""
-        spaces = self._spaces
-        return self._ahead(most, lambda state: state.forced or (" " if state.spaced and spaces else state.bare))
-
-    def _ahead(self, most: int, choose: Callable[[State], str]) -> str:
         said = ""
         state = self._state
-        while state is not None and len(said) < most and (char := choose(state)):
-            said += char
-            state = self._machine.after(state, char, self._work)
+        while state is not None and len(said) < most and state.forced:
+            said += state.forced
+            state = self._machine.after(state, state.forced, self._work)
         return said
 
 
@@ -60,8 +49,8 @@ def forced_by(gbnf: str) -> ForcedText | None:
     return None if machine is None else ForcedText(machine)
 
 
-def guesses(forced: str, tokenize: Callable[[str], list[int]]) -> list[int]:
-    """Give the tokens that a model is likely to write forced text with.
+def certain(forced: str, tokenize: Callable[[str], list[int]]) -> list[int]:
+    """Give the tokens to write forced text with.
 
     They are those of the text's own tokenisation, as models were trained on, without the last one: what follows may
     begin in the same token. After `{"name": "` a model may write `"` alone, but also `""` or `"A`, and where text was

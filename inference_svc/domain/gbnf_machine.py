@@ -17,7 +17,6 @@ MOST_PLACES = 1_024
 
 _REMEMBERED = 8_192
 _LARGEST_CODE = 0x10FFFF
-_SPACE = ((0x20, 0x20),)
 _SURROGATES = range(0xD800, 0xE000)
 
 
@@ -59,18 +58,14 @@ class State:
     """Where a text can be.
 
     `heads` are the places where one more character is due, `complete` says whether the text may end here. `forced` is
-    the one character that must come next, empty if there is a choice. `spaced` says whether the choice is first of all
-    between a space and none, `bare` is what must come next without it, empty if there is a choice still.
+    the one character that must come next, empty if there is a choice.
     """
 
-    __slots__ = ("bare", "complete", "forced", "heads", "spaced")
+    __slots__ = ("complete", "forced", "heads")
 
     def __init__(self, heads: tuple[Place, ...], *, complete: bool) -> None:
         self.heads, self.complete = heads, complete
         self.forced = "" if complete else _only(heads)
-        others = [place for place in heads if place.step.ranges != _SPACE]
-        self.spaced = not complete and 0 < len(others) < len(heads) and not any(map(_admits_space, others))
-        self.bare = _only(others) if self.spaced else ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -176,10 +171,6 @@ def machine_of(gbnf: str) -> Machine | None:
     """Give the machine of a grammar. None for a grammar that `parse_gbnf` cannot read."""
     rules = parse_gbnf(gbnf)
     return None if rules is None else Machine(rules)
-
-
-def _admits_space(place: Place) -> bool:
-    return place.step.admits(0x20)
 
 
 def _only(heads: Iterable[Place]) -> str:

@@ -27,7 +27,7 @@ class GrammarRules:
 
     def __init__(self, *, freedom: Freedom | None = None) -> None:
         self._freedom = freedom or Freedom()
-        self._rules: dict[str, str] = {"space": '" "?'}
+        self._rules: dict[str, str] = {}
         self._names: dict[str, str] = {}
 
     def rule(self, body: str, *, hint: str = "rule") -> str:
@@ -63,7 +63,7 @@ class GrammarRules:
 
     def mapping(self, value: str) -> str:
         """Give the name of a rule for objects whose values all follow one rule."""
-        member = self.rule(f'{self.string()} ":" space {value}', hint="member")
+        member = self.rule(f'{self.string()} ": " {value}', hint="member")
         return self.rule(f'"{{" ({self.listed(member, 0, self._freedom.items)})? "}}"', hint="map")
 
     def _free_array(self, depth: int) -> str:
@@ -73,7 +73,7 @@ class GrammarRules:
     def listed(self, item: str, least: int, most: int | None) -> str:
         """Give an expression for at least one item, separated by commas; `least` and `most` count items."""
         more = "" if most is None else max(0, most - 1)
-        return f'{item} ("," space {item}){{{max(0, least - 1)},{more}}}'
+        return f'{item} (", " {item}){{{max(0, least - 1)},{more}}}'
 
     def string(self, least: int = 0, most: int | None = None) -> str:
         """Give the name of a rule for a string of `least` to `most` characters."""

@@ -25,7 +25,7 @@ class Watcher:
 
     def __init__(self) -> None:
         self.phases: Counter[str] = Counter()
-        self.steps = 0
+        self.steps = self.jumped = 0
         self.running = self.most = self.parked = 0
         self.guesses: Counter[str] = Counter()
 
@@ -35,6 +35,9 @@ class Watcher:
 
     def stepped(self, *, seconds: float, threads: int) -> None:
         self.steps += 1
+
+    def forced(self) -> None:
+        self.jumped += 1
 
     def guessed(self, *, proposed: int, accepted: int) -> None:
         self.guesses["proposed"] += proposed

@@ -1,4 +1,4 @@
-"""Guesses at tokens spell what the grammar forces, in the tokens that the model would write."""
+"""Forced tokens spell what the grammar forces, in the tokens that the model would write."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,25 +32,25 @@ def bundled() -> Iterator[LoadedModel]:
 
 
 @pytest.mark.model
-def test_all_but_the_last_token_of_forced_text_are_proposed(bundled: LoadedModel) -> None:
+def test_all_but_the_last_token_of_forced_text_are_given(bundled: LoadedModel) -> None:
     whole = bundled.tokenize(TEXT, special=False)
 
-    assert following(bundled, CALL, "").propose(99) == whole[:-1]
-    assert following(bundled, CALL, "").propose(3) == whole[:3]
+    assert following(bundled, CALL, "").next(99) == whole[:-1]
+    assert following(bundled, CALL, "").next(3) == whole[:3]
 
 
 @pytest.mark.model
 @pytest.mark.parametrize("size", range(len(TEXT)))
-def test_proposals_go_on_where_the_answer_stands(bundled: LoadedModel, size: int) -> None:
-    proposed = spelled(bundled, following(bundled, CALL, TEXT[:size]).propose(99))
+def test_forced_tokens_go_on_where_the_answer_stands(bundled: LoadedModel, size: int) -> None:
+    proposed = spelled(bundled, following(bundled, CALL, TEXT[:size]).next(99))
 
     assert TEXT[size:].startswith(proposed)
     assert proposed or len(TEXT) - size < 5
 
 
 @pytest.mark.model
-def test_nothing_is_proposed_where_the_grammar_leaves_a_choice(bundled: LoadedModel) -> None:
-    assert following(bundled, CALL, TEXT + "par").propose(99) == []
+def test_nothing_is_forced_where_the_grammar_leaves_a_choice(bundled: LoadedModel) -> None:
+    assert following(bundled, CALL, TEXT + "par").next(99) == []
 
 
 @pytest.mark.model
@@ -61,7 +61,7 @@ def test_half_a_code_point_is_read_with_its_other_half(bundled: LoadedModel) -> 
     for token in pieces:
         tokens.read(token)
 
-    assert spelled(bundled, tokens.propose(99)) == "found"
+    assert spelled(bundled, tokens.next(99)) == "found"
 
 
 @pytest.mark.model
@@ -92,10 +92,10 @@ def sentencepiece(path: Path) -> Path:
     return path
 
 
-def test_no_space_is_put_before_proposals(tmp_path: Path) -> None:
+def test_no_space_is_put_before_forced_tokens(tmp_path: Path) -> None:
     model = LoadedModel(sentencepiece(tmp_path / "spm.gguf"), vocabulary_only=True)
     assert spelled(model, model.tokenize("bc", special=False)) == " bc"
 
-    assert spelled(model, following(model, 'root ::= "{\\"bc"', "").propose(9)) == '{"b'
-    assert spelled(model, following(model, 'root ::= "bc:"', "").propose(9)) == "bc"
+    assert spelled(model, following(model, 'root ::= "{\\"bc"', "").next(9)) == '{"b'
+    assert spelled(model, following(model, 'root ::= "bc:"', "").next(9)) == "bc"
     model.close()

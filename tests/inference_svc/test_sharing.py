@@ -1,7 +1,6 @@
 """What one request has computed, others find: at the same time, later, and after it had to leave the context."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +11,7 @@ import pytest
 from inference_svc.adapters.llama_cpp.backend import LlamaCppBackend
 from inference_svc.adapters.llama_cpp.options import Device
 from inference_svc.domain.events import Event
-from inference_svc.domain.prompt import JsonSchema, Prompt
+from inference_svc.domain.prompt import Prompt
 from inference_svc.domain.speculation import Speculation
 from tests.inference_svc.engines import GREEDY, Watcher, answered, backend_of, end_of, ids_of, prompt, text_of
 from threadmesh.conversation import Message, Role, message
@@ -164,22 +163,6 @@ async def test_guesses_change_how_fast_an_answer_comes_and_not_what_it_says() ->
     assert ids_of(events) == ids_of(expected)
     assert plain.guesses["proposed"] == 0
     assert guessing.guesses["accepted"] > 0
-
-
-async def test_what_a_grammar_forces_is_guessed_and_the_answer_is_the_same() -> None:
-    names = ("needs_human_review", "is_spam", "language_detected")
-    schema = {"type": "object", "properties": {name: {"type": "boolean"} for name in names}, "required": list(names)}
-    form = JsonSchema(schema_json=json.dumps(schema))
-    asked = prompt("Judge: the film was fine.", max_tokens=60, sampling=GREEDY, response_format=form)
-    async with engine(sequences=1, speculation=Speculation.OFF) as (backend, plain):
-        expected = await answered(backend, asked)
-    async with engine(sequences=1, speculation=Speculation.ALWAYS) as (backend, guessing):
-        events = await answered(backend, asked)
-
-    assert ids_of(events) == ids_of(expected)
-    assert set(json.loads(text_of(events))) == set(names)
-    assert guessing.guesses["accepted"] > len(ids_of(events)) // 3
-    assert guessing.steps < plain.steps - len(ids_of(events)) // 3
 
 
 async def test_a_request_that_names_a_seed_is_computed_without_guesses() -> None:

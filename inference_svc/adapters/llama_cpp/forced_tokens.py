@@ -1,34 +1,32 @@
-"""Guesses at the tokens of what an answer's grammar forces."""
+"""The tokens of what an answer's grammar forces, which need not be drawn."""
 
 from collections.abc import Sequence
 
 from inference_svc.adapters.llama_cpp.model import LoadedModel
-from inference_svc.domain.forced_text import ForcedText, forced_by, guesses
-from inference_svc.domain.speculation import Confidence
+from inference_svc.domain.forced_text import ForcedText, certain, forced_by
 from inference_svc.domain.stop import Utf8
 
 _CHARACTERS = 8
-"""Characters to look at for each token that may be guessed."""
-_RATE = 0.9
-_WEIGHT = 10.0
-"""How often such tokens came true in JSON of the bundled model: it writes forced text in other tokens now and then."""
+"""Characters to look at for each token."""
 
 
 class ForcedTokens:
-    """Follows one answer; used by one thread at a time. `confidence` is how often its guesses came true."""
+    """Follows one answer; used by one thread at a time."""
 
     def __init__(self, model: LoadedModel, forced: ForcedText) -> None:
         self._model, self._forced = model, forced
         self._utf8 = Utf8()
-        self.confidence = Confidence(rate=_RATE, weight=_WEIGHT)
 
     def read(self, token: int) -> None:
-        """Go on behind a token that was drawn; as in llama.cpp's grammars, control tokens count as their text."""
+        """Go on behind a token that was said; as in llama.cpp's grammars, control tokens count as their text."""
         self._forced.read(self._utf8.feed(self._model.piece(token, special=True)))
 
-    def propose(self, most: int) -> list[int]:
-        """Give up to `most` tokens that are likely to come next; none where the grammar leaves a choice."""
-        return guesses(self._forced.likely(most * _CHARACTERS), self._tokenize)[:most]
+    def next(self, most: int) -> list[int]:
+        """Give up to `most` tokens that must come next; none where the grammar leaves a choice.
+
+        The grammar forces a text, which other tokens could spell as well; these are the usual ones.
+        """
+        return certain(self._forced.forced(most * _CHARACTERS), self._tokenize)[:most]
 
     def _tokenize(self, text: str) -> list[int]:
         """Tokenise a text that continues another: at a beginning, SentencePiece would put a space before it."""

@@ -71,7 +71,7 @@ class JobMaker:
             adapter=prompt.adapter,
             priority=prompt.priority,
             repeatable=repeatable,
-            forced=None if repeatable else forced_tokens(self._model, sampler.gbnf, said=emitted),
+            forced=None if repeatable or sampler.watches else forced_tokens(self._model, sampler.gbnf, said=emitted),
             deliver=deliver,
         )
 

@@ -148,6 +148,10 @@ class Observer(Protocol):
         """Tell how long a step took, and how many threads computed it."""
         ...
 
+    def forced(self) -> None:
+        """Tell of a token that needed no drawing."""
+        ...
+
     def guessed(self, *, proposed: int, accepted: int) -> None:
         """Tell how many tokens were guessed and how many of them came true."""
         ...

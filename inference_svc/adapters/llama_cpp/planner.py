@@ -1,7 +1,7 @@
 """What the engine's next step computes, by what the steps before it have cost."""
 
 from collections.abc import Sequence as Values
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from inference_svc.adapters.llama_cpp.context import Context, Decoded, Entry
@@ -11,7 +11,7 @@ from inference_svc.adapters.llama_cpp.options import EngineOptions
 from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
 from inference_svc.domain.batch import SMALL_TOKENS, plan
 from inference_svc.domain.pace import Pace, ThreadChoice
-from inference_svc.domain.speculation import Confidence, Speculation, StepCost, worthwhile
+from inference_svc.domain.speculation import Speculation, StepCost, worthwhile
 
 _MEASURING_SECONDS = 1.0
 _MEASURED_STEPS = (1, 2, 4, 8)
@@ -19,15 +19,11 @@ _MEASURED_STEPS = (1, 2, 4, 8)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """What a step computes of one sequence: its next `tokens`, and `guesses` at those that follow.
-
-    `confidence` is to learn how many of them came true.
-    """
+    """What a step computes of one sequence: its next `tokens`, and `guesses` at those that follow."""
 
     sequence: Sequence
     tokens: int
     guesses: Values[int] = ()
-    confidence: Confidence = field(default_factory=Confidence)
 
     @property
     def size(self) -> int:
@@ -88,17 +84,28 @@ class Planner:
         if len(running) == 1 and mine and mine[0].exact and not mine[0].decoding:
             return [self._exact_piece(mine[0])]
         decoding = [sequence for sequence in by_slot.values() if sequence.decoding]
+        known = self._known(decoding)
         seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
         step = plan(
             decoding=[sequence.slot for sequence in decoding],
             reading=[sequence.reader() for sequence in by_slot.values() if not sequence.decoding],
-            batch=self._options.batch,
+            batch=self._options.batch - sum(part.size - 1 for part in known),
             prefill=self._pace.tokens_within(seconds, most=self._options.batch),
         )
         if step.prefill:
             pieces = [Part(sequence=by_slot[chunk.sequence], tokens=chunk.tokens) for chunk in step.prefill]
-            return [*(Part(sequence=sequence, tokens=1) for sequence in decoding), *pieces]
-        return self._guessing(decoding)
+            return [*known, *pieces]
+        return self._guessing(known)
+
+    def _known(self, decoding: Values[Sequence]) -> list[Part]:
+        """Give each sequence's next token, with those behind it that are known already, as far as there is room."""
+        room = self._options.batch - len(decoding)
+        parts = []
+        for sequence in decoding:
+            ahead = min(sequence.ahead, room)
+            room -= ahead
+            parts.append(Part(sequence=sequence, tokens=1 + ahead))
+        return parts
 
     def _exact_piece(self, sequence: Sequence) -> Part:
         """Read a prompt up to the next place where its pieces always end."""
@@ -111,29 +118,29 @@ class Planner:
         self._adapter = next((each for each in adapters if each > self._adapter), adapters[0] if adapters else "")
         return [sequence for sequence in running if sequence.job.adapter == self._adapter]
 
-    def _guessing(self, decoding: Values[Sequence]) -> list[Part]:
-        """Add to the sequences what they may say next, where computing it costs less than it promises."""
+    def _guessing(self, known: Values[Part]) -> list[Part]:
+        """Add what the sequences may say next, where computing it costs less than it promises."""
         parts: list[Part] = []
-        size, allowed = len(decoding), self._options.guesses
-        for sequence in decoding:
-            part = self._guessed(sequence, most=allowed, beside=size)
-            allowed -= len(part.guesses)
-            size += len(part.guesses)
-            parts.append(part)
+        size, allowed = _tokens(known), min(self._options.guesses, self._options.batch - _tokens(known))
+        for part in known:
+            guessed = self._guessed(part, most=allowed, beside=size)
+            allowed -= len(guessed.guesses)
+            size += len(guessed.guesses)
+            parts.append(guessed)
         return parts
 
-    def _guessed(self, sequence: Sequence, *, most: int, beside: int) -> Part:
-        """Guess at what the grammar forces, or else at what followed the same tokens before."""
-        job = sequence.job
+    def _guessed(self, part: Part, *, most: int, beside: int) -> Part:
+        """Guess at what followed the same tokens before, unless the grammar leaves nothing to guess."""
+        sequence, job = part.sequence, part.sequence.job
         room = min(most, job.limit - job.answer.tokens - 1)
-        if room <= 0 or sequence.pending != 1 or not self.speculates(job):
-            return Part(sequence=sequence, tokens=1)
-        guesses, confidence = (job.forced.propose(room), job.forced.confidence) if job.forced else ([], None)
-        if confidence is None or not guesses:
-            guesses, confidence = sequence.lookup.propose(room), sequence.confidence
+        if room <= 0 or sequence.pending != part.tokens or not self.speculates(job):
+            return part
+        if job.forced is not None and job.forced.next(1):
+            return part
+        guesses = sequence.lookup.propose(room)
         if self._options.speculation is Speculation.AUTO:
-            guesses = guesses[: worthwhile(len(guesses), confidence.rate, beside=beside, cost=self._cost)]
-        return Part(sequence=sequence, tokens=1, guesses=guesses, confidence=confidence)
+            guesses = guesses[: worthwhile(len(guesses), sequence.confidence.rate, beside=beside, cost=self._cost)]
+        return replace(part, guesses=guesses)
 
     def learn(self, parts: Values[Part], *, seconds: float) -> None:
         """Learn from a step that was computed as planned."""

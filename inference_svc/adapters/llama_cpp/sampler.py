@@ -60,6 +60,11 @@ class TokenSampler:
         """Whether it must see the logits of every token of an answer, as mirostat must, to go on with it exactly."""
         return self._chain.learns
 
+    @property
+    def watches(self) -> bool:
+        """Whether it looks at the logits of every token of an answer, also of those that need not be drawn."""
+        return self._chain.learns or self._logprobs is not None
+
     def draw(self, context: Any, row: int, *, position: int) -> int:
         """Draw the token at `position` of the answer from a row of logits, and take it into account."""
         self._chain.renew(position)
@@ -79,9 +84,15 @@ class TokenSampler:
         """Take a token into account that was drawn elsewhere. Raises `InvalidArgument` if the grammar refuses it."""
         if not 0 <= token < self._model.vocabulary:
             raise InvalidArgument("There is no such token.", field="emitted_token_ids")
-        if self._grammar is not None and (self._model.ends(token) or not self._admits(token)):
+        if not self.takes(token):
             raise InvalidArgument("These tokens do not follow the grammar.", field="emitted_token_ids")
+
+    def takes(self, token: int) -> bool:
+        """Take a token into account that need not be drawn, if the grammar admits it; says whether it does."""
+        if self._grammar is not None and (self._model.ends(token) or not self._admits(token)):
+            return False
         self._take(token)
+        return True
 
     def logprob(self, context: Any, row: int, token: int) -> TokenLogprob | None:
         """Give how likely a token was before penalties and temperature, if the request asked for it."""

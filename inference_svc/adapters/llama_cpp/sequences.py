@@ -32,7 +32,7 @@ class Job:
     is called from the engine's thread with what a step brought; the last delivery is a `Finished` or an error.
     `media` are the images and sounds of the prompt by their first positions, `layout` is where they stand.
     `submitted` is in seconds of the engine's clock. A `repeatable` one is computed in steps that depend on nothing but
-    itself as far as that can be had, so without guesses; `forced` guesses at what the grammar of another forces.
+    itself as far as that can be had, so without guesses; `forced` knows what the grammar of another one forces.
     `adapter` names the adapter that computes it, empty for the bare model; its `scope`, within which KV states are
     shared, must not be that of jobs of other adapters.
     """
@@ -74,6 +74,7 @@ class Sequence:
     token by itself as all that follow, also those that were emitted elsewhere. Kernels give other bits for one token
     than for several, and a prompt that is found in the cache has only its last token left to compute. `due` says when
     its prompt would be read if it were alone, `urgency` its priority or that of somebody who waits for what it reads.
+    `ahead` counts tokens of the answer that are known behind the next one, to be computed together with it.
     """
 
     job: Job
@@ -83,6 +84,7 @@ class Sequence:
     exact: bool = False
     due: float = 0.0
     urgency: int = Priority.INTERACTIVE
+    ahead: int = 0
     lookup: PromptLookup = field(default_factory=PromptLookup)
     confidence: Confidence = field(default_factory=Confidence)
 
@@ -103,8 +105,8 @@ class Sequence:
 
     @property
     def decoding(self) -> bool:
-        """Whether the sequence computes one token a step."""
-        return self.pending == 1 or self.computed >= self._singles
+        """Whether the sequence computes one token a step, or a few that need not be drawn."""
+        return self.pending == 1 + self.ahead or self.computed >= self._singles
 
     @property
     def unread(self) -> int:

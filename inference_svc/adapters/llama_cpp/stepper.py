@@ -15,6 +15,9 @@ from inference_svc.domain.answer import Token
 from threadmesh.conversation import FinishReason
 from threadmesh.errors import Internal, MeshError
 
+_JUMP = 32
+"""Most tokens that are taken at once without being drawn."""
+
 
 class Free(Protocol):
     """Frees the place of a job, or lets it wait again."""
@@ -149,6 +152,7 @@ class Stepper:
     def _advance(self, part: Part, row: int) -> None:
         sequence = part.sequence
         sequence.computed += part.tokens
+        sequence.ahead = max(0, sequence.pending - 1) if sequence.ahead else 0
         if sequence.pending:
             self._deliver(sequence, sequence.progress())
             return
@@ -159,10 +163,18 @@ class Stepper:
 
     def _draw(self, part: Part, row: int) -> None:
         """Draw the next token, and those behind it whose guesses came true."""
-        sequence, guesses = part.sequence, part.guesses
+        sequence = part.sequence
         if not sequence.job.limit:
             self._finish(sequence, FinishReason.LENGTH)
             return
+        stopped = self._jump(sequence)
+        if stopped is None and not sequence.pending:
+            stopped = self._draw_all(part, row) or self._jump(sequence)
+        if stopped is not None:
+            self._finish(sequence, stopped)
+
+    def _draw_all(self, part: Part, row: int) -> FinishReason | None:
+        sequence, guesses = part.sequence, part.guesses
         accepted = 0
         while (stopped := self._draw_one(sequence, row + accepted)) is None:
             if accepted == len(guesses) or sequence.tokens[-1] != guesses[accepted]:
@@ -170,11 +182,26 @@ class Stepper:
             sequence.computed += 1
             accepted += 1
         if guesses:
-            part.confidence.learn(proposed=len(guesses), accepted=accepted)
+            sequence.confidence.learn(proposed=len(guesses), accepted=accepted)
             self._observer.guessed(proposed=len(guesses), accepted=accepted)
             self._context.keep(sequence.slot, sequence.computed)
-        if stopped is not None:
-            self._finish(sequence, stopped)
+        return stopped
+
+    def _jump(self, sequence: Sequence) -> FinishReason | None:
+        """Take the tokens that the grammar forces, without drawing them; gives why the answer is over if it is.
+
+        The next step computes them together: jump-ahead decoding (Zheng et al. 2023, SGLang).
+        """
+        job = sequence.job
+        stopped = None
+        for token in job.forced.next(min(_JUMP, job.limit - job.answer.tokens)) if job.forced else ():
+            if not job.sampler.takes(token):
+                break
+            if (stopped := self._say(sequence, Token(id=token, piece=self._model.piece(token)))) is not None:
+                break
+            self._observer.forced()
+        sequence.ahead = max(0, sequence.pending - 1)
+        return stopped
 
     def _draw_one(self, sequence: Sequence, row: int) -> FinishReason | None:
         """Draw one token; gives why the answer is over if it is."""
@@ -183,13 +210,18 @@ class Stepper:
         if self._model.ends(token):
             return FinishReason.STOP
         logprob = job.sampler.logprob(self._context.handle, row, token)
-        for delta in job.answer.read(Token(id=token, piece=self._model.piece(token), logprob=logprob)):
+        return self._say(sequence, Token(id=token, piece=self._model.piece(token), logprob=logprob))
+
+    def _say(self, sequence: Sequence, token: Token) -> FinishReason | None:
+        """Go on with a token; gives why the answer is over if it is."""
+        job = sequence.job
+        for delta in job.answer.read(token):
             self._deliver(sequence, delta)
-        sequence.tokens.append(token)
+        sequence.tokens.append(token.id)
         if self._planner.speculates(job):
-            sequence.lookup.read([token])
-            if job.forced is not None:
-                job.forced.read(token)
+            sequence.lookup.read([token.id])
+        if job.forced is not None:
+            job.forced.read(token.id)
         if job.answer.over:
             return FinishReason.STOP
         return FinishReason.LENGTH if job.answer.tokens >= job.limit else None
