@@ -2,6 +2,8 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -127,6 +129,17 @@ async def test_a_continuation_goes_on_where_the_tokens_end(backend: Backend) -> 
     assert deltas[0].token_index == 5
     assert [*said, *ids_of(rest)] == tokens
     assert text_of(whole).endswith(text_of(rest))
+
+
+@pytest.mark.parametrize("asked", [{"max_tokens": 6}, {"stop": (" three",)}, {"max_tokens": 40}])
+async def test_a_continuation_of_a_whole_answer_tells_how_it_ended(backend: Backend, asked: dict[str, Any]) -> None:
+    question = prompt(COUNT, sampling=Sampling(seed=5), cache_scope="whole", **asked)
+    whole = await answered(backend, question)
+    rest = await answered(backend, replace(question, emitted_token_ids=tuple(ids_of(whole))))
+
+    assert (ids_of(rest), text_of(rest)) == ([], "")
+    assert end_of(rest).reason is end_of(whole).reason
+    assert end_of(rest).usage.completion_tokens == end_of(whole).usage.completion_tokens
 
 
 async def test_tokens_that_cannot_have_been_said_are_refused(backend: Backend) -> None:

@@ -322,10 +322,10 @@ async def test_a_continuation_of_a_mirostat_answer_follows_its_grammar(backend: 
     assert [*ids_of(whole)[:3], *ids_of(rest)] == ids_of(whole)
 
 
-async def test_tokens_that_end_nothing_cannot_be_continued_beyond_the_limit(backend: LlamaCppBackend) -> None:
+async def test_an_answer_that_was_complete_only_tells_its_end(backend: LlamaCppBackend) -> None:
     sampling = Sampling(mirostat=Mirostat(mode=2))
+    events = await answered(backend, prompt(COUNT, max_tokens=2, sampling=sampling, emitted_token_ids=(5, 6)))
 
-    with pytest.raises(InvalidArgument) as caught:
-        await answered(backend, prompt(COUNT, max_tokens=2, sampling=sampling, emitted_token_ids=(5, 6)))
-
-    assert caught.value.field == "emitted_token_ids"
+    assert ids_of(events) == []
+    assert end_of(events).reason is FinishReason.LENGTH
+    assert end_of(events).usage.completion_tokens == 2

@@ -52,11 +52,13 @@ class JobMaker:
         """Turn a request into work for the engine. Raises what is wrong with the request."""
         offered = prompt.conversation.tools if grammar.callable_tools(prompt) else ()
         read = self.read(replace(prompt.conversation, tools=offered), ask=True)
-        room = self._room(read.cells + len(prompt.emitted_token_ids)) + len(prompt.emitted_token_ids)
+        room = self._room(read.cells)
         limit = min(room, prompt.max_tokens or room)
         self._require_tokens(drawing)
         thinking = self._reasoning is not None and begins_thinking(read.segments, self._reasoning)
         sampler, answer, emitted = self._begin(prompt, drawing, read.text, limit=limit, thinking=thinking)
+        if answer.over or answer.tokens >= limit:
+            limit, emitted = 0, ()  # it was complete; all that is left is to say how it ended
         repeatable = prompt.sampling.seed is not None
         return Job(
             prompt=read.tokens,
@@ -85,9 +87,7 @@ class JobMaker:
         make = partial(self._sampler, prompt, drawing, tokens, limit=limit, thinking=thinking)
         sampler, answer, emitted = make(), self._answer(prompt, thinking=thinking), prompt.emitted_token_ids
         self._replay(emitted, sampler, answer)
-        if answer.over or answer.tokens >= limit:
-            raise InvalidArgument("The answer was complete already.", field="emitted_token_ids")
-        if emitted and sampler.learns:
+        if emitted and sampler.learns and not answer.over and answer.tokens < limit:
             silent = self._answer(prompt, thinking=thinking, silent=len(emitted))
             return make(again=emitted), silent, ()
         return sampler, answer, emitted
