@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from context_svc.domain.change import Change
+from context_svc.domain.ports import HANDED_OVER
+from context_svc.domain.run import RunState
 
 
 class Hint:
@@ -55,6 +57,8 @@ def _topics(change: Change) -> Iterator[str]:
     """A renewed lease concerns nobody; an event its run's watchers; a run's coming or going the whole thread."""
     if change.events:
         yield change.events.run_id
+    if any(run.state is RunState.RUNNING and not run.owner for run in change.runs):
+        yield HANDED_OVER
     if change.thread:
         yield change.thread.id
         yield from (run.id for run in change.runs)

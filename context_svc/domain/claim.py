@@ -49,7 +49,7 @@ def _claim(owner: str, state: State) -> tuple[Change, Run | None]:
     written = run.state is not RunState.QUEUED and held(run, state.now)
     if written or len(lost) < len(ahead):
         return _wait(run, lost, state), None
-    return _take(run, lost, owner, state)
+    return take(run, lost, owner, state)
 
 
 def _wait(run: Run, lost: tuple[Run, ...], state: State) -> Change:
@@ -60,7 +60,8 @@ def _wait(run: Run, lost: tuple[Run, ...], state: State) -> Change:
     return Change(thread=released(state, *runs) if lost else None, runs=runs) if runs else NOTHING
 
 
-def _take(run: Run, lost: tuple[Run, ...], owner: str, state: State) -> tuple[Change, Run]:
+def take(run: Run, lost: tuple[Run, ...], owner: str, state: State) -> tuple[Change, Run]:
+    """Make the owner the run's writer, with the next epoch; `lost` are runs before it that end with this change."""
     taken = replace(renewed(run, state.now), epoch=run.epoch + 1, owner=owner)
     if run.state is not RunState.QUEUED:
         return Change(thread=released(state, *lost, taken), runs=(*lost, taken)), taken

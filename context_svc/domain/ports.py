@@ -14,6 +14,9 @@ from context_svc.domain.thread import Thread
 from threadmesh.errors import MeshError
 
 Outcome = TypeVar("Outcome")
+
+HANDED_OVER = "handed over"
+"""The topic of runs that somebody has given up to others."""
 Decide = Callable[[State], tuple[Change, Outcome]]
 
 
@@ -120,7 +123,9 @@ class RunStore(Writer, Protocol):
         ...
 
     def changes(self, topic: str) -> AbstractContextManager[Changes]:
-        """Follow a run's log and state by the run's id, or the coming and going of a thread's runs by the thread's."""
+        """Follow a run's log and state by the run's id, the coming and going of a thread's runs by the thread's, or
+        runs that are `HANDED_OVER`.
+        """
         ...
 
     async def overdue(self, *, abandoned_after: float, limit: int) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import RunStore
 from context_svc.domain.run import Run
 from context_svc.domain.start import start
+from context_svc.domain.take_over import hand_over, take_over
 from context_svc.domain.watch import watch
 from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.runs_codec import (
@@ -100,6 +101,25 @@ class RunsServicer(rpc.RunsServiceServicer):
         self._metrics.claims.labels("granted" if run.epoch == 1 else "taken_over").inc()
         _tell("run.claimed", run, epoch=run.epoch, owner=run.owner)
         return pb.ClaimRunResponse(run=encode_run(run), lease=duration(LEASE_SECONDS))
+
+    async def TakeOverRun(self, request: pb.TakeOverRunRequest, context: Context) -> pb.TakeOverRunResponse:
+        """Make the caller the writer of a run whose own writer is gone, if there is or comes any."""
+        run = await take_over(
+            owner=plain(request.owner, field="owner"),
+            patience=(deadline.remaining() or 0.0) - _ANSWER_SECONDS,
+            store=self._store,
+            clock=self._clock,
+        )
+        if run is None:
+            return pb.TakeOverRunResponse()
+        self._metrics.claims.labels("taken_over").inc()
+        _tell("run.taken_over", run, epoch=run.epoch, owner=run.owner)
+        return pb.TakeOverRunResponse(run=encode_run(run), lease=duration(LEASE_SECONDS))
+
+    async def HandOverRun(self, request: pb.HandOverRunRequest, context: Context) -> pb.HandOverRunResponse:
+        """Give a run up to whoever takes it over next."""
+        _tell("run.handed_over", await hand_over(request.run_id, epoch=request.epoch, store=self._store))
+        return pb.HandOverRunResponse()
 
     async def RenewRun(self, request: pb.RenewRunRequest, context: Context) -> pb.RenewRunResponse:
         """Extend a lease."""

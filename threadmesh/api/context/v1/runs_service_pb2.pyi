@@ -379,6 +379,101 @@ class ClaimRunResponse(_message.Message):
 Global___ClaimRunResponse: _TypeAlias = ClaimRunResponse  # noqa: Y015
 
 @_typing.final
+class TakeOverRunRequest(_message.Message):
+    """Asks for a run to go on with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OWNER_FIELD_NUMBER: _builtins.int
+    owner: _builtins.str
+    """Names the caller's process."""
+    def __init__(
+        self,
+        *,
+        owner: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["owner", b"owner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeOverRunRequest: _TypeAlias = TakeOverRunRequest  # noqa: Y015
+
+@_typing.final
+class TakeOverRunResponse(_message.Message):
+    """Gives a run, or none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """Is the run, with the epoch that every write must carry; absent when no run is without a writer."""
+
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """Says how long the lease lasts without a renewal."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___Run | None = ...,
+        lease: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TakeOverRunResponse: _TypeAlias = TakeOverRunResponse  # noqa: Y015
+
+@_typing.final
+class HandOverRunRequest(_message.Message):
+    """Asks not to be a run's writer any longer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Names the run."""
+    epoch: _builtins.int
+    """Holds the epoch of the claim."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandOverRunRequest: _TypeAlias = HandOverRunRequest  # noqa: Y015
+
+@_typing.final
+class HandOverRunResponse(_message.Message):
+    """Says that the run is free."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HandOverRunResponse: _TypeAlias = HandOverRunResponse  # noqa: Y015
+
+@_typing.final
 class RenewRunRequest(_message.Message):
     """Asks to stay a run's writer."""
 
@@ -890,6 +985,7 @@ class RunEvent(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
     MODEL_STARTED_FIELD_NUMBER: _builtins.int
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     REASONING_DELTA_FIELD_NUMBER: _builtins.int
@@ -905,6 +1001,8 @@ class RunEvent(_message.Message):
     """Numbers the model's turn within the run that the event belongs to, from 0."""
     call_id: _builtins.str
     """Names the tool call that the event is about, for the call events."""
+    hidden: _builtins.bool
+    """Says that the event is kept for whoever goes on with the run, and is no part of what a reader is shown."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was written."""
@@ -952,6 +1050,7 @@ class RunEvent(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         round: _builtins.int = ...,
         call_id: _builtins.str = ...,
+        hidden: _builtins.bool = ...,
         model_started: Global___ModelStarted | None = ...,
         text_delta: _events_pb2.TextDelta | None = ...,
         reasoning_delta: _events_pb2.ReasoningDelta | None = ...,
@@ -964,7 +1063,7 @@ class RunEvent(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call_finished", b"call_finished", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "run_finished", b"run_finished", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_finished", b"call_finished", "call_id", b"call_id", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "round", b"round", "run_finished", b"run_finished", "sequence", b"sequence", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_finished", b"call_finished", "call_id", b"call_id", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "hidden", b"hidden", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "round", b"round", "run_finished", b"run_finished", "sequence", b"sequence", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["model_started", "text_delta", "reasoning_delta", "tool_call_delta", "model_finished", "call_started", "call_progress", "call_finished", "run_finished"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

@@ -55,6 +55,16 @@ class RunsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ClaimRunRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ClaimRunResponse.FromString,
                 _registered_method=True)
+        self.TakeOverRun = channel.unary_unary(
+                '/threadmesh.api.context.v1.RunsService/TakeOverRun',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.TakeOverRunRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.TakeOverRunResponse.FromString,
+                _registered_method=True)
+        self.HandOverRun = channel.unary_unary(
+                '/threadmesh.api.context.v1.RunsService/HandOverRun',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.HandOverRunRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.HandOverRunResponse.FromString,
+                _registered_method=True)
         self.RenewRun = channel.unary_unary(
                 '/threadmesh.api.context.v1.RunsService/RenewRun',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.RenewRunRequest.SerializeToString,
@@ -122,6 +132,22 @@ class RunsServiceServicer:
 
         Runs of one thread are claimed in the order of their start, one at a time; the first claim moves the run's input
         into the thread. The caller waits its turn until the RPC's deadline.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TakeOverRun(self, request, context):
+        """Makes the caller the writer of a run whose own writer is gone.
+
+        Waits for such a run until the RPC's deadline, and then gives none. A run that has lost three writers fails instead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HandOverRun(self, request, context):
+        """Gives a run up to whoever takes it over next, without an end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +232,16 @@ def add_RunsServiceServicer_to_server(servicer, server):
                     servicer.ClaimRun,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ClaimRunRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ClaimRunResponse.SerializeToString,
+            ),
+            'TakeOverRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.TakeOverRun,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.TakeOverRunRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.TakeOverRunResponse.SerializeToString,
+            ),
+            'HandOverRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.HandOverRun,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.HandOverRunRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.HandOverRunResponse.SerializeToString,
             ),
             'RenewRun': grpc.unary_unary_rpc_method_handler(
                     servicer.RenewRun,
@@ -352,6 +388,60 @@ class RunsService:
             '/threadmesh.api.context.v1.RunsService/ClaimRun',
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ClaimRunRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ClaimRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TakeOverRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.RunsService/TakeOverRun',
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.TakeOverRunRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.TakeOverRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HandOverRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.RunsService/HandOverRun',
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.HandOverRunRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.HandOverRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,13 @@ class RunsServiceStub:
     Runs of one thread are claimed in the order of their start, one at a time; the first claim moves the run's input
     into the thread. The caller waits its turn until the RPC's deadline.
     """
+    TakeOverRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.TakeOverRunRequest, _runs_service_pb2.TakeOverRunResponse]
+    """Makes the caller the writer of a run whose own writer is gone.
+
+    Waits for such a run until the RPC's deadline, and then gives none. A run that has lost three writers fails instead.
+    """
+    HandOverRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.HandOverRunRequest, _runs_service_pb2.HandOverRunResponse]
+    """Gives a run up to whoever takes it over next, without an end."""
     RenewRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.RenewRunRequest, _runs_service_pb2.RenewRunResponse]
     """Extends a lease."""
     AppendEvents: _grpc.StreamStreamMultiCallable[_runs_service_pb2.AppendEventsRequest, _runs_service_pb2.AppendEventsResponse]
@@ -88,6 +95,13 @@ class RunsServiceAsyncStub(RunsServiceStub):
     Runs of one thread are claimed in the order of their start, one at a time; the first claim moves the run's input
     into the thread. The caller waits its turn until the RPC's deadline.
     """
+    TakeOverRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.TakeOverRunRequest, _runs_service_pb2.TakeOverRunResponse]  # type: ignore[assignment]
+    """Makes the caller the writer of a run whose own writer is gone.
+
+    Waits for such a run until the RPC's deadline, and then gives none. A run that has lost three writers fails instead.
+    """
+    HandOverRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.HandOverRunRequest, _runs_service_pb2.HandOverRunResponse]  # type: ignore[assignment]
+    """Gives a run up to whoever takes it over next, without an end."""
     RenewRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.RenewRunRequest, _runs_service_pb2.RenewRunResponse]  # type: ignore[assignment]
     """Extends a lease."""
     AppendEvents: _aio.StreamStreamMultiCallable[_runs_service_pb2.AppendEventsRequest, _runs_service_pb2.AppendEventsResponse]  # type: ignore[assignment]
@@ -152,6 +166,25 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
         Runs of one thread are claimed in the order of their start, one at a time; the first claim moves the run's input
         into the thread. The caller waits its turn until the RPC's deadline.
         """
+
+    @_abc_1.abstractmethod
+    def TakeOverRun(
+        self,
+        request: _runs_service_pb2.TakeOverRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_service_pb2.TakeOverRunResponse, _abc.Awaitable[_runs_service_pb2.TakeOverRunResponse]]:
+        """Makes the caller the writer of a run whose own writer is gone.
+
+        Waits for such a run until the RPC's deadline, and then gives none. A run that has lost three writers fails instead.
+        """
+
+    @_abc_1.abstractmethod
+    def HandOverRun(
+        self,
+        request: _runs_service_pb2.HandOverRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_service_pb2.HandOverRunResponse, _abc.Awaitable[_runs_service_pb2.HandOverRunResponse]]:
+        """Gives a run up to whoever takes it over next, without an end."""
 
     @_abc_1.abstractmethod
     def RenewRun(
