@@ -239,6 +239,13 @@ class BackendUnavailable(Unavailable):
     reason = "BACKEND_UNAVAILABLE"
 
 
+class NoCompatibleReplica(Unavailable):
+    """The answer had begun with a model that is gone, and no other can go on with it; send the request again."""
+
+    reason = "NO_COMPATIBLE_REPLICA"
+    retryable = False
+
+
 class StoreUnavailable(Unavailable):
     """The store of threads cannot be reached now."""
 

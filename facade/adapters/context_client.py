@@ -6,10 +6,10 @@ from datetime import timedelta
 from functools import partial
 
 from facade.adapters.local_logs import LocalLogs
-from facade.adapters.run_codec import decode_event, decode_run, encode_items
+from facade.adapters.run_codec import decode_call, decode_event, decode_run, encode_items
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
 from facade.domain.events import Run, RunEvent, RunFinished
-from facade.domain.ports import NewItem, NewRun, Window
+from facade.domain.ports import CallRecord, NewItem, NewRun, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
@@ -85,6 +85,34 @@ class ContextClient:
         finally:
             log.claiming = False
         return decode_run(response.run)
+
+    async def take_over(self, *, patience: float) -> Run | None:
+        """Become the writer of a run whose own writer is gone; None if `patience` seconds bring none."""
+        async with translated(PEER):
+            response = await self._runs.TakeOverRun(pb.TakeOverRunRequest(owner=self._owner), timeout=patience)
+        if not response.HasField("run"):
+            return None
+        self._logs.expect(response.run.id).begin(response.run.next_sequence)
+        return decode_run(response.run)
+
+    async def hand_over(self, run: Run) -> None:
+        """Give a run up to whoever takes it over next."""
+        self._logs.end(run.id)
+        async with translated(PEER):
+            await self._runs.HandOverRun(pb.HandOverRunRequest(run_id=run.id, epoch=run.epoch), timeout=SECONDS)
+
+    async def record(self, run: Run) -> tuple[Sequence[RunEvent], Sequence[CallRecord]]:
+        """Give what was written to a run before this process became its writer."""
+        events: list[RunEvent] = []
+        if run.next_sequence:
+            async with aclosing(self._stored(run.id, None)) as pieces:
+                async for piece in pieces:
+                    events += piece
+                    if events and events[-1].sequence >= run.next_sequence - 1:
+                        break
+        async with translated(PEER):
+            response = await self._runs.ListCalls(pb.ListCallsRequest(run_id=run.id), timeout=SECONDS)
+        return events, [decode_call(call) for call in response.calls]
 
     async def renew(self, run: Run) -> bool:
         """Stay the run's writer; gives whether somebody asked to stop it. A short outage is waited out."""

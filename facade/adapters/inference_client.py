@@ -84,6 +84,8 @@ def encode_generation(generation: Generation) -> pb.GenerateRequest:
         cache_scope=asked.cache_scope,
         thinking=asked.thinking,
         reasoning_effort=asked.reasoning_effort,
+        emitted_token_ids=generation.emitted,
+        repeat_emitted=True,
     )
 
 

@@ -16,6 +16,7 @@ from threadmesh.conversation import (
     CallStarted,
     ReasoningDelta,
     TextDelta,
+    ToolCall,
     ToolCallDelta,
 )
 
@@ -72,7 +73,7 @@ def encode_items(items: Sequence[NewItem]) -> list[threads.NewItem]:
 
 def encode_event(event: RunEvent) -> pb.RunEvent:
     """Encode an entry of a log."""
-    wire = pb.RunEvent(round=event.round, call_id=event.call_id)
+    wire = pb.RunEvent(round=event.round, call_id=event.call_id, hidden=event.hidden)
     match event.body:
         case ModelStarted() as started:
             wire.model_started.CopyFrom(_encode_model_started(started))
@@ -104,7 +105,7 @@ def decode_event(event: pb.RunEvent) -> RunEvent | None:
     if kind is None:
         return None
     body = _BODIES[kind](getattr(event, kind))
-    return RunEvent(sequence=event.sequence, round=event.round, call_id=event.call_id, body=body)
+    return RunEvent(sequence=event.sequence, round=event.round, call_id=event.call_id, hidden=event.hidden, body=body)
 
 
 def encode_run_finished(finished: RunFinished) -> pb.RunFinished:
@@ -142,6 +143,16 @@ def _encode_call(record: CallRecord) -> pb.Call:
         state=_CALL_STATES[record.state],
         finished=events.encode_call_finished(record.finished) if record.finished else None,
         attempt=1,
+    )
+
+
+def decode_call(call: pb.Call) -> CallRecord:
+    """Decode what is known of a tool call."""
+    return CallRecord(
+        call=ToolCall(id=call.id, name=call.name, arguments_json=call.arguments_json),
+        ordinal=call.ordinal,
+        state=CallState.FINISHED if call.HasField("finished") else CallState.INTENT,
+        finished=events.decode_call_finished(call.finished) if call.HasField("finished") else None,
     )
 
 

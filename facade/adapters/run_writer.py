@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import grpc
 
@@ -213,7 +213,7 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
 
 
 def _numbered(event: RunEvent, number: int) -> RunEvent:
-    return RunEvent(sequence=number, round=event.round, call_id=event.call_id, body=event.body)
+    return replace(event, sequence=number)
 
 
 def _fail(answer: "asyncio.Future[pb.AppendEventsResponse]", error: MeshError) -> None:

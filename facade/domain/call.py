@@ -20,98 +20,99 @@ from threadmesh.conversation import (
     Text,
     ToolCall,
 )
-from threadmesh.errors import Internal, MeshError, StaleEpoch, ToolServerUnavailable
+from threadmesh.errors import Aborted, Internal, MeshError, StaleEpoch, ToolServerUnavailable
 
 _UNKNOWN = "The outcome of this call is unknown: it may or may not have taken effect. Do not repeat it on your own."
 
 
-async def run_calls(
-    calls: Sequence[ToolCall],
-    tools: Tools,
-    journal: Journal,
-    *,
-    first_ordinal: int,
-    in_round: int,
-    result_characters: int,
-) -> list[Message]:
-    """Run the calls in parallel and give their results as messages, in the order of the calls.
+_LOST = "The process that made this call is gone and left no result."
 
-    What happens is written to the journal as it happens. A call whose stream broke after it was sent has the outcome
-    UNKNOWN; one that was never sent has failed.
-    """
-    records = [
+
+def intents(calls: Sequence[ToolCall], *, first_ordinal: int) -> list[CallRecord]:
+    """Give the records of calls that are about to be made."""
+    return [
         CallRecord(call=call, ordinal=first_ordinal + index, state=CallState.INTENT) for index, call in enumerate(calls)
     ]
-    await journal.commit(calls=records)
-    progress = _Progress(records)
-    await _follow(calls, tools, journal, progress, in_round=in_round)
-    messages = [result_message(call, progress.finished[call.id], result_characters) for call in calls]
-    await journal.commit(items=[NewItem(message=message) for message in messages])
-    return messages
 
 
-class _Progress:
-    """What is known of each call of a batch."""
-
-    def __init__(self, records: Sequence[CallRecord]) -> None:
-        self.records = {record.call.id: record for record in records}
-        self.sent: set[str] = set()
-        self.finished: dict[str, CallFinished] = {}
-
-    def missing(self, error: MeshError) -> list[tuple[str, CallFinished]]:
-        """Give an end to every call that has none, after the stream broke with `error`."""
-        return [(call_id, self._end(call_id, error)) for call_id in self.records if call_id not in self.finished]
-
-    def _end(self, call_id: str, error: MeshError) -> CallFinished:
-        outcome = CallOutcome.UNKNOWN if call_id in self.sent else CallOutcome.FAILED
-        return CallFinished(outcome=outcome, failure=Failure.of(error))
-
-
-async def _follow(
-    calls: Sequence[ToolCall],
+async def run_calls(
+    records: Sequence[CallRecord],
     tools: Tools,
     journal: Journal,
-    progress: _Progress,
     *,
     in_round: int,
+    result_characters: int,
 ) -> None:
+    """Make calls in parallel; their results become items of the thread, in the order of the calls.
+
+    Their intents are durable already. What happens is written to the journal as it happens, and the results become
+    items together with the last of them. A call whose stream broke after it was sent has the outcome UNKNOWN; one that
+    was never sent has failed.
+    """
+    log = _CallLog(records, journal, in_round=in_round, characters=result_characters)
     broken: MeshError = Internal("The tools service ended its stream without a result.")
     try:
-        async with aclosing(tools.execute(calls, run=journal.run)) as events:
+        async with aclosing(tools.execute([record.call for record in records], run=journal.run)) as events:
             async for call_id, event in events:
-                if call_id in progress.records and call_id not in progress.finished:
-                    await _record(call_id, event, journal, progress, in_round=in_round)
+                await log.take(call_id, event)
     except StaleEpoch:
         raise
     except MeshError as error:
         broken = ToolServerUnavailable(error.message, **error.facts) if error.retryable else error
-    for call_id, finished in progress.missing(broken):
-        await _record(call_id, finished, journal, progress, in_round=in_round)
+    await log.end(broken)
 
 
-async def _record(
-    call_id: str,
-    event: CallEvent,
-    journal: Journal,
-    progress: _Progress,
-    *,
-    in_round: int,
-) -> None:
-    if isinstance(event, CallFinished):
-        event = replace(event, name=progress.records[call_id].call.name)
-    await journal.emit(event, in_round=in_round, call_id=call_id)
-    match event:
-        case CallStarted():
-            progress.sent.add(call_id)
-        case CallProgress():
-            pass
-        case CallFinished():
-            progress.finished[call_id] = event
-            record = progress.records[call_id]
-            ended = CallRecord(call=record.call, ordinal=record.ordinal, state=CallState.FINISHED, finished=event)
-            await journal.commit(calls=[ended])
-        case other:
-            assert_never(other)
+async def settle_calls(begun: Sequence[CallRecord], journal: Journal, *, in_round: int, result_characters: int) -> None:
+    """End the calls that another process had begun: what has no result may have been sent, so it is UNKNOWN."""
+    log = _CallLog(begun, journal, in_round=in_round, characters=result_characters)
+    await log.end(Aborted(_LOST), sent=True)
+
+
+class _CallLog:
+    """Writes down what becomes of the calls of a round."""
+
+    def __init__(self, records: Sequence[CallRecord], journal: Journal, *, in_round: int, characters: int) -> None:
+        self._records = {record.call.id: record for record in records}
+        self._journal, self._round, self._characters = journal, in_round, characters
+        self._sent: set[str] = set()
+        self._finished = {record.call.id: record.finished for record in records if record.finished is not None}
+
+    async def take(self, call_id: str, event: CallEvent) -> None:
+        """Write down what happened to a call; after its end nothing more is heard of it."""
+        if call_id not in self._records or call_id in self._finished:
+            return
+        if isinstance(event, CallFinished):
+            event = replace(event, name=self._records[call_id].call.name)
+        await self._journal.emit(event, in_round=self._round, call_id=call_id)
+        match event:
+            case CallStarted():
+                self._sent.add(call_id)
+            case CallProgress():
+                pass
+            case CallFinished():
+                await self._finish(call_id, event)
+            case other:
+                assert_never(other)
+
+    async def end(self, error: MeshError, *, sent: bool = False) -> None:
+        """Give an end to every call that has none, because of `error`; `sent` says that all may have been sent."""
+        for call_id in self._records:
+            outcome = CallOutcome.UNKNOWN if sent or call_id in self._sent else CallOutcome.FAILED
+            await self.take(call_id, CallFinished(outcome=outcome, failure=Failure.of(error)))
+
+    async def _finish(self, call_id: str, finished: CallFinished) -> None:
+        self._finished[call_id] = finished
+        record = replace(self._records[call_id], state=CallState.FINISHED, finished=finished)
+        await self._journal.commit(items=self._results(), calls=[record])
+
+    def _results(self) -> list[NewItem]:
+        """Give the results as items once all are there."""
+        if len(self._finished) < len(self._records):
+            return []
+        return [
+            NewItem(message=result_message(record.call, self._finished[call_id], self._characters))
+            for call_id, record in self._records.items()
+        ]
 
 
 def result_message(call: ToolCall, finished: CallFinished, characters: int) -> Message:

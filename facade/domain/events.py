@@ -64,11 +64,15 @@ Body = ModelEvent | CallEvent | RunFinished
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEvent:
-    """One entry of a run's log: its number, the round it belongs to, the call it is about if any, and what happened."""
+    """One entry of a run's log: its number, the round it belongs to, the call it is about if any, and what happened.
+
+    A `hidden` one is kept for whoever goes on with the run, and is no part of what a reader is shown.
+    """
 
     sequence: int
     round: int = 0
     call_id: str = ""
+    hidden: bool = False
     body: Body
 
 

@@ -1,7 +1,8 @@
 """The writer's side of a run's log. Nothing is shown to anybody before it is durable here."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from facade.domain.events import Body, Delta, Run, RunEvent, RunFinished
 from facade.domain.ports import Batch, CallRecord, NewItem, Writer
@@ -37,16 +38,22 @@ class Journal:
         """The run that is written to."""
         return self._run
 
-    async def emit(self, body: Body, *, in_round: int = 0, call_id: str = "") -> None:
+    async def emit(self, body: Body, *, in_round: int = 0, call_id: str = "", hidden: bool = False) -> None:
         """Add an event; it becomes durable soon, in order. Waits only while too many are pending."""
         while len(self._pending) >= _PENDING_EVENTS:
             self._room.clear()
             await self._room.wait()
-        self._pending.append(RunEvent(sequence=0, round=in_round, call_id=call_id, body=body))
+        self._pending.append(RunEvent(sequence=0, round=in_round, call_id=call_id, hidden=hidden, body=body))
         self._work.set()
 
     async def commit(self, *, items: Sequence[NewItem] = (), calls: Sequence[CallRecord] = ()) -> None:
-        """Write everything pending together with items and calls, and return when it is durable."""
+        """Write everything pending together with items and calls, and return when it is durable.
+
+        A cancellation comes through only when the write has ended: what has begun is known to be durable.
+        """
+        await _to_its_end(self._commit(items, calls))
+
+    async def _commit(self, items: Sequence[NewItem], calls: Sequence[CallRecord]) -> None:
         async with self._writing:
             batch = self._batch(self._take(), items, calls)
             if batch.events or items or calls:
@@ -105,3 +112,13 @@ class Journal:
             calls=calls,
             patient=patient,
         )
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do work that is not to be broken off; a cancellation is raised behind it."""
+    working = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        raise

@@ -24,12 +24,13 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One question to a model."""
+    """One question to a model; the tokens `emitted` are the beginning of an answer that is to be gone on with."""
 
     messages: Sequence[Message]
     tools: Sequence[ToolDefinition]
     tool_choice: ToolChoice | None
     parameters: TurnParameters
+    emitted: Sequence[int] = ()
 
 
 class Inference(Protocol):
@@ -40,7 +41,7 @@ class Inference(Protocol):
         ...
 
     def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
-        """Stream an answer, from `ModelStarted` to `ModelFinished`.
+        """Stream an answer, from `ModelStarted` to `ModelFinished`; its beginning, if it is gone on with, once more.
 
         Closing the stream stops the model. Raises `ModelNotFound`, `ContextLengthExceeded` and other refusals before
         the first event; `Unavailable` at any time.
@@ -161,6 +162,18 @@ class Context(Protocol):
 
     async def renew(self, run: Run) -> bool:
         """Stay the writer; gives whether somebody asked to stop the run. Raises `StaleEpoch`."""
+        ...
+
+    async def take_over(self, *, patience: float) -> Run | None:
+        """Become the writer of a run whose own writer is gone; None if `patience` seconds bring none."""
+        ...
+
+    async def hand_over(self, run: Run) -> None:
+        """Give a run up to whoever takes it over next. Raises `StaleEpoch`."""
+        ...
+
+    async def record(self, run: Run) -> tuple[Sequence[RunEvent], Sequence[CallRecord]]:
+        """Give what was written to a run before this process became its writer: its log, and its calls."""
         ...
 
     def writer(self) -> AbstractAsyncContextManager["Writer"]:

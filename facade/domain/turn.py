@@ -4,13 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
-from facade.domain.answer import Answer, answer
-from facade.domain.call import run_calls
+from facade.domain.answer import answer
+from facade.domain.call import intents, run_calls, settle_calls
 from facade.domain.events import ModelEvent, RunFinished, RunState
 from facade.domain.journal import Journal
 from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.ports import Catalogue, Context, Generation, Inference, Model, NewItem, Tools, Window
-from threadmesh.conversation import Failure, FinishReason, ToolCall, ToolChoice, ToolChoiceMode, Usage
+from facade.domain.progress import Progress
+from threadmesh.conversation import Failure, FinishReason, ToolCall, ToolChoice, ToolChoiceMode
 from threadmesh.errors import (
     Cancelled,
     ContextLengthExceeded,
@@ -24,6 +25,8 @@ from threadmesh.errors import (
 from threadmesh.retry import persist
 from threadmesh.streams import begun
 
+_MOST_BREAKS = 3
+"""How often an answer is gone on with; a request that breaks more models than that is not given to another."""
 END_SECONDS = 10.0
 """What a run may take beyond its turn, so that a turn that took too long can still write its end."""
 
@@ -34,7 +37,7 @@ class Limits:
 
     `answer_tokens` bounds an answer whose request does not (0: the context does), `result_characters` what a model
     reads of one tool's result, `seconds` the whole turn. A model that cannot be reached is waited for for
-    `patience_seconds`.
+    `patience_seconds`, and for `return_seconds` where it has begun its answer.
     """
 
     answer_tokens: int = 0
@@ -42,6 +45,7 @@ class Limits:
     result_characters: int = 16_000
     seconds: float = 600.0
     patience_seconds: float = 2.0
+    return_seconds: float = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,14 +60,15 @@ class Mesh:
 class Turn:
     """The answering of one claimed run."""
 
-    def __init__(self, mesh: Mesh, journal: Journal, limits: Limits) -> None:
+    def __init__(self, mesh: Mesh, journal: Journal, limits: Limits, progress: Progress | None = None) -> None:
+        """Begin, or go on where another process has left off."""
         self._mesh = mesh
         self._journal = journal
         self._limits = limits
         self._parameters = _bounded(TurnParameters.from_json(journal.run.parameters_json), limits)
-        self._answer = Answer()
-        self._usage = Usage()
-        self._calls = 0
+        self._at = progress or Progress()
+        self.leaving = False
+        """Whether a cancellation means to leave the run to others, without an end."""
 
     async def run(self) -> RunState:
         """Answer, and finish the run whatever happens, also when this is cancelled; gives how it ended.
@@ -79,31 +84,32 @@ class Turn:
         except TimeoutError:
             return await self._give_up(RunState.FAILED, DeadlineExceeded(seconds=self._limits.seconds))
         except asyncio.CancelledError:
-            await asyncio.shield(self._give_up(RunState.CANCELLED, Cancelled()))
+            await asyncio.shield(self._leave() if self.leaving else self._give_up(RunState.CANCELLED, Cancelled()))
             raise
         except Exception:
             await self._give_up(RunState.FAILED, Internal())
             raise
         else:
-            finished = RunFinished(state=RunState.SUCCEEDED, reason=reason, usage=self._usage)
+            finished = RunFinished(state=RunState.SUCCEEDED, reason=reason, usage=self._at.usage)
             await self._journal.finish(finished, items=self._last_items())
             return finished.state
 
     async def _rounds(self) -> FinishReason:
         model = await self._model()
         catalogue = await self._catalogue()
-        for number in range(self._limits.tool_rounds + 1):
-            await self._ask(model, catalogue, number)
-            reason = self._answer.reason or FinishReason.STOP
+        while True:
+            if self._at.answer.reason is None:
+                await self._ask(model, catalogue)
+            reason = self._at.answer.reason or FinishReason.STOP
             if reason is FinishReason.LENGTH:
-                self._answer.drop_broken_call()
-            own = [call for call in self._answer.calls if self._is_own(call.name)]
-            theirs = len(self._answer.calls) - len(own)
+                self._at.answer.drop_broken_call()
+            own = [call for call in self._at.answer.calls if self._is_own(call.name)]
+            theirs = len(self._at.answer.calls) - len(own)
             if own:
-                await self._run_calls(own, number)
-            if theirs or not own:
-                break
-        return reason
+                await self._run_calls(own)
+            if theirs or not own or self._at.round == self._limits.tool_rounds:
+                return reason
+            self._at.next_round()
 
     def _is_own(self, tool: str) -> bool:
         """Say whether the mesh answers for this tool: in a request that lets it, for all that are not the client's.
@@ -112,29 +118,37 @@ class Turn:
         """
         return bool(self._parameters.server_tools) and all(tool != each.name for each in self._parameters.tools)
 
-    async def _ask(self, model: Model, catalogue: Catalogue, number: int) -> None:
-        """Get one answer, from as much of the thread as the model can read."""
+    async def _ask(self, model: Model, catalogue: Catalogue) -> None:
+        """Get one answer, from as much of the thread as the model can read.
+
+        One that was broken off is gone on with where it ended, by the same model elsewhere or once it is back.
+        """
         budget = _budget(model, self._parameters)
         window = await self._window(budget)
+        breaks = 0
         while True:
-            self._answer = Answer()
-            generation = self._generation(model, window, catalogue, number)
             try:
-                events = await self._begin(generation)
-                await answer(events, self._journal, into=self._answer, in_round=number, hidden=self._is_own)
+                await self._hear(self._generation(model, window, catalogue))
             except ContextLengthExceeded as error:
                 budget, window = await self._shorter(budget, window, error)
+            except MeshError as error:
+                breaks += 1
+                if not error.retryable or self._at.answer.started is None or breaks > _MOST_BREAKS:
+                    raise
             else:
-                self._usage += self._answer.usage
+                self._at.usage += self._at.answer.usage
                 return
 
-    async def _begin(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
-        """Get the stream of an answer that has begun. Until then nothing was shown, so it may be asked for again."""
+    async def _hear(self, generation: Generation) -> None:
+        """Read an answer to its end. Until it has begun nothing was shown, so it may be asked for again."""
 
         async def ask() -> AsyncGenerator[ModelEvent, None]:
             return await begun(self._mesh.inference.generate(generation))
 
-        return await persist(ask, seconds=self._limits.patience_seconds)
+        begun_before = self._at.answer.started is not None
+        seconds = self._limits.return_seconds if begun_before else self._limits.patience_seconds
+        events = await persist(ask, seconds=seconds)
+        await answer(events, self._journal, into=self._at.answer, in_round=self._at.round, hidden=self._is_own)
 
     async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:
         """Leave more of the thread out: stored token counts are estimates. Raises `error` when nothing more can go."""
@@ -151,41 +165,47 @@ class Turn:
     async def _window(self, budget: int) -> Window:
         return await self._mesh.context.window(self._journal.run, token_budget=budget)
 
-    def _generation(self, model: Model, window: Window, catalogue: Catalogue, number: int) -> Generation:
+    def _generation(self, model: Model, window: Window, catalogue: Catalogue) -> Generation:
         tools = [*self._parameters.tools, *(tool.definition for tool in catalogue.values())]
+        asked = replace(self._parameters, model=model.name)
+        if self._at.answer.started is not None:  # chance goes on as it was
+            asked = replace(asked, sampling=replace(asked.sampling, seed=self._at.answer.started.seed))
         return Generation(
             messages=window.messages,
             tools=tools,
-            tool_choice=self._tool_choice(number) if tools else None,
-            parameters=replace(self._parameters, model=model.name),
+            tool_choice=self._tool_choice() if tools else None,
+            parameters=asked,
+            emitted=tuple(self._at.answer.tokens),
         )
 
-    def _tool_choice(self, number: int) -> ToolChoice | None:
+    def _tool_choice(self) -> ToolChoice | None:
         """A call that the request forces is forced once; the last round must be an answer."""
-        if number == 0:
+        if self._at.round == 0:
             return self._parameters.tool_choice
-        last = number == self._limits.tool_rounds
+        last = self._at.round == self._limits.tool_rounds
         return ToolChoice(mode=ToolChoiceMode.NONE if last else ToolChoiceMode.AUTO)
 
-    async def _run_calls(self, own: Sequence[ToolCall], number: int) -> None:
-        await self._journal.commit(items=self._last_items())
-        self._answer = Answer()
+    async def _run_calls(self, own: Sequence[ToolCall]) -> None:
+        """Run the calls of this round, or settle those that another process has begun."""
+        characters = self._limits.result_characters
+        if self._at.begun:
+            await settle_calls(self._at.begun, self._journal, in_round=self._at.round, result_characters=characters)
+            return
+        asked = self._last_items()
+        self._at.begun = intents(own, first_ordinal=self._at.calls)
+        await self._journal.commit(items=asked, calls=self._at.begun)
         await run_calls(
-            own,
-            self._mesh.tools,
-            self._journal,
-            first_ordinal=self._calls,
-            in_round=number,
-            result_characters=self._limits.result_characters,
+            self._at.begun, self._mesh.tools, self._journal, in_round=self._at.round, result_characters=characters
         )
-        self._calls += len(own)
 
     async def _model(self) -> Model:
         models = await persist(self._mesh.inference.models, seconds=self._limits.patience_seconds)
+        answering = self._at.answer.started
+        name = answering.model if answering else self._parameters.model
         for model in models:
-            if self._parameters.model in {"", model.name}:
+            if name in {"", model.name}:
                 return model
-        wanted = self._parameters.model[:64]
+        wanted = name[:64]
         raise ModelNotFound(f"There is no model named {wanted!r}; list the models to see their names.", model=wanted)
 
     async def _catalogue(self) -> Catalogue:
@@ -204,59 +224,26 @@ class Turn:
             raise InvalidArgument("A tool call is required but there are no tools.", field="tool_choice")
         return catalogue
 
+    async def _leave(self) -> None:
+        """Write down what is known and give the run up to whoever takes it over next."""
+        await self._journal.commit()
+        await self._mesh.context.hand_over(self._journal.run)
+
     async def _give_up(self, state: RunState, error: MeshError) -> RunState:
-        finished = RunFinished(state=state, usage=self._usage, failure=Failure.of(error))
+        finished = RunFinished(state=state, usage=self._at.usage, failure=Failure.of(error))
         await self._journal.finish(finished, items=self._last_items(incomplete=True))
         return state
 
     def _last_items(self, *, incomplete: bool = False) -> list[NewItem]:
-        message = self._answer.message()
+        if self._at.begun:
+            return []  # they were stored with the calls
+        message = self._at.answer.message()
         if incomplete:
             # A call that will not be made must not stand in the thread.
             message = replace(message, tool_calls=())
         if not message.parts and not message.tool_calls:
             return []
-        return [NewItem(message=message, incomplete=incomplete, tokens=self._answer.usage.completion_tokens)]
-
-
-async def run_turn(mesh: Mesh, run_id: str, *, limits: Limits, renew_seconds: float, stop: asyncio.Event) -> RunState:
-    """Claim a run and answer it; gives how it ended.
-
-    Stops at once when `stop` is set, soon when somebody asks for that in the store, and when another process has taken
-    the run over. Raises an exception group of
-    what kept the run from being finished.
-    """
-    run = await mesh.context.claim(run_id)
-    async with mesh.context.writer() as writer, asyncio.TaskGroup() as group:
-        journal = Journal(writer, run)
-        turn = group.create_task(Turn(mesh, journal, limits).run(), name=f"turn {run_id}")
-        helpers = [
-            group.create_task(journal.write_pending()),
-            group.create_task(_stop_when_asked(mesh.context, journal, turn, renew_seconds)),
-            group.create_task(_stop_when_told(stop, turn)),
-        ]
-        await asyncio.wait([turn])
-        for helper in helpers:
-            helper.cancel()
-    return RunState.CANCELLED if turn.cancelled() else turn.result()
-
-
-async def _stop_when_told(stop: asyncio.Event, turn: asyncio.Task[RunState]) -> None:
-    await stop.wait()
-    turn.cancel()
-
-
-async def _stop_when_asked(context: Context, journal: Journal, turn: asyncio.Task[RunState], seconds: float) -> None:
-    """Renew the lease whenever nothing was written for a while; a write renews it too, and tells the same."""
-    while not journal.cancel_requested.is_set():
-        writes = journal.writes
-        try:
-            async with asyncio.timeout(seconds):
-                await journal.cancel_requested.wait()
-        except TimeoutError:
-            if journal.writes == writes and await context.renew(journal.run):
-                break
-    turn.cancel()
+        return [NewItem(message=message, incomplete=incomplete, tokens=self._at.answer.usage.completion_tokens)]
 
 
 def _chosen(catalogue: Catalogue, chosen: ServerTools) -> Catalogue:

@@ -8,17 +8,25 @@ from typing import Any, Self
 import structlog
 
 from facade.domain.events import Run, RunState
-from facade.domain.turn import END_SECONDS, Limits, Mesh, run_turn
+from facade.domain.run_turn import Signals, run_turn
+from facade.domain.turn import END_SECONDS, Limits, Mesh
 from facade.edge.metrics import FacadeMetrics
-from threadmesh.errors import MeshError, RunAlreadyFinished
+from threadmesh.errors import MeshError, RunAlreadyFinished, StaleEpoch
 from threadmesh.rpc import deadline
 from threadmesh.telemetry.logs import bound_ids
 
 log = structlog.get_logger()
 
+_LOOKING_SECONDS = 10.0
+"""How long it is waited for a run without a writer before it is asked again."""
+_PAUSE_SECONDS = 1.0
+
 
 class Executor:
-    """Answers runs; leaving it as a context manager stops those that are still being answered, each with its end."""
+    """Answers runs, its own and those whose writers are gone.
+
+    Leaving it as a context manager gives those up to other processes that are still being answered.
+    """
 
     def __init__(self, mesh: Mesh, limits: Limits, metrics: FacadeMetrics, *, renew_seconds: float = 1.5) -> None:
         self._mesh = mesh
@@ -26,24 +34,26 @@ class Executor:
         self._metrics = metrics
         self._renew_seconds = renew_seconds
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stops: dict[str, asyncio.Event] = {}
+        self._signals: dict[str, Signals] = {}
 
     async def __aenter__(self) -> Self:
+        self._looking = asyncio.create_task(self._look_for_lost_runs(), name="look for lost runs")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._looking.cancel()
+        for signals in self._signals.values():
+            signals.leave.set()
+        await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
 
     def start(self, run: Run) -> None:
-        """Answer a run in the background."""
-        self._spawn(self._answer(run), f"run {run.id}")
+        """Answer a run in the background, once it is its turn in its thread."""
+        self._spawn(self._answer(run, claim=True), f"run {run.id}")
 
     def cancel(self, run: Run) -> None:
         """Stop a run: at once where it is answered here, and by asking for it wherever it waits or is answered."""
-        if stop := self._stops.get(run.id):
-            stop.set()
+        if signals := self._signals.get(run.id):
+            signals.stop.set()
         self._spawn(self._cancel(run), f"cancel {run.id}")
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
@@ -51,19 +61,27 @@ class Executor:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, run: Run) -> None:
+    async def _look_for_lost_runs(self) -> None:
+        """Go on with the runs whose writers are gone, for ever."""
+        while True:
+            try:
+                if run := await self._mesh.context.take_over(patience=_LOOKING_SECONDS):
+                    log.info("run.taken_over", run_id=run.id, thread_id=run.thread_id, epoch=run.epoch)
+                    self._spawn(self._answer(run, claim=False), f"run {run.id}")
+            except MeshError:
+                await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _answer(self, run: Run, *, claim: bool) -> None:
         began = time.monotonic()
         outcome = "lost"
-        limit = self._limits.seconds + END_SECONDS
-        stop = self._stops[run.id] = asyncio.Event()
-        with bound_ids(run_id=run.id, thread_id=run.thread_id), deadline.within(limit):
+        signals = self._signals[run.id] = Signals()
+        with bound_ids(run_id=run.id, thread_id=run.thread_id), deadline.within(self._limits.seconds + END_SECONDS):
             try:
-                state = await run_turn(
-                    self._mesh, run.id, limits=self._limits, renew_seconds=self._renew_seconds, stop=stop
-                )
-                outcome = state.value
+                outcome = (await self._turn(run, signals, claim=claim)).value
             except* RunAlreadyFinished:
                 outcome = RunState.CANCELLED.value
+            except* StaleEpoch:
+                log.warning("turn.taken_over")
             except* MeshError as errors:
                 log.warning("turn.lost", errors=[str(error) for error in errors.exceptions])
                 await self._cancel(run)
@@ -72,10 +90,30 @@ class Executor:
                 log.error("turn.defect", exc_info=errors)
                 await self._cancel(run)
             finally:
-                del self._stops[run.id]
+                self._signals.pop(run.id, None)
                 seconds = time.monotonic() - began
                 self._metrics.turn_seconds.labels(outcome).observe(seconds)
                 log.info("turn.ended", outcome=outcome, seconds=round(seconds, 4))
+
+    async def _turn(self, run: Run, signals: Signals, *, claim: bool) -> RunState:
+        claimed = await self._claimed(run, signals) if claim else run
+        if claimed is None:
+            return RunState.QUEUED
+        return await run_turn(
+            self._mesh, claimed, limits=self._limits, renew_seconds=self._renew_seconds, signals=signals
+        )
+
+    async def _claimed(self, run: Run, signals: Signals) -> Run | None:
+        """Wait for the run's turn in its thread; None where this process is to leave it to others before."""
+        claiming = asyncio.ensure_future(self._mesh.context.claim(run.id))
+        leaving = asyncio.ensure_future(signals.leave.wait())
+        try:
+            await asyncio.wait([claiming, leaving], return_when=asyncio.FIRST_COMPLETED)
+            return claiming.result() if claiming.done() else None
+        finally:
+            claiming.cancel()
+            leaving.cancel()
+            await asyncio.gather(claiming, leaving, return_exceptions=True)
 
     async def _cancel(self, run: Run) -> None:
         try:

@@ -149,7 +149,7 @@ class ScriptedBackend:
         """Do nothing: there is nothing to free."""
 
     async def _made(self, move: Move, answer: Answer, pieces: _Pieces, prompt: Prompt) -> Sequence[Delta]:
-        """Say one token; nothing is sent that another server has said already."""
+        """Say one token; what another server has said already is sent only to those who want it again."""
         if move.piece is None:
             await asyncio.Event().wait()
         pieces.next = move.piece
@@ -159,8 +159,8 @@ class ScriptedBackend:
             return answer.read(token)
         if token.id != prompt.emitted_token_ids[answer.tokens]:
             raise InvalidArgument("These tokens are not what this backend says.", field="emitted_token_ids")
-        answer.read(token)
-        return ()
+        deltas = answer.read(token)
+        return deltas if prompt.repeat_emitted else ()
 
     def _read(self, conversation: Conversation) -> tuple[int, ...]:
         tokens = tokens_of(conversation)

@@ -58,7 +58,8 @@ class Prompt:
 
     `model` is a configured name, empty for the default one. `max_tokens` is None to go on to the end of the context,
     `logprobs` is None or the number of alternatives to report at each place. `emitted_token_ids` were said by another
-    server already: they are taken as drawn and not sent again. KV caches are shared within one `cache_scope` only.
+    server already: they are taken as drawn, and not sent again unless `repeat_emitted`. KV caches are shared within one
+    `cache_scope` only.
     """
 
     conversation: Conversation
@@ -71,6 +72,7 @@ class Prompt:
     stop: tuple[str, ...] = ()
     logprobs: int | None = None
     emitted_token_ids: tuple[int, ...] = ()
+    repeat_emitted: bool = False
     priority: Priority = Priority.INTERACTIVE
     cache_scope: str = ""
     adapter: str = ""

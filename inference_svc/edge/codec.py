@@ -74,6 +74,7 @@ def decode_generate(request: pb.GenerateRequest) -> Prompt:
         stop=tuple(request.stop),
         logprobs=request.logprobs.top if request.HasField("logprobs") else None,
         emitted_token_ids=tuple(request.emitted_token_ids),
+        repeat_emitted=request.repeat_emitted,
         priority=_PRIORITIES.get(request.priority, Priority.INTERACTIVE),
         cache_scope=request.cache_scope,
     )

@@ -142,6 +142,17 @@ async def test_a_continuation_of_a_whole_answer_tells_how_it_ended(backend: Back
     assert end_of(rest).usage.completion_tokens == end_of(whole).usage.completion_tokens
 
 
+@pytest.mark.parametrize("said", [0, 1, 7, 99])
+async def test_a_continuation_repeats_what_was_said_when_asked_to(backend: Backend, said: int) -> None:
+    asked = prompt(COUNT, max_tokens=12, sampling=Sampling(seed=5), cache_scope="repeated")
+    whole = await answered(backend, asked)
+    emitted = tuple(ids_of(whole)[:said])
+    again = await answered(backend, replace(asked, emitted_token_ids=emitted, repeat_emitted=True))
+
+    assert text_of(again) == text_of(whole)
+    assert ids_of(again) == ids_of(whole)
+
+
 async def test_tokens_that_cannot_have_been_said_are_refused(backend: Backend) -> None:
     with pytest.raises(InvalidArgument) as caught:
         await answered(backend, prompt(COUNT, emitted_token_ids=(2**31 - 1,)))

@@ -8,6 +8,7 @@ from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, Run
 from facade.edge import sse
 from facade.edge.chat.decode import Presentation
 from facade.edge.chat.encode import call_event, call_piece, completion_id, logprobs_body, usage_body
+from facade.edge.chat.shown import Shown
 from facade.edge.errors import body_of
 from threadmesh.conversation import (
     CallFinished,
@@ -51,9 +52,14 @@ class Chunks:
         self._model = ""
         self._fingerprint: str | None = None
         self._begun = False
+        self._visible = Shown()
 
-    def encode(self, event: RunEvent) -> Iterator[dict[str, Any]]:
+    def encode(self, written: RunEvent) -> Iterator[dict[str, Any]]:
         """Give the chunks of an event: often one, sometimes none."""
+        if (event := self._visible.of(written)) is not None:
+            yield from self._encode(event)
+
+    def _encode(self, event: RunEvent) -> Iterator[dict[str, Any]]:
         match event.body:
             case ModelStarted(model=model, fingerprint=fingerprint):
                 self._model, self._fingerprint = model, fingerprint or None

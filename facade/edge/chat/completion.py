@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from facade.domain.events import Body, ModelStarted, Run, RunFinished
+from facade.domain.events import ModelStarted, Run, RunEvent, RunFinished
 from facade.edge.chat.encode import call_piece, completion_id, logprobs_body, usage_body
+from facade.edge.chat.shown import Shown
 from threadmesh.conversation import CallStarted, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
 
 
@@ -18,11 +19,14 @@ class Completion:
         self._reasoning = ""
         self._calls: dict[int, dict[str, Any]] = {}
         self._logprobs: list[TokenLogprob] = []
+        self._visible = Shown()
         self.tools_were_called = False
 
-    def add(self, body: Body) -> None:
+    def add(self, written: RunEvent) -> None:
         """Take in the next event."""
-        match body:
+        if (event := self._visible.of(written)) is None:
+            return
+        match event.body:
             case ModelStarted(model=model, fingerprint=fingerprint):
                 self._model, self._fingerprint = model, fingerprint or None
             case TextDelta(text=text, logprobs=logprobs):

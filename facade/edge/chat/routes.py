@@ -173,7 +173,7 @@ async def _collect(answer: _Answer, *, orchestrator_fields: bool) -> Response:
         async for events in log:
             for event in events:
                 clock.tick(event)
-                completion.add(event.body)
+                completion.add(event)
                 if isinstance(event.body, RunFinished):
                     return _response(answer, completion, event.body, clock, orchestrator_fields=orchestrator_fields)
     raise Internal("The run's log ended without an end.")

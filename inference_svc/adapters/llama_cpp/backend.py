@@ -87,6 +87,8 @@ class LlamaCppBackend:
                 prompt_tokens=job.size,
                 seed=drawing.seed,
             )
+            for delta in job.repeated if prompt.repeat_emitted else ():
+                yield delta
             async with aclosing(_deliveries(inbox)) as deliveries:
                 async for event in deliveries:
                     yield event

@@ -15,6 +15,7 @@ from inference_svc.adapters.llama_cpp.sequences import Delivery, Job
 from inference_svc.adapters.llama_cpp.template import ChatTemplate
 from inference_svc.adapters.llama_cpp.tool_formats import ToolCallParser, format_of
 from inference_svc.domain.answer import Answer, Parser, Token
+from inference_svc.domain.events import Delta
 from inference_svc.domain.grammar_rules import Freedom
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import Drawing
@@ -56,7 +57,7 @@ class JobMaker:
         limit = min(room, prompt.max_tokens or room)
         self._require_tokens(drawing)
         thinking = self._reasoning is not None and begins_thinking(read.segments, self._reasoning)
-        sampler, answer, emitted = self._begin(prompt, drawing, read.text, limit=limit, thinking=thinking)
+        sampler, answer, emitted, repeated = self._begin(prompt, drawing, read.text, limit=limit, thinking=thinking)
         if answer.over or answer.tokens >= limit:
             limit, emitted = 0, ()  # it was complete; all that is left is to say how it ended
         repeatable = prompt.sampling.seed is not None
@@ -65,6 +66,7 @@ class JobMaker:
             media=read.media,
             layout=read.layout,
             emitted=emitted,
+            repeated=repeated,
             limit=limit,
             answer=answer,
             sampler=sampler,
@@ -79,18 +81,18 @@ class JobMaker:
 
     def _begin(
         self, prompt: Prompt, drawing: Drawing, tokens: Sequence[int], *, limit: int, thinking: bool
-    ) -> tuple[TokenSampler, Answer, Sequence[int]]:
-        """Make sampler and answer, and give the tokens to be read behind the prompt without being drawn.
+    ) -> tuple[TokenSampler, Answer, Sequence[int], Sequence[Delta]]:
+        """Make sampler and answer; give the tokens to be read behind the prompt without being drawn, and their pieces.
 
         A sampler that learns from logits draws again what another server drew; the answer keeps silent about that.
         """
         make = partial(self._sampler, prompt, drawing, tokens, limit=limit, thinking=thinking)
         sampler, answer, emitted = make(), self._answer(prompt, thinking=thinking), prompt.emitted_token_ids
-        self._replay(emitted, sampler, answer)
+        repeated = self._replay(emitted, sampler, answer)
         if emitted and sampler.learns and not answer.over and answer.tokens < limit:
             silent = self._answer(prompt, thinking=thinking, silent=len(emitted))
-            return make(again=emitted), silent, ()
-        return sampler, answer, emitted
+            return make(again=emitted), silent, (), repeated
+        return sampler, answer, emitted, repeated
 
     def _answer(self, prompt: Prompt, *, thinking: bool, silent: int = 0) -> Answer:
         parser: Parser | None = None
@@ -161,11 +163,13 @@ class JobMaker:
             if not 0 <= token < self._model.vocabulary:
                 raise InvalidArgument("There is no such token.", field=f"sampling.logit_bias[{token}]")
 
-    def _replay(self, emitted: Sequence[int], sampler: TokenSampler, answer: Answer) -> None:
-        """Bring sampler and answer to where another server left them."""
+    def _replay(self, emitted: Sequence[int], sampler: TokenSampler, answer: Answer) -> list[Delta]:
+        """Bring sampler and answer to where another server left them; gives the pieces on the way."""
+        deltas: list[Delta] = []
         for token in emitted:
             sampler.accept(token)
-            answer.read(Token(id=token, piece=self._model.piece(token)))
+            deltas += answer.read(Token(id=token, piece=self._model.piece(token)))
+        return deltas
 
 
 def _scope(prompt: Prompt) -> str:

@@ -10,7 +10,7 @@ from inference_svc.adapters.llama_cpp.media import MediaChunk
 from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.domain.answer import Answer
 from inference_svc.domain.batch import Reader
-from inference_svc.domain.events import Event, Finished, Phase, Progress
+from inference_svc.domain.events import Delta, Event, Finished, Phase, Progress
 from inference_svc.domain.lookup import PromptLookup
 from inference_svc.domain.media_tokens import Layout
 from inference_svc.domain.prompt import Priority
@@ -31,10 +31,11 @@ class Job:
     `limit` counts the tokens that may be drawn, those `emitted` elsewhere included; 0 only reads the prompt. `deliver`
     is called from the engine's thread with what a step brought; the last delivery is a `Finished` or an error.
     `media` are the images and sounds of the prompt by their first positions, `layout` is where they stand.
-    `submitted` is in seconds of the engine's clock. A `repeatable` one is computed in steps that depend on nothing but
-    itself as far as that can be had, so without guesses; `forced` knows what the grammar of another one forces.
-    `adapter` names the adapter that computes it, empty for the bare model; its `scope`, within which KV states are
-    shared, must not be that of jobs of other adapters.
+    `repeated` are the pieces that the `emitted` tokens were. `submitted` is in seconds of the engine's clock. A
+    `repeatable` one is computed in steps that depend on nothing but itself as far as that can be had, so without
+    guesses; `forced` knows what the grammar of another one forces. `adapter` names the adapter that computes it,
+    empty for the bare model; its `scope`, within which KV states are shared, must not be that of jobs of other
+    adapters.
     """
 
     prompt: Values[int]
@@ -43,6 +44,7 @@ class Job:
     sampler: TokenSampler
     deliver: Callable[[list[Delivery]], None]
     emitted: Values[int] = ()
+    repeated: Values[Delta] = ()
     media: Mapping[int, MediaChunk] = field(default_factory=dict)
     layout: Layout = field(default_factory=Layout)
     scope: str = ""

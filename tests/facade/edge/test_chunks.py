@@ -149,8 +149,8 @@ async def test_a_clients_tool_call_streams_its_id_and_name_once() -> None:
 
 def test_a_completion_holds_what_the_stream_said() -> None:
     completion = Completion(RUN)
-    for body in ANSWER:
-        completion.add(body)
+    for number, body in enumerate(ANSWER):
+        completion.add(RunEvent(sequence=number, body=body))
 
     assert isinstance(ANSWER[-1], RunFinished)
     whole = completion.body(ANSWER[-1])
