@@ -25,7 +25,8 @@ QUEUE_DEPTH = 8
 class StartRequest:
     """Asks for a run in the thread of an id or a key; neither makes a thread for this run alone.
 
-    `timeout` is in seconds. An empty `idempotency_key` never matches.
+    `timeout` is in seconds. An empty `idempotency_key` never matches. Where there is none, a `repetition` finds the
+    latest run with the same `attempt_key`.
     """
 
     input: tuple[NewItem, ...]
@@ -36,6 +37,15 @@ class StartRequest:
     idempotency_key: str = ""
     fingerprint: str = ""
     multitask: Multitask = Multitask.ENQUEUE
+    attempt_key: str = ""
+    repetition: bool = False
+
+    @property
+    def receipt_key(self) -> str:
+        """What the run can be found by later; empty if it cannot."""
+        if self.idempotency_key:
+            return f"run:{self.idempotency_key}"
+        return f"attempt:{self.attempt_key}" if self.attempt_key else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,13 +62,13 @@ async def start(request: StartRequest, *, store: RunStore) -> Started:
     Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `Overloaded` (the thread's queue is full) and
     `IdempotencyKeyReused`.
     """
-    key = f"run:{request.idempotency_key}" if request.idempotency_key else ""
-    scope = Scope(thread_id=request.thread_id, thread_key=request.thread_key, receipt_key=key)
-    return await store.change(scope, partial(_start, request, key))
+    scope = Scope(thread_id=request.thread_id, thread_key=request.thread_key, receipt_key=request.receipt_key)
+    return await store.change(scope, partial(_start, request))
 
 
-def _start(request: StartRequest, key: str, state: State) -> tuple[Change, Started]:
-    if valid_receipt(state, fingerprint=request.fingerprint):
+def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
+    looks = request.idempotency_key or request.repetition
+    if looks and valid_receipt(state, fingerprint=request.fingerprint):
         return NOTHING, Started(run=state.existing_run(), replayed=True)
     thread = _thread(request, state)
     out_of_the_way = _make_room(request.multitask, state)
@@ -68,7 +78,7 @@ def _start(request: StartRequest, key: str, state: State) -> tuple[Change, Start
         thread=replace(entered, run_count=thread.run_count + 1),
         runs=(*out_of_the_way, run),
         waiting=numbered(request.input, thread_id=thread.id, first=0, now=state.now.time, run_id=run.id),
-        receipt=_receipt(key, request.fingerprint, run, state) if key else None,
+        receipt=_receipt(request, run, state) if request.receipt_key else None,
     )
     return change, Started(run=run, replayed=False)
 
@@ -109,10 +119,10 @@ def _new_run(request: StartRequest, thread: Thread, state: State) -> Run:
     )
 
 
-def _receipt(key: str, fingerprint: str, run: Run, state: State) -> Receipt:
+def _receipt(request: StartRequest, run: Run, state: State) -> Receipt:
     return Receipt(
-        key=key,
-        fingerprint=fingerprint,
+        key=request.receipt_key,
+        fingerprint=request.fingerprint,
         thread_id=run.thread_id,
         run_id=run.id,
         expire_time=state.now.time + RECEIPT_LIFETIME,

@@ -63,6 +63,8 @@ def decode_start(request: pb.StartRunRequest) -> StartRequest:
         parameters_json=request.parameters_json,
         idempotency_key=plain(request.idempotency_key, field="idempotency_key"),
         fingerprint=request.fingerprint,
+        attempt_key=plain(request.attempt_key, field="attempt_key"),
+        repetition=request.repetition,
         multitask=_MULTITASKS.get(request.multitask, Multitask.ENQUEUE),
         timeout=request.timeout.ToTimedelta().total_seconds() if timed else _TIMEOUT_SECONDS,
     )

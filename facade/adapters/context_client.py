@@ -57,6 +57,8 @@ class ContextClient:
             idempotency_key=new.idempotency_key,
             fingerprint=new.fingerprint,
             multitask=_MULTITASK[new.multitask],
+            attempt_key=new.attempt_key,
+            repetition=new.repetition,
         )
         request.timeout.FromTimedelta(timedelta(seconds=new.timeout_seconds))
         if new.thread_id:
@@ -68,6 +70,18 @@ class ContextClient:
         if not response.replayed:
             self._logs.expect(response.run.id)
         return decode_run(response.run), response.replayed
+
+    async def run(self, run_id: str) -> Run:
+        """Give a run."""
+        async with translated(PEER):
+            response = await self._runs.GetRun(pb.GetRunRequest(run_id=run_id), timeout=SECONDS)
+        return decode_run(response.run)
+
+    async def calls(self, run_id: str) -> Sequence[CallRecord]:
+        """Give the tool calls of a run in their order."""
+        async with translated(PEER):
+            response = await self._runs.ListCalls(pb.ListCallsRequest(run_id=run_id), timeout=SECONDS)
+        return [decode_call(call) for call in response.calls]
 
     async def claim(self, run_id: str) -> Run:
         """Become the run's writer, waiting for earlier runs of its thread."""
@@ -110,9 +124,7 @@ class ContextClient:
                     events += piece
                     if events and events[-1].sequence >= run.next_sequence - 1:
                         break
-        async with translated(PEER):
-            response = await self._runs.ListCalls(pb.ListCallsRequest(run_id=run.id), timeout=SECONDS)
-        return events, [decode_call(call) for call in response.calls]
+        return events, await self.calls(run.id)
 
     async def renew(self, run: Run) -> bool:
         """Stay the run's writer; gives whether somebody asked to stop it. A short outage is waited out."""

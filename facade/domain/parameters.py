@@ -44,7 +44,8 @@ class TurnParameters:
     """How a run is to be answered. `tools` are the client's own; `server_tools` are run by the mesh.
 
     `thinking` and `reasoning_effort` are for models that think before they answer; None and empty are their default.
-    What is computed of a prompt is shared within one `cache_scope` only.
+    What is computed of a prompt is shared within one `cache_scope` only. `include_usage` and `show_events` say what the
+    stream of the answer shows beyond it, whenever it is read; only the `owner`, who stands for an API key, may do so.
     """
 
     model: str = ""
@@ -60,6 +61,9 @@ class TurnParameters:
     thinking: bool | None = None
     reasoning_effort: str = ""
     cache_scope: str = ""
+    owner: str = ""
+    include_usage: bool = False
+    show_events: bool = False
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""

@@ -125,7 +125,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRun:
-    """A request about to be answered; with neither thread id nor key it gets a thread of its own."""
+    """A request about to be answered; with neither thread id nor key it gets a thread of its own.
+
+    Without an idempotency key, a `repetition` finds the latest run that was made with the same `attempt_key`.
+    """
 
     input: Sequence[Message]
     parameters: TurnParameters
@@ -135,6 +138,8 @@ class NewRun:
     fingerprint: str = ""
     multitask: str = "enqueue"
     timeout_seconds: float
+    attempt_key: str = ""
+    repetition: bool = False
 
 
 class Writer(Protocol):
@@ -154,6 +159,14 @@ class Context(Protocol):
 
     async def start(self, new: NewRun) -> tuple[Run, bool]:
         """Make a run, or find the one that an earlier request with the same key made (then True)."""
+        ...
+
+    async def run(self, run_id: str) -> Run:
+        """Give a run. Raises `RunNotFound`."""
+        ...
+
+    async def calls(self, run_id: str) -> Sequence[CallRecord]:
+        """Give the tool calls of a run in their order."""
         ...
 
     async def claim(self, run_id: str) -> Run:

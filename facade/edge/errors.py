@@ -41,6 +41,7 @@ _BY_CODE = {
 }
 _BY_REASON = {
     "STORE_FULL": _Shape(507, _SERVER),
+    "EVENT_LOG_EXPIRED": _Shape(410, _INVALID),
     "REQUEST_TOO_LARGE": _Shape(413, _INVALID),
     "UNSUPPORTED_MEDIA_TYPE": _Shape(415, _INVALID),
 }

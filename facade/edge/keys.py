@@ -13,12 +13,12 @@ from threadmesh.errors import Unauthenticated
 def check(keys: tuple[str, ...], metrics: FacadeMetrics) -> Callable[[Request], Awaitable[None]]:
     """Make a dependency that lets a request pass only with one of the keys; without keys everybody passes.
 
-    What was computed for one key is not shared with another: `request.state.cache_scope` tells them apart.
+    What was computed for one key is not shared with another: `request.state.key` tells them apart.
     """
     known = [key.encode() for key in keys]
 
     async def authorised(request: Request) -> None:
-        request.state.cache_scope = ""
+        request.state.key = ""
         if not known:
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -28,6 +28,6 @@ def check(keys: tuple[str, ...], metrics: FacadeMetrics) -> Callable[[Request], 
         if scheme.lower() != "bearer" or not any(matches):
             metrics.auth_failures.labels("missing" if not token else "invalid").inc()
             raise Unauthenticated
-        request.state.cache_scope = hashlib.sha256(given).hexdigest()[:16]
+        request.state.key = hashlib.sha256(given).hexdigest()[:16]
 
     return authorised

@@ -9,6 +9,7 @@ from context_svc.domain.call import Call, CallState
 from context_svc.domain.claim import claim, renew
 from context_svc.domain.ports import Store
 from context_svc.domain.run import Multitask, Run, RunState
+from context_svc.domain.start import Started, StartRequest, start
 from tests.context_svc.given import (
     SUCCEEDED,
     appended,
@@ -33,6 +34,11 @@ from threadmesh.errors import (
 from threadmesh.testing.clock import FakeClock
 
 # Starting
+
+
+async def attempted(store: Store, *, key: str = "a", repetition: bool = False) -> Started:
+    request = StartRequest(input=(said("hello"),), timeout=600.0, attempt_key=key, repetition=repetition)
+    return await start(request, store=store)
 
 
 async def test_a_started_run_waits_and_its_input_with_it(store: Store) -> None:
@@ -102,6 +108,17 @@ async def test_a_key_is_forgotten_after_a_day(store: Store, clock: FakeClock) ->
 
 async def test_an_empty_key_never_matches(store: Store) -> None:
     assert (await started(store, key="")).run.id != (await started(store, key="")).run.id
+
+
+async def test_a_repetition_without_a_key_finds_the_latest_run(store: Store, clock: FakeClock) -> None:
+    first, second = [await attempted(store) for _ in range(2)]
+    again = await attempted(store, repetition=True)
+    other = await attempted(store, key="b", repetition=True)
+    clock.advance(25 * 3600)
+    late = await attempted(store, repetition=True)
+
+    assert [each.replayed for each in (first, second, again, other, late)] == [False, False, True, False, False]
+    assert first.run.id != second.run.id == again.run.id
 
 
 async def test_many_equal_starts_at_once_make_one_run(store: Store) -> None:

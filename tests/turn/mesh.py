@@ -44,6 +44,7 @@ class Mesh:
     openai: AsyncOpenAI
     context: MeshChannel
     tools: MeshChannel
+    targets: dict[str, Any]
 
     async def tools_are_ready(self) -> None:
         """Wait until the tool server can be called."""
@@ -62,8 +63,8 @@ class Mesh:
 
 
 @asynccontextmanager
-async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
-    """Run a mesh whose state is in `directory`; `facade` are settings of the facade, also where other units are."""
+async def running(directory: Path, **changed: Any) -> AsyncIterator[Mesh]:
+    """Run a mesh whose state is in `directory`; `changed` are settings of the facade, also where other units are."""
     servers = directory / "servers.json"
     servers.write_text(
         json.dumps({"mcpServers": {"workshop": {"command": sys.executable, "args": [WORKSHOP, "stdio"]}}})
@@ -75,16 +76,28 @@ async def running(directory: Path, **facade: Any) -> AsyncIterator[Mesh]:
             "context": await served(stack, context_app, ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
         }
         targets: dict[str, Any] = {f"{unit}_target": f"127.0.0.1:{port}" for unit, port in ports.items()}
-        targets |= facade
+        targets |= changed
         context = await stack.enter_async_context(connect(targets["context_target"]))
         tool_channel = await stack.enter_async_context(connect(targets["tools_target"]))
-        settings = FacadeSettings(**targets, api_keys=f"{KEY}, {OTHER_KEY}")
-        built = await stack.enter_async_context(facade_app(settings, new_registry()))
-        url = await stack.enter_async_context(http_server(built))
+        url = await facade(stack, targets)
         client = AsyncOpenAI(base_url=f"{url}/v1", api_key=KEY, max_retries=0, timeout=30)
-        mesh = Mesh(url=url, openai=await stack.enter_async_context(client), context=context, tools=tool_channel)
+        mesh = Mesh(
+            url=url,
+            openai=await stack.enter_async_context(client),
+            context=context,
+            tools=tool_channel,
+            targets=targets,
+        )
         await mesh.tools_are_ready()
         yield mesh
+
+
+async def facade(stack: AsyncExitStack, settings: dict[str, Any]) -> str:
+    """Serve a facade until the stack ends; gives its address."""
+    built = FacadeSettings(**settings, api_keys=f"{KEY}, {OTHER_KEY}")
+    return await stack.enter_async_context(
+        http_server(await stack.enter_async_context(facade_app(built, new_registry())))
+    )
 
 
 async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any, port: int = 0) -> int:

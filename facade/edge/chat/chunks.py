@@ -8,6 +8,7 @@ from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, Run
 from facade.edge import sse
 from facade.edge.chat.decode import Presentation
 from facade.edge.chat.encode import call_event, call_piece, completion_id, logprobs_body, usage_body
+from facade.edge.chat.place import Place, id_of
 from facade.edge.chat.shown import Shown
 from facade.edge.errors import body_of
 from threadmesh.conversation import (
@@ -24,16 +25,21 @@ from threadmesh.errors import Internal, MeshError
 Log = AsyncGenerator[Sequence[RunEvent], None]
 
 
-async def blocks(run: Run, log: Log, shown: Presentation) -> AsyncGenerator[bytes, None]:
-    """Write a log as server-sent events, ending with `[DONE]` or with an error event, never silently."""
+async def blocks(run: Run, log: Log, shown: Presentation, *, after: Place | None = None) -> AsyncGenerator[bytes, None]:
+    """Write a log as server-sent events, ending with `[DONE]` or with an error event, never silently.
+
+    What a reader who has come to `after` has seen is left out; the rest is the same to the byte.
+    """
     encoder = Chunks(run, shown)
     broken: MeshError = Internal("The run's log ended without an end.")
     try:
         async with aclosing(log):
             async for events in log:
                 for event in events:
-                    for chunk in encoder.encode(event):
-                        yield sse.block(chunk, id=f"{run.id}:{event.sequence}")
+                    chunks = list(encoder.encode(event))
+                    for part, chunk in enumerate(chunks):
+                        if after is None or not after.holds(event.sequence, part):
+                            yield sse.block(chunk, id=id_of(run, event.sequence, part, len(chunks)))
                     if isinstance(event.body, RunFinished):
                         if event.body.failure is None:
                             yield sse.DONE

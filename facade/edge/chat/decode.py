@@ -37,29 +37,52 @@ class Presentation:
     prompt_bytes: int
 
 
-def new_run(request: ChatRequest, controls: Controls, *, cache_scope: str, timeout_seconds: float) -> NewRun:
+def new_run(
+    request: ChatRequest, controls: Controls, *, owner: str, cache_scope: str, timeout_seconds: float
+) -> NewRun:
     """Give the run that answers the request. Raises `InvalidArgument` for results of calls nobody made."""
     messages = tuple(map(_message, request.messages))
     if not controls.thread_id and not controls.thread_key:
         _check_call_ids(messages)
     return NewRun(
         input=messages,
-        parameters=replace(_parameters(request, controls), cache_scope=cache_scope),
+        parameters=replace(
+            _parameters(request, controls),
+            owner=owner,
+            cache_scope=cache_scope,
+            include_usage=_include_usage(request),
+            show_events=controls.events,
+        ),
         thread_id=controls.thread_id,
         thread_key=controls.thread_key,
-        idempotency_key=controls.idempotency_key,
+        idempotency_key=_own(controls.idempotency_key, owner),
         fingerprint=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
         multitask=controls.multitask,
         timeout_seconds=timeout_seconds,
     )
 
 
+def stored_presentation(parameters: TurnParameters) -> Presentation:
+    """Say how the stream of a run was to be shown when it was asked for."""
+    return Presentation(
+        stream=True, include_usage=parameters.include_usage, events=parameters.show_events, prompt_bytes=0
+    )
+
+
+def _include_usage(request: ChatRequest) -> bool:
+    return bool(request.stream_options and request.stream_options.include_usage)
+
+
+def _own(key: str, owner: str) -> str:
+    """Keep the idempotency keys of one owner apart from those of others."""
+    return hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest() if key else ""
+
+
 def presentation(request: ChatRequest, controls: Controls) -> Presentation:
     """Say how the answer is to be shown."""
-    options = request.stream_options
     return Presentation(
         stream=bool(request.stream),
-        include_usage=bool(options and options.include_usage),
+        include_usage=_include_usage(request),
         events=controls.events,
         prompt_bytes=sum(len(_message(message).text.encode()) for message in request.messages),
     )

@@ -12,6 +12,11 @@ def completion_id(run: Run) -> str:
     return f"chatcmpl-{run.id.removeprefix('run_')}"
 
 
+def run_id(completion: str) -> str:
+    """Give the id of the run that a completion is of."""
+    return f"run_{completion.removeprefix('chatcmpl-')}"
+
+
 def usage_body(usage: Usage) -> dict[str, Any]:
     """Give a usage in OpenAI's words."""
     return {

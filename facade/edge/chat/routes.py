@@ -4,27 +4,30 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
-from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished
-from facade.domain.ports import Context
+from facade.domain.events import Run, RunEvent, RunFinished
+from facade.domain.parameters import TurnParameters
+from facade.domain.ports import Context, NewRun
 from facade.edge import sse
 from facade.edge.body import read
+from facade.edge.chat.attempt import attempted
 from facade.edge.chat.chunks import Log, blocks
-from facade.edge.chat.completion import Completion
-from facade.edge.chat.decode import Presentation, new_run, presentation
+from facade.edge.chat.decode import Presentation, new_run, presentation, stored_presentation
+from facade.edge.chat.encode import run_id
+from facade.edge.chat.place import read_place
 from facade.edge.chat.schemas import ChatRequest
-from facade.edge.controls import Controls, controls
+from facade.edge.chat.whole import Answer, collected
+from facade.edge.controls import controls
 from facade.edge.errors import response_of
 from facade.edge.executor import Executor
 from facade.edge.metrics import FacadeMetrics
 from facade.edge.openapi import request_body
-from threadmesh.errors import Internal, InvalidArgument
+from threadmesh.errors import InvalidArgument, RunNotFound
 from threadmesh.telemetry.logs import bound_ids
 
 Result = TypeVar("Result")
@@ -63,6 +66,12 @@ class Chat:
             summary="Answer a conversation",
             openapi_extra=request_body(ChatRequest),
         )
+        routes.add_api_route(
+            "/v1/chat/completions/{completion_id}/stream",
+            self.resume,
+            methods=["GET"],
+            summary="Go on with the stream of a completion, behind `Last-Event-ID`",
+        )
         return routes
 
     async def complete(self, request: Request) -> Response:
@@ -73,18 +82,47 @@ class Chat:
             _refuse_unknown(asked)
         control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
         shown = presentation(asked, control)
-        scope = "" if self._options.share_prompts else request.state.cache_scope
-        new = new_run(asked, control, cache_scope=scope, timeout_seconds=self._options.run_seconds)
-        run, replayed = await self._context.start(new)
+        key = request.state.key
+        scope = "" if self._options.share_prompts else key
+        new = new_run(asked, control, owner=key, cache_scope=scope, timeout_seconds=self._options.run_seconds)
+        run, replayed = await self._start(new, request)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             if not replayed:
                 self._executor.start(run)
-            answer = _Answer(run, self._context.watch(run.id), shown, control, began)
+            after = read_place(run, last_event_id=request.headers.get("last-event-id")) if replayed else None
+            answer = Answer(run, self._context.watch(run.id), shown, control, began, after)
             response = await (self._stream(answer, request) if shown.stream else self._whole(answer, request))
         response.headers.update(_headers(run, asked, shown, replayed=replayed))
         return response
 
-    async def _stream(self, answer: "_Answer", request: Request) -> Response:
+    async def resume(self, request: Request, completion_id: str, starting_after: str | None = None) -> Response:
+        """Go on with the stream of a completion behind the event that its reader has seen last."""
+        run = await self._context.run(run_id(completion_id))
+        after = read_place(run, last_event_id=request.headers.get("last-event-id"), starting_after=starting_after)
+        parameters = TurnParameters.from_json(run.parameters_json)
+        if parameters.owner != request.state.key:
+            raise RunNotFound
+        shown = stored_presentation(parameters)
+        with bound_ids(run_id=run.id, thread_id=run.thread_id):
+            answer = Answer(run, self._context.watch(run.id), shown, _STAY, time.monotonic(), after)
+            response = await self._stream(answer, request)
+        response.headers.update({"x-run-id": run.id, "x-thread-id": run.thread_id})
+        return response
+
+    async def _start(self, new: NewRun, request: Request) -> tuple[Run, bool]:
+        """Make the run of a request, or find the one that an earlier sending of it has made.
+
+        Stock clients repeat requests without a key. What failed is tried anew, unless a tool was called: that could
+        happen twice.
+        """
+        attempt = attempted(new, request)
+        run, replayed = await self._context.start(attempt)
+        failed = run.finished is not None and run.finished.failure is not None
+        if replayed and attempt.repetition and failed and not await self._context.calls(run.id):
+            return await self._context.start(replace(attempt, repetition=False))
+        return run, replayed
+
+    async def _stream(self, answer: Answer, request: Request) -> Response:
         first = await self._unless_left(answer, request, _first(answer.log))
         if first is None:
             await answer.log.aclose()
@@ -92,11 +130,11 @@ class Chat:
         if first and isinstance(first[0].body, RunFinished) and first[0].body.failure is not None:
             await answer.log.aclose()
             return response_of(first[0].body.failure.error())
-        shown = blocks(answer.run, _joined(first, answer.log), answer.shown)
+        shown = blocks(answer.run, _joined(first, answer.log), answer.shown, after=answer.after)
         stream = sse.kept_alive(self._watched(answer, shown), seconds=self._options.keepalive_seconds)
         return StreamingResponse(stream, media_type="text/event-stream", headers=sse.HEADERS)
 
-    async def _watched(self, answer: "_Answer", shown: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async def _watched(self, answer: Answer, shown: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         """Pass a stream on, and notice when its reader leaves before the end."""
         ended = False
         with self._metrics.streams.track_inprogress():
@@ -109,13 +147,11 @@ class Chat:
                 if not ended:
                     self._left(answer)
 
-    async def _whole(self, answer: "_Answer", request: Request) -> Response:
-        collecting = _collect(answer, orchestrator_fields=self._options.orchestrator_fields)
+    async def _whole(self, answer: Answer, request: Request) -> Response:
+        collecting = collected(answer, orchestrator_fields=self._options.orchestrator_fields)
         return await self._unless_left(answer, request, collecting) or _LEFT
 
-    async def _unless_left(
-        self, answer: "_Answer", request: Request, work: Coroutine[Any, Any, Result]
-    ) -> Result | None:
+    async def _unless_left(self, answer: Answer, request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
         """Do what a response needs before it begins; None if the client leaves meanwhile: nothing else would tell."""
         working = asyncio.ensure_future(work)
         leaving = asyncio.ensure_future(_disconnected(request))
@@ -130,7 +166,7 @@ class Chat:
             leaving.cancel()
             await asyncio.gather(working, leaving, return_exceptions=True)
 
-    def _left(self, answer: "_Answer") -> None:
+    def _left(self, answer: Answer) -> None:
         """Stop the run of a client that left, unless it is to go on without a reader."""
         cancel = answer.control.cancel_on_disconnect
         self._metrics.disconnects.labels("cancel" if cancel else "continue").inc()
@@ -138,17 +174,10 @@ class Chat:
             self._executor.cancel(answer.run)
 
 
+_STAY = controls({"x-threadmesh-on-disconnect": "continue"}, {}, default_tools="")
+"""What holds for those who read a run that somebody else has asked for: their leaving does not stop it."""
 _LEFT = Response(status_code=499)
 """What nobody reads: the client has gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    run: Run
-    log: Log
-    shown: Presentation
-    control: Controls
-    began: float
 
 
 async def _first(log: Log) -> Sequence[RunEvent]:
@@ -164,61 +193,6 @@ async def _joined(first: Sequence[RunEvent], rest: Log) -> Log:
         yield first
         async for events in rest:
             yield events
-
-
-async def _collect(answer: _Answer, *, orchestrator_fields: bool) -> Response:
-    completion = Completion(answer.run)
-    clock = _GenerationClock()
-    async with aclosing(answer.log) as log:
-        async for events in log:
-            for event in events:
-                clock.tick(event)
-                completion.add(event)
-                if isinstance(event.body, RunFinished):
-                    return _response(answer, completion, event.body, clock, orchestrator_fields=orchestrator_fields)
-    raise Internal("The run's log ended without an end.")
-
-
-def _response(
-    answer: _Answer,
-    completion: Completion,
-    finished: RunFinished,
-    clock: "_GenerationClock",
-    *,
-    orchestrator_fields: bool,
-) -> Response:
-    if finished.failure is not None:
-        return response_of(finished.failure.error(), tools_were_called=completion.tools_were_called)
-    timing = {
-        "processing_ms": round(clock.seconds * 1000),
-        "total_ms": round((time.monotonic() - answer.began) * 1000),
-        "prompt_bytes": answer.shown.prompt_bytes,
-    }
-    body: dict[str, Any] = completion.body(finished)
-    if orchestrator_fields:
-        body |= timing
-    headers = {
-        "x-processing-time-ms": str(timing["processing_ms"]),
-        "x-total-time-ms": str(timing["total_ms"]),
-    }
-    return Response(orjson.dumps(body), headers=headers, media_type="application/json")
-
-
-class _GenerationClock:
-    """Adds up the time in which a model was at work."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._began = 0.0
-
-    def tick(self, event: RunEvent) -> None:
-        match event.body:
-            case ModelStarted():
-                self._began = time.monotonic()
-            case ModelFinished():
-                self.seconds += time.monotonic() - self._began
-            case _:
-                pass
 
 
 async def _disconnected(request: Request) -> None:

@@ -142,6 +142,8 @@ class StartRunRequest(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     MULTITASK_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_KEY_FIELD_NUMBER: _builtins.int
+    REPETITION_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names an existing thread."""
     thread_key: _builtins.str
@@ -154,6 +156,10 @@ class StartRunRequest(_message.Message):
     """Tells a repeated request from a different one with the same key."""
     multitask: Global___Multitask.ValueType
     """Says what to do when the thread has an active run."""
+    attempt_key: _builtins.str
+    """Names the request where its sender gave no idempotency key; a later `repetition` with it finds the latest run."""
+    repetition: _builtins.bool
+    """Says that the sender has sent the same request before and heard no answer."""
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.NewItem]:
         """Holds what is said to the model, oldest first."""
@@ -173,10 +179,12 @@ class StartRunRequest(_message.Message):
         fingerprint: _builtins.str = ...,
         multitask: Global___Multitask.ValueType = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        attempt_key: _builtins.str = ...,
+        repetition: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "multitask", b"multitask", "parameters_json", b"parameters_json", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "multitask", b"multitask", "parameters_json", b"parameters_json", "repetition", b"repetition", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_thread: _TypeAlias = _typing.Literal["thread_id", "thread_key"]  # noqa: Y015
     _WhichOneofArgType_thread: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015

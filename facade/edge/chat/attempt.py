@@ -1,0 +1,21 @@
+"""Requests that stock clients send again by themselves, and how they are known again."""
+
+import hashlib
+from dataclasses import replace
+
+from fastapi import Request
+
+from facade.domain.ports import NewRun
+
+_RETRIES = "x-stainless-retry-count"
+"""How often OpenAI's clients have sent a request before; they send no idempotency key."""
+
+
+def attempted(new: NewRun, request: Request) -> NewRun:
+    """Give the run with what its request can be known by, if it brings no key and its client counts its attempts."""
+    count = request.headers.get(_RETRIES, "")
+    if new.idempotency_key or not count.isdecimal():
+        return new
+    parts = (request.state.key, new.fingerprint, new.thread_id, new.thread_key)
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return replace(new, attempt_key=key, repetition=int(count) > 0)
