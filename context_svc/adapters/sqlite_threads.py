@@ -12,6 +12,7 @@ from threading import Thread
 from typing import Any, TypeVar
 
 from context_svc.adapters.sqlite_file import connect, translated, unavailable
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError
 
 Result = TypeVar("Result")
@@ -116,7 +117,9 @@ class Writer:
             self._undone()
             self._connection.execute("BEGIN IMMEDIATE")
             answers = [[self._attempt(job) for job in order.jobs] for order in orders]
+        crash_point("ctx.before_commit")
         self._connection.execute("COMMIT")
+        crash_point("ctx.after_commit")
         return answers
 
     def _done(self, job: Job[Any]) -> Any:

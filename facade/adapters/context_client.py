@@ -15,6 +15,7 @@ from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as threads_rpc
 from threadmesh.codec import decode_message
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import Unavailable
 from threadmesh.retry import persist
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
@@ -67,6 +68,7 @@ class ContextClient:
             request.thread_key = new.thread_key
         async with translated(PEER):
             response = await self._runs.StartRun(request, timeout=SECONDS)
+        crash_point("facade.after_start")
         if not response.replayed:
             self._logs.expect(response.run.id)
         return decode_run(response.run), response.replayed
@@ -92,6 +94,7 @@ class ContextClient:
                 response = await self._runs.ClaimRun(
                     pb.ClaimRunRequest(run_id=run_id, owner=self._owner), timeout=self._claim_seconds
                 )
+            crash_point("run.after_claim")
             log.begin(response.run.next_sequence)
         except BaseException:
             self._logs.end(run_id)
@@ -112,8 +115,10 @@ class ContextClient:
     async def hand_over(self, run: Run) -> None:
         """Give a run up to whoever takes it over next."""
         self._logs.end(run.id)
+        crash_point("drain.before_release")
         async with translated(PEER):
             await self._runs.HandOverRun(pb.HandOverRunRequest(run_id=run.id, epoch=run.epoch), timeout=SECONDS)
+        crash_point("drain.after_release")
 
     async def record(self, run: Run) -> tuple[Sequence[RunEvent], Sequence[CallRecord]]:
         """Give what was written to a run before this process became its writer."""

@@ -11,9 +11,10 @@ import grpc
 from facade.adapters.local_logs import LocalLogs
 from facade.adapters.run_codec import encode_batch, encode_run_finished
 from facade.domain.events import RunEvent, RunFinished
-from facade.domain.ports import Batch
+from facade.domain.ports import Batch, CallState
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError, Unavailable
 from threadmesh.event_codec import decode_failure
 from threadmesh.retry import persist
@@ -169,9 +170,11 @@ class RunWriter:
         """Write durably; gives whether somebody asked to stop the run."""
         self._written.add(batch.run_id)
         request = encode_batch(batch)
+        _crash("before", batch)
         acknowledged = await persist(
             lambda: self._appender.append(request, patient=batch.patient), seconds=PERSIST_SECONDS
         )
+        _crash("after", batch)
         self._log(batch, batch.events)
         return acknowledged.cancel_requested
 
@@ -187,7 +190,9 @@ class RunWriter:
             items=last.items,
             finished=encode_run_finished(finished),
         )
+        crash_point("run.before_terminal")
         await persist(lambda: self._finish(request), seconds=PERSIST_SECONDS)
+        crash_point("run.after_terminal")
         self._log(batch, [*batch.events, RunEvent(sequence=0, body=finished)])
 
     def close(self) -> None:
@@ -210,6 +215,14 @@ async def _within(seconds: float, event: asyncio.Event) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
+
+
+def _crash(when: str, batch: Batch) -> None:
+    crash_point(f"run.{when}_append")
+    if any(record.state is CallState.INTENT for record in batch.calls):
+        crash_point(f"run.{when}_intent")
+    if any(record.state is CallState.FINISHED for record in batch.calls):
+        crash_point(f"run.{when}_result_commit")
 
 
 def _numbered(event: RunEvent, number: int) -> RunEvent:

@@ -10,6 +10,7 @@ from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1 import tools_service_pb2_grpc as rpc
 from threadmesh.codec import decode_tool_definition, encode_tool_call
 from threadmesh.conversation import ToolCall
+from threadmesh.crash_points import crash_point
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 
 _PEER = "tools"
@@ -39,9 +40,11 @@ class ToolsClient:
         request = pb.ExecuteToolsRequest(
             run_id=run.id, thread_id=run.thread_id, epoch=run.epoch, calls=map(encode_tool_call, calls)
         )
+        crash_point("run.before_send")
         call = self._stub.ExecuteTools(request)
         async with aclosing(translated_stream(call, peer=_PEER, silence_seconds=_SILENCE_SECONDS)) as responses:
             async for response in responses:
+                crash_point("run.after_send")
                 if (event := decode_response(response)) is not None:
                     yield response.call_id, event
 

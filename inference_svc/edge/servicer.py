@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 
+from inference_svc.domain.events import Finished, Progress, Started
 from inference_svc.domain.generate import generate
 from inference_svc.domain.ports import Capability
 from inference_svc.domain.router import Router
@@ -20,6 +21,9 @@ from inference_svc.edge.codec import (
 )
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
+from threadmesh.crash_points import crash_point
+
+_POINTS: dict[type, str] = {Started: "infer.after_admit", Progress: "infer.mid_prefill"}
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -40,7 +44,10 @@ class InferenceServicer(InferenceServiceServicer):
             sequence = 0
             async for event in events:
                 sequence += 1
+                if isinstance(event, Finished):
+                    crash_point("infer.before_final")
                 yield encode_event(event, sequence)
+                crash_point(_POINTS.get(type(event), "infer.after_token"))
 
     async def Warm(self, request: pb.WarmRequest, context: Context) -> pb.WarmResponse:
         """Prefill a prompt."""

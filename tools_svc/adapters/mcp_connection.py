@@ -14,6 +14,7 @@ from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, ConfigDict
 
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError, ToolConnectionLost, ToolServerUnavailable
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_errors import SDK_ERRORS, translated
@@ -136,7 +137,10 @@ class McpConnection:
     async def _perform(self, exchange: Exchange, invocation: Invocation) -> None:
         try:
             with exchange.scope:
-                exchange.settle(await self._answer(exchange, invocation))
+                crash_point("tools.before_write")
+                answer = await self._answer(exchange, invocation)
+                crash_point("tools.after_read")
+                exchange.settle(answer)
         finally:
             exchange.settle(ToolConnectionLost())
 

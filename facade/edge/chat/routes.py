@@ -27,6 +27,7 @@ from facade.edge.errors import response_of
 from facade.edge.executor import Executor
 from facade.edge.metrics import FacadeMetrics
 from facade.edge.openapi import request_body
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import InvalidArgument, RunNotFound
 from threadmesh.telemetry.logs import bound_ids
 
@@ -141,7 +142,9 @@ class Chat:
             try:
                 async with aclosing(shown):
                     async for block in shown:
+                        crash_point("facade.before_flush")
                         yield block
+                        crash_point("facade.after_flush")
                 ended = True
             finally:
                 if not ended:

@@ -1,0 +1,141 @@
+"""Processes die at every place where it matters, and nothing is lost, doubled or left without an end."""
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.history import check
+from tests.chaos.reader import Reader
+from tests.chaos.units import Unit, Units, mesh_of_units
+
+TAKEOVER_SECONDS = 10.0
+
+COUNT = "count for me"
+COUNTED = "one two three four five six seven eight nine ten eleven twelve"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A process that breaks at a point while it answers."""
+
+    unit: str
+    crash: str
+    ask: str
+
+    def __str__(self) -> str:
+        return f"{self.unit}-{self.crash}-{self.ask.split(' NAME')[0]}"
+
+
+TEXT = ("count for me", "think about it")
+ACTS = ("act NAME", "act twice NAME")
+CASES = [
+    *(
+        Case("facade", crash, ask)
+        for crash in (
+            "facade.after_start",
+            "facade.before_flush",
+            "facade.after_flush:2",
+            "run.after_claim",
+            "run.before_append",
+            "run.after_append",
+            "run.after_append:3",
+            "run.before_terminal",
+            "run.after_terminal",
+        )
+        for ask in TEXT
+    ),
+    *(
+        Case("facade", crash, ask)
+        for crash in (
+            "run.after_intent",
+            "run.before_send",
+            "run.after_send",
+            "run.before_result_commit",
+            "run.after_result_commit",
+            "run.before_terminal",
+            "run.after_append:4",
+        )
+        for ask in ACTS
+    ),
+    *(
+        Case("inference", crash, ask)
+        for crash in ("infer.after_admit", "infer.after_token", "infer.after_token:5", "infer.before_final")
+        for ask in (*TEXT, "act twice NAME")
+    ),
+    *(Case("tools", crash, ask) for crash in ("tools.before_write", "tools.after_read") for ask in ACTS),
+    *(
+        Case("context", crash, ask)
+        for crash in ("ctx.before_commit:1", "ctx.after_commit:1", "ctx.before_commit:4", "ctx.after_commit:4")
+        for ask in (COUNT, "act NAME")
+    ),
+]
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def supervised(victim: Unit, *, restart: bool) -> Iterator[list[float]]:
+    """Watch over a process until the block ends, and start it again at once if that is wanted, else at the end.
+
+    Gives the times of its deaths.
+    """
+    deaths: list[float] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            if not victim.alive and len(deaths) == 0:
+                deaths.append(time.monotonic())
+                if restart:
+                    victim.start()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield deaths
+    finally:
+        over.set()
+        watcher.join()
+        if not victim.alive:
+            deaths.append(time.monotonic())
+            victim.start()
+
+
+@pytest.fixture(scope="module")
+def units(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Units]:
+    with mesh_of_units(tmp_path_factory.mktemp("chaos")) as started:
+        started.tools_are_ready()
+        yield started
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_process_dies_and_the_answer_comes_to_its_end(units: Units, case: Case) -> None:
+    victim = units[case.unit]
+    name = f"{Path(case.crash).name}-{next(_numbers)}".replace(":", "-").replace(".", "-")
+    victim.start(case.crash)
+    if case.unit in ("tools", "facade"):
+        units.tools_are_ready()
+
+    reader = Reader(
+        urls=[units.url("facade"), units.url("other")],
+        body={
+            "model": "scripted",
+            "stream": True,
+            "messages": [{"role": "user", "content": case.ask.replace("NAME", name)}],
+            "metadata": {"tools": "all", "thread_key": f"chaos:{name}"},
+        },
+        key=name,
+    )
+    with supervised(victim, restart=case.unit != "facade") as deaths:
+        reader.read()
+
+    assert deaths, "the point was reached"
+    check(units, reader)
+    assert reader.gap <= TAKEOVER_SECONDS
+    if case.ask == COUNT:
+        assert reader.text == COUNTED
