@@ -45,7 +45,13 @@ async def run(settings: FacadeSettings) -> None:
     """Build the application and serve it until a signal comes."""
     log.info("unit.starting", version=installed_version(), pid=os.getpid(), settings=settings.effective())
     async with app(settings, new_registry()) as built:
-        await serve(built, listen=settings.listen, port=settings.port, drain_seconds=settings.drain_seconds)
+        await serve(
+            built,
+            listen=settings.listen,
+            port=settings.port,
+            drain_seconds=settings.drain_seconds,
+            on_drain=built.state.drain,
+        )
     log.info("unit.stopped")
 
 
@@ -71,7 +77,10 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         )
         built.include_router(chat.router(), dependencies=guarded)
         built.include_router(models.router(inference), dependencies=guarded)
-        built.include_router(health.router({"inference": inference.ping, "context": context.ping}))
+        built.include_router(
+            health.router({"facade": executor.ping, "inference": inference.ping, "context": context.ping})
+        )
+        built.state.drain = executor.drain
         built.include_router(metrics.router(registry))
         errors.install(built)
         openapi.install(built, ChatRequest)

@@ -11,7 +11,7 @@ from facade.domain.events import Run, RunState
 from facade.domain.run_turn import Signals, run_turn
 from facade.domain.turn import END_SECONDS, Limits, Mesh
 from facade.edge.metrics import FacadeMetrics
-from threadmesh.errors import MeshError, RunAlreadyFinished, StaleEpoch
+from threadmesh.errors import MeshError, RunAlreadyFinished, StaleEpoch, Unavailable
 from threadmesh.rpc import deadline
 from threadmesh.telemetry.logs import bound_ids
 
@@ -35,6 +35,7 @@ class Executor:
         self._renew_seconds = renew_seconds
         self._tasks: set[asyncio.Task[None]] = set()
         self._signals: dict[str, Signals] = {}
+        self._draining = False
 
     async def __aenter__(self) -> Self:
         self._looking = asyncio.create_task(self._look_for_lost_runs(), name="look for lost runs")
@@ -45,6 +46,18 @@ class Executor:
         for signals in self._signals.values():
             signals.leave.set()
         await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
+
+    def drain(self) -> None:
+        """Take no more runs over; those that are answered here go on."""
+        if not self._draining:
+            self._draining = True
+            log.info("unit.draining", runs=len(self._signals))
+            self._looking.cancel()
+
+    async def ping(self) -> None:
+        """Raise `Unavailable` while this process is about to stop."""
+        if self._draining:
+            raise Unavailable("This process is about to stop.")
 
     def start(self, run: Run) -> None:
         """Answer a run in the background, once it is its turn in its thread."""

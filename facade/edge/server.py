@@ -1,13 +1,31 @@
 """The HTTP server around the application."""
 
+from collections.abc import Callable
+from types import FrameType
+
 import uvicorn
 from fastapi import FastAPI
 
 from threadmesh.settings import ConfigurationError
 
 
-async def serve(app: FastAPI, *, listen: str, port: int, drain_seconds: float) -> None:
-    """Serve until SIGTERM or SIGINT; running responses then get `drain_seconds` to end.
+class _Server(uvicorn.Server):
+    """Tells that it is about to stop while it still serves."""
+
+    def __init__(self, config: uvicorn.Config, on_drain: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_drain = on_drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal to stop; a second one cuts what still runs."""
+        self._on_drain()
+        super().handle_exit(sig, frame)
+
+
+async def serve(
+    app: FastAPI, *, listen: str, port: int, drain_seconds: float, on_drain: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGTERM or SIGINT, which calls `on_drain`; running responses then get `drain_seconds` to end.
 
     Raises `ConfigurationError` when the port cannot be listened on.
     """
@@ -24,7 +42,7 @@ async def serve(app: FastAPI, *, listen: str, port: int, drain_seconds: float) -
         h11_max_incomplete_event_size=64 * 1024,
     )
     try:
-        await uvicorn.Server(config).serve()
+        await _Server(config, on_drain).serve()
     except SystemExit as error:
         # uvicorn's way to say that binding failed; its reason is in the log.
         raise ConfigurationError(f"{listen}:{port} cannot be listened on; is another process using it?") from error
