@@ -1,5 +1,6 @@
 """Lets a run go on whose writer is gone: one that died, or one that handed it over."""
 
+import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -26,7 +27,7 @@ async def take_over(*, owner: str, patience: float, store: RunStore, clock: Cloc
     ends = clock.monotonic() + patience
     with store.changes(HANDED_OVER) as changes:
         while True:
-            if run := await _first(owner, store):
+            if run := await _taken(owner, store):
                 return run
             left = ends - clock.monotonic()
             if left <= 0:
@@ -37,6 +38,17 @@ async def take_over(*, owner: str, patience: float, store: RunStore, clock: Cloc
 async def hand_over(run_id: str, *, epoch: int, store: RunStore) -> Run:
     """Give the run without a writer; raises `StaleEpoch`, `RunNotFound` and `RunAlreadyFinished`."""
     return await store.change(Scope(run_id=run_id), partial(_hand_over, epoch))
+
+
+async def _taken(owner: str, store: RunStore) -> Run | None:
+    """Take a run; one whose taker has left meanwhile is given up at once, and not only when its lease has run out."""
+    taking = asyncio.ensure_future(_first(owner, store))
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        if run := await taking:
+            await hand_over(run.id, epoch=run.epoch, store=store)
+        raise
 
 
 async def _first(owner: str, store: RunStore) -> Run | None:

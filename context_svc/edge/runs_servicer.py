@@ -44,6 +44,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _RUNS = 50
 _ANSWER_SECONDS = 0.1
 """Kept back from a claim's wait, so that "busy" still reaches the caller."""
+_TAKING_SECONDS = 1.0
+"""Kept back from the wait for a lost run: nobody else gets what was taken for a caller who has not heard of it."""
 
 
 class RunsServicer(rpc.RunsServiceServicer):
@@ -106,7 +108,7 @@ class RunsServicer(rpc.RunsServiceServicer):
         """Make the caller the writer of a run whose own writer is gone, if there is or comes any."""
         run = await take_over(
             owner=plain(request.owner, field="owner"),
-            patience=(deadline.remaining() or 0.0) - _ANSWER_SECONDS,
+            patience=(deadline.remaining() or 0.0) - _TAKING_SECONDS,
             store=self._store,
             clock=self._clock,
         )

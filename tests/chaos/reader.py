@@ -28,19 +28,15 @@ class Reader:
     thread: str = ""
     cuts: int = 0
     gap: float = 0.0
+    _heard: float = 0.0
 
     def read(self) -> None:
         """Read the stream to its end. Fails when it has none in time."""
-        heard = ends = time.monotonic()
-        ends += PATIENCE_SECONDS
+        ends = time.monotonic() + PATIENCE_SECONDS
         while not self.ended:
-            before = len(self.blocks)
             with suppress(httpx2.HTTPError):
                 self._read_some(self.urls[self.cuts % len(self.urls)])
             self.cuts += 1
-            if len(self.blocks) > before:
-                heard = time.monotonic()
-            self.gap = max(self.gap, time.monotonic() - heard)
             assert time.monotonic() < ends, f"no end after {self.cuts} cuts: {self.blocks[-3:]}"
             time.sleep(_PAUSE_SECONDS)
 
@@ -58,8 +54,15 @@ class Reader:
             self.run, self.thread = response.headers["x-run-id"], response.headers["x-thread-id"]
             rest = ""
             for piece in response.iter_text():
-                *whole, rest = (rest + piece).split("\n\n")
+                *whole, rest = (rest + piece.replace(": keep-alive\n", "")).split("\n\n")
                 self.blocks += [block for block in whole if "data: " in block]
+                self._hear(bool(whole))
+
+    def _hear(self, something: bool) -> None:
+        now = time.monotonic()
+        if something:
+            self.gap = max(self.gap, now - (self._heard or now))
+            self._heard = now
 
     @property
     def place(self) -> str:

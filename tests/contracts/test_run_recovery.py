@@ -46,6 +46,21 @@ async def test_a_run_that_was_handed_over_is_taken_at_once(store: Store, clock: 
     assert (after.id, after.epoch, after.owner) == (run.id, 2, "facade-2")
 
 
+async def test_a_run_is_not_kept_from_others_by_a_taker_who_has_left(store: Store, clock: FakeClock) -> None:
+    for waits in range(6):
+        await running(store, clock)
+        clock.advance(LEASE_SECONDS)
+        leaving = asyncio.create_task(taken(store, clock, owner="impatient"))
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        if not leaving.cancelled():
+            break
+        kept = await store.runs(thread_id="", states=(), after=None, limit=10)
+        assert "impatient" not in {run.owner for run in kept}
+
+
 async def test_only_its_writer_hands_a_run_over(store: Store, clock: FakeClock) -> None:
     run = await running(store, clock)
     with pytest.raises(StaleEpoch):
