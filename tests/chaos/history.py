@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from typing import Any
 
 import grpc
 import httpx2
@@ -25,7 +26,7 @@ def check(units: Units, reader: Reader, *, facade: str = "other") -> None:
         page = ThreadsServiceStub(channel).ListItems(threads.ListItemsRequest(thread_id=reader.thread, page_size=1000))
     assert run.state in ENDED, "the run has an end"
     _check_stream(units, reader, facade)
-    _check_items(list(page.items), reader, succeeded=run.state == runs.RUN_STATE_SUCCEEDED)
+    _check_items(list(page.items), list(calls), reader, succeeded=run.state == runs.RUN_STATE_SUCCEEDED)
     _check_calls(units, list(calls), list(page.items))
 
 
@@ -39,14 +40,15 @@ def _check_stream(units: Units, reader: Reader, facade: str) -> None:
     assert len(finishes) + len(errors) == 1, "a stream has exactly one end"
 
 
-def _check_items(items: "list[threads.Item]", reader: Reader, *, succeeded: bool) -> None:
-    """The question stands in the thread once, each call has one result, and the answer is what was read."""
+def _check_items(items: "list[threads.Item]", calls: "list[runs.Call]", reader: Reader, *, succeeded: bool) -> None:
+    """The question stands in the thread once, each of the mesh's calls has one result, the answer is what was read."""
     assert [item.sequence for item in items] == list(range(len(items)))
     roles = Counter(item.message.role for item in items)
     assert roles[conversation.ROLE_USER] == 1
-    asked = [call.id for item in items for call in item.message.tool_calls]
+    theirs = {call["id"] for chunk in reader.chunks for call in _calls(chunk) if call.get("id")}
+    asked = [call.id for item in items for call in item.message.tool_calls if call.id not in theirs]
     answered = [item.message.tool_call_id for item in items if item.message.role == conversation.ROLE_TOOL]
-    assert sorted(asked) == sorted(answered), "every call has exactly one result"
+    assert sorted(asked) == sorted(answered) == sorted(call.id for call in calls), "every call has exactly one result"
     said = "".join(_text(item) for item in items if item.message.role == conversation.ROLE_ASSISTANT)
     if succeeded:
         assert said == reader.text
@@ -63,6 +65,11 @@ def _check_calls(units: Units, calls: "list[runs.Call]", items: "list[threads.It
             assert done[name] == 1
         elif done[name]:
             assert "unknown" in results[call.id].lower(), results[call.id]
+
+
+def _calls(chunk: dict[str, Any]) -> list[dict[str, Any]]:
+    """Give the calls that a client is to make."""
+    return [call for choice in chunk.get("choices", ()) for call in choice["delta"].get("tool_calls") or ()]
 
 
 def _text(item: "threads.Item") -> str:

@@ -28,16 +28,17 @@ class Reader:
     thread: str = ""
     cuts: int = 0
     gap: float = 0.0
+    refusal: str = ""
     _heard: float = 0.0
 
     def read(self) -> None:
         """Read the stream to its end. Fails when it has none in time."""
         ends = time.monotonic() + PATIENCE_SECONDS
         while not self.ended:
-            with suppress(httpx2.HTTPError):
+            with suppress(httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.TimeoutException):
                 self._read_some(self.urls[self.cuts % len(self.urls)])
             self.cuts += 1
-            assert time.monotonic() < ends, f"no end after {self.cuts} cuts: {self.blocks[-3:]}"
+            assert time.monotonic() < ends, f"no end after {self.cuts} cuts: {self.refusal or self.blocks[-3:]}"
             time.sleep(_PAUSE_SECONDS)
 
     def _read_some(self, url: str) -> None:
@@ -49,7 +50,8 @@ class Reader:
             client.stream("POST", f"{url}/v1/chat/completions", json=self.body, headers=headers) as response,
         ):
             if response.status_code != 200:
-                assert response.status_code in {409, 502, 503, 504}, response.read()
+                self.refusal = f"{response.status_code} {response.read().decode()}"
+                assert response.status_code in {409, 502, 503, 504}, self.refusal
                 return
             self.run, self.thread = response.headers["x-run-id"], response.headers["x-thread-id"]
             rest = ""

@@ -1,10 +1,7 @@
 """Processes die at every place where it matters, and nothing is lost, doubled or left without an end."""
 
 import itertools
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +9,7 @@ import pytest
 
 from tests.chaos.history import check
 from tests.chaos.reader import Reader
-from tests.chaos.units import Unit, Units, mesh_of_units
+from tests.chaos.units import Units, mesh_of_units, supervised
 
 TAKEOVER_SECONDS = 10.0
 
@@ -76,34 +73,6 @@ CASES = [
     ),
 ]
 _numbers = itertools.count(1)
-
-
-@contextmanager
-def supervised(victim: Unit, *, restart: bool) -> Iterator[list[float]]:
-    """Watch over a process until the block ends, and start it again at once if that is wanted, else at the end.
-
-    Gives the times of its deaths.
-    """
-    deaths: list[float] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.02):
-            if not victim.alive and len(deaths) == 0:
-                deaths.append(time.monotonic())
-                if restart:
-                    victim.start()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield deaths
-    finally:
-        over.set()
-        watcher.join()
-        if not victim.alive:
-            deaths.append(time.monotonic())
-            victim.start()
 
 
 @pytest.fixture(scope="module")

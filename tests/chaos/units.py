@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+import httpx2
 
 from tests.e2e.mesh import free_ports
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools
@@ -87,6 +89,13 @@ class Units:
                 assert time.monotonic() < ends
                 time.sleep(0.02)
 
+    def models_are_ready(self) -> None:
+        """Return once the facade can answer."""
+        ends = time.monotonic() + SECONDS
+        while httpx2.get(f"{self.url()}/readyz", timeout=SECONDS).status_code != 200:
+            assert time.monotonic() < ends
+            time.sleep(0.05)
+
     def done(self) -> list[str]:
         """Give the lines of the ledger: what tools have done."""
         ledger = self.directory / "ledger"
@@ -97,8 +106,11 @@ class Units:
 
 
 @contextmanager
-def mesh_of_units(directory: Path, *, store: str = "", start: bool = True) -> Iterator[Units]:
-    """Run context, inference, tools and two facades, `facade` and `other`, until the block ends."""
+def mesh_of_units(directory: Path, *, store: str = "", scripted: bool = True) -> Iterator[Units]:
+    """Run context, inference, tools and two facades, `facade` and `other`, until the block ends.
+
+    Models are `scripted`, or the bundled one answers.
+    """
     names = ("context", "inference", "tools", "facade", "other")
     ports = dict(zip((*names, *(f"{each}_metrics" for each in names)), free_ports(2 * len(names)), strict=True))
     servers = directory / "servers.json"
@@ -111,8 +123,8 @@ def mesh_of_units(directory: Path, *, store: str = "", start: bool = True) -> It
         "inference": (
             "inference_svc",
             {
-                "INFERENCE_MODEL": "none",
-                "INFERENCE_SCRIPT": str(HERE / "script.json"),
+                "INFERENCE_MODEL": "none" if scripted else "",
+                "INFERENCE_SCRIPT": str(HERE / "script.json") if scripted else "",
                 "INFERENCE_STATE_DIR": str(directory / "inference"),
             },
         ),
@@ -133,9 +145,37 @@ def mesh_of_units(directory: Path, *, store: str = "", start: bool = True) -> It
             log=directory / f"{name}.log",
         )
     try:
-        for unit in units.units.values() if start else ():
+        for unit in units.units.values():
             unit.start()
         yield units
     finally:
         for unit in reversed(units.units.values()):
             unit.end()
+
+
+@contextmanager
+def supervised(victim: Unit, *, restart: bool) -> Iterator[list[float]]:
+    """Watch over a process until the block ends, and start it again at once if that is wanted, else at the end.
+
+    Gives the times of its deaths.
+    """
+    deaths: list[float] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.02):
+            if not victim.alive and len(deaths) == 0:
+                deaths.append(time.monotonic())
+                if restart:
+                    victim.start()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield deaths
+    finally:
+        over.set()
+        watcher.join()
+        if not victim.alive:
+            deaths.append(time.monotonic())
+            victim.start()
