@@ -183,6 +183,16 @@ class MeasuredStore:
         with self.metrics.operation("overdue"):
             return await self._store.overdue(abandoned_after=abandoned_after, limit=limit)
 
+    async def ended_logs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_logs`."""
+        with self.metrics.operation("ended_logs"):
+            return await self._store.ended_logs(before=before, limit=limit)
+
+    async def compact(self, *, limit: int) -> int:
+        """See `RunStore.compact`."""
+        with self.metrics.operation("compact"):
+            return await self._store.compact(limit=limit)
+
     async def census(self) -> Census:
         """See `Store.census`."""
         with self.metrics.operation("census"):
