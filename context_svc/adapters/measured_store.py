@@ -68,7 +68,7 @@ class StoreMetrics:
             self._events.inc(len(change.events.bodies))
             self._batch.observe(len(change.events.bodies))
         for run in change.runs:
-            if run.finished:
+            if run.finished and not run.first_sequence:  # a run whose log is forgotten ended long ago
                 self._ended.labels(run.state.value).inc()
 
     def counted(self, census: Census) -> None:
