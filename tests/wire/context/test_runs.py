@@ -9,26 +9,21 @@ from prometheus_client import CollectorRegistry
 
 from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.app import services
+from context_svc.domain.retention import Retention
 from context_svc.edge.metrics import EdgeMetrics
+from tests.wire.context.given import SECONDS, appended, claimed, finished, running, started, text, watched, writing
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
 from threadmesh.api.conversation.v1 import events_pb2 as events
 from threadmesh.clock import SystemClock
-from threadmesh.errors import (
-    IdempotencyKeyReused,
-    StaleEpoch,
-    ThreadBusy,
-)
+from threadmesh.errors import IdempotencyKeyReused, StaleEpoch, ThreadBusy
 from threadmesh.rpc.channel import translated
 from threadmesh.testing.clock import FakeClock
 from threadmesh.testing.loopback import channel_for
 
 if TYPE_CHECKING:
     from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceAsyncStub as Runs
-
-from context_svc.domain.retention import Retention
-from tests.wire.context.given import SECONDS, appended, claimed, finished, running, started, text, watched, writing
 
 
 async def test_a_writer_that_was_taken_over_writes_nothing(runs: "Runs", clock: FakeClock) -> None:

@@ -4,23 +4,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.wire.context.given import SECONDS, finished, running, said, started, watched
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
-from threadmesh.errors import (
-    InvalidArgument,
-    RunNotFound,
-    ThreadBusy,
-    ThreadNotFound,
-)
+from threadmesh.errors import InvalidArgument, RunNotFound, ThreadBusy, ThreadNotFound
 from threadmesh.rpc.channel import translated
 from threadmesh.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceAsyncStub as Runs
     from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceAsyncStub as Threads
-
-from tests.wire.context.given import SECONDS, finished, running, said, started, watched
 
 
 async def test_threads_and_runs_are_listed_page_by_page(runs: "Runs", threads: "Threads", clock: FakeClock) -> None:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from context_svc.domain.forget_logs import forget_ended_logs
+from context_svc.domain.ports import Store
+from tests.wire.context.given import SECONDS, SUCCEEDED, appended, finished, running, text, watched, writing
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
-from threadmesh.errors import (
-    InvalidArgument,
-)
+from threadmesh.errors import Code, EventLogExpired, InvalidArgument
+from threadmesh.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceAsyncStub as Runs
-
-from tests.wire.context.given import SECONDS, appended, finished, running, text, watched, writing
 
 
 async def test_a_watch_begins_where_it_is_asked_to(runs: "Runs") -> None:
@@ -54,3 +54,22 @@ async def test_a_watch_with_nothing_to_say_sends_signs_of_life(runs: "Runs") -> 
         responses = aiter(call)
         assert [len((await anext(responses)).events) for _ in range(2)] == [0, 0]
     call.cancel()
+
+
+async def test_forgotten_events_are_out_of_range_and_the_terminal_one_is_not(
+    runs: "Runs", store: Store, clock: FakeClock
+) -> None:
+    run = await running(runs)
+    await appended(runs, [writing(run, 0, text("a"), text("b"))])
+    ended = await finished(runs, run, 2)
+    clock.advance(1)
+    await forget_ended_logs(before=clock.now(), store=store)
+
+    for after in (None, 0):
+        with pytest.raises(EventLogExpired) as caught:
+            await watched(runs, run, after=after)
+        assert (caught.value.code, caught.value.reason) == (Code.OUT_OF_RANGE, "EVENT_LOG_EXPIRED")
+    (terminal,) = await watched(runs, run, after=1)
+    assert (terminal.sequence, terminal.run_finished) == (2, SUCCEEDED)
+    kept = (await runs.GetRun(pb.GetRunRequest(run_id=run.id), timeout=SECONDS)).run
+    assert (kept.finished, kept.first_sequence, kept.next_sequence) == (ended.finished, 2, 3)

@@ -5,22 +5,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.wire.context.given import SECONDS, SUCCEEDED, appended, finished, running, said, text, watched, writing
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
-from threadmesh.errors import (
-    InvalidArgument,
-    RunAlreadyFinished,
-    SequenceMismatch,
-    StaleEpoch,
-)
+from threadmesh.errors import InvalidArgument, RunAlreadyFinished, SequenceMismatch, StaleEpoch
 from threadmesh.testing.clock import FakeClock
 
 if TYPE_CHECKING:
     from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceAsyncStub as Runs
     from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceAsyncStub as Threads
-
-from tests.wire.context.given import SECONDS, SUCCEEDED, appended, finished, running, said, text, watched, writing
 
 
 async def test_a_turn_is_written_and_read_back(runs: "Runs", threads: "Threads", clock: FakeClock) -> None:
