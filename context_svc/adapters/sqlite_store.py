@@ -24,6 +24,18 @@ from threadmesh.clock import Clock
 from threadmesh.errors import MeshError, RunNotFound, StoreUnavailable, ThreadNotFound
 
 _ALL = 1 << 62
+_SAID = "FROM items INDEXED BY items_instructions WHERE thread_id = ?1 AND role IN ('system', 'developer')"
+INSTRUCTIONS = f"""
+    WITH RECURSIVE different(digest) AS (
+        SELECT min(digest) {_SAID}
+        UNION ALL
+        SELECT (SELECT min(digest) {_SAID} AND items.digest > different.digest) FROM different WHERE digest IS NOT NULL
+    )
+    SELECT items.* FROM different CROSS JOIN items
+    WHERE items.thread_id = ?1 AND items.seq = (SELECT min(seq) {_SAID} AND items.digest = different.digest)
+    ORDER BY items.seq
+"""  # noqa: S608  # our own words
+"""Jumps in the index from one instruction to the next different one, however often each was repeated."""
 
 
 @asynccontextmanager
@@ -124,15 +136,7 @@ class SqliteStore:
 
     async def instructions(self, thread_id: str) -> tuple[Item, ...]:
         """See `ThreadStore.instructions`."""
-        found = await self._select(
-            """
-            SELECT * FROM items WHERE thread_id = ?1 AND seq IN (
-                SELECT min(seq) FROM items WHERE thread_id = ?1 AND role IN ('system', 'developer') GROUP BY digest
-            )
-            ORDER BY seq
-            """,
-            thread_id,
-        )
+        found = await self._select(INSTRUCTIONS, thread_id)
         return tuple(map(rows.item_of, found))
 
     async def idle_threads(self, *, before: datetime, limit: int) -> tuple[str, ...]:

@@ -206,7 +206,7 @@ INSERT INTO events VALUES ('run_1', 0, 0, 1, 0, x'0000000161', 1), ('run_1', 1, 
 """
 
 QUERIES = [
-    "SELECT run_id FROM runs WHERE finish_time IS NOT NULL AND first_event < next_event - 1 ORDER BY finish_time LIMIT 9",
+    "SELECT * FROM runs WHERE finish_time IS NOT NULL AND first_event < next_event - 1 ORDER BY finish_time LIMIT 9",
     "SELECT run_id FROM runs WHERE finish_time IS NOT NULL AND compacted = 0 ORDER BY finish_time LIMIT 9",
     "DELETE FROM items WHERE thread_id = '' AND seq >= 1 AND seq < 9 AND role NOT IN ('system', 'developer')",
 ]
