@@ -14,8 +14,9 @@ from threadmesh.errors import RunNotFound
 
 _SNAPSHOT_BYTES = 256 * 1024
 """Reading any event of a snapshot means reading all of it."""
-_MOST_AT_ONCE = 16
-"""Snapshots of one run that are made in one step."""
+_STEP_BYTES = 1024 * 1024
+_STEP_ROWS = 256
+"""What is replaced in one step: more than either is left for the next one, so that writers wait for milliseconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +55,17 @@ def ended_logs(connection: sqlite3.Connection, *, before: datetime, limit: int) 
 
 
 def plan_compaction(connection: sqlite3.Connection, *, limit: int) -> list[Compaction]:
-    """Say what can be replaced in the logs of at most `limit` runs. The costly part, and it needs no writer."""
+    """Say what to replace next in the logs of at most `limit` runs. The costly part, and it needs no writer."""
     found = connection.execute(
         "SELECT run_id FROM runs WHERE finish_time IS NOT NULL AND compacted = 0 ORDER BY finish_time LIMIT ?",
         (limit,),
     )
-    return [step for row in found.fetchall() for step in _planned(connection, row["run_id"])]
+    steps: list[Compaction] = []
+    for row in found.fetchall():
+        if sum(step.replaced for step in steps) >= _STEP_ROWS:
+            break
+        steps += _planned(connection, row["run_id"])
+    return steps
 
 
 def compact(connection: sqlite3.Connection, step: Compaction) -> None:
@@ -82,25 +88,28 @@ _INSERT = """
 
 def _planned(connection: sqlite3.Connection, run_id: str) -> Iterator[Compaction]:
     found = connection.execute(
-        "SELECT * FROM events WHERE run_id = ? AND schema_v = ? ORDER BY last_seq", (run_id, BATCH)
+        "SELECT * FROM events WHERE run_id = ? AND schema_v = ? ORDER BY last_seq LIMIT ?", (run_id, BATCH, _STEP_ROWS)
     )
-    for place, batches in enumerate(_pieces(batch for row in found for batch in batches_of(row))):
-        if place == _MOST_AT_ONCE:
+    rows_taken = bytes_taken = 0
+    for batches, size in _pieces(batch for row in found for batch in batches_of(row)):
+        yield Compaction(run_id=run_id, replaced=len(batches), snapshot=snapshot_row(batches))
+        rows_taken, bytes_taken = rows_taken + len(batches), bytes_taken + size
+        if bytes_taken >= _STEP_BYTES:
             return
-        if len(batches) > 1:
-            yield Compaction(run_id=run_id, replaced=len(batches), snapshot=snapshot_row(batches))
-    yield Compaction(run_id=run_id, last=True)
+    if rows_taken < _STEP_ROWS:
+        yield Compaction(run_id=run_id, last=True)
 
 
-def _pieces(batches: Iterator[Batch]) -> Iterator[list[Batch]]:
+def _pieces(batches: Iterator[Batch]) -> Iterator[tuple[list[Batch], int]]:
+    """Give the writes in groups of the size of a snapshot, and the bytes of each."""
     piece: list[Batch] = []
     size = 0
     for batch in batches:
         length = sum(map(len, batch.bodies))
         if piece and size + length > _SNAPSHOT_BYTES:
-            yield piece
+            yield piece, size
             piece, size = [], 0
         piece.append(batch)
         size += length
     if piece:
-        yield piece
+        yield piece, size

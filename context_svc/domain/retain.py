@@ -16,7 +16,7 @@ from context_svc.domain.thread import Thread
 from threadmesh.errors import PreconditionFailed, RunNotFound
 
 _THREADS = 100
-_ITEMS = 500
+_ITEMS = 200
 """Items that go with one commit, or a whole turn where that is more."""
 
 

@@ -217,3 +217,18 @@ def test_a_mesh_that_does_not_run_ends_with_3(threadmesh: CommandLine, tmp_path:
     ended = threadmesh("threads", "export", "--output", str(tmp_path / "x.jsonl"), "--target", "127.0.0.1:1")
 
     assert ended.status == 3
+
+
+async def test_the_documented_file_can_be_imported(threadmesh: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "example.jsonl"
+    file.write_text(example())
+    async with context() as here:
+        imported = await ran(threadmesh, here, "import", str(file))
+
+        assert imported.out == "Imported 1 threads: 2 items added, 0 were there already.\n"
+        assert [item.message.text for item in await here.items("discord:1:2")] == ["hello", "hi"]
+
+
+def example() -> str:
+    page = Path(__file__).parents[2] / "docs" / "thread-files.md"
+    return page.read_text("utf-8").partition("```jsonl\n")[2].partition("```")[0]

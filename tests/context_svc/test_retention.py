@@ -1,10 +1,12 @@
 """Reading retention rules."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from context_svc.domain.retention import Rule, parse_rules, rule_for, shortest
+from threadmesh.cli.config import parse_configuration
 from threadmesh.errors import InvalidArgument
 
 
@@ -27,6 +29,18 @@ def test_rules_stand_apart_by_commas_or_lines() -> None:
 )
 def test_times_have_a_unit(length: str, meant: timedelta) -> None:
     assert parse_rules(f"* max_age={length}")[0].max_age == meant
+
+
+def test_the_documented_rules_can_be_read() -> None:
+    page = Path(__file__).parents[2] / "docs" / "retention.md"
+    text = page.read_text("utf-8").partition("```toml\n")[2].partition("```")[0]
+
+    environment = parse_configuration(text, path=page).environment
+
+    assert [rule.pattern for rule in parse_rules(environment["CONTEXT_RETENTION"])] == [
+        "discord:archive:*", "discord:*", "voice:*",
+    ]  # fmt: skip
+    assert environment["CONTEXT_EVENT_SECONDS"] == "86400"
 
 
 def test_without_rules_everything_is_kept() -> None:
