@@ -1,9 +1,6 @@
 """What SQLite alone can get wrong when it forgets and compacts: traces in its files, crashes, earlier versions."""
 
-import signal
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +16,6 @@ from context_svc.domain.call import Call, CallState
 from context_svc.domain.ports import Store
 from context_svc.domain.retain import prune_threads
 from context_svc.domain.retention import Retention, parse_rules
-from context_svc.domain.run import Event
 from context_svc.edge.upkeep import Upkeep
 from tests.context_svc.given import appended, claimed, finished, running, said, started, whole_log, writing
 from threadmesh.conversation import Role
@@ -128,57 +124,6 @@ async def test_a_very_long_log_becomes_rows_of_moderate_size(
         assert await whole_log(store, run.id) == before
     assert rows(database)[0] <= max(count * size / 100_000, 9)
     assert rows(database)[1] < count * size / 3
-
-
-COMPACTOR = """
-import asyncio, sys
-from pathlib import Path
-from context_svc.adapters.sqlite_store import sqlite_store
-from threadmesh.testing.clock import FakeClock
-
-async def compact():
-    async with sqlite_store(Path(sys.argv[1]), FakeClock()) as store:
-        while await store.compact(limit=1):
-            print("step", flush=True)
-
-asyncio.run(compact())
-"""
-
-
-@pytest.mark.parametrize("steps", [1, 5, 30])
-async def test_a_crash_in_the_middle_of_compaction_leaves_every_log_whole(
-    database: Path, clock: FakeClock, steps: int
-) -> None:
-    """E8, with kill -9 at any moment."""
-    logs: dict[str, list[Event]] = {}
-    async with sqlite_store(database, clock) as store:
-        for _ in range(60):
-            run = await running(store, clock)
-            for number in range(20):
-                run = await appended(store, run, f"{run.id}-{number}".encode())
-            await finished(store, run)
-            logs[run.id] = await whole_log(store, run.id)
-    kill_after(steps, database)
-
-    async with sqlite_store(database, clock) as store:
-        left = rows(database)[0]
-        assert {run_id: await whole_log(store, run_id) for run_id in logs} == logs
-        while await store.compact(limit=16):
-            pass
-        assert {run_id: await whole_log(store, run_id) for run_id in logs} == logs
-
-    assert 60 < left < 60 * 20
-    assert rows(database)[0] == 60
-
-
-def kill_after(steps: int, database: Path) -> None:
-    command = [sys.executable, "-c", COMPACTOR, str(database)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as compactor:
-        assert compactor.stdout is not None
-        for _ in range(steps):
-            compactor.stdout.readline()
-        compactor.send_signal(signal.SIGKILL)
-        compactor.communicate(timeout=30)
 
 
 async def test_a_file_of_the_first_version_is_brought_up_to_date(
