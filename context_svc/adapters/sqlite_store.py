@@ -31,7 +31,7 @@ INSTRUCTIONS = f"""
         UNION ALL
         SELECT (SELECT min(digest) {_SAID} AND items.digest > different.digest) FROM different WHERE digest IS NOT NULL
     )
-    SELECT items.* FROM different CROSS JOIN items
+    SELECT {rows.ITEM_COLUMNS} FROM different CROSS JOIN items
     WHERE items.thread_id = ?1 AND items.seq = (SELECT min(seq) {_SAID} AND items.digest = different.digest)
     ORDER BY items.seq
 """  # noqa: S608  # our own words
@@ -127,7 +127,7 @@ class SqliteStore:
         else:
             where, beyond = "seq > ? ORDER BY seq", -1 if after is None else after
         found = await self._select(
-            f"SELECT * FROM items WHERE thread_id = ? AND {where} LIMIT ?",  # noqa: S608  # one of two constants
+            f"SELECT {rows.ITEM_COLUMNS} FROM items WHERE thread_id = ? AND {where} LIMIT ?",  # noqa: S608  # constants
             thread_id,
             beyond,
             limit,
