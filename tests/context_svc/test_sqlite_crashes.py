@@ -98,9 +98,6 @@ async def prune():
         store.change = told
         rules = parse_rules("k max_items=2")
         await prune_threads(rules, now=clock.now(), after=None, store=store, dry_run=False)
-        while True:
-            print("done", flush=True)
-            await asyncio.sleep(0.01)
 
 asyncio.run(prune())
 """
