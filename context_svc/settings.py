@@ -23,3 +23,16 @@ class ContextSettings(UnitSettings):
         description="Where threads and runs are kept: `sqlite:<path>` (by default `context.db` in the data directory), "
         "or `memory:`, which forgets them when the process ends.",
     )
+    retention: str = Field(
+        default="",
+        description="Rules for what is kept of threads, apart by commas or lines, such as "
+        "`discord:* max_age=30d max_items=1000, * max_idle=1w`; [docs/retention.md](retention.md) describes them. "
+        "Empty keeps everything.",
+    )
+    event_seconds: float = Field(
+        default=86_400.0,
+        ge=60,
+        le=3_153_600_000,
+        description="How long the events of a run that has ended can be replayed, also to a repeated request with its "
+        "idempotency key. Its end and the thread's items stay.",
+    )

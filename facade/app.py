@@ -69,7 +69,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         )
         mesh = Mesh(inference=inference, tools=tools, context=context)
         executor = await stack.enter_async_context(Executor(mesh, _limits(settings), counted))
-        chat = Chat(context, executor, counted, _chat_options(settings))
+        chat = Chat(mesh, executor, counted, _chat_options(settings))
         guarded = [Depends(keys.check(settings.keys(), counted))]
 
         built = FastAPI(

@@ -9,13 +9,14 @@
     │   ├── ModelNotFound  ThreadNotFound  RunNotFound  CallNotFound  ToolNotFound
     ├── PreconditionFailed         the state of things forbids it
     │   ├── RequestQuarantined  IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
+    │   └── ThreadDiffers
     ├── ThreadBusy                 somebody else is at it
     ├── Unauthenticated
     ├── Overloaded                 too much at once; try later
     ├── Unavailable                a part is missing; try later
     │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable
     │   └── ToolConnectionLost
-    ├── StoreFull  ThreadDamaged
+    ├── StoreFull  ThreadDamaged  EventLogExpired
     ├── ToolFailed  ToolAuthenticationFailed  ToolResultTooLarge  ToolResultInvalid
     ├── DeadlineExceeded  Cancelled  Aborted
     ├── Unsupported                this server does not offer it
@@ -200,6 +201,12 @@ class SequenceMismatch(PreconditionFailed):
     reason = "SEQUENCE_MISMATCH"
 
 
+class ThreadDiffers(PreconditionFailed):
+    """The thread of this key has other items in the place of these; delete it first, or use another key."""
+
+    reason = "THREAD_DIFFERS"
+
+
 class ThreadBusy(MeshError):
     """The thread has an active run; wait until it has ended."""
 
@@ -307,6 +314,13 @@ class ThreadDamaged(MeshError):
 
     code = Code.DATA_LOSS
     reason = "THREAD_DAMAGED"
+
+
+class EventLogExpired(MeshError):
+    """The events asked for have expired; the run with its end and the thread's items are still there."""
+
+    code = Code.OUT_OF_RANGE
+    reason = "EVENT_LOG_EXPIRED"
 
 
 class ToolFailed(MeshError):

@@ -68,7 +68,7 @@ class StoreMetrics:
             self._events.inc(len(change.events.bodies))
             self._batch.observe(len(change.events.bodies))
         for run in change.runs:
-            if run.finished:
+            if run.finished and not run.first_sequence:  # a run whose log is forgotten ended long ago
                 self._ended.labels(run.state.value).inc()
 
     def counted(self, census: Census) -> None:
@@ -182,6 +182,16 @@ class MeasuredStore:
         """See `RunStore.overdue`."""
         with self.metrics.operation("overdue"):
             return await self._store.overdue(abandoned_after=abandoned_after, limit=limit)
+
+    async def ended_logs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_logs`."""
+        with self.metrics.operation("ended_logs"):
+            return await self._store.ended_logs(before=before, limit=limit)
+
+    async def compact(self, *, limit: int) -> int:
+        """See `RunStore.compact`."""
+        with self.metrics.operation("compact"):
+            return await self._store.compact(limit=limit)
 
     async def census(self) -> Census:
         """See `Store.census`."""

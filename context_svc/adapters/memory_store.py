@@ -1,5 +1,6 @@
 """A store that forgets everything with its process: for tests and trials."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,6 +15,7 @@ from context_svc.domain.call import Call, CallState
 from context_svc.domain.change import Change, Moment, Receipt, Scope, State
 from context_svc.domain.item import Item
 from context_svc.domain.ports import Census, Cursor, Decide, Outcome
+from context_svc.domain.retention import stays
 from context_svc.domain.run import Batch, Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.clock import Clock
@@ -71,8 +73,9 @@ class MemoryStore:
         """See `ThreadStore.items`."""
         items = self._items.get(thread_id, [])
         if descending:
-            return tuple(islice(reversed(items[:after]), limit))
-        first = 0 if after is None else after + 1
+            end = len(items) if after is None else bisect_left(items, after, key=attrgetter("sequence"))
+            return tuple(islice(reversed(items[:end]), limit))
+        first = 0 if after is None else bisect_right(items, after, key=attrgetter("sequence"))
         return tuple(items[first : first + limit])
 
     async def instructions(self, thread_id: str) -> tuple[Item, ...]:
@@ -137,6 +140,16 @@ class MemoryStore:
         late = (run.id for run in self._open_runs() if min(run.expires, run.lease_until + abandoned_after) <= now)
         return tuple(islice(late, limit))
 
+    async def ended_logs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_logs`."""
+        ended = ((run.finish_time, run.id) for run in self._runs.values() if run.first_sequence < run.next_sequence - 1)
+        early = sorted((time, run_id) for time, run_id in ended if time and time < before)
+        return tuple(run_id for _, run_id in early[:limit])
+
+    async def compact(self, *, limit: int) -> int:  # noqa: ARG002  # there is nothing to gain
+        """See `RunStore.compact`."""
+        return 0
+
     async def census(self) -> Census:
         """See `Store.census`."""
         states = [run.state for run in self._open_runs()]
@@ -183,6 +196,8 @@ class MemoryStore:
             self._waiting[change.waiting[0].run_id] = change.waiting
         if change.admitted:
             self._admit(self._runs[change.admitted])
+        if change.thread and change.pruned:
+            self._prune(change.thread.id, change.pruned)
         for item in change.items:
             self._items.setdefault(item.thread_id, []).append(item)
         if change.events:
@@ -191,8 +206,7 @@ class MemoryStore:
             self._receipts[change.receipt.key] = change.receipt
         self._store_calls(change)
         for run in change.runs:
-            if run.finished:
-                self._waiting.pop(run.id, None)
+            self._forget_parts(run)
 
     def _store_calls(self, change: Change) -> None:
         for call in change.calls:
@@ -204,6 +218,17 @@ class MemoryStore:
         waiting = self._waiting.pop(run.id, ())
         admitted = (replace(item, sequence=run.first_item + item.sequence) for item in waiting)
         self._items.setdefault(run.thread_id, []).extend(admitted)
+
+    def _forget_parts(self, run: Run) -> None:
+        if run.finished:
+            self._waiting.pop(run.id, None)
+        if run.first_sequence:
+            self._batches.pop(run.id, None)
+            self._calls.pop(run.id, None)
+
+    def _prune(self, thread_id: str, pruned: range) -> None:
+        kept = (item for item in self._items.get(thread_id, ()) if item.sequence not in pruned or stays(item))
+        self._items[thread_id] = list(kept)
 
     def _forget(self, thread_id: str) -> None:
         del self._threads[thread_id]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 
 from context_svc.adapters import sqlite_rows as rows
+from context_svc.adapters.sqlite_events import batch_row
 from context_svc.domain.change import Change, Moment, Receipt, Scope, State
 from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.run import Run
@@ -23,9 +24,14 @@ _ADMIT = """
 _UPDATE_RUN = """
     UPDATE runs SET
         state = :state, epoch = :epoch, owner = :owner, lease_until = :lease_until, next_event = :next_event,
+        first_event = :first_event,
         first_item = :first_item, cancel_requested = :cancel_requested, last_write = :last_write,
         finished = :finished, finish_time = :finish_time
     WHERE run_id = :run_id
+"""
+_PRUNE = """
+    DELETE FROM items
+    WHERE thread_id = ? AND seq >= ? AND seq < ? AND role NOT IN ('system', 'developer') AND kind <> 'summary'
 """
 _RESTART_LEASES = """
     UPDATE runs SET lease_until = :lease, expires = :steady + (deadline - :time) / 1e6 WHERE finish_time IS NULL
@@ -96,19 +102,20 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
     for run in change.runs:
         if not connection.execute(_UPDATE_RUN, rows.run_changes(run)).rowcount:
             _add(connection, "runs", [rows.run_row(run)])
+    if change.thread and change.pruned:
+        connection.execute(_PRUNE, (change.thread.id, change.pruned.start, change.pruned.stop))
     _add(connection, "inputs", map(rows.input_row, change.waiting))
     if change.admitted:
         _admit(connection, next(run for run in change.runs if run.id == change.admitted))
     _add(connection, "items", map(rows.item_row, change.items))
     if change.events:
-        _add(connection, "events", [rows.batch_row(change.events)])
+        _add(connection, "events", [batch_row(change.events)])
     for call in change.calls:
         _put(connection, "calls", "run_id, call_id", rows.call_row(call), unless="calls.state = 'finished'")
     if change.receipt:
         _put(connection, "idem", "tenant, key", rows.receipt_row(change.receipt))
     for run in change.runs:
-        if run.finished:
-            connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+        _forget_parts(connection, run)
 
 
 def restart_leases(connection: sqlite3.Connection, *, now: Moment) -> None:
@@ -143,6 +150,14 @@ def _open_runs(connection: sqlite3.Connection, thread_id: str) -> tuple[Run, ...
 def _admit(connection: sqlite3.Connection, run: Run) -> None:
     connection.execute(_ADMIT, {"thread_id": run.thread_id, "first_item": run.first_item, "run_id": run.id})
     connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+
+
+def _forget_parts(connection: sqlite3.Connection, run: Run) -> None:
+    if run.finished:
+        connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+    if run.first_sequence:
+        connection.execute("DELETE FROM events WHERE run_id = ? AND last_seq < ?", (run.id, run.first_sequence))
+        connection.execute("DELETE FROM calls WHERE run_id = ?", (run.id,))
 
 
 def _add(connection: sqlite3.Connection, table: str, added: Iterable[rows.Row]) -> None:

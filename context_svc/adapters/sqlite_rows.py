@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,13 +10,19 @@ from context_svc.adapters import records
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.change import Receipt
 from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance
-from context_svc.domain.run import Batch, Run, RunState
+from context_svc.domain.run import Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.errors import ThreadDamaged
 
 Row = dict[str, Any]
+ITEM_COLUMNS = (
+    "items.thread_id, items.seq, items.item_id, items.run_id, items.create_time, items.kind, items.status, "
+    "items.provenance, items.body, items.tokens, items.schema_v, items.digest"
+)
+_KINDS = {kind.value: kind for kind in ItemKind}
+_STATUSES = {status.value: status for status in ItemStatus}
+_PROVENANCES = {provenance.value: provenance for provenance in Provenance}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LENGTH_BYTES = 4
 
 
 def microseconds(time: datetime) -> int:
@@ -38,6 +43,7 @@ def thread_row(thread: Thread) -> Row:
         "metadata": json.dumps(dict(thread.metadata), ensure_ascii=False),
         "create_time": microseconds(thread.create_time),
         "update_time": microseconds(thread.update_time),
+        "first_item": thread.first_item,
         "next_item": thread.item_count,
         "next_run": thread.run_count,
         "active_run": thread.active_run_id,
@@ -53,6 +59,7 @@ def thread_of(row: sqlite3.Row) -> Thread:
         metadata=json.loads(row["metadata"]),
         create_time=date(row["create_time"]),
         update_time=date(row["update_time"]),
+        first_item=row["first_item"],
         item_count=row["next_item"],
         run_count=row["next_run"],
         active_run_id=row["active_run"],
@@ -82,6 +89,7 @@ def run_changes(run: Run) -> Row:
         "epoch": run.epoch,
         "owner": run.owner,
         "lease_until": run.lease_until,
+        "first_event": run.first_sequence,
         "next_event": run.next_sequence,
         "first_item": run.first_item,
         "cancel_requested": run.cancel_requested,
@@ -104,6 +112,7 @@ def run_of(row: sqlite3.Row) -> Run:
         expires=row["expires"],
         create_time=date(row["create_time"]),
         deadline=date(row["deadline"]),
+        first_sequence=row["first_event"],
         next_sequence=row["next_event"],
         input_count=row["input_count"],
         first_item=row["first_item"],
@@ -126,45 +135,21 @@ def input_row(item: Item) -> Row:
 
 
 def item_of(row: sqlite3.Row) -> Item:
-    """Read a row of `items`."""
-    body = row["body"]
-    if row["schema_v"] > records.VERSION or _digest(body) != row["digest"]:
-        raise ThreadDamaged(thread_id=row["thread_id"], sequence=row["seq"])
+    """Read the `ITEM_COLUMNS` of a row of `items`. A window holds hundreds, so this finds columns by their place."""
+    thread_id, sequence, name, run_id, time, kind, status, provenance, body, tokens, version, digest = row
+    if version > records.VERSION or _digest(body) != digest:
+        raise ThreadDamaged(thread_id=thread_id, sequence=sequence)
     return Item(
-        id=row["item_id"],
-        thread_id=row["thread_id"],
-        sequence=row["seq"],
-        run_id=row["run_id"],
-        create_time=date(row["create_time"]),
-        kind=ItemKind(row["kind"]),
-        status=ItemStatus(row["status"]),
-        provenance=Provenance(row["provenance"]),
+        id=name,
+        thread_id=thread_id,
+        sequence=sequence,
+        run_id=run_id,
+        create_time=date(time),
+        kind=_KINDS[kind],
+        status=_STATUSES[status],
+        provenance=_PROVENANCES[provenance],
         message=records.load_message(body),
-        tokens=row["tokens"],
-    )
-
-
-def batch_row(batch: Batch) -> Row:
-    """Give the events of one write as a row of `events`."""
-    return {
-        "run_id": batch.run_id,
-        "first_seq": batch.first_sequence,
-        "last_seq": batch.first_sequence + len(batch.bodies) - 1,
-        "epoch": batch.epoch,
-        "create_time": microseconds(batch.create_time),
-        "batch": b"".join(len(body).to_bytes(_LENGTH_BYTES, "big") + body for body in batch.bodies),
-        "schema_v": records.VERSION,
-    }
-
-
-def batch_of(row: sqlite3.Row) -> Batch:
-    """Read a row of `events`."""
-    return Batch(
-        run_id=row["run_id"],
-        epoch=row["epoch"],
-        first_sequence=row["first_seq"],
-        create_time=date(row["create_time"]),
-        bodies=tuple(_bodies(row["batch"])),
+        tokens=tokens,
     )
 
 
@@ -242,11 +227,3 @@ def _content(item: Item) -> Row:
 
 def _digest(body: str) -> bytes:
     return hashlib.blake2b(body.encode(), digest_size=16).digest()
-
-
-def _bodies(batch: bytes) -> Iterator[bytes]:
-    at = 0
-    while at < len(batch):
-        start = at + _LENGTH_BYTES
-        at = start + int.from_bytes(batch[at:start], "big")
-        yield batch[start:at]

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from context_svc.adapters import sqlite_logs as logs
 from context_svc.adapters import sqlite_rows as rows
 from context_svc.adapters.hints import Hint, Hints
-from context_svc.adapters.log_page import page_of
 from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, write_change
 from context_svc.adapters.sqlite_file import clear, prepare
 from context_svc.adapters.sqlite_threads import Readers, Writer
@@ -24,6 +24,18 @@ from threadmesh.clock import Clock
 from threadmesh.errors import MeshError, RunNotFound, StoreUnavailable, ThreadNotFound
 
 _ALL = 1 << 62
+_SAID = "FROM items INDEXED BY items_instructions WHERE thread_id = ?1 AND role IN ('system', 'developer')"
+INSTRUCTIONS = f"""
+    WITH RECURSIVE different(digest) AS (
+        SELECT min(digest) {_SAID}
+        UNION ALL
+        SELECT (SELECT min(digest) {_SAID} AND items.digest > different.digest) FROM different WHERE digest IS NOT NULL
+    )
+    SELECT {rows.ITEM_COLUMNS} FROM different CROSS JOIN items
+    WHERE items.thread_id = ?1 AND items.seq = (SELECT min(seq) {_SAID} AND items.digest = different.digest)
+    ORDER BY items.seq
+"""  # noqa: S608  # our own words
+"""Jumps in the index from one instruction to the next different one, however often each was repeated."""
 
 
 @asynccontextmanager
@@ -115,7 +127,7 @@ class SqliteStore:
         else:
             where, beyond = "seq > ? ORDER BY seq", -1 if after is None else after
         found = await self._select(
-            f"SELECT * FROM items WHERE thread_id = ? AND {where} LIMIT ?",  # noqa: S608  # one of two constants
+            f"SELECT {rows.ITEM_COLUMNS} FROM items WHERE thread_id = ? AND {where} LIMIT ?",  # noqa: S608  # constants
             thread_id,
             beyond,
             limit,
@@ -124,15 +136,7 @@ class SqliteStore:
 
     async def instructions(self, thread_id: str) -> tuple[Item, ...]:
         """See `ThreadStore.instructions`."""
-        found = await self._select(
-            """
-            SELECT * FROM items WHERE thread_id = ?1 AND seq IN (
-                SELECT min(seq) FROM items WHERE thread_id = ?1 AND role IN ('system', 'developer') GROUP BY digest
-            )
-            ORDER BY seq
-            """,
-            thread_id,
-        )
+        found = await self._select(INSTRUCTIONS, thread_id)
         return tuple(map(rows.item_of, found))
 
     async def idle_threads(self, *, before: datetime, limit: int) -> tuple[str, ...]:
@@ -184,17 +188,7 @@ class SqliteStore:
 
     async def log(self, run_id: str, *, after: int) -> Log:
         """See `RunStore.log`."""
-
-        def job(connection: sqlite3.Connection) -> Log:
-            row = connection.execute("SELECT * FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-            if row is None:
-                raise RunNotFound
-            found = connection.execute(
-                "SELECT * FROM events WHERE run_id = ? AND last_seq > ? ORDER BY last_seq", (run_id, after)
-            )
-            return Log(run=rows.run_of(row), events=page_of(map(rows.batch_of, found), after=after))
-
-        return await self._readers.read(job)
+        return await self._readers.read(partial(logs.read_log, run_id=run_id, after=after))
 
     async def calls(self, run_id: str) -> tuple[Call, ...]:
         """See `RunStore.calls`."""
@@ -215,6 +209,18 @@ class SqliteStore:
             limit,
         )
         return tuple(row["run_id"] for row in found)
+
+    async def ended_logs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_logs`."""
+        return await self._readers.read(partial(logs.ended_logs, before=before, limit=limit))
+
+    async def compact(self, *, limit: int) -> int:
+        """See `RunStore.compact`."""
+        steps = await self._readers.read(partial(logs.plan_compaction, limit=limit))
+        for answer in await self._writer.write_each([partial(logs.compact, step=step) for step in steps]):
+            if isinstance(answer, Exception):
+                raise answer
+        return len({step.run_id for step in steps})
 
     async def census(self) -> Census:
         """See `Store.census`."""

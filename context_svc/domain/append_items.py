@@ -21,7 +21,9 @@ async def append_items(
     key = f"items:{thread_id}:{request_id}" if request_id else ""
     scope = Scope(thread_id=thread_id, receipt_key=key)
     first = await store.change(scope, partial(_append, items, key, fingerprint))
-    return await store.items(thread_id, after=first - 1 if first else None, limit=len(items), descending=False)
+    after = first - 1 if first else None
+    stored = await store.items(thread_id, after=after, limit=len(items), descending=False)
+    return tuple(item for item in stored if item.sequence < first + len(items))  # some may have been pruned since
 
 
 def _append(items: tuple[NewItem, ...], key: str, fingerprint: str, state: State) -> tuple[Change, int]:

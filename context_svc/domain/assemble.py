@@ -103,8 +103,10 @@ def _chosen(turns: Iterable[list[Item]], *, room: int | None, run_id: str) -> It
 
 def _turn_tokens(turn: list[Item]) -> int:
     """Give what a turn costs at most: its items and the results that may have to be made up."""
-    made_up = sum(entry.tokens for entry in _paired(turn) if not entry.stored)
-    return sum(map(tokens_of, turn)) + made_up
+    tokens = sum(map(tokens_of, turn))
+    if any(item.message.tool_calls for item in turn):
+        tokens += sum(entry.tokens for entry in _paired(turn) if not entry.stored)
+    return tokens
 
 
 @dataclass(frozen=True, slots=True)

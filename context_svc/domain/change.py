@@ -85,8 +85,9 @@ class Change:
 
     `thread`, `runs`, `calls` and `receipt` replace what has the same name; `items` and `events` are added. `waiting` is
     the input of a new run, kept with it. `admitted` names a run whose waiting input becomes items of the thread from
-    the run's `first_item` on. A run that ends loses the input that still waits. `deleted` names the thread that is
-    forgotten with everything that belongs to it.
+    the run's `first_item` on. A run that ends loses the input that still waits; one with a `first_sequence` loses the
+    events numbered below it and its calls. `pruned` numbers items of `thread` that are forgotten unless they are
+    instructions or summaries. `deleted` names the thread that is forgotten with everything that belongs to it.
     """
 
     thread: Thread | None = None
@@ -97,6 +98,7 @@ class Change:
     events: Batch | None = None
     calls: tuple[Call, ...] = ()
     receipt: Receipt | None = None
+    pruned: range = range(0)
     deleted: str = ""
 
 

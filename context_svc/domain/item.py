@@ -57,10 +57,10 @@ class NewItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One durable entry of a thread, numbered within it from 0 and without gaps.
+    """One durable entry of a thread, numbered within it from 0.
 
-    `run_id` names the run that wrote it and is empty when none did. An item that still waits with its run is numbered
-    within the run's input.
+    New items are numbered without gaps; the numbers of pruned ones are missing. `run_id` names the run that wrote it
+    and is empty when none did. An item that still waits with its run is numbered within the run's input.
     """
 
     id: str

@@ -79,7 +79,10 @@ class ThreadStore(Writer, Protocol):
         ...
 
     async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:
-        """Give the items of a thread beyond `after` in the asked direction; none for an unknown thread."""
+        """Give the items of a thread beyond `after` in the asked direction; none for an unknown thread.
+
+        Items that were pruned are passed over.
+        """
         ...
 
     async def instructions(self, thread_id: str) -> tuple[Item, ...]:
@@ -94,7 +97,10 @@ class ThreadStore(Writer, Protocol):
         ...
 
     async def forget_receipts(self, *, before: datetime) -> int:
-        """Forget the receipts that expired before a date; gives their number."""
+        """Forget the receipts that expired before a date; gives their number.
+
+        Afterwards nothing is left in the store's files of what was deleted or pruned until then.
+        """
         ...
 
 
@@ -130,6 +136,18 @@ class RunStore(Writer, Protocol):
 
     async def overdue(self, *, abandoned_after: float, limit: int) -> tuple[str, ...]:
         """Name the open runs whose deadline has passed, or whose lease ended `abandoned_after` seconds ago."""
+        ...
+
+    async def ended_logs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """Name the runs that ended before a date and still have events, the earliest first."""
+        ...
+
+    async def compact(self, *, limit: int) -> int:
+        """Keep the logs of at most `limit` ended runs in fewer pieces; gives their number, 0 when none is left.
+
+        Reading gives the same events at every moment, and a crash leaves every log whole. No writer waits for it for
+        longer than for another writer. A store that gains nothing by it gives 0.
+        """
         ...
 
 

@@ -8,7 +8,7 @@ from context_svc.domain.ports import RunStore, ThreadStore
 from threadmesh.conversation import Role
 from threadmesh.errors import InvalidArgument
 
-_PAGE = 100
+_PAGE, _LARGEST_PAGE = 100, 500
 
 
 async def read_window(thread_id: str, *, budget: int, run_id: str, threads: ThreadStore, runs: RunStore) -> Window:
@@ -20,13 +20,7 @@ async def read_window(thread_id: str, *, budget: int, run_id: str, threads: Thre
     await threads.thread(thread_id)
     own_from = await _own_from(run_id, thread_id, runs) if run_id else None
     instructions = await threads.instructions(thread_id)
-    newest: list[Item] = []
-    while not _enough(newest, budget=budget, own_from=own_from):
-        after = newest[-1].sequence if newest else None
-        page = await threads.items(thread_id, after=after, limit=_PAGE, descending=True)
-        newest += page
-        if len(page) < _PAGE:
-            break
+    newest = await _newest(thread_id, budget=budget, own_from=own_from, threads=threads)
     item_count = newest[0].sequence + 1 if newest else 0
     items = newest[::-1]
     return assemble(items, instructions=instructions, item_count=item_count, budget=budget, run_id=run_id)
@@ -39,12 +33,31 @@ async def _own_from(run_id: str, thread_id: str, runs: RunStore) -> int | None:
     return run.first_item if run.epoch else None
 
 
-def _enough(newest: Sequence[Item], *, budget: int, own_from: int | None) -> bool:
-    """Say whether nothing older can be part of the window: the budget is spent, and the run's first turn begins here.
+async def _newest(thread_id: str, *, budget: int, own_from: int | None, threads: ThreadStore) -> list[Item]:
+    """Give the newest items, until nothing older can be part of the window.
 
-    A turn that is cut off at the oldest item read does not fit either, for what was read is already too much.
+    That is so once the budget is spent and the first turn of the window's run begins here. A turn that is cut off at
+    the oldest item read does not fit either, for what was read is already too much.
     """
-    said = [item for item in newest if item.message.role not in INSTRUCTIONS]
-    if not budget or sum(map(tokens_of, said)) <= budget:
-        return False
+    newest: list[Item] = []
+    tokens, begun, limit = 0, own_from is None, _PAGE
+    while True:
+        after = newest[-1].sequence if newest else None
+        page = await threads.items(thread_id, after=after, limit=limit, descending=True)
+        said = [item for item in page if item.message.role not in INSTRUCTIONS]
+        newest += page
+        tokens += sum(map(tokens_of, said))
+        begun = begun or _begins_before(own_from, said)
+        if len(page) < limit or (budget and tokens > budget and begun):
+            return newest
+        limit = _next_limit(len(newest), tokens, budget)
+
+
+def _begins_before(own_from: int | None, said: Sequence[Item]) -> bool:
     return own_from is None or any(item.message.role is Role.USER and item.sequence <= own_from for item in said)
+
+
+def _next_limit(read: int, tokens: int, budget: int) -> int:
+    """Ask for as many items as will probably spend the rest of the budget, so that few questions are needed."""
+    missing = (budget - tokens) * read // max(tokens, 1) + _PAGE // 4 if budget else _LARGEST_PAGE
+    return min(max(missing, _PAGE), _LARGEST_PAGE)

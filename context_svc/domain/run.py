@@ -43,7 +43,8 @@ class Run:
     `number` orders the runs of a thread. `epoch` counts the writers so far; every write carries it. `lease_until` and
     `expires` are in steady seconds of the store; `deadline` is `expires` as a date, for people. `first_item` numbers
     the first of the run's items in its thread, once it is RUNNING. `last_write` identifies the last accepted write.
-    `finished` is also the log's last event, which has the number `next_sequence - 1`.
+    `finished` is also the log's last event, which has the number `next_sequence - 1`. The events numbered below
+    `first_sequence` were forgotten.
     """
 
     id: str
@@ -57,6 +58,7 @@ class Run:
     parameters_json: str = ""
     epoch: int = 0
     owner: str = ""
+    first_sequence: int = 0
     next_sequence: int = 0
     input_count: int = 0
     first_item: int = 0

@@ -12,6 +12,7 @@ class Thread:
     """A conversation that outlives processes; an empty `key` means that only its id finds it.
 
     `item_count` and `run_count` number the next item and the next run. `active_run_id` names the run that is writing.
+    Of the items numbered below `first_item` retention has left only instructions and summaries.
     An `ephemeral` thread serves a single stateless request, is not listed, and goes with that request's log.
     """
 
@@ -20,6 +21,7 @@ class Thread:
     update_time: datetime
     key: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    first_item: int = 0
     item_count: int = 0
     run_count: int = 0
     active_run_id: str = ""

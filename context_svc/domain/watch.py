@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 
 from context_svc.domain.ports import RunStore
 from context_svc.domain.run import Event, Log
-from threadmesh.errors import InvalidArgument
+from threadmesh.errors import EventLogExpired, InvalidArgument
 
 HEARTBEAT_SECONDS = 1.0
 """How long a watcher hears nothing at most."""
@@ -15,8 +15,8 @@ async def watch(
 ) -> AsyncGenerator[tuple[Event, ...], None]:
     """Stream the events numbered above `after` (-1 for all) in order, without gaps, until the terminal one.
 
-    An empty piece is a sign of life, sent when `heartbeat` seconds brought nothing. Raises `RunNotFound`, and
-    `InvalidArgument` when the log has no event numbered `after`.
+    An empty piece is a sign of life, sent when `heartbeat` seconds brought nothing. Raises `RunNotFound`,
+    `InvalidArgument` when the log has no event numbered `after`, and `EventLogExpired` when the next one was forgotten.
     """
     run = await store.run(run_id)
     if after >= run.next_sequence:
@@ -27,6 +27,8 @@ async def watch(
     with store.changes(run_id) as changes:
         while True:
             log = await store.log(run_id, after=after)
+            if after + 1 < log.run.first_sequence:
+                raise EventLogExpired(run_id=run_id, first_sequence=log.run.first_sequence)
             events = _entries(log, after=after)
             if not events and log.run.finished:
                 return

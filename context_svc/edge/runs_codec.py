@@ -80,6 +80,7 @@ def encode_run(run: Run) -> pb.Run:
         owner=run.owner,
         create_time=timestamp(run.create_time),
         deadline=timestamp(run.deadline),
+        first_sequence=run.first_sequence,
         next_sequence=run.next_sequence,
         parameters_json=run.parameters_json,
         cancel_requested=run.cancel_requested,

@@ -2,18 +2,22 @@
 
 import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from context_svc.domain.assemble import Window
+from context_svc.domain.import_thread import History, ImportedItem
 from context_svc.domain.item import Item, ItemKind, ItemStatus, NewItem, Provenance, new_item
 from context_svc.domain.ports import Cursor
+from context_svc.domain.retain import Removal
 from context_svc.domain.thread import Thread
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.codec import decode_message, encode_message
 from threadmesh.errors import InvalidArgument
 
+_PAGE_BYTES = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KINDS = {
     ItemKind.MESSAGE: pb.ITEM_KIND_MESSAGE,
@@ -83,6 +87,47 @@ def decode_new_item(item: pb.NewItem) -> NewItem:
         tokens=item.tokens,
         status=_STATUSES_BACK.get(item.status, ItemStatus.COMPLETED),
     )
+
+
+def decode_history(request: pb.ImportThreadRequest) -> History:
+    """Decode a thread as it was somewhere else, or a part of it."""
+    return History(
+        key=plain(request.key, field="key"),
+        metadata=dict(request.metadata),
+        create_time=request.create_time.ToDatetime(UTC),
+        update_time=request.update_time.ToDatetime(UTC),
+        items=tuple(
+            ImportedItem(
+                sequence=each.sequence,
+                create_time=each.create_time.ToDatetime(UTC),
+                item=decode_new_item(each.item),
+            )
+            for each in request.items
+        ),
+    )
+
+
+def encode_removal(removal: Removal) -> pb.PrunedThread:
+    """Encode what went of a thread."""
+    return pb.PrunedThread(
+        thread_id=removal.thread.id,
+        key=removal.thread.key,
+        pattern=removal.rule.pattern,
+        items=removal.items,
+        whole=removal.whole,
+    )
+
+
+def fitting(items: Iterable[pb.Item]) -> list[pb.Item]:
+    """Give the first items that fit into one message, at least one if there is any."""
+    chosen: list[pb.Item] = []
+    size = 0
+    for item in items:
+        size += item.ByteSize()
+        if chosen and size > _PAGE_BYTES:
+            break
+        chosen.append(item)
+    return chosen
 
 
 def encode_window(window: Window) -> pb.AssembleWindowResponse:

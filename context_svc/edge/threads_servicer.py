@@ -6,22 +6,29 @@ import grpc
 
 from context_svc.domain.append_items import append_items
 from context_svc.domain.delete import delete
+from context_svc.domain.import_thread import import_thread
 from context_svc.domain.ports import Store
 from context_svc.domain.read_window import read_window
 from context_svc.domain.resolve import resolve
+from context_svc.domain.retain import prune_threads
+from context_svc.domain.retention import Retention
 from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.runs_codec import digest
 from context_svc.edge.threads_codec import (
+    decode_history,
     decode_new_item,
     decode_page_token,
     encode_item,
     encode_page_token,
+    encode_removal,
     encode_thread,
     encode_window,
+    fitting,
     plain,
 )
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc
+from threadmesh.clock import Clock
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -33,9 +40,11 @@ _HIGHEST = (1 << 62) - 1
 class ThreadsServicer(rpc.ThreadsServiceServicer):
     """Keeps threads and their items in a store."""
 
-    def __init__(self, store: Store, metrics: EdgeMetrics) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: EdgeMetrics, retention: Retention) -> None:
         self._store = store
+        self._clock = clock
         self._metrics = metrics
+        self._retention = retention
 
     async def ResolveThread(self, request: pb.ResolveThreadRequest, context: Context) -> pb.ResolveThreadResponse:
         """Find the thread of a key, or make it."""
@@ -74,13 +83,33 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         )
         return pb.AppendItemsResponse(items=map(encode_item, items))
 
+    async def ImportThread(self, request: pb.ImportThreadRequest, context: Context) -> pb.ImportThreadResponse:
+        """Add a history to the thread of a key."""
+        imported = await import_thread(decode_history(request), store=self._store)
+        return pb.ImportThreadResponse(thread=encode_thread(imported.thread), added=imported.added)
+
+    async def PruneThreads(self, request: pb.PruneThreadsRequest, context: Context) -> pb.PruneThreadsResponse:
+        """Apply the retention rules to a page of threads."""
+        swept = await prune_threads(
+            self._retention.rules,
+            now=self._clock.now(),
+            after=decode_page_token(request.page_token),
+            store=self._store,
+            dry_run=request.dry_run,
+        )
+        return pb.PruneThreadsResponse(
+            threads=map(encode_removal, swept.removals),
+            next_page_token=encode_page_token(swept.next.time, swept.next.id) if swept.next else "",
+        )
+
     async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
         """List the items of a thread in the order of their sequence."""
         size = request.page_size or _ITEMS
         after = min(request.after_sequence, _HIGHEST) if request.HasField("after_sequence") else None
         thread = await self._store.thread(request.thread_id)
         found = await self._store.items(thread.id, after=after, limit=size + 1, descending=request.descending)
-        return pb.ListItemsResponse(items=map(encode_item, found[:size]), has_more=len(found) > size)
+        items = fitting(map(encode_item, found[:size]))
+        return pb.ListItemsResponse(items=items, has_more=len(found) > len(items))
 
     async def AssembleWindow(self, request: pb.AssembleWindowRequest, context: Context) -> pb.AssembleWindowResponse:
         """Give the newest part of a thread that fits a token budget."""

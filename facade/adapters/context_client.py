@@ -53,7 +53,12 @@ class ContextClient:
     async def start(self, new: NewRun) -> tuple[Run, bool]:
         """Make a run, or find the one of the same idempotency key (then True)."""
         request = pb.StartRunRequest(
-            input=encode_items([NewItem(message=message) for message in new.input]),
+            input=encode_items(
+                [
+                    NewItem(message=message, tokens=tokens)
+                    for message, tokens in zip(new.input, new.input_tokens or [0] * len(new.input), strict=True)
+                ]
+            ),
             parameters_json=new.parameters.to_json(),
             idempotency_key=new.idempotency_key,
             fingerprint=new.fingerprint,

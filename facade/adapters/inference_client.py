@@ -1,5 +1,6 @@
 """Models as inference_svc offers them."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from threadmesh import event_codec as events
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1 import inference_service_pb2_grpc as rpc
 from threadmesh.codec import encode_message, encode_tool_choice, encode_tool_definition
-from threadmesh.errors import Unavailable
+from threadmesh.errors import MeshError, Unavailable
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 from threadmesh.sampling import Sampling
 
@@ -20,6 +21,7 @@ _SECONDS = 5.0
 _SILENCE_SECONDS = 10.0
 """A server that sends nothing for so long, not even a sign of life, is taken for dead."""
 
+_COUNTING_SECONDS = 0.5
 _ASSUMED_CONTEXT_TOKENS = 4_096
 """Of a model that was never loaded; if it has fewer, the prompt is shortened once it says so."""
 
@@ -52,6 +54,18 @@ class InferenceClient:
         async with translated(_PEER):
             response = await self._stub.ListModels(pb.ListModelsRequest(), timeout=_SECONDS)
         return response.models
+
+    async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
+        """Count the tokens of texts as a model reads them; 0 for those that cannot be counted now."""
+        return await asyncio.gather(*(self._count(text, model) for text in texts))
+
+    async def _count(self, text: str, model: str) -> int:
+        try:
+            async with translated(_PEER):
+                request = pb.CountTokensRequest(model=model, text=text)
+                return (await self._stub.CountTokens(request, timeout=_COUNTING_SECONDS)).tokens
+        except MeshError:
+            return 0  # an estimate takes its place
 
     async def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
         """Stream an answer, from `ModelStarted` to `ModelFinished`."""

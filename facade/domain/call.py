@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from facade.domain.events import CallEvent
 from facade.domain.journal import Journal
 from facade.domain.ports import CallRecord, CallState, NewItem, Tools
+from facade.domain.tokens import TokenCount
 from threadmesh.conversation import (
     CallFinished,
     CallOutcome,
@@ -28,6 +29,14 @@ _UNKNOWN = "The outcome of this call is unknown: it may or may not have taken ef
 _LOST = "The process that made this call is gone and left no result."
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultShape:
+    """How results stand in the thread: cut to `characters`, their tokens counted."""
+
+    characters: int
+    count: TokenCount
+
+
 def intents(calls: Sequence[ToolCall], *, first_ordinal: int) -> list[CallRecord]:
     """Give the records of calls that are about to be made."""
     return [
@@ -41,7 +50,7 @@ async def run_calls(
     journal: Journal,
     *,
     in_round: int,
-    result_characters: int,
+    shape: "ResultShape",
 ) -> None:
     """Make calls in parallel; their results become items of the thread, in the order of the calls.
 
@@ -49,7 +58,7 @@ async def run_calls(
     items together with the last of them. A call whose stream broke after it was sent has the outcome UNKNOWN; one that
     was never sent has failed.
     """
-    log = _CallLog(records, journal, in_round=in_round, characters=result_characters)
+    log = _CallLog(records, journal, in_round=in_round, shape=shape)
     broken: MeshError = Internal("The tools service ended its stream without a result.")
     try:
         async with aclosing(tools.execute([record.call for record in records], run=journal.run)) as events:
@@ -62,18 +71,18 @@ async def run_calls(
     await log.end(broken)
 
 
-async def settle_calls(begun: Sequence[CallRecord], journal: Journal, *, in_round: int, result_characters: int) -> None:
+async def settle_calls(begun: Sequence[CallRecord], journal: Journal, *, in_round: int, shape: "ResultShape") -> None:
     """End the calls that another process had begun: what has no result may have been sent, so it is UNKNOWN."""
-    log = _CallLog(begun, journal, in_round=in_round, characters=result_characters)
+    log = _CallLog(begun, journal, in_round=in_round, shape=shape)
     await log.end(Aborted(_LOST), sent=True)
 
 
 class _CallLog:
     """Writes down what becomes of the calls of a round."""
 
-    def __init__(self, records: Sequence[CallRecord], journal: Journal, *, in_round: int, characters: int) -> None:
+    def __init__(self, records: Sequence[CallRecord], journal: Journal, *, in_round: int, shape: "ResultShape") -> None:
         self._records = {record.call.id: record for record in records}
-        self._journal, self._round, self._characters = journal, in_round, characters
+        self._journal, self._round, self._shape = journal, in_round, shape
         self._sent: set[str] = set()
         self._finished = {record.call.id: record.finished for record in records if record.finished is not None}
 
@@ -103,16 +112,18 @@ class _CallLog:
     async def _finish(self, call_id: str, finished: CallFinished) -> None:
         self._finished[call_id] = finished
         record = replace(self._records[call_id], state=CallState.FINISHED, finished=finished)
-        await self._journal.commit(items=self._results(), calls=[record])
+        await self._journal.commit(items=await self._results(), calls=[record])
 
-    def _results(self) -> list[NewItem]:
+    async def _results(self) -> list[NewItem]:
         """Give the results as items once all are there."""
         if len(self._finished) < len(self._records):
             return []
-        return [
-            NewItem(message=result_message(record.call, self._finished[call_id], self._characters))
+        messages = [
+            result_message(record.call, self._finished[call_id], self._shape.characters)
             for call_id, record in self._records.items()
         ]
+        tokens = await self._shape.count.of(messages)
+        return [NewItem(message=each, tokens=count) for each, count in zip(messages, tokens, strict=True)]
 
 
 def result_message(call: ToolCall, finished: CallFinished, characters: int) -> Message:

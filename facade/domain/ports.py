@@ -40,6 +40,10 @@ class Inference(Protocol):
         """List the models; the first is the default one."""
         ...
 
+    async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
+        """Count the tokens of texts as a model reads them; 0 for those that cannot be counted now."""
+        ...
+
     def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
         """Stream an answer, from `ModelStarted` to `ModelFinished`; its beginning, if it is gone on with, once more.
 
@@ -127,10 +131,12 @@ class Window:
 class NewRun:
     """A request about to be answered; with neither thread id nor key it gets a thread of its own.
 
-    Without an idempotency key, a `repetition` finds the latest run that was made with the same `attempt_key`.
+    `input_tokens` are those of the messages, as far as they are known. Without an idempotency key, a `repetition` finds
+    the latest run that was made with the same `attempt_key`.
     """
 
     input: Sequence[Message]
+    input_tokens: Sequence[int] = ()
     parameters: TurnParameters
     thread_id: str = ""
     thread_key: str = ""

@@ -5,12 +5,13 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
 from facade.domain.answer import answer
-from facade.domain.call import intents, run_calls, settle_calls
+from facade.domain.call import ResultShape, intents, run_calls, settle_calls
 from facade.domain.events import ModelEvent, RunFinished, RunState
 from facade.domain.journal import Journal
 from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.ports import Catalogue, Context, Generation, Inference, Model, NewItem, Tools, Window
 from facade.domain.progress import Progress
+from facade.domain.tokens import TokenCount
 from threadmesh.conversation import Failure, FinishReason, ToolCall, ToolChoice, ToolChoiceMode
 from threadmesh.errors import (
     Cancelled,
@@ -187,16 +188,15 @@ class Turn:
 
     async def _run_calls(self, own: Sequence[ToolCall]) -> None:
         """Run the calls of this round, or settle those that another process has begun."""
-        characters = self._limits.result_characters
+        count = TokenCount(self._mesh.inference, self._parameters.model)
+        shape = ResultShape(characters=self._limits.result_characters, count=count)
         if self._at.begun:
-            await settle_calls(self._at.begun, self._journal, in_round=self._at.round, result_characters=characters)
+            await settle_calls(self._at.begun, self._journal, in_round=self._at.round, shape=shape)
             return
         asked = self._last_items()
         self._at.begun = intents(own, first_ordinal=self._at.calls)
         await self._journal.commit(items=asked, calls=self._at.begun)
-        await run_calls(
-            self._at.begun, self._mesh.tools, self._journal, in_round=self._at.round, result_characters=characters
-        )
+        await run_calls(self._at.begun, self._mesh.tools, self._journal, in_round=self._at.round, shape=shape)
 
     async def _model(self) -> Model:
         models = await persist(self._mesh.inference.models, seconds=self._limits.patience_seconds)
@@ -243,7 +243,8 @@ class Turn:
             message = replace(message, tool_calls=())
         if not message.parts and not message.tool_calls:
             return []
-        return [NewItem(message=message, incomplete=incomplete, tokens=self._at.answer.usage.completion_tokens)]
+        tokens = self._at.answer.usage.completion_tokens or len(self._at.answer.tokens)
+        return [NewItem(message=message, incomplete=incomplete, tokens=tokens)]
 
 
 def _chosen(catalogue: Catalogue, chosen: ServerTools) -> Catalogue:

@@ -40,8 +40,8 @@ _BY_CODE = {
     Code.DEADLINE_EXCEEDED: _Shape(504, _SERVER),
 }
 _BY_REASON = {
-    "STORE_FULL": _Shape(507, _SERVER),
     "EVENT_LOG_EXPIRED": _Shape(410, _INVALID),
+    "STORE_FULL": _Shape(507, _SERVER),
     "REQUEST_TOO_LARGE": _Shape(413, _INVALID),
     "UNSUPPORTED_MEDIA_TYPE": _Shape(415, _INVALID),
 }

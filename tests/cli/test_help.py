@@ -14,6 +14,10 @@ COMMANDS = [
     ["tools", "call"],
     ["threads", "list"],
     ["threads", "show"],
+    ["threads", "export"],
+    ["threads", "import"],
+    ["threads", "prune"],
+    ["threads", "delete"],
     ["doctor"],
     ["version"],
 ]

@@ -32,6 +32,17 @@ def test_a_store_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, s
         ContextSettings.load()
 
 
+async def test_a_wrong_rule_stops_the_start_with_one_line() -> None:
+    settings = ContextSettings(store="memory:", retention="a max_items=5, b max_age=never")
+
+    with pytest.raises(ConfigurationError) as caught:
+        async with app(settings, CollectorRegistry()):
+            pass
+
+    assert caught.value.message.startswith("CONTEXT_RETENTION: rule 2 (`b max_age=never`): max_age must be")
+    assert "\n" not in caught.value.message
+
+
 async def test_threads_are_there_when_the_unit_is_started_again(data_directory: Path) -> None:
     answers = []
     for _ in range(2):

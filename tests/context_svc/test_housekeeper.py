@@ -8,10 +8,12 @@ from prometheus_client import CollectorRegistry
 from context_svc.adapters.measured_store import MeasuredStore, StoreMetrics
 from context_svc.adapters.memory_store import MemoryStore
 from context_svc.domain.ports import Census
+from context_svc.domain.retention import Retention
 from context_svc.domain.run import RunState
 from context_svc.edge.housekeeper import Housekeeper
-from tests.context_svc.given import claimed, finished, queued, running
-from threadmesh.errors import RunNotFound, StoreUnavailable
+from context_svc.edge.upkeep import Upkeep
+from tests.context_svc.given import claimed, queued, running
+from threadmesh.errors import StoreUnavailable
 from threadmesh.testing.clock import FakeClock
 
 
@@ -26,7 +28,7 @@ def store(clock: FakeClock, registry: CollectorRegistry) -> MeasuredStore:
 
 
 def keeper(store: MeasuredStore, clock: FakeClock, registry: CollectorRegistry) -> Housekeeper:
-    return Housekeeper(store, clock, registry, counted=store.metrics.counted)
+    return Housekeeper(store, registry, Upkeep(store, clock, registry, Retention()), counted=store.metrics.counted)
 
 
 async def test_lost_runs_are_ended_and_counted(
@@ -41,26 +43,6 @@ async def test_lost_runs_are_ended_and_counted(
     assert (await store.run(next_one.id)).state is RunState.FAILED
     assert registry.get_sample_value("threadmesh_context_lease_expirations_total") == 2
     assert registry.get_sample_value("threadmesh_context_runs_ended_total", {"state": "failed"}) == 2
-
-
-async def test_what_has_expired_is_forgotten_once_a_minute(
-    store: MeasuredStore, clock: FakeClock, registry: CollectorRegistry
-) -> None:
-    keeping = keeper(store, clock, registry)
-    await keeping.look()
-    run = await finished(store, await running(store, clock))
-    clock.advance(59)
-    await keeping.look()
-    clock.advance(24 * 3600)
-
-    await keeping.look()
-
-    with pytest.raises(RunNotFound):
-        await store.run(run.id)
-    deleted = {"kind": "ephemeral_thread"}
-    assert registry.get_sample_value("threadmesh_context_retention_deleted_total", deleted) == 1
-    last = registry.get_sample_value("threadmesh_context_retention_last_success_timestamp_seconds")
-    assert last == clock.now().timestamp()
 
 
 async def test_the_gauges_show_what_the_store_holds(
@@ -96,7 +78,9 @@ async def test_a_store_that_cannot_be_reached_is_looked_after_again_later(
     clock: FakeClock, registry: CollectorRegistry
 ) -> None:
     seen = asyncio.Event()
-    keeping = Housekeeper(FlakyStore(clock), clock, registry, counted=lambda _: seen.set())
+    flaky = FlakyStore(clock)
+    upkeep = Upkeep(flaky, clock, registry, Retention())
+    keeping = Housekeeper(flaky, registry, upkeep, counted=lambda _: seen.set())
 
     async with asyncio.timeout(30), keeping.keeping():
         await seen.wait()

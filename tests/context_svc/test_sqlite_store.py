@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from context_svc.adapters.sqlite_file import connect, prepare
-from context_svc.adapters.sqlite_store import SqliteStore, sqlite_store
+from context_svc.adapters.sqlite_store import INSTRUCTIONS, SqliteStore, sqlite_store
 from context_svc.adapters.sqlite_threads import Writer
 from context_svc.domain.append_events import append_to_runs
 from context_svc.domain.append_items import append_items
@@ -335,7 +335,6 @@ async def test_a_damaged_item_is_noticed_and_other_threads_are_not_harmed(databa
 
 QUERIES = [
     "SELECT * FROM items WHERE thread_id = '' AND seq < 9 ORDER BY seq DESC LIMIT 100",
-    "SELECT min(seq) FROM items WHERE thread_id = '' AND role IN ('system', 'developer') GROUP BY digest",
     "SELECT * FROM events WHERE run_id = '' AND last_seq > 9 ORDER BY last_seq",
     "SELECT * FROM runs WHERE thread_id = '' AND finish_time IS NULL ORDER BY number",
     "SELECT * FROM threads WHERE key = '' AND key <> '' AND tenant = ''",
@@ -351,3 +350,13 @@ def test_what_is_asked_often_is_found_by_an_index(database: Path, query: str) ->
 
     assert "SCAN" not in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_instructions_are_found_without_reading_how_often_they_were_repeated(database: Path) -> None:
+    prepare(database)
+    with closing(connect(database)) as connection:
+        plan = " ".join(row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {INSTRUCTIONS}", ("",)))
+
+    assert "SCAN items" not in plan
+    assert "items_instructions (thread_id=? AND digest>?)" in plan
+    assert "items_instructions (thread_id=? AND digest=?)" in plan

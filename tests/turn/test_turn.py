@@ -306,3 +306,14 @@ async def test_what_was_computed_for_one_key_is_not_shared_with_another(mesh: Me
 
     assert cached(again) > cached(first)
     assert cached(elsewhere) == 0
+
+
+async def test_the_tokens_of_a_thread_are_counted_by_its_model(mesh: Mesh) -> None:
+    await ask(mesh, "progress", metadata={"thread_key": "counted", "tools": "all"})
+    listed = await mesh.threads.ListThreads(threads.ListThreadsRequest(key_prefix="counted"))
+    page = await mesh.threads.ListItems(threads.ListItemsRequest(thread_id=listed.threads[0].id))
+    said = [(each.message.parts[0].text if each.message.parts else "", each.tokens) for each in page.items]
+
+    assert said[0] == ("progress", 1 + 4)
+    assert said[2] == ("done", 1 + 4)
+    assert all(tokens > 0 for _, tokens in said)

@@ -12,7 +12,9 @@ from starlette.responses import Response, StreamingResponse
 
 from facade.domain.events import Run, RunEvent, RunFinished
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Context, NewRun
+from facade.domain.ports import NewRun
+from facade.domain.tokens import with_tokens
+from facade.domain.turn import Mesh
 from facade.edge import sse
 from facade.edge.body import read
 from facade.edge.chat.attempt import attempted
@@ -51,8 +53,8 @@ class ChatOptions:
 class Chat:
     """Answers chat completion requests."""
 
-    def __init__(self, context: Context, executor: Executor, metrics: FacadeMetrics, options: ChatOptions) -> None:
-        self._context = context
+    def __init__(self, mesh: Mesh, executor: Executor, metrics: FacadeMetrics, options: ChatOptions) -> None:
+        self._context, self._inference = mesh.context, mesh.inference
         self._executor = executor
         self._metrics = metrics
         self._options = options
@@ -116,7 +118,7 @@ class Chat:
         Stock clients repeat requests without a key. What failed is tried anew, unless a tool was called: that could
         happen twice.
         """
-        attempt = attempted(new, request)
+        attempt = attempted(await with_tokens(new, self._inference), request)
         run, replayed = await self._context.start(attempt)
         failed = run.finished is not None and run.finished.failure is not None
         if replayed and attempt.repetition and failed and not await self._context.calls(run.id):

@@ -8,6 +8,7 @@ import pytest
 from facade.edge.errors import response_of
 from threadmesh.errors import (
     ContextLengthExceeded,
+    EventLogExpired,
     IdempotencyKeyReused,
     Internal,
     MeshError,
@@ -42,6 +43,7 @@ def test_every_error_has_all_four_keys_and_an_error_status(kind: type[MeshError]
         (ContextLengthExceeded(field="messages"), 400, "context_length_exceeded"),
         (Unauthenticated(), 401, "invalid_api_key"),
         (ThreadBusy(), 409, "thread_locked"),
+        (EventLogExpired(), 410, "event_log_expired"),
         (IdempotencyKeyReused(), 422, "idempotency_key_reused"),
         (RequestQuarantined(), 422, "request_quarantined"),
         (Overloaded(), 429, "overloaded"),

@@ -927,6 +927,7 @@ class Run(_message.Message):
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
+    FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the run."""
     thread_id: _builtins.str
@@ -943,6 +944,8 @@ class Run(_message.Message):
     """Holds the request's parameters as `StartRun` took them."""
     cancel_requested: _builtins.bool
     """Says that somebody asked to stop it."""
+    first_sequence: _builtins.int
+    """Numbers the first event that its log still has; the earlier ones are forgotten."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was made."""
@@ -974,10 +977,11 @@ class Run(_message.Message):
         cancel_requested: _builtins.bool = ...,
         finished: Global___RunFinished | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
+        first_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "finish_time", b"finish_time", "finished", b"finished"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -183,7 +183,9 @@ class RunsServiceServicer:
     def WatchRun(self, request, context):
         """Streams the log of a run after a given event until its terminal event.
 
-        A `heartbeat` is sent at least once a second when there is nothing else to say.
+        A `heartbeat` is sent at least once a second when there is nothing else to say. Events of a run that has ended are
+        forgotten after a while: then only its terminal event can be had, and a request for earlier ones is refused with
+        OUT_OF_RANGE and the reason EVENT_LOG_EXPIRED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -204,7 +206,7 @@ class RunsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListCalls(self, request, context):
-        """Lists the tool calls of a run with their journal.
+        """Lists the tool calls of a run with their journal; none once the run's events are forgotten.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

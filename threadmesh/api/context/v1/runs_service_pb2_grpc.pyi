@@ -69,14 +69,16 @@ class RunsServiceStub:
     WatchRun: _grpc.UnaryStreamMultiCallable[_runs_service_pb2.WatchRunRequest, _runs_service_pb2.WatchRunResponse]
     """Streams the log of a run after a given event until its terminal event.
 
-    A `heartbeat` is sent at least once a second when there is nothing else to say.
+    A `heartbeat` is sent at least once a second when there is nothing else to say. Events of a run that has ended are
+    forgotten after a while: then only its terminal event can be had, and a request for earlier ones is refused with
+    OUT_OF_RANGE and the reason EVENT_LOG_EXPIRED.
     """
     FinishRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.FinishRunRequest, _runs_service_pb2.FinishRunResponse]
     """Ends a run: its last items, its terminal event and its state in one transaction."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
     ListCalls: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.ListCallsRequest, _runs_service_pb2.ListCallsResponse]
-    """Lists the tool calls of a run with their journal."""
+    """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
 
 @_typing.type_check_only
 class RunsServiceAsyncStub(RunsServiceStub):
@@ -119,14 +121,16 @@ class RunsServiceAsyncStub(RunsServiceStub):
     WatchRun: _aio.UnaryStreamMultiCallable[_runs_service_pb2.WatchRunRequest, _runs_service_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Streams the log of a run after a given event until its terminal event.
 
-    A `heartbeat` is sent at least once a second when there is nothing else to say.
+    A `heartbeat` is sent at least once a second when there is nothing else to say. Events of a run that has ended are
+    forgotten after a while: then only its terminal event can be had, and a request for earlier ones is refused with
+    OUT_OF_RANGE and the reason EVENT_LOG_EXPIRED.
     """
     FinishRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.FinishRunRequest, _runs_service_pb2.FinishRunResponse]  # type: ignore[assignment]
     """Ends a run: its last items, its terminal event and its state in one transaction."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
     ListCalls: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.ListCallsRequest, _runs_service_pb2.ListCallsResponse]  # type: ignore[assignment]
-    """Lists the tool calls of a run with their journal."""
+    """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
 
 class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps runs, their event logs and who may write to them."""
@@ -226,7 +230,9 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_runs_service_pb2.WatchRunResponse], _abc.AsyncIterator[_runs_service_pb2.WatchRunResponse]]:
         """Streams the log of a run after a given event until its terminal event.
 
-        A `heartbeat` is sent at least once a second when there is nothing else to say.
+        A `heartbeat` is sent at least once a second when there is nothing else to say. Events of a run that has ended are
+        forgotten after a while: then only its terminal event can be had, and a request for earlier ones is refused with
+        OUT_OF_RANGE and the reason EVENT_LOG_EXPIRED.
         """
 
     @_abc_1.abstractmethod
@@ -251,6 +257,6 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runs_service_pb2.ListCallsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runs_service_pb2.ListCallsResponse, _abc.Awaitable[_runs_service_pb2.ListCallsResponse]]:
-        """Lists the tool calls of a run with their journal."""
+        """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
 
 def add_RunsServiceServicer_to_server(servicer: RunsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

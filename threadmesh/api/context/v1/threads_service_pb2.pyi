@@ -389,6 +389,226 @@ class AppendItemsResponse(_message.Message):
 Global___AppendItemsResponse: _TypeAlias = AppendItemsResponse  # noqa: Y015
 
 @_typing.final
+class ImportThreadRequest(_message.Message):
+    """Adds a history. A long one is sent in several requests, each with the items that follow the ones before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    KEY_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    key: _builtins.str
+    """Finds the thread."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Describes the thread when it is made."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when the history began; becomes the thread's when it is made."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when it was last written to; becomes the thread's when that is earlier."""
+
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedItem]:
+        """Holds the items by their sequence, the lowest first; numbers may be missing."""
+
+    def __init__(
+        self,
+        *,
+        key: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        items: _abc.Iterable[Global___ImportedItem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "items", b"items", "key", b"key", "metadata", b"metadata", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportThreadRequest: _TypeAlias = ImportThreadRequest  # noqa: Y015
+
+@_typing.final
+class ImportedItem(_message.Message):
+    """An item as it was somewhere else."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Numbers it within its thread, from 0."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when it was written."""
+
+    @_builtins.property
+    def item(self) -> Global___NewItem:
+        """Is the item. Its provenance is stored as IMPORTED, whatever it says."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        item: Global___NewItem | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "item", b"item"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "item", b"item", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedItem: _TypeAlias = ImportedItem  # noqa: Y015
+
+@_typing.final
+class ImportThreadResponse(_message.Message):
+    """Says what was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_FIELD_NUMBER: _builtins.int
+    ADDED_FIELD_NUMBER: _builtins.int
+    added: _builtins.int
+    """Counts the items that were added; the thread had the others already, or has pruned them."""
+    @_builtins.property
+    def thread(self) -> Global___Thread:
+        """Is the thread after it."""
+
+    def __init__(
+        self,
+        *,
+        thread: Global___Thread | None = ...,
+        added: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["added", b"added", "thread", b"thread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportThreadResponse: _TypeAlias = ImportThreadResponse  # noqa: Y015
+
+@_typing.final
+class PruneThreadsRequest(_message.Message):
+    """Asks to apply the retention rules."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    dry_run: _builtins.bool
+    """Only says what would go."""
+    page_token: _builtins.str
+    """Continues after the page that gave this token."""
+    def __init__(
+        self,
+        *,
+        dry_run: _builtins.bool = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneThreadsRequest: _TypeAlias = PruneThreadsRequest  # noqa: Y015
+
+@_typing.final
+class PruneThreadsResponse(_message.Message):
+    """Says what went of a page of threads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREADS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    @_builtins.property
+    def threads(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrunedThread]:
+        """Holds the threads of which something went."""
+
+    def __init__(
+        self,
+        *,
+        threads: _abc.Iterable[Global___PrunedThread] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "threads", b"threads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneThreadsResponse: _TypeAlias = PruneThreadsResponse  # noqa: Y015
+
+@_typing.final
+class PrunedThread(_message.Message):
+    """What retention removed of a thread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    PATTERN_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    WHOLE_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Names the thread."""
+    key: _builtins.str
+    """Is its key."""
+    pattern: _builtins.str
+    """Is the pattern of the rule."""
+    items: _builtins.int
+    """Counts the items that went."""
+    whole: _builtins.bool
+    """Says that the thread went whole."""
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        key: _builtins.str = ...,
+        pattern: _builtins.str = ...,
+        items: _builtins.int = ...,
+        whole: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "key", b"key", "pattern", b"pattern", "thread_id", b"thread_id", "whole", b"whole"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrunedThread: _TypeAlias = PrunedThread  # noqa: Y015
+
+@_typing.final
 class ListItemsRequest(_message.Message):
     """Asks for items."""
 
@@ -436,7 +656,7 @@ class ListItemsResponse(_message.Message):
     """Says whether there are more."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """Holds the items."""
+        """Holds the items; fewer than asked for where they are large."""
 
     def __init__(
         self,
@@ -553,7 +773,7 @@ class Thread(_message.Message):
     key: _builtins.str
     """Finds the thread; empty for one that only its id finds."""
     item_count: _builtins.int
-    """Counts its items."""
+    """Numbers its next item: counts all that it ever had, also those that retention has removed."""
     active_run_id: _builtins.str
     """Names the run that is writing to it; empty when none is."""
     ephemeral: _builtins.bool
@@ -611,7 +831,7 @@ class Item(_message.Message):
     thread_id: _builtins.str
     """Names its thread."""
     sequence: _builtins.int
-    """Numbers it within its thread, from 0 and without gaps."""
+    """Numbers it within its thread, from 0. Numbers are never used again; those of removed items are missing."""
     run_id: _builtins.str
     """Names the run that wrote it; empty when none did."""
     kind: Global___ItemKind.ValueType

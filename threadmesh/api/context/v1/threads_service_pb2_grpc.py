@@ -60,6 +60,16 @@ class ThreadsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.FromString,
                 _registered_method=True)
+        self.ImportThread = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/ImportThread',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ImportThreadRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ImportThreadResponse.FromString,
+                _registered_method=True)
+        self.PruneThreads = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/PruneThreads',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsResponse.FromString,
+                _registered_method=True)
         self.ListItems = channel.unary_unary(
                 '/threadmesh.api.context.v1.ThreadsService/ListItems',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ListItemsRequest.SerializeToString,
@@ -111,6 +121,23 @@ class ThreadsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ImportThread(self, request, context):
+        """Adds another system's history, or this one's as it was exported, to the thread of a key; makes the thread if needed.
+
+        Items keep their numbers and dates. Those that the thread has already are skipped, so that a repetition changes
+        nothing; a thread that has others in their place is refused, and so is one with an active run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneThreads(self, request, context):
+        """Applies the retention rules now to a page of threads, the latest used first. Refused where there are no rules.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListItems(self, request, context):
         """Lists the items of a thread in the order of their sequence.
         """
@@ -154,6 +181,16 @@ def add_ThreadsServiceServicer_to_server(servicer, server):
                     servicer.AppendItems,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.SerializeToString,
+            ),
+            'ImportThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportThread,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ImportThreadRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ImportThreadResponse.SerializeToString,
+            ),
+            'PruneThreads': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneThreads,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsResponse.SerializeToString,
             ),
             'ListItems': grpc.unary_unary_rpc_method_handler(
                     servicer.ListItems,
@@ -302,6 +339,60 @@ class ThreadsService:
             '/threadmesh.api.context.v1.ThreadsService/AppendItems',
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/ImportThread',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ImportThreadRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ImportThreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneThreads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/PruneThreads',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsResponse.FromString,
             options,
             channel_credentials,
             insecure,

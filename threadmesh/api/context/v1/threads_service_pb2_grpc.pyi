@@ -43,6 +43,14 @@ class ThreadsServiceStub:
     """Forgets a thread with all its items and runs. A thread with an active run is refused."""
     AppendItems: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.AppendItemsRequest, _threads_service_pb2.AppendItemsResponse]
     """Adds items to a thread without running a model. A thread with an active run is refused."""
+    ImportThread: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.ImportThreadRequest, _threads_service_pb2.ImportThreadResponse]
+    """Adds another system's history, or this one's as it was exported, to the thread of a key; makes the thread if needed.
+
+    Items keep their numbers and dates. Those that the thread has already are skipped, so that a repetition changes
+    nothing; a thread that has others in their place is refused, and so is one with an active run.
+    """
+    PruneThreads: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.PruneThreadsRequest, _threads_service_pb2.PruneThreadsResponse]
+    """Applies the retention rules now to a page of threads, the latest used first. Refused where there are no rules."""
     ListItems: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.ListItemsRequest, _threads_service_pb2.ListItemsResponse]
     """Lists the items of a thread in the order of their sequence."""
     AssembleWindow: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.AssembleWindowRequest, _threads_service_pb2.AssembleWindowResponse]
@@ -66,6 +74,14 @@ class ThreadsServiceAsyncStub(ThreadsServiceStub):
     """Forgets a thread with all its items and runs. A thread with an active run is refused."""
     AppendItems: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.AppendItemsRequest, _threads_service_pb2.AppendItemsResponse]  # type: ignore[assignment]
     """Adds items to a thread without running a model. A thread with an active run is refused."""
+    ImportThread: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.ImportThreadRequest, _threads_service_pb2.ImportThreadResponse]  # type: ignore[assignment]
+    """Adds another system's history, or this one's as it was exported, to the thread of a key; makes the thread if needed.
+
+    Items keep their numbers and dates. Those that the thread has already are skipped, so that a repetition changes
+    nothing; a thread that has others in their place is refused, and so is one with an active run.
+    """
+    PruneThreads: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.PruneThreadsRequest, _threads_service_pb2.PruneThreadsResponse]  # type: ignore[assignment]
+    """Applies the retention rules now to a page of threads, the latest used first. Refused where there are no rules."""
     ListItems: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.ListItemsRequest, _threads_service_pb2.ListItemsResponse]  # type: ignore[assignment]
     """Lists the items of a thread in the order of their sequence."""
     AssembleWindow: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.AssembleWindowRequest, _threads_service_pb2.AssembleWindowResponse]  # type: ignore[assignment]
@@ -116,6 +132,26 @@ class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_threads_service_pb2.AppendItemsResponse, _abc.Awaitable[_threads_service_pb2.AppendItemsResponse]]:
         """Adds items to a thread without running a model. A thread with an active run is refused."""
+
+    @_abc_1.abstractmethod
+    def ImportThread(
+        self,
+        request: _threads_service_pb2.ImportThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.ImportThreadResponse, _abc.Awaitable[_threads_service_pb2.ImportThreadResponse]]:
+        """Adds another system's history, or this one's as it was exported, to the thread of a key; makes the thread if needed.
+
+        Items keep their numbers and dates. Those that the thread has already are skipped, so that a repetition changes
+        nothing; a thread that has others in their place is refused, and so is one with an active run.
+        """
+
+    @_abc_1.abstractmethod
+    def PruneThreads(
+        self,
+        request: _threads_service_pb2.PruneThreadsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.PruneThreadsResponse, _abc.Awaitable[_threads_service_pb2.PruneThreadsResponse]]:
+        """Applies the retention rules now to a page of threads, the latest used first. Refused where there are no rules."""
 
     @_abc_1.abstractmethod
     def ListItems(

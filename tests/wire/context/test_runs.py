@@ -1,0 +1,105 @@
+"""Starting, claiming and stopping runs, over a real loopback connection: promises in the comments of the protos."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from context_svc.adapters.sqlite_store import sqlite_store
+from context_svc.app import services
+from context_svc.domain.retention import Retention
+from context_svc.edge.metrics import EdgeMetrics
+from tests.wire.context.given import SECONDS, appended, claimed, finished, running, started, text, watched, writing
+from threadmesh.api.context.v1 import runs_service_pb2 as pb
+from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
+from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
+from threadmesh.api.conversation.v1 import events_pb2 as events
+from threadmesh.clock import SystemClock
+from threadmesh.errors import IdempotencyKeyReused, StaleEpoch, ThreadBusy
+from threadmesh.rpc.channel import translated
+from threadmesh.testing.clock import FakeClock
+from threadmesh.testing.loopback import channel_for
+
+if TYPE_CHECKING:
+    from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceAsyncStub as Runs
+
+
+async def test_a_writer_that_was_taken_over_writes_nothing(runs: "Runs", clock: FakeClock) -> None:
+    old = await running(runs)
+    clock.advance(5)
+    new = await claimed(runs, old)
+
+    with pytest.raises(StaleEpoch):
+        await appended(runs, [writing(old, 0, text("late"))])
+    with pytest.raises(StaleEpoch):
+        async with translated("context"):
+            await finished(runs, old, 0)
+    await appended(runs, [writing(new, 0, text("in time"))])
+    await finished(runs, new, 1)
+
+    assert [event.text_delta.text for event in await watched(runs, new)][:-1] == ["in time"]
+
+
+async def test_twenty_equal_starts_at_once_make_one_run(runs: "Runs") -> None:
+    starts = (started(runs, thread_key="k", idempotency_key="a", fingerprint="f") for _ in range(20))
+    answers = await asyncio.gather(*starts)
+
+    assert len({each.run.id for each in answers}) == 1
+    assert sum(not each.replayed for each in answers) == 1
+    with pytest.raises(IdempotencyKeyReused):
+        async with translated("context"):
+            await started(runs, thread_key="k", idempotency_key="a", fingerprint="g")
+
+
+async def test_a_claim_waits_for_its_turn_and_no_longer_than_the_caller(tmp_path: Path) -> None:
+    clock = SystemClock()
+    async with (
+        sqlite_store(tmp_path / "context.db", clock) as store,
+        channel_for(*services(store, clock, EdgeMetrics(CollectorRegistry()), Retention())) as opened,
+    ):
+        runs: Runs = RunsServiceStub(opened)
+        first = await running(runs, thread_key="k")
+        second = (await started(runs, thread_key="k")).run
+        with pytest.raises(ThreadBusy):
+            async with translated("context"):
+                await claimed(runs, second, seconds=0.5)
+        async with asyncio.TaskGroup() as tasks:
+            waiting = tasks.create_task(claimed(runs, second))
+            await finished(runs, first, 0)
+
+    assert waiting.result().state == pb.RUN_STATE_RUNNING
+
+
+async def test_a_cancelled_run_tells_its_writer(runs: "Runs") -> None:
+    run = await running(runs)
+
+    asked = (await runs.CancelRun(pb.CancelRunRequest(run_id=run.id), timeout=SECONDS)).run
+    (ack,) = await appended(runs, [writing(run, 0, text("x"))])
+    renewed = await runs.RenewRun(pb.RenewRunRequest(run_id=run.id, epoch=run.epoch), timeout=SECONDS)
+
+    assert asked.state == pb.RUN_STATE_RUNNING
+    assert ack.cancel_requested
+    assert renewed.cancel_requested
+    assert renewed.lease.ToTimedelta().total_seconds() == 5
+
+
+async def test_calls_are_kept_with_their_results(runs: "Runs") -> None:
+    run = await running(runs)
+    done = events.CallFinished(
+        outcome=events.CALL_OUTCOME_SUCCEEDED,
+        parts=[conversation.Part(text="42")],
+        structured_json='{"n": 12345678901234567890}',
+    )
+    done.duration.FromMilliseconds(1500)
+    call = pb.Call(
+        id="c1", name="time__now", arguments_json='{"tz":"UTC"}', state=pb.CALL_STATE_FINISHED, finished=done, attempt=1
+    )
+    request = writing(run, 0)
+    request.calls.append(call)
+    await appended(runs, [request])
+
+    listed = await runs.ListCalls(pb.ListCallsRequest(run_id=run.id), timeout=SECONDS)
+
+    assert list(listed.calls) == [call]

@@ -1,0 +1,97 @@
+"""Threads and their items, over a real loopback connection: promises in the comments of the protos."""
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.wire.context.given import SECONDS, finished, running, said, started, watched
+from threadmesh.api.context.v1 import runs_service_pb2 as pb
+from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
+from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
+from threadmesh.errors import InvalidArgument, RunNotFound, ThreadBusy, ThreadNotFound
+from threadmesh.rpc.channel import translated
+from threadmesh.testing.clock import FakeClock
+
+if TYPE_CHECKING:
+    from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceAsyncStub as Runs
+    from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceAsyncStub as Threads
+
+
+async def test_threads_and_runs_are_listed_page_by_page(runs: "Runs", threads: "Threads", clock: FakeClock) -> None:
+    for number in range(5):
+        await started(runs, thread_key=f"bot:{number}")
+        clock.advance(1)
+
+    keys, token = [], ""
+    while True:
+        request = threads_pb.ListThreadsRequest(key_prefix="bot:", page_size=2, page_token=token)
+        page = await threads.ListThreads(request, timeout=SECONDS)
+        keys += [thread.key for thread in page.threads]
+        if not (token := page.next_page_token):
+            break
+    first = await runs.ListRuns(pb.ListRunsRequest(page_size=3), timeout=SECONDS)
+    rest = await runs.ListRuns(pb.ListRunsRequest(page_size=3, page_token=first.next_page_token), timeout=SECONDS)
+
+    assert keys == [f"bot:{number}" for number in (4, 3, 2, 1, 0)]
+    assert (len(first.runs), len(rest.runs), rest.next_page_token) == (3, 2, "")
+    for nonsense in ("nonsense", "AAAA", "é", "OTk5OTk5OTk5OTk5OTk5OTk5OTk6eA=="):
+        with pytest.raises(InvalidArgument) as caught:
+            async with translated("context"):
+                await threads.ListThreads(threads_pb.ListThreadsRequest(page_token=nonsense), timeout=SECONDS)
+        assert caught.value.field == "page_token"
+
+
+async def test_items_can_be_appended_without_a_run_and_assembled(threads: "Threads") -> None:
+    thread = (await threads.ResolveThread(threads_pb.ResolveThreadRequest(key="k"), timeout=SECONDS)).thread
+    request = threads_pb.AppendItemsRequest(
+        thread_id=thread.id,
+        items=[said("be kind", conversation.ROLE_SYSTEM), said("hello"), said("hi", conversation.ROLE_ASSISTANT)],
+        request_id="r1",
+    )
+    first = await threads.AppendItems(request, timeout=SECONDS)
+    again = await threads.AppendItems(request, timeout=SECONDS)
+
+    window = await threads.AssembleWindow(
+        threads_pb.AssembleWindowRequest(thread_id=thread.id, token_budget=10), timeout=SECONDS
+    )
+
+    assert first == again
+    assert [message.parts[0].text for message in window.messages] == ["be kind"]
+    assert window.omitted_items == 2
+
+
+async def test_a_deleted_thread_is_not_found(runs: "Runs", threads: "Threads") -> None:
+    run = await running(runs, thread_key="k")
+    request = threads_pb.DeleteThreadRequest(thread_id=run.thread_id)
+    with pytest.raises(ThreadBusy):
+        async with translated("context"):
+            await threads.DeleteThread(request, timeout=SECONDS)
+    await finished(runs, run, 0)
+
+    await threads.DeleteThread(request, timeout=SECONDS)
+
+    with pytest.raises(ThreadNotFound):
+        async with translated("context"):
+            await threads.GetThread(threads_pb.GetThreadRequest(thread_id=run.thread_id), timeout=SECONDS)
+    with pytest.raises(RunNotFound):
+        await watched(runs, run)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.StartRunRequest(), "input"),
+        (pb.StartRunRequest(input=[threads_pb.NewItem()]), "input[0].message"),
+        (pb.StartRunRequest(input=[said("x")], thread_key="a\0b"), "thread_key"),
+        (pb.StartRunRequest(input=[said("x")], idempotency_key="a" * 256), "idempotency_key"),
+    ],
+)
+async def test_bad_input_names_the_field_and_makes_nothing(
+    runs: "Runs", request_: pb.StartRunRequest, field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        async with translated("context"):
+            await runs.StartRun(request_, timeout=SECONDS)
+
+    assert caught.value.facts.get("field") == field
+    assert not (await runs.ListRuns(pb.ListRunsRequest(), timeout=SECONDS)).runs
