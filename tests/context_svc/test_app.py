@@ -24,12 +24,25 @@ def test_the_store_is_a_file_in_the_data_directory_unless_said_otherwise(data_di
     assert ContextSettings.load({}).store == f"sqlite:{data_directory}/context.db"
 
 
-@pytest.mark.parametrize("store", ["", "sqlite:", "postgres://somewhere", "context.db", "memory:x"])
+@pytest.mark.parametrize("store", ["", "sqlite:", "postgres:", "mysql://somewhere", "context.db", "memory:x"])
 def test_a_store_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     monkeypatch.setenv("CONTEXT_STORE", store)
 
     with pytest.raises(ConfigurationError, match="CONTEXT_STORE"):
         ContextSettings.load()
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("postgres://mesh:pass@word@db:5432/mesh", "postgres://mesh:***@db:5432/mesh"),
+        ("postgres://mesh@db/mesh?password=word&schema=one", "postgres://mesh@db/mesh?password=***&schema=one"),
+        ("postgres://mesh@db:5432/mesh", "postgres://mesh@db:5432/mesh"),
+        ("sqlite:/data/a:b@c.db", "sqlite:/data/a:b@c.db"),
+    ],
+)
+def test_the_settings_in_the_log_show_no_password(store: str, shown: str) -> None:
+    assert ContextSettings(store=store).effective()["store"] == shown
 
 
 async def test_threads_are_there_when_the_unit_is_started_again(data_directory: Path) -> None:

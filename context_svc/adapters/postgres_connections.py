@@ -1,0 +1,158 @@
+"""Connections to PostgreSQL, each lent to one user at a time, and its errors in our words."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypeVar
+
+import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+from psycopg.rows import DictRow, dict_row
+
+from context_svc.adapters.postgres_address import Address
+from context_svc.adapters.postgres_time import ClockMoved
+from threadmesh.errors import Internal, InvalidArgument, MeshError, StoreFull, StoreUnavailable
+
+Result = TypeVar("Result")
+
+PATIENCE_SECONDS = 1.0
+"""How long an operation takes at most, waiting for a connection and for locks included."""
+
+_ATTEMPTS = 4
+_PAUSE_SECONDS = 0.05
+_MOST = 10
+# The server gives up by itself what we have given up, and what a process that was stopped in the middle has locked.
+_SETTINGS = {
+    "statement_timeout": "1000",
+    "lock_timeout": "1000",
+    "idle_in_transaction_session_timeout": "2000",
+    "default_transaction_isolation": "read committed",
+    "timezone": "UTC",
+    "jit": "off",  # compiling costs more than any of our statements
+}
+_AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
+_BUSY = (errors.LockNotAvailable, errors.QueryCanceled, errors.ReadOnlySqlTransaction)
+
+
+class Connection(psycopg.AsyncConnection[DictRow]):
+    """A connection that is hung up when its user is cancelled, for a server that hangs answers no request to cancel."""
+
+    async def cancel_safe(self, *, timeout: float = 0.0) -> None:  # noqa: ARG002, ASYNC109  # psycopg's signature
+        """Hang up."""
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connection without a word that could block."""
+        self.pgconn.finish()
+
+
+class Connections:
+    """Up to ten connections, opened when they are needed.
+
+    psycopg's own pool waits longer and longer between its attempts to reach a server that is away; here the first who
+    asks after its return finds it.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._places = asyncio.Semaphore(_MOST)
+        self._free: list[Connection] = []
+        self.ready = False
+        """Whether the server is known to be safe and to have our tables."""
+
+    async def use(self, job: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Give the job's result, in about a second or not at all.
+
+        The job is repeated when its connection turns out to be dead, at deadlocks, and when the clock was moved; what
+        it must not repeat, it reports by a `MeshError`. What it leaves open is rolled back. Raises `StoreUnavailable`.
+        """
+        if not self.ready:
+            raise StoreUnavailable(cause="not prepared")
+        with translated():
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                for attempt in range(1, _ATTEMPTS):
+                    try:
+                        return await self._attempt(job)
+                    except _AGAIN:
+                        await asyncio.sleep(random.uniform(0, attempt * _PAUSE_SECONDS))  # noqa: S311  # no secret
+                    except ClockMoved as moved:
+                        await self._attempt(moved.amend)
+                    except errors.OperationalError as error:
+                        if error.sqlstate and not lost(error):
+                            raise
+                return await self._attempt(job)
+
+    async def open(self) -> Connection:
+        """Open a connection of one's own, which looks into our schema first; every statement commits by itself."""
+        connection = await Connection.connect(self._address.conninfo, autocommit=True, row_factory=dict_row)
+        settings = {"search_path": self._address.schema, **_SETTINGS}
+        calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
+        try:
+            await connection.execute(f"SELECT {calls}", [part for each in settings.items() for part in each])
+        except BaseException:
+            connection.hang_up()
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Close what nobody uses."""
+        while self._free:
+            self._free.pop().hang_up()
+
+    async def _attempt(self, job: Callable[[Connection], Awaitable[Result]]) -> Result:
+        async with self._lent() as connection:
+            return await job(connection)
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
+        async with self._places:
+            connection = self._free.pop() if self._free else await self.open()
+            try:
+                yield connection
+            except (MeshError, ClockMoved, *_AGAIN):
+                await self._take_back(connection)
+                raise
+            except BaseException as error:
+                connection.hang_up()
+                if isinstance(error, psycopg.Error) and lost(error):
+                    self.close()  # the others have been lost with it
+                raise
+            await self._take_back(connection)
+
+    async def _take_back(self, connection: Connection) -> None:
+        if connection.info.transaction_status in {TransactionStatus.INTRANS, TransactionStatus.INERROR}:
+            await connection.execute("ROLLBACK")
+        if connection.info.transaction_status is TransactionStatus.IDLE:
+            self._free.append(connection)
+        else:
+            connection.hang_up()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise our errors instead of psycopg's and of a time that has run out."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise StoreUnavailable(cause="timeout") from error
+    except psycopg.Error as error:
+        raise _meaning(error) from error
+
+
+def lost(error: psycopg.Error) -> bool:
+    """Say whether the connection was lost, so that what it was doing may or may not have been done."""
+    state = error.sqlstate or ""
+    return isinstance(error, errors.OperationalError) and (not state or state.startswith(("08", "57P")))
+
+
+def _meaning(error: psycopg.Error) -> MeshError:
+    state = error.sqlstate or ""
+    if isinstance(error, errors.DiskFull):
+        return StoreFull()
+    if isinstance(error, errors.OperationalError | _BUSY):
+        return StoreUnavailable(cause=state or "connection")
+    if isinstance(error, errors.DataError) and not state:  # psycopg refuses NUL before anything is sent
+        return InvalidArgument("A text may not contain the character NUL.")
+    return Internal()
