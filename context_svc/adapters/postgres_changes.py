@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Generic
+from uuid import UUID, uuid4
 
 import psycopg
 
@@ -19,6 +20,9 @@ from context_svc.domain.change import NOTHING, Change, Scope
 from context_svc.domain.ports import Decide, Outcome
 from threadmesh.errors import MeshError, StoreUnavailable
 
+# The number of a transaction would not do: one that was not flushed before a crash is given out again after it.
+_MARK = "INSERT INTO commits (mark, committed) VALUES (:mark, TRUE)"
+_FENCE = "INSERT INTO commits (mark, committed) VALUES (%s, FALSE) ON CONFLICT DO NOTHING"
 _SETTLING_SECONDS = 0.5
 _LOOK_AGAIN_SECONDS = 0.02
 
@@ -43,16 +47,17 @@ class Changer:
 
     async def make(self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]) -> Made[Outcome]:
         """Make the changes, all in one transaction. Raises `StoreUnavailable`, and whatever else `decide` raises."""
-        committing: list[tuple[str, Made[Outcome]]] = []
+        committing: list[tuple[UUID, Made[Outcome]]] = []
 
         async def attempt(connection: Connection) -> Made[Outcome]:
             committing.clear()
             scopes = [scope for scope, _ in wanted]
-            transaction, seen = await read_scopes(connection, scopes, time=self._time, parameters=self._parameters)
+            seen = await read_scopes(connection, scopes, time=self._time, parameters=self._parameters)
             made, writes = _decided(wanted, seen)
             if writes:
-                committing.append((transaction, made))
-                await _commit(connection, writes)
+                mark = uuid4()
+                committing.append((mark, made))
+                await _commit(connection, [(_MARK, {"mark": mark}), *writes])
             return made
 
         try:
@@ -66,8 +71,8 @@ class Changer:
                 self._parameters.note(run)
         return made
 
-    async def _committed(self, transaction: str) -> bool:
-        """Ask the server how a transaction ended, until it knows.
+    async def _committed(self, mark: UUID) -> bool:
+        """Ask the server whether a transaction has committed, until it knows; if not, it never will.
 
         Raises `StoreUnavailable` when it cannot say in time: then the caller does not know either, and repeats itself
         with the same request id, digest or epoch, which does nothing a second time.
@@ -75,10 +80,8 @@ class Changer:
         try:
             async with asyncio.timeout(_SETTLING_SECONDS):
                 while True:
-                    with suppress(MeshError):  # another server may not even know the number
-                        status = await self._connections.use(lambda connection: _status(connection, transaction))
-                        if status != "in progress":
-                            return status == "committed"
+                    with suppress(StoreUnavailable):
+                        return await self._connections.use(partial(_settled, mark))
                     await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         except TimeoutError as error:
             raise StoreUnavailable(cause="outcome unknown") from error
@@ -96,10 +99,12 @@ async def _commit(connection: Connection, writes: Iterable[Write]) -> None:
         raise
 
 
-async def _status(connection: Connection, transaction: str) -> str | None:
-    found = await connection.execute("SELECT pg_xact_status(%s::xid8) AS status", [transaction])
-    status: str | None = (await found.fetchall())[0]["status"]
-    return status
+async def _settled(mark: UUID, connection: Connection) -> bool:
+    """Where the transaction is still at it, the first statement waits for its end."""
+    async with connection.pipeline():
+        await connection.execute(_FENCE, [mark])
+        found = await connection.execute("SELECT committed FROM commits WHERE mark = %s", [mark])
+    return bool((await found.fetchall())[0]["committed"])
 
 
 def _decided(wanted: Sequence[tuple[Scope, Decide[Outcome]]], seen: Seen) -> tuple[Made[Outcome], list[Write]]:

@@ -32,8 +32,9 @@ _SETTINGS = {
     "timezone": "UTC",
     "jit": "off",  # compiling costs more than any of our statements
 }
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: the server ended the session, or could not begin it.
+_ENDS = ("08", "57P", "25P03", "25P04")
 _AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
-_BUSY = (errors.LockNotAvailable, errors.QueryCanceled, errors.ReadOnlySqlTransaction)
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
@@ -79,8 +80,8 @@ class Connections:
                         await asyncio.sleep(random.uniform(0, attempt * _PAUSE_SECONDS))  # noqa: S311  # no secret
                     except ClockMoved as moved:
                         await self._attempt(moved.amend)
-                    except errors.OperationalError as error:
-                        if error.sqlstate and not lost(error):
+                    except psycopg.Error as error:
+                        if not lost(error):
                             raise
                 return await self._attempt(job)
 
@@ -144,14 +145,14 @@ def translated() -> Iterator[None]:
 def lost(error: psycopg.Error) -> bool:
     """Say whether the connection was lost, so that what it was doing may or may not have been done."""
     state = error.sqlstate or ""
-    return isinstance(error, errors.OperationalError) and (not state or state.startswith(("08", "57P")))
+    return state.startswith(_ENDS) if state else isinstance(error, errors.OperationalError)
 
 
 def _meaning(error: psycopg.Error) -> MeshError:
     state = error.sqlstate or ""
     if isinstance(error, errors.DiskFull):
         return StoreFull()
-    if isinstance(error, errors.OperationalError | _BUSY):
+    if isinstance(error, errors.OperationalError | errors.ReadOnlySqlTransaction) or lost(error):
         return StoreUnavailable(cause=state or "connection")
     if isinstance(error, errors.DataError) and not state:  # psycopg refuses NUL before anything is sent
         return InvalidArgument("A text may not contain the character NUL.")

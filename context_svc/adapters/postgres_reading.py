@@ -17,7 +17,6 @@ from context_svc.domain.run import Run
 # Commits are flushed whatever the server's, the database's or the role's default is; only more than that is kept.
 _BEGIN = """
     SELECT
-        pg_current_xact_id()::text AS transaction,
         set_config('synchronous_commit', CASE current_setting('synchronous_commit')
             WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)
 """
@@ -75,8 +74,8 @@ class Parameters:
 
 async def read_scopes(
     connection: Connection, scopes: Sequence[Scope], *, time: Timekeeper, parameters: Parameters
-) -> tuple[str, Seen]:
-    """Begin a transaction; give its number and what is within the scopes, which nobody else changes until it ends."""
+) -> Seen:
+    """Begin a transaction; give what is within the scopes, which nobody else changes until it ends."""
     values = _values(scopes)
     known = parameters.of(values["runs"])
     values["known"] = list(known)
@@ -89,7 +88,7 @@ async def read_scopes(
     answered = boot_seconds()
     found = {name: await cursor.fetchall() for name, cursor in cursors.items()}
     moment = time.moment(reading_of(found["time"][0], asked=asked, answered=answered))
-    return str(found["begin"][0]["transaction"]), _seen(found, known, moment)
+    return _seen(found, known, moment)
 
 
 async def read_time(connection: Connection, time: Timekeeper) -> Moment:

@@ -177,6 +177,7 @@ class PostgresStore:
             "WITH gone AS (DELETE FROM idem WHERE expires < %s RETURNING 1) SELECT count(*) AS number FROM gone",
             rows.microseconds(before),
         )
+        await self._select("DELETE FROM commits WHERE time < now() - interval '1 minute' RETURNING 1 AS number")
         return int(found[0]["number"])
 
     async def run(self, run_id: str) -> Run:

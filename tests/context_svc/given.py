@@ -47,6 +47,7 @@ class FakeTime:
         self._clock = clock
 
     def moment(self, reading: Reading) -> Moment:
+        """Give the clock's moment."""
         return Moment(time=self._clock.now(), steady=self._clock.monotonic())
 
 
@@ -56,6 +57,11 @@ def postgres_server() -> PostgresServer:
     server = PostgresServer().__enter__()
     atexit.register(server.__exit__, None, None, None)
     return server
+
+
+def schema_of(url: str) -> str:
+    """The schema in an address that the server gave."""
+    return url.partition("schema=")[2]
 
 
 @asynccontextmanager

@@ -11,6 +11,14 @@ CREATE TABLE steady_clock (
 );
 INSERT INTO steady_clock (correction, server_start) VALUES (0, pg_postmaster_start_time());
 
+-- One row for each transaction of the last minute, for those who lost their connection while they committed. Who asks
+-- how a transaction ended adds its row when it is not there, `committed` false, so that it can never commit after that.
+CREATE TABLE commits (
+    mark      UUID PRIMARY KEY,
+    committed BOOLEAN NOT NULL,
+    time      TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+
 CREATE TABLE threads (
     thread_id   TEXT COLLATE "C" PRIMARY KEY,
     tenant      TEXT COLLATE "C" NOT NULL DEFAULT '',
