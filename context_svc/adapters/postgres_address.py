@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -35,13 +35,14 @@ def parse_address(place: str) -> Address:
 
     What it leaves out is taken from libpq's environment, such as `PGPASSFILE`. Raises `ConfigurationError`.
     """
-    url = urlsplit(f"postgresql:{place}" if place.startswith("//") else place)
-    parameters = dict(parse_qsl(url.query, keep_blank_values=True))
+    base, _, query = place.partition("?")
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
     schema = parameters.pop("schema", _SCHEMA)
     if not re.fullmatch("[a-z_][a-z0-9_]{0,47}", schema):
         raise ConfigurationError("CONTEXT_STORE: a schema's name is made of small letters, digits and underscores.")
     try:
-        known = conninfo_to_dict(urlunsplit(url._replace(query=urlencode(parameters))))
+        url = f"postgresql:{base}" if base.startswith("//") else base
+        known = conninfo_to_dict(f"{url}?{urlencode(parameters, quote_via=quote)}" if parameters else url)
     except psycopg.ProgrammingError:  # its text repeats the address, password and all
         raise ConfigurationError(
             "CONTEXT_STORE: this is no address of PostgreSQL; write postgres://<user>@<host>/<database>."

@@ -65,8 +65,9 @@ class PostgresServer:
 
     def url(self, schema: str = "", **parameters: str) -> str:
         """Give the address of a schema, by default of a new one."""
-        query = {"host": str(self._directory), "schema": schema or f"test_{uuid.uuid4().hex}", **parameters}
-        return "postgresql://mesh@/postgres?" + "&".join(f"{name}={value}" for name, value in query.items())
+        chosen = schema or f"test_{uuid.uuid4().hex}"
+        query = {"user": "mesh", "host": str(self._directory), **parameters, "schema": chosen}
+        return "postgresql:///postgres?" + "&".join(f"{name}={value}" for name, value in query.items())
 
     def connect(self) -> psycopg.Connection:
         """Open a connection of the superuser that commits each statement."""
