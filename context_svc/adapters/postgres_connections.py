@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import DictRow, dict_row
 
 from context_svc.adapters.postgres_address import Address
-from context_svc.adapters.postgres_time import ClockMoved
+from context_svc.adapters.postgres_time import ClockMoved, boot_seconds
 from threadmesh.errors import Internal, InvalidArgument, MeshError, StoreFull, StoreUnavailable
 
 Result = TypeVar("Result")
@@ -33,12 +33,18 @@ _SETTINGS = {
     "jit": "off",  # compiling costs more than any of our statements
 }
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: the server ended the session, or could not begin it.
-_ENDS = ("08", "57P", "25P03", "25P04")
+# A plan of before a migration fits its tables no more (0A000); a new session makes new ones.
+_ENDS = ("08", "57P", "25P03", "25P04", "0A000")
 _AGAIN = (errors.DeadlockDetected, errors.SerializationFailure)
 
 
 class Connection(psycopg.AsyncConnection[DictRow]):
-    """A connection that is hung up when its user is cancelled, for a server that hangs answers no request to cancel."""
+    """A connection that is hung up when its user is cancelled, for a server that hangs answers no request to cancel.
+
+    When it was lent, the server had not answered this process for `away` seconds.
+    """
+
+    away: float = 0.0
 
     async def cancel_safe(self, *, timeout: float = 0.0) -> None:  # noqa: ARG002, ASYNC109  # psycopg's signature
         """Hang up."""
@@ -62,6 +68,7 @@ class Connections:
         self._free: list[Connection] = []
         self.ready = False
         """Whether the server is known to be safe and to have our tables."""
+        self._away_since: float | None = None
 
     async def use(self, job: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Give the job's result, in about a second or not at all.
@@ -103,8 +110,15 @@ class Connections:
             self._free.pop().hang_up()
 
     async def _attempt(self, job: Callable[[Connection], Awaitable[Result]]) -> Result:
-        async with self._lent() as connection:
-            return await job(connection)
+        try:
+            async with self._lent() as connection:
+                connection.away = boot_seconds() - self._away_since if self._away_since else 0.0
+                result = await job(connection)
+        except (psycopg.Error, asyncio.CancelledError):
+            self._away_since = self._away_since or boot_seconds()
+            raise
+        self._away_since = None
+        return result
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
 import psycopg
@@ -75,6 +75,7 @@ class SharedHints:
         await connection.execute(_NOTIFY, [self._channel, payloads])
 
     async def _listen(self, prepare: Callable[[Connection], Awaitable[None]]) -> None:
+        reported = ""
         while True:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
@@ -84,7 +85,9 @@ class SharedHints:
                 finally:
                     connection.hang_up()
             except (psycopg.Error, MeshError, TimeoutError) as error:
-                log.warning("store.listener_lost", error=str(error))
+                if reported != str(error):  # an outage of hours is not reported four times a second
+                    log.warning("store.listener_lost", error=str(error))
+                reported = str(error)
             except Exception as error:  # a defect must not end the listening
                 log.error("store.listener_defect", exc_info=error)
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -94,10 +97,11 @@ class SharedHints:
             await prepare(connection)
             await connection.execute(f'LISTEN "{self._channel}"')
         self._hints.wake_all()
-        async for notification in connection.notifies():
-            origin, *names = notification.payload.split(" ")
-            if origin != self._origin:
-                self._hints.wake(names)
+        async with aclosing(connection.notifies()) as notifications:
+            async for notification in notifications:
+                origin, *names = notification.payload.split(" ")
+                if origin != self._origin:
+                    self._hints.wake(names)
 
 
 def _payloads(origin: str, names: Iterable[str]) -> Iterator[str]:

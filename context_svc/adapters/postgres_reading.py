@@ -87,7 +87,7 @@ async def read_scopes(
             cursors[name] = await connection.execute(statement, values)
     answered = boot_seconds()
     found = {name: await cursor.fetchall() for name, cursor in cursors.items()}
-    moment = time.moment(reading_of(found["time"][0], asked=asked, answered=answered))
+    moment = time.moment(_reading(found["time"][0], connection, asked=asked, answered=answered))
     return _seen(found, known, moment)
 
 
@@ -95,17 +95,17 @@ async def read_time(connection: Connection, time: Timekeeper) -> Moment:
     """Give the store's time."""
     asked = boot_seconds()
     (row,) = await (await connection.execute(READ_TIME)).fetchall()
-    return time.moment(reading_of(row, asked=asked, answered=boot_seconds()))
+    return time.moment(_reading(row, connection, asked=asked, answered=boot_seconds()))
 
 
-def reading_of(row: Mapping[str, Any], *, asked: float, answered: float) -> Reading:
-    """Read a row of `READ_TIME`."""
+def _reading(row: DictRow, connection: Connection, *, asked: float, answered: float) -> Reading:
     return Reading(
         wall=row["wall"],
         correction=row["correction"],
         restarted=row["restarted"],
         asked=asked,
         answered=answered,
+        away=connection.away,
     )
 
 

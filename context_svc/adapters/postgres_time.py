@@ -20,28 +20,35 @@ READ_TIME = """
     FROM steady_clock
 """
 _CORRECT = "UPDATE steady_clock SET correction = correction + %(jump)s WHERE correction = %(seen)s"
+# Runs are locked in the order in which changes lock them.
 _RESTART_LEASES = """
     WITH started AS (
         UPDATE steady_clock SET server_start = pg_postmaster_start_time()
-        WHERE server_start IS DISTINCT FROM pg_postmaster_start_time()
         RETURNING extract(epoch FROM clock_timestamp())::float8 - correction / 1e6 AS steady
+    ), unfinished AS (
+        SELECT run_id FROM runs WHERE finish_time IS NULL ORDER BY run_id FOR UPDATE
     )
     UPDATE runs SET lease_until = steady + %(lease)s
-    FROM started WHERE finish_time IS NULL AND lease_until < steady + %(lease)s
+    FROM started, unfinished WHERE runs.run_id = unfinished.run_id AND lease_until < steady + %(lease)s
 """
+_OUTAGE_SECONDS = 2.0
 _TOLERANCE_SECONDS = 1.0
 _MICRO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What the server said of its time, and between which seconds of this machine's own clock it was said."""
+    """What the server said of its time, and between which seconds of this machine's own clock it was said.
+
+    Before that, it had not answered this process for `away` seconds.
+    """
 
     wall: datetime
     correction: int
     restarted: bool
     asked: float
     answered: float
+    away: float = 0.0
 
     @property
     def steady(self) -> float:
@@ -79,8 +86,8 @@ class ServerTime:
 
     - a jump of the server's clock by more than a second moves no lease and no deadline, if some process has looked
       at it before and after; a smaller one moves them by that much. Dates of records follow the wall clock;
-    - a restart of the server, or the change to another one, gives every open run a new lease, for its writer could
-      not renew it meanwhile; deadlines go on. A jump during the restart is noticed like any other;
+    - a restart of the server, the change to another one, or an outage of more than two seconds gives every open run
+      a new lease, for its writer could not renew it meanwhile; deadlines go on. A jump meanwhile is noticed as usual;
     - a jump while no process is running counts as time that passed;
     - a process whose whole machine was paused, unnoticed by its own clock, may set the steady clock back by the
       length of the pause: leases then last that much longer. Nothing makes them shorter.
@@ -91,7 +98,7 @@ class ServerTime:
 
     def moment(self, reading: Reading) -> Moment:
         """See `Timekeeper.moment`."""
-        if reading.restarted:
+        if reading.restarted or reading.away > _OUTAGE_SECONDS:
             raise ClockMoved(_RESTART_LEASES, {"lease": LEASE_SECONDS})
         last = self._last
         if last and last.correction == reading.correction and (jump := _jump(last, reading)):

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from context_svc.domain.lease import ABANDONED_SECONDS, LEASE_SECONDS
 from tests.context_svc.given import queued, schema_of
 from tests.servers.postgres import PostgresServer
 from threadmesh.clock import SystemClock
-from threadmesh.errors import ThreadBusy
+from threadmesh.errors import StoreUnavailable, ThreadBusy
 from threadmesh.retry import persist
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -94,19 +95,37 @@ async def test_a_jump_of_the_servers_clock_moves_no_lease(url: str, jump: float)
     assert renewed.expires == run.expires
 
 
+async def test_an_outage_of_the_server_gives_writers_a_new_lease(url: str, server: PostgresServer) -> None:
+    """F10: whoever could not renew a lease because the store hung has not abandoned the run."""
+    async with postgres_store(url) as store:
+        run = await queued(store, "k")
+        run = await claim(run.id, owner="f", patience=0, store=store, clock=SystemClock())
+        age_leases(server, url)
+        assert await store.overdue(abandoned_after=ABANDONED_SECONDS, limit=9) == (run.id,)
+        with server.hanging():
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable):
+                    await store.ping()
+
+        assert await persist(partial(store.overdue, abandoned_after=ABANDONED_SECONDS, limit=9), seconds=30) == ()
+
+
+def age_leases(server: PostgresServer, url: str) -> None:
+    """Let ten minutes pass for the leases."""
+    with server.connect() as connection:
+        table = sql.Identifier(schema_of(url), "runs")
+        connection.execute(sql.SQL("UPDATE {} SET lease_until = lease_until - 600").format(table))
+
+
 async def test_a_restart_of_the_server_gives_writers_a_new_lease(url: str, server: PostgresServer) -> None:
     async with postgres_store(url) as one, postgres_store(url) as other:
         run = await queued(one, "k")
         run = await claim(run.id, owner="f", patience=0, store=one, clock=SystemClock())
-        with server.connect() as connection:
-            table = sql.Identifier(schema_of(url), "runs")
-            connection.execute(sql.SQL("UPDATE {} SET lease_until = lease_until - 600").format(table))
+        age_leases(server, url)
         assert await other.overdue(abandoned_after=ABANDONED_SECONDS, limit=9) == (run.id,)
         server.stop()
         server.start()
 
-        await persist(other.ping, seconds=30)
-
-        assert await other.overdue(abandoned_after=ABANDONED_SECONDS, limit=9) == ()
+        assert await persist(partial(other.overdue, abandoned_after=ABANDONED_SECONDS, limit=9), seconds=30) == ()
         assert (await one.run(run.id)).lease_until > (await now(one)).steady
         assert (await renew(run.id, epoch=run.epoch, store=one)).expires == run.expires
