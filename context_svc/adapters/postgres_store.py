@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -12,11 +13,11 @@ from psycopg.rows import DictRow
 
 from context_svc.adapters import rows
 from context_svc.adapters.hints import Hint, Hints
-from context_svc.adapters.log_page import page_of
 from context_svc.adapters.postgres_address import parse_address
 from context_svc.adapters.postgres_changes import Changer
 from context_svc.adapters.postgres_connections import Connection, Connections
 from context_svc.adapters.postgres_hints import SharedHints
+from context_svc.adapters.postgres_log import read_log
 from context_svc.adapters.postgres_reading import read_time
 from context_svc.adapters.postgres_server import prepare
 from context_svc.adapters.postgres_time import ServerTime, Timekeeper
@@ -33,18 +34,6 @@ log = structlog.get_logger()
 
 _ALL = 1 << 62
 _START_SECONDS = 10.0
-_PAGE = {"bytes": 1 << 20, "batches": 4_096}
-# Of a batch that was partly read before, nobody knows here how much is left: it does not count.
-_BATCHES = """
-    SELECT * FROM (
-        SELECT *, coalesce(sum(size) OVER (ORDER BY last_seq ROWS UNBOUNDED PRECEDING EXCLUDE CURRENT ROW), 0) AS before
-        FROM (
-            SELECT *, CASE WHEN first_seq > %(after)s THEN octet_length(batch) ELSE 0 END AS size
-            FROM events WHERE run_id = %(run_id)s AND last_seq > %(after)s ORDER BY last_seq LIMIT %(batches)s
-        ) AS sized
-    ) AS summed
-    WHERE before < %(bytes)s ORDER BY last_seq
-"""
 
 
 @asynccontextmanager
@@ -205,19 +194,7 @@ class PostgresStore:
 
     async def log(self, run_id: str, *, after: int) -> Log:
         """See `RunStore.log`."""
-
-        async def job(connection: Connection) -> Log:
-            async with connection.pipeline():
-                await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-                found = await connection.execute("SELECT * FROM runs WHERE run_id = %s", [run_id])
-                batches = await connection.execute(_BATCHES, {"run_id": run_id, "after": after, **_PAGE})
-                await connection.execute("COMMIT")
-            for row in await found.fetchall():
-                events = page_of(map(rows.batch_of, await batches.fetchall()), after=after)
-                return Log(run=rows.run_of(row), events=events)
-            raise RunNotFound
-
-        return await self._connections.use(job)
+        return await self._connections.use(partial(read_log, run_id, after))
 
     async def calls(self, run_id: str) -> tuple[Call, ...]:
         """See `RunStore.calls`."""

@@ -9,7 +9,8 @@ import pytest
 from psycopg import sql
 
 from context_svc.adapters import postgres_reading as reading
-from context_svc.adapters.postgres_store import _BATCHES, PostgresStore, postgres_store
+from context_svc.adapters.postgres_log import BATCHES
+from context_svc.adapters.postgres_store import PostgresStore, postgres_store
 from context_svc.domain.append_events import append_to_runs
 from context_svc.domain.append_items import append_items
 from context_svc.domain.change import Change, Scope, State
@@ -227,7 +228,7 @@ async def test_a_listener_that_was_lost_comes_back_and_wakes_everybody(
 
 QUERIES = [
     *(reading._THREADS, reading._RUNS, reading._RUNS_OF_THREADS, reading._RECEIPTS, reading._RUNS_OF_RECEIPTS),
-    *(_BATCHES, "SELECT * FROM items WHERE thread_id = 'a' AND seq < 9 ORDER BY seq DESC LIMIT 100"),
+    *(BATCHES, "SELECT * FROM items WHERE thread_id = 'a' AND seq < 9 ORDER BY seq DESC LIMIT 100"),
 ]
 
 

