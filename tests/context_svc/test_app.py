@@ -1,6 +1,7 @@
 """The unit as it starts: settings to services."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,24 @@ def test_the_memory_store_needs_no_file(data_directory: Path) -> None:
 async def started_in_memory() -> None:
     async with app(ContextSettings(store="memory:"), CollectorRegistry()) as unit:
         await unit.ping()
+
+
+async def test_the_unit_works_with_a_postgresql_database(url: str) -> None:
+    settings = ContextSettings(store=f"postgres:{url}")
+    async with app(settings, CollectorRegistry()) as unit, channel_for(*unit.services) as channel:
+        await unit.ping()
+        threads = ThreadsServiceStub(channel)
+        answers = [await threads.ResolveThread(pb.ResolveThreadRequest(key="k"), timeout=30) for _ in range(2)]
+
+    assert [answer.created for answer in answers] == [True, False]
+
+
+async def test_a_missing_driver_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "context_svc.adapters.postgres_store", None)
+
+    with pytest.raises(ConfigurationError, match=r"threadmesh\[postgres\]"):
+        async with app(ContextSettings(store="postgres://mesh@nowhere/mesh"), CollectorRegistry()):
+            pass
 
 
 async def test_every_metric_has_a_name_of_this_unit_and_a_help_text() -> None:

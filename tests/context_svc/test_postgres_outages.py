@@ -13,8 +13,10 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from context_svc.adapters.postgres_address import parse_address
+from context_svc.adapters.postgres_connections import Connection, Connections
 from context_svc.adapters.postgres_store import PostgresStore, postgres_store
-from context_svc.domain.append_events import append_events
+from context_svc.domain.append_events import append_events, append_to_runs
 from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.run import Batch, Run
 from tests.context_svc.given import FakeTime, appended, queued, running, schema_of, writing
@@ -83,6 +85,62 @@ async def test_a_unit_that_starts_before_its_server_works_as_soon_as_it_is_there
 
         assert monotonic() - began < 2
         assert (await queued(store, "k")).number == 0
+
+
+# Others that hold locks
+
+
+async def test_a_process_that_stops_in_the_middle_of_a_change_blocks_others_for_two_seconds_at_most(
+    store: PostgresStore, clock: FakeClock, url: str
+) -> None:
+    """F8: the server ends a transaction of which it hears nothing more."""
+    run = await running(store, clock, "k")
+    stopped = await Connections(parse_address(url)).open()
+    try:
+        await stopped.execute("BEGIN")
+        await stopped.execute("SELECT * FROM runs FOR UPDATE")
+        began = monotonic()
+
+        run = await persist(partial(appended, store, run, b"a"), seconds=SECONDS)
+
+        assert monotonic() - began < 4
+        assert run.next_sequence == 1
+    finally:
+        stopped.hang_up()
+
+
+async def test_a_change_that_is_chosen_to_end_a_deadlock_is_made_again(
+    url: str, clock: FakeClock, server: PostgresServer
+) -> None:
+    """F29: somebody else locks two runs in the wrong order."""
+    with server.connect() as connection:
+        connection.execute("ALTER ROLE mesh SET deadlock_timeout = '20ms'")
+        try:
+            async with postgres_store(url, FakeTime(clock)) as store:
+                runs = sorted([await running(store, clock), await running(store, clock)], key=lambda run: run.id)
+                other = await Connections(parse_address(url)).open()
+                await other.execute("SET deadlock_timeout = '30s'")
+                await other.execute("BEGIN")
+                await lock(other, runs[1])
+                async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+                    writes = tasks.create_task(append_to_runs([writing(run, b"a") for run in runs], store=store))
+                    while not waiting_for_a_lock(connection):
+                        await asyncio.sleep(0)
+                    await lock(other, runs[0])
+                    await other.execute("COMMIT")
+                other.hang_up()
+        finally:
+            connection.execute("ALTER ROLE mesh RESET deadlock_timeout")
+
+    assert [run.next_sequence for run in writes.result() if isinstance(run, Run)] == [1, 1]
+
+
+async def lock(connection: Connection, run: Run) -> None:
+    await connection.execute("SELECT * FROM runs WHERE run_id = %s FOR UPDATE", [run.id])
+
+
+def waiting_for_a_lock(connection: psycopg.Connection) -> bool:
+    return bool(connection.execute("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'").fetchall())
 
 
 # A connection that is lost while it commits
