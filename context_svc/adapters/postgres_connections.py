@@ -20,6 +20,11 @@ Result = TypeVar("Result")
 PATIENCE_SECONDS = 1.0
 """How long an operation takes at most, waiting for a connection and for locks included."""
 
+# Commits are flushed whatever the default of the server, the database or the role is; only more than that is kept.
+_FLUSHED = """
+    set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+        WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)
+"""
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.05
 _MOST = 10
@@ -98,7 +103,9 @@ class Connections:
         settings = {"search_path": self._address.schema, **_SETTINGS}
         calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
         try:
-            await connection.execute(f"SELECT {calls}", [part for each in settings.items() for part in each])
+            await connection.execute(
+                f"SELECT {_FLUSHED}, {calls}", [part for each in settings.items() for part in each]
+            )
         except BaseException:
             connection.hang_up()
             raise

@@ -96,6 +96,7 @@ class SharedHints:
         async with asyncio.timeout(_PREPARE_SECONDS):
             await prepare(connection)
             await connection.execute(f'LISTEN "{self._channel}"')
+            log.info("store.listening")
         self._hints.wake_all()
         async with aclosing(connection.notifies()) as notifications:
             async for notification in notifications:

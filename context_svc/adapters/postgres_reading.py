@@ -14,12 +14,6 @@ from context_svc.adapters.postgres_time import READ_TIME, Reading, Timekeeper, b
 from context_svc.domain.change import Moment, Scope
 from context_svc.domain.run import Run
 
-# Commits are flushed whatever the server's, the database's or the role's default is; only more than that is kept.
-_BEGIN = """
-    SELECT
-        set_config('synchronous_commit', CASE current_setting('synchronous_commit')
-            WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)
-"""
 # Locks are taken in one order, so that changes wait for each other but never in a circle: names that may not exist yet,
 # then threads, then runs, each sorted. At READ COMMITTED a statement sees what was committed when it began, so what a
 # lock protects is read by a statement behind it.
@@ -111,9 +105,7 @@ def _reading(row: DictRow, connection: Connection, *, asked: float, answered: fl
 
 def _statements(values: Mapping[str, Any]) -> dict[str, str]:
     """Give what must be asked, in the order of the locks; the time last, for waiting takes some."""
-    statements = {"begin": _BEGIN}
-    if values["names"]:
-        statements["names"] = _LOCK_NAMES
+    statements = {"names": _LOCK_NAMES} if values["names"] else {}
     if values["threads"] or values["keys"] or values["whole_runs"]:
         statements |= {"threads": _THREADS, "runs": _RUNS_OF_THREADS}
     elif values["runs"]:
