@@ -40,6 +40,7 @@ class SharedHints:
         self._origin = uuid.uuid4().hex
         self._waiting: dict[str, None] = {}
         self._told = asyncio.Event()
+        self._reported = ""
 
     def tell(self, changes: Iterable[Change]) -> None:
         """Wake those whom stored changes concern."""
@@ -70,12 +71,13 @@ class SharedHints:
                 await self._connections.use(partial(self._notify, payloads))
             except MeshError as error:
                 log.debug("store.hints_lost", reason=error.reason)
+            except Exception as error:  # a defect must not end the passing on
+                log.error("store.hints_defect", exc_info=error)
 
     async def _notify(self, payloads: list[str], connection: Connection) -> None:
         await connection.execute(_NOTIFY, [self._channel, payloads])
 
     async def _listen(self, prepare: Callable[[Connection], Awaitable[None]]) -> None:
-        reported = ""
         while True:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
@@ -85,9 +87,9 @@ class SharedHints:
                 finally:
                     connection.hang_up()
             except (psycopg.Error, MeshError, TimeoutError) as error:
-                if reported != str(error):  # an outage of hours is not reported four times a second
+                if self._reported != str(error):  # an outage of hours is not reported four times a second
                     log.warning("store.listener_lost", error=str(error))
-                reported = str(error)
+                self._reported = str(error)
             except Exception as error:  # a defect must not end the listening
                 log.error("store.listener_defect", exc_info=error)
             await asyncio.sleep(_PAUSE_SECONDS)
@@ -96,7 +98,9 @@ class SharedHints:
         async with asyncio.timeout(_PREPARE_SECONDS):
             await prepare(connection)
             await connection.execute(f'LISTEN "{self._channel}"')
-            log.info("store.listening")
+            if self._reported:
+                log.info("store.listener_back")
+                self._reported = ""
         self._hints.wake_all()
         async with aclosing(connection.notifies()) as notifications:
             async for notification in notifications:
