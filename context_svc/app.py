@@ -27,9 +27,21 @@ from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
 from threadmesh.settings import ConfigurationError
 
-STORES: dict[str, Callable[[str, Clock], AbstractAsyncContextManager[Store]]] = {
-    "sqlite": lambda place, clock: sqlite_store(Path(place).expanduser(), clock),
-    "memory": lambda _, clock: nullcontext(MemoryStore(clock)),
+
+def _postgres(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncContextManager[Store]:
+    try:
+        from context_svc.adapters.postgres_store import postgres_store  # noqa: PLC0415  # its driver is an extra
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "CONTEXT_STORE: the driver for PostgreSQL is missing; install threadmesh[postgres]."
+        ) from error
+    return postgres_store(place, allow_unsafe=settings.allow_unsafe_store)
+
+
+STORES: dict[str, Callable[[str, ContextSettings, Clock], AbstractAsyncContextManager[Store]]] = {
+    "sqlite": lambda place, _, clock: sqlite_store(Path(place).expanduser(), clock),
+    "postgres": _postgres,
+    "memory": lambda _, __, clock: nullcontext(MemoryStore(clock)),
 }
 
 
@@ -41,7 +53,7 @@ async def app(
     clock = clock or SystemClock()
     retention = retention_of(settings)
     kind, _, place = settings.store.partition(":")
-    async with STORES[kind](place, clock) as plain:
+    async with STORES[kind](place, settings, clock) as plain:
         metrics = StoreMetrics(registry, kind=kind)
         store = MeasuredStore(plain, metrics)
         upkeep = Upkeep(store, clock, registry, retention)

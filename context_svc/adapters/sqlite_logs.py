@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 
-from context_svc.adapters import sqlite_rows as rows
+from context_svc.adapters import rows
+from context_svc.adapters.event_rows import BATCH, batches_of, snapshot_row
 from context_svc.adapters.log_page import page_of
-from context_svc.adapters.sqlite_events import BATCH, batches_of, snapshot_row
 from context_svc.domain.run import Batch, Log
 from threadmesh.errors import RunNotFound
 

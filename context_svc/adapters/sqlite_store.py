@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from context_svc.adapters import rows
 from context_svc.adapters import sqlite_logs as logs
-from context_svc.adapters import sqlite_rows as rows
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, write_change
 from context_svc.adapters.sqlite_file import clear, prepare

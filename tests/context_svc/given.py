@@ -1,20 +1,26 @@
 """What tests of context_svc begin with: messages, runs and writes."""
 
+import atexit
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from pathlib import Path
 
 from context_svc.adapters.memory_store import MemoryStore
+from context_svc.adapters.postgres_store import postgres_store
+from context_svc.adapters.postgres_time import Reading
 from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.domain.append_events import Write, append_events, finish
 from context_svc.domain.call import Call
+from context_svc.domain.change import Moment
 from context_svc.domain.claim import claim
 from context_svc.domain.item import NewItem, new_item
 from context_svc.domain.ports import Store
 from context_svc.domain.run import Event, Multitask, Run, RunFinished, RunState
 from context_svc.domain.start import Started, StartRequest, start
 from context_svc.domain.watch import watch
+from tests.servers.postgres import PostgresServer
 from threadmesh.conversation import FinishReason, Message, Role, Text, ToolCall, message
 from threadmesh.testing.clock import FakeClock
 
@@ -34,7 +40,37 @@ async def sqlite(directory: Path, clock: FakeClock) -> AsyncIterator[Store]:
         yield store
 
 
-STORES: dict[str, OpenStore] = {"memory": memory, "sqlite": sqlite}
+class FakeTime:
+    """Takes the time of a PostgreSQL store from a clock of the test instead of the server."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    def moment(self, reading: Reading) -> Moment:
+        """Give the clock's moment."""
+        return Moment(time=self._clock.now(), steady=self._clock.monotonic())
+
+
+@cache
+def postgres_server() -> PostgresServer:
+    """The server of this test session, started by the first who needs it."""
+    server = PostgresServer().__enter__()
+    atexit.register(server.__exit__, None, None, None)
+    return server
+
+
+def schema_of(url: str) -> str:
+    """The schema in an address that the server gave."""
+    return url.partition("schema=")[2]
+
+
+@asynccontextmanager
+async def postgres(_: Path, clock: FakeClock) -> AsyncIterator[Store]:
+    async with postgres_store(postgres_server().url(), FakeTime(clock)) as store:
+        yield store
+
+
+STORES: dict[str, OpenStore] = {"memory": memory, "sqlite": sqlite, "postgres": postgres}
 
 
 def said(text: str, role: Role = Role.USER, *, tokens: int = 0) -> NewItem:

@@ -1,6 +1,7 @@
 """The unit as it starts: settings to services."""
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def test_the_store_is_a_file_in_the_data_directory_unless_said_otherwise(data_di
     assert ContextSettings.load({}).store == f"sqlite:{data_directory}/context.db"
 
 
-@pytest.mark.parametrize("store", ["", "sqlite:", "postgres://somewhere", "context.db", "memory:x"])
+@pytest.mark.parametrize("store", ["", "sqlite:", "postgres:", "mysql://somewhere", "context.db", "memory:x"])
 def test_a_store_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     monkeypatch.setenv("CONTEXT_STORE", store)
 
@@ -41,6 +42,19 @@ async def test_a_wrong_rule_stops_the_start_with_one_line() -> None:
 
     assert caught.value.message.startswith("CONTEXT_RETENTION: rule 2 (`b max_age=never`): max_age must be")
     assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [
+        ("postgres://mesh:pass@word@db:5432/mesh", "postgres://mesh:***@db:5432/mesh"),
+        ("postgres://mesh@db/mesh?password=word&schema=one", "postgres://mesh@db/mesh?password=***&schema=one"),
+        ("postgres://mesh@db:5432/mesh", "postgres://mesh@db:5432/mesh"),
+        ("sqlite:/data/a:b@c.db", "sqlite:/data/a:b@c.db"),
+    ],
+)
+def test_the_settings_in_the_log_show_no_password(store: str, shown: str) -> None:
+    assert ContextSettings(store=store).effective()["store"] == shown
 
 
 async def test_threads_are_there_when_the_unit_is_started_again(data_directory: Path) -> None:
@@ -65,6 +79,24 @@ def test_the_memory_store_needs_no_file(data_directory: Path) -> None:
 async def started_in_memory() -> None:
     async with app(ContextSettings(store="memory:"), CollectorRegistry()) as unit:
         await unit.ping()
+
+
+async def test_the_unit_works_with_a_postgresql_database(url: str) -> None:
+    settings = ContextSettings(store=f"postgres:{url}")
+    async with app(settings, CollectorRegistry()) as unit, channel_for(*unit.services) as channel:
+        await unit.ping()
+        threads = ThreadsServiceStub(channel)
+        answers = [await threads.ResolveThread(pb.ResolveThreadRequest(key="k"), timeout=30) for _ in range(2)]
+
+    assert [answer.created for answer in answers] == [True, False]
+
+
+async def test_a_missing_driver_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "context_svc.adapters.postgres_store", None)
+
+    with pytest.raises(ConfigurationError, match=r"threadmesh\[postgres\]"):
+        async with app(ContextSettings(store="postgres://mesh@nowhere/mesh"), CollectorRegistry()):
+            pass
 
 
 async def test_every_metric_has_a_name_of_this_unit_and_a_help_text() -> None:

@@ -1,10 +1,10 @@
-"""Rows of the SQLite store to and from the domain's values."""
+"""Rows of the SQL stores to and from the domain's values."""
 
 import hashlib
 import json
-import sqlite3
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from context_svc.adapters import records
 from context_svc.domain.call import Call, CallState
@@ -23,6 +23,14 @@ _KINDS = {kind.value: kind for kind in ItemKind}
 _STATUSES = {status.value: status for status in ItemStatus}
 _PROVENANCES = {provenance.value: provenance for provenance in Provenance}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Columns(Protocol):
+    """A row that was read: its values by the names of their columns."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Give the value of a column."""
+        ...
 
 
 def microseconds(time: datetime) -> int:
@@ -51,7 +59,7 @@ def thread_row(thread: Thread) -> Row:
     }
 
 
-def thread_of(row: sqlite3.Row) -> Thread:
+def thread_of(row: Columns) -> Thread:
     """Read a row of `threads`."""
     return Thread(
         id=row["thread_id"],
@@ -99,7 +107,7 @@ def run_changes(run: Run) -> Row:
     }
 
 
-def run_of(row: sqlite3.Row) -> Run:
+def run_of(row: Columns) -> Run:
     """Read a row of `runs`."""
     return Run(
         id=row["run_id"],
@@ -134,7 +142,7 @@ def input_row(item: Item) -> Row:
     return {"ordinal": item.sequence, **_content(item)}
 
 
-def item_of(row: sqlite3.Row) -> Item:
+def item_of(row: Iterable[Any]) -> Item:
     """Read the `ITEM_COLUMNS` of a row of `items`. A window holds hundreds, so this finds columns by their place."""
     thread_id, sequence, name, run_id, time, kind, status, provenance, body, tokens, version, digest = row
     if version > records.VERSION or _digest(body) != digest:
@@ -168,7 +176,7 @@ def call_row(call: Call) -> Row:
     }
 
 
-def call_of(row: sqlite3.Row) -> Call:
+def call_of(row: Columns) -> Call:
     """Read a row of `calls`."""
     return Call(
         id=row["call_id"],
@@ -195,7 +203,7 @@ def receipt_row(receipt: Receipt) -> Row:
     }
 
 
-def receipt_of(row: sqlite3.Row) -> Receipt:
+def receipt_of(row: Columns) -> Receipt:
     """Read a row of `idem`."""
     return Receipt(
         key=row["key"],

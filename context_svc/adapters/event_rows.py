@@ -1,10 +1,9 @@
-"""Rows of the SQLite store's logs to and from the domain's values: one write each, or many in a snapshot."""
+"""Rows of the SQL stores' logs to and from the domain's values: one write each, or many in a snapshot."""
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
+from context_svc.adapters.rows import Columns, Row, date, microseconds
 from context_svc.adapters.snapshots import pack, unpack
-from context_svc.adapters.sqlite_rows import Row, date, microseconds
 from context_svc.domain.run import Batch
 
 BATCH, SNAPSHOT = 1, 2
@@ -31,7 +30,7 @@ def snapshot_row(batches: Sequence[Batch]) -> Row:
     return {**last, "first_seq": batches[0].first_sequence, "batch": pack(batches), "schema_v": SNAPSHOT}
 
 
-def batches_of(row: sqlite3.Row) -> Iterable[Batch]:
+def batches_of(row: Columns) -> Iterable[Batch]:
     """Read a row of `events`: one write, or many in a snapshot."""
     if row["schema_v"] == SNAPSHOT:
         return unpack(row["batch"], run_id=row["run_id"], first_sequence=row["first_seq"])

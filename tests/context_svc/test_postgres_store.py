@@ -1,0 +1,250 @@
+"""What several processes over one PostgreSQL database can get wrong, and what its tables and texts can."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from context_svc.adapters import postgres_reading as reading
+from context_svc.adapters.postgres_log import BATCHES
+from context_svc.adapters.postgres_store import PostgresStore, postgres_store
+from context_svc.domain.append_events import append_to_runs
+from context_svc.domain.append_items import append_items
+from context_svc.domain.change import Change, Scope, State
+from context_svc.domain.claim import claim
+from context_svc.domain.delete import delete
+from context_svc.domain.item import numbered
+from context_svc.domain.resolve import resolve
+from context_svc.domain.run import Run
+from tests.context_svc.given import (
+    FakeTime,
+    appended,
+    claimed,
+    finished,
+    queued,
+    running,
+    said,
+    schema_of,
+    started,
+    texts,
+    writing,
+)
+from tests.servers.postgres import PostgresServer
+from threadmesh.errors import Internal, InvalidArgument, MeshError, StaleEpoch
+from threadmesh.testing.clock import FakeClock
+
+SECONDS = 30.0
+TABLES = ("threads", "runs", "items", "events", "idem")
+
+
+@pytest.fixture
+async def stores(url: str, clock: FakeClock) -> AsyncIterator[list[PostgresStore]]:
+    """Two stores over one schema, as two processes would have them."""
+    async with postgres_store(url, FakeTime(clock)) as one, postgres_store(url, FakeTime(clock)) as other:
+        yield [one, other]
+
+
+# Several processes
+
+
+async def test_twenty_equal_starts_over_two_processes_make_one_run(stores: list[PostgresStore]) -> None:
+    results = await asyncio.gather(*(started(store, thread_key="k", key="a") for store in stores for _ in range(10)))
+
+    assert len({each.run.id for each in results}) == 1
+    assert [each.replayed for each in results].count(False) == 1
+
+
+async def test_no_update_of_two_processes_is_lost(stores: list[PostgresStore]) -> None:
+    run = await queued(stores[0], "k")
+
+    def counted(state: State) -> tuple[Change, int]:
+        thread = state.existing_thread()
+        return Change(thread=replace(thread, item_count=thread.item_count + 1)), thread.item_count
+
+    results = await asyncio.gather(
+        *(store.change(Scope(thread_id=run.thread_id), counted) for _ in range(50) for store in stores)
+    )
+
+    assert sorted(results) == list(range(100))
+
+
+async def test_items_of_two_processes_are_numbered_without_gaps(stores: list[PostgresStore]) -> None:
+    thread = (await resolve("k", metadata={}, store=stores[0])).thread
+    await asyncio.gather(
+        *(
+            append_items(thread.id, (said(f"{place}-{number}"),), request_id="", fingerprint="", store=store)
+            for number in range(20)
+            for place, store in enumerate(stores)
+        )
+    )
+
+    assert sorted(await texts(stores[0], thread.id)) == sorted(f"{place}-{n}" for place in range(2) for n in range(20))
+
+
+async def test_a_new_key_asked_for_by_two_processes_names_one_thread(stores: list[PostgresStore]) -> None:
+    resolved = await asyncio.gather(*(resolve("k", metadata={}, store=store) for _ in range(10) for store in stores))
+
+    assert len({each.thread.id for each in resolved}) == 1
+    assert [each.created for each in resolved].count(True) == 1
+
+
+async def test_a_writer_is_fenced_by_a_claim_of_another_process(stores: list[PostgresStore], clock: FakeClock) -> None:
+    one, other = stores
+    run = await appended(one, await running(one, clock, "k"), b"a")
+    clock.advance(5)
+    taken = await claimed(other, clock, run, owner="facade-2")
+
+    with pytest.raises(StaleEpoch):
+        await appended(one, run, b"late")
+    assert (await appended(other, taken, b"b")).next_sequence == 2
+
+
+async def test_groups_of_writes_that_cross_each_other_all_succeed(
+    stores: list[PostgresStore], clock: FakeClock
+) -> None:
+    """F29: locks are taken in one order, whatever the order of the writes."""
+    runs = [await running(stores[0], clock, f"k{number}") for number in range(4)]
+
+    def lengthened(state: State) -> tuple[Change, int]:
+        thread = state.existing_thread()
+        return Change(thread=replace(thread, item_count=thread.item_count + 1)), thread.item_count
+
+    forwards = [(Scope(thread_id=run.thread_id), lengthened) for run in runs]
+    await asyncio.gather(
+        *(store.change_each(wanted) for _ in range(10) for store in stores for wanted in (forwards, forwards[::-1]))
+    )
+
+    assert [(await stores[0].thread(run.thread_id)).item_count for run in runs] == [41, 41, 41, 41]
+
+
+async def test_changes_of_one_call_see_what_the_ones_before_them_left(store: PostgresStore, clock: FakeClock) -> None:
+    run = await running(store, clock, "k")
+    first = writing(run, b"a")
+    second = writing(run, b"b", first=1)
+
+    results = await append_to_runs([first, second, second, writing(run, b"x", first=9)], store=store)
+
+    assert [each.next_sequence for each in results if isinstance(each, Run)] == [1, 2, 2]
+    assert isinstance(results[3], MeshError)
+    assert [event.body for event in (await store.log(run.id, after=-1)).events] == [b"a", b"b"]
+
+
+async def test_a_change_that_the_database_refuses_leaves_nothing_behind(store: PostgresStore, clock: FakeClock) -> None:
+    thread = (await resolve("k", metadata={}, store=store)).thread
+
+    def broken(state: State) -> tuple[Change, None]:
+        """Take the same number for two items."""
+        items = numbered((said("x"),), thread_id=thread.id, first=0, now=clock.now()) * 2
+        return Change(thread=replace(thread, item_count=9), items=items), None
+
+    with pytest.raises(Internal):
+        await store.change(Scope(thread_id=thread.id), broken)
+
+    assert await store.thread(thread.id) == thread
+    assert await texts(store, thread.id) == []
+
+
+async def test_deleting_a_thread_leaves_no_row_of_it(
+    store: PostgresStore, clock: FakeClock, server: PostgresServer, url: str
+) -> None:
+    run = (await started(store, thread_key="k", key="a")).run
+    run = await appended(store, await claimed(store, clock, run), b"x")
+    kept = await queued(store, "kept")
+    await finished(store, run, items=(said("answer"),))
+    await delete(run.thread_id, store=store)
+
+    with server.connect() as connection:
+        left = {table: rows_of(connection, schema_of(url), table) for table in TABLES}
+    assert left == {"threads": 1, "runs": 1, "items": 0, "events": 0, "idem": 0}
+    assert (await store.run(kept.id)) == kept
+
+
+def rows_of(connection: psycopg.Connection, schema: str, table: str) -> int:
+    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
+    (number,) = connection.execute(query).fetchone() or (0,)
+    return int(number)
+
+
+async def test_a_name_with_a_nul_is_refused(store: PostgresStore) -> None:
+    with pytest.raises(InvalidArgument, match="NUL"):
+        await resolve("a\0b", metadata={}, store=store)
+
+
+async def test_a_message_with_a_nul_comes_back_as_it_was(store: PostgresStore, clock: FakeClock) -> None:
+    run = (await started(store, text="a\0b")).run
+
+    await claimed(store, clock, run)
+
+    assert await texts(store, run.thread_id) == ["a\0b"]
+
+
+# Hints
+
+
+async def test_a_change_of_one_process_wakes_followers_of_the_other(
+    stores: list[PostgresStore], clock: FakeClock
+) -> None:
+    run = await running(stores[0], clock, "k")
+    async with asyncio.timeout(SECONDS):
+        with stores[1].changes(run.id) as changes:
+            await appended(stores[0], run, b"a")
+            await changes.wait(SECONDS)
+
+        assert (await stores[1].run(run.id)).next_sequence == 1
+
+
+async def test_a_claim_is_granted_when_the_run_before_it_ends_in_another_process(
+    stores: list[PostgresStore], clock: FakeClock
+) -> None:
+    first, second = await running(stores[0], clock, "k"), await queued(stores[0], "k")
+    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
+        claiming = tasks.create_task(claim(second.id, owner="f", patience=60, store=stores[1], clock=clock))
+        await finished(stores[0], first)
+
+    assert claiming.result().epoch == 1
+
+
+async def test_a_listener_that_was_lost_comes_back_and_wakes_everybody(
+    stores: list[PostgresStore], clock: FakeClock, server: PostgresServer
+) -> None:
+    run = await running(stores[0], clock, "k")
+    async with asyncio.timeout(SECONDS):
+        with stores[1].changes(run.id) as changes, stores[1].changes("somebody else's") as others:
+            with server.connect() as connection:
+                connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
+            await changes.wait(SECONDS)
+            await others.wait(SECONDS)
+            await appended(stores[0], run, b"a")
+            await changes.wait(SECONDS)
+
+        assert (await stores[1].run(run.id)).next_sequence == 1
+
+
+# What is asked often
+
+
+QUERIES = [
+    *(reading._THREADS, reading._RUNS, reading._RUNS_OF_THREADS, reading._RECEIPTS, reading._RUNS_OF_RECEIPTS),
+    *(BATCHES, "SELECT * FROM items WHERE thread_id = 'a' AND seq < 9 ORDER BY seq DESC LIMIT 100"),
+]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+async def test_what_is_asked_often_is_found_by_an_index(
+    store: PostgresStore, server: PostgresServer, url: str, query: str
+) -> None:
+    values = {name: ["a"] for name in ("threads", "keys", "whole_runs", "runs", "known", "receipts")}
+    with server.connect() as connection, psycopg.ClientCursor(connection) as cursor:
+        cursor.execute(
+            "SELECT set_config('search_path', %s, false), set_config('enable_seqscan', 'off', false)", [schema_of(url)]
+        )
+        cursor.execute(
+            "EXPLAIN " + cursor.mogrify(query, {**values, "run_id": "a", "after": 1, "batches": 9, "bytes": 9})
+        )
+        plan = "\n".join(row[0] for row in cursor)
+
+    assert "Index" in plan
+    assert "Seq Scan" not in plan
