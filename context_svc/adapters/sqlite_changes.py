@@ -2,36 +2,16 @@
 
 import sqlite3
 from collections.abc import Iterable
-from functools import cache
 
-from context_svc.adapters import sqlite_rows as rows
+from context_svc.adapters import rows, statements
 from context_svc.domain.change import Change, Moment, Receipt, Scope, State
 from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.run import Run
 from context_svc.domain.thread import Thread
 
-_ADMIT = """
-    INSERT INTO items (
-        thread_id, seq,
-        item_id, run_id, create_time, kind, status, provenance, role, body, tokens, schema_v, digest
-    )
-    SELECT
-        :thread_id, :first_item + ordinal,
-        item_id, run_id, create_time, kind, status, provenance, role, body, tokens, schema_v, digest
-    FROM inputs WHERE run_id = :run_id ORDER BY ordinal
-"""
-_UPDATE_RUN = """
-    UPDATE runs SET
-        state = :state, epoch = :epoch, owner = :owner, lease_until = :lease_until, next_event = :next_event,
-        first_item = :first_item, cancel_requested = :cancel_requested, last_write = :last_write,
-        finished = :finished, finish_time = :finish_time
-    WHERE run_id = :run_id
-"""
 _RESTART_LEASES = """
     UPDATE runs SET lease_until = :lease, expires = :steady + (deadline - :time) / 1e6 WHERE finish_time IS NULL
 """
-_FIXED = {"create_time", "metadata", "key", "ephemeral", "thread_id"}
-"""What never changes after the row was made."""
 _MOST_KNOWN = 1_024
 
 
@@ -90,11 +70,11 @@ def read_state(connection: sqlite3.Connection, scope: Scope, now: Moment, known:
 def write_change(connection: sqlite3.Connection, change: Change) -> None:
     """Write everything in the change."""
     if change.deleted:
-        connection.execute("DELETE FROM threads WHERE thread_id = ?", (change.deleted,))
+        connection.execute(statements.DELETE_THREAD, {"thread_id": change.deleted})
     if change.thread:
-        _put(connection, "threads", "thread_id", rows.thread_row(change.thread))
+        _put(connection, "threads", rows.thread_row(change.thread))
     for run in change.runs:
-        if not connection.execute(_UPDATE_RUN, rows.run_changes(run)).rowcount:
+        if not connection.execute(statements.UPDATE_RUN, rows.run_changes(run)).rowcount:
             _add(connection, "runs", [rows.run_row(run)])
     _add(connection, "inputs", map(rows.input_row, change.waiting))
     if change.admitted:
@@ -103,12 +83,12 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
     if change.events:
         _add(connection, "events", [rows.batch_row(change.events)])
     for call in change.calls:
-        _put(connection, "calls", "run_id, call_id", rows.call_row(call), unless="calls.state = 'finished'")
+        _put(connection, "calls", rows.call_row(call))
     if change.receipt:
-        _put(connection, "idem", "tenant, key", rows.receipt_row(change.receipt))
+        _put(connection, "idem", rows.receipt_row(change.receipt))
     for run in change.runs:
         if run.finished:
-            connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+            connection.execute(statements.DELETE_INPUTS, {"run_id": run.id})
 
 
 def restart_leases(connection: sqlite3.Connection, *, now: Moment) -> None:
@@ -141,28 +121,14 @@ def _open_runs(connection: sqlite3.Connection, thread_id: str) -> tuple[Run, ...
 
 
 def _admit(connection: sqlite3.Connection, run: Run) -> None:
-    connection.execute(_ADMIT, {"thread_id": run.thread_id, "first_item": run.first_item, "run_id": run.id})
-    connection.execute("DELETE FROM inputs WHERE run_id = ?", (run.id,))
+    connection.execute(statements.ADMIT, {"thread_id": run.thread_id, "first_item": run.first_item, "run_id": run.id})
+    connection.execute(statements.DELETE_INPUTS, {"run_id": run.id})
 
 
 def _add(connection: sqlite3.Connection, table: str, added: Iterable[rows.Row]) -> None:
     for row in added:
-        connection.execute(_insert(table, tuple(row)), row)
+        connection.execute(statements.insert(table, tuple(row)), row)
 
 
-def _put(connection: sqlite3.Connection, table: str, names: str, row: rows.Row, *, unless: str = "FALSE") -> None:
-    """Add a row, or replace the changeable columns of the one that `names` name."""
-    connection.execute(_insert_or_update(table, names, tuple(row), unless), row)
-
-
-@cache
-def _insert_or_update(table: str, names: str, columns: tuple[str, ...], unless: str) -> str:
-    changeable = [column for column in columns if column not in _FIXED and column not in names.split(", ")]
-    values = ", ".join(f"{column} = excluded.{column}" for column in changeable)
-    return f"{_insert(table, columns)} ON CONFLICT ({names}) DO UPDATE SET {values} WHERE NOT ({unless})"
-
-
-@cache
-def _insert(table: str, columns: tuple[str, ...]) -> str:
-    places = ", ".join(f":{column}" for column in columns)
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # our own names, values as parameters
+def _put(connection: sqlite3.Connection, table: str, row: rows.Row) -> None:
+    connection.execute(statements.put(table, tuple(row)), row)

@@ -10,7 +10,7 @@ from threadmesh.settings import ConfigurationError
 
 _BUSY_SECONDS = 1.0
 _PAGES_AT_ONCE = 1024
-_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATIONS = Path(__file__).parent / "migrations" / "sqlite"
 
 
 def connect(path: Path) -> sqlite3.Connection:

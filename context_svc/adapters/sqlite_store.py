@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from context_svc.adapters import sqlite_rows as rows
+from context_svc.adapters import rows
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
 from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, write_change

@@ -1,11 +1,10 @@
-"""Rows of the SQLite store to and from the domain's values."""
+"""Rows of the SQL stores to and from the domain's values."""
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from context_svc.adapters import records
 from context_svc.domain.call import Call, CallState
@@ -18,6 +17,14 @@ from threadmesh.errors import ThreadDamaged
 Row = dict[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LENGTH_BYTES = 4
+
+
+class Columns(Protocol):
+    """A row that was read: its values by the names of their columns."""
+
+    def __getitem__(self, name: str, /) -> Any:
+        """Give the value of a column."""
+        ...
 
 
 def microseconds(time: datetime) -> int:
@@ -45,7 +52,7 @@ def thread_row(thread: Thread) -> Row:
     }
 
 
-def thread_of(row: sqlite3.Row) -> Thread:
+def thread_of(row: Columns) -> Thread:
     """Read a row of `threads`."""
     return Thread(
         id=row["thread_id"],
@@ -91,7 +98,7 @@ def run_changes(run: Run) -> Row:
     }
 
 
-def run_of(row: sqlite3.Row) -> Run:
+def run_of(row: Columns) -> Run:
     """Read a row of `runs`."""
     return Run(
         id=row["run_id"],
@@ -125,7 +132,7 @@ def input_row(item: Item) -> Row:
     return {"ordinal": item.sequence, **_content(item)}
 
 
-def item_of(row: sqlite3.Row) -> Item:
+def item_of(row: Columns) -> Item:
     """Read a row of `items`."""
     body = row["body"]
     if row["schema_v"] > records.VERSION or _digest(body) != row["digest"]:
@@ -157,7 +164,7 @@ def batch_row(batch: Batch) -> Row:
     }
 
 
-def batch_of(row: sqlite3.Row) -> Batch:
+def batch_of(row: Columns) -> Batch:
     """Read a row of `events`."""
     return Batch(
         run_id=row["run_id"],
@@ -183,7 +190,7 @@ def call_row(call: Call) -> Row:
     }
 
 
-def call_of(row: sqlite3.Row) -> Call:
+def call_of(row: Columns) -> Call:
     """Read a row of `calls`."""
     return Call(
         id=row["call_id"],
@@ -210,7 +217,7 @@ def receipt_row(receipt: Receipt) -> Row:
     }
 
 
-def receipt_of(row: sqlite3.Row) -> Receipt:
+def receipt_of(row: Columns) -> Receipt:
     """Read a row of `idem`."""
     return Receipt(
         key=row["key"],

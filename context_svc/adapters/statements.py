@@ -1,0 +1,46 @@
+"""What the SQL stores write, as statements whose values are named in the way of SQLite: `:name`."""
+
+from functools import cache
+
+ADMIT = """
+    INSERT INTO items (
+        thread_id, seq,
+        item_id, run_id, create_time, kind, status, provenance, role, body, tokens, schema_v, digest
+    )
+    SELECT
+        :thread_id, :first_item + ordinal,
+        item_id, run_id, create_time, kind, status, provenance, role, body, tokens, schema_v, digest
+    FROM inputs WHERE run_id = :run_id ORDER BY ordinal
+"""
+UPDATE_RUN = """
+    UPDATE runs SET
+        state = :state, epoch = :epoch, owner = :owner, lease_until = :lease_until, next_event = :next_event,
+        first_item = :first_item, cancel_requested = :cancel_requested, last_write = :last_write,
+        finished = :finished, finish_time = :finish_time
+    WHERE run_id = :run_id
+"""
+DELETE_INPUTS = "DELETE FROM inputs WHERE run_id = :run_id"
+DELETE_THREAD = "DELETE FROM threads WHERE thread_id = :thread_id"
+
+_FIXED = {"create_time", "metadata", "key", "ephemeral", "thread_id"}
+"""What never changes after the row was made."""
+_KEYS = {"threads": "thread_id", "calls": "run_id, call_id", "idem": "tenant, key"}
+_KEPT = {"calls": "calls.state = 'finished'"}
+"""Rows that are never replaced."""
+
+
+@cache
+def insert(table: str, columns: tuple[str, ...]) -> str:
+    """Give the statement that adds a row."""
+    places = ", ".join(f":{column}" for column in columns)
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608  # our own names, values as parameters
+
+
+@cache
+def put(table: str, columns: tuple[str, ...]) -> str:
+    """Give the statement that adds a row, or replaces the changeable columns of the one with the same key."""
+    key = _KEYS[table]
+    changeable = [column for column in columns if column not in _FIXED and column not in key.split(", ")]
+    values = ", ".join(f"{column} = excluded.{column}" for column in changeable)
+    kept = _KEPT.get(table, "FALSE")
+    return f"{insert(table, columns)} ON CONFLICT ({key}) DO UPDATE SET {values} WHERE NOT ({kept})"
