@@ -21,10 +21,23 @@ from threadmesh.api.context.v1.threads_service_pb2_grpc import add_ThreadsServic
 from threadmesh.clock import Clock, SystemClock
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
+from threadmesh.settings import ConfigurationError
 
-STORES: dict[str, Callable[[str, Clock], AbstractAsyncContextManager[Store]]] = {
-    "sqlite": lambda place, clock: sqlite_store(Path(place).expanduser(), clock),
-    "memory": lambda _, clock: nullcontext(MemoryStore(clock)),
+
+def _redis(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncContextManager[Store]:
+    try:
+        from context_svc.adapters.redis_store import redis_store  # noqa: PLC0415  # its driver is an extra
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "CONTEXT_STORE: the driver for Redis is missing; install threadmesh[redis]."
+        ) from error
+    return redis_store(place, allow_unsafe=settings.allow_unsafe_store)
+
+
+STORES: dict[str, Callable[[str, ContextSettings, Clock], AbstractAsyncContextManager[Store]]] = {
+    "sqlite": lambda place, _, clock: sqlite_store(Path(place).expanduser(), clock),
+    "redis": _redis,
+    "memory": lambda _, __, clock: nullcontext(MemoryStore(clock)),
 }
 
 
@@ -35,7 +48,7 @@ async def app(
     """Build the unit; everything opened here is closed here."""
     clock = clock or SystemClock()
     kind, _, place = settings.store.partition(":")
-    async with STORES[kind](place, clock) as plain:
+    async with STORES[kind](place, settings, clock) as plain:
         metrics = StoreMetrics(registry, kind=kind)
         store = MeasuredStore(plain, metrics)
         keeper = Housekeeper(store, clock, registry, counted=metrics.counted)

@@ -1,7 +1,7 @@
 """Tells waiting tasks of this process that something has changed."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from context_svc.domain.change import Change
@@ -46,13 +46,24 @@ class Hints:
 
     def tell(self, change: Change) -> None:
         """Wake those whom a stored change concerns."""
-        for topic in _topics(change):
+        self.wake(topics(change))
+
+    def wake(self, topics: Iterable[str]) -> None:
+        """Wake those who follow one of the topics."""
+        for topic in topics:
             for hint in self._followers.get(topic, ()):
                 hint.set()
 
+    def wake_all(self) -> None:
+        """Wake everybody, when changes may have been missed."""
+        self.wake(self._followers)
 
-def _topics(change: Change) -> Iterator[str]:
-    """A renewed lease concerns nobody; an event its run's watchers; a run's coming or going the whole thread."""
+
+def topics(change: Change) -> Iterator[str]:
+    """Name the topics of a change.
+
+    A renewed lease concerns nobody; an event its run's watchers; a run's coming or going the whole thread.
+    """
     if change.events:
         yield change.events.run_id
     if change.thread:
