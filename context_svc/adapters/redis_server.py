@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from redis import exceptions
-from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 0.8
 
 _SCRIPTS = Path(__file__).parent / "redis_scripts"
 _WITH_LISTS = {"list_threads", "list_runs"}
-_MOST_CONNECTIONS = 64
+_MOST_CONNECTIONS = 16
 _PASSING = ("FENCED", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY")
 """Refusals of commands that may be accepted later."""
 
@@ -41,6 +41,12 @@ class Ask(Protocol):
 
 class OutcomeUnknown(StoreUnavailable):
     """The connection to the store was lost before it answered."""
+
+
+class CredentialsRefused(StoreUnavailable):
+    """The store refuses our credentials."""
+
+    retryable = False
 
 
 class Scripts:
@@ -129,12 +135,13 @@ class RedisServer:
             raise
 
 
-def _pool(url: str, greet: Callable[[Any], Awaitable[None]]) -> ConnectionPool:
+def _pool(url: str, greet: Callable[[Any], Awaitable[None]]) -> BlockingConnectionPool:
     try:
-        return ConnectionPool.from_url(
+        return BlockingConnectionPool.from_url(
             url,
             protocol=2,
             max_connections=_MOST_CONNECTIONS,
+            timeout=PATIENCE_SECONDS,
             socket_timeout=PATIENCE_SECONDS,
             socket_connect_timeout=PATIENCE_SECONDS,
             retry=Retry(NoBackoff(), 0),
@@ -150,7 +157,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
-        raise StoreUnavailable("The store refuses our credentials.", cause="NOAUTH") from error
+        raise CredentialsRefused from error
     except exceptions.BusyLoadingError as error:
         raise StoreUnavailable(cause="LOADING") from error
     except exceptions.NoScriptError as error:

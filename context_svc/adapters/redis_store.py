@@ -33,7 +33,7 @@ from context_svc.adapters import redis_records as records
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
 from context_svc.adapters.redis_hints import Subscription
-from context_svc.adapters.redis_server import RedisServer
+from context_svc.adapters.redis_server import CredentialsRefused, RedisServer
 from context_svc.adapters.redis_session import RedisSession
 from context_svc.adapters.redis_time import ServerTime, Timekeeper
 from context_svc.adapters.redis_writer import RedisWriter
@@ -46,6 +46,7 @@ from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.errors import MeshError, RunNotFound, StoreUnavailable, ThreadNotFound
 from threadmesh.retry import persist
+from threadmesh.settings import ConfigurationError
 
 PREFIX = "threadmesh:"
 
@@ -83,9 +84,16 @@ async def redis_store(
     writer, hints = RedisWriter(session), Hints()
     subscription = Subscription(server, hints, channel=f"{prefix}hints", own=writer.name)
     async with server.greeting(session.greet):
-        await persist(lambda: server.run("PING"), seconds=_START_SECONDS)
+        await _wait_for(server)
         async with writer.working(), subscription.listening():
             yield RedisStore(session, writer, hints)
+
+
+async def _wait_for(server: RedisServer) -> None:
+    try:
+        await persist(lambda: server.run("PING"), seconds=_START_SECONDS)
+    except CredentialsRefused as error:
+        raise ConfigurationError(f"CONTEXT_STORE: the Redis server {server.place} refuses our credentials.") from error
 
 
 class RedisStore:
