@@ -38,9 +38,20 @@ def _postgres(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncC
     return postgres_store(place, allow_unsafe=settings.allow_unsafe_store)
 
 
+def _redis(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncContextManager[Store]:
+    try:
+        from context_svc.adapters.redis_store import redis_store  # noqa: PLC0415  # its driver is an extra
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            "CONTEXT_STORE: the driver for Redis is missing; install threadmesh[redis]."
+        ) from error
+    return redis_store(place, allow_unsafe=settings.allow_unsafe_store)
+
+
 STORES: dict[str, Callable[[str, ContextSettings, Clock], AbstractAsyncContextManager[Store]]] = {
     "sqlite": lambda place, _, clock: sqlite_store(Path(place).expanduser(), clock),
     "postgres": _postgres,
+    "redis": _redis,
     "memory": lambda _, __, clock: nullcontext(MemoryStore(clock)),
 }
 

@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from threadmesh.settings import UnitSettings, data_directory
 
-_PASSWORDS = re.compile(r"(//[^/@:]*:)[^/]*(@)|(password=)[^&\s]*")
+_PASSWORDS = re.compile(r"(//[^/@:]*:).*(@)|(password=)[^&\s]*")
 
 
 def _default_store() -> str:
@@ -24,11 +24,12 @@ class ContextSettings(UnitSettings):
     metrics_port: int = Field(default=9103, ge=0, le=65535, description="Port of `/metrics`; 0 takes a free one.")
     store: str = Field(
         default_factory=_default_store,
-        pattern="^(sqlite:.+|postgres:.+|memory:)$",
+        pattern="^(sqlite:.+|postgres:.+|redis:(rediss?|unix)://.+|memory:)$",
         description="Where threads and runs are kept: `sqlite:<path>` (by default `context.db` in the data directory), "
         "`postgres://<user>@<host>/<database>`, which several processes may share (`?schema=<name>` is by default "
-        "`threadmesh`; the password comes from `PGPASSWORD` or `PGPASSFILE`), or `memory:`, which forgets them when "
-        "the process ends.",
+        "`threadmesh`; the password comes from `PGPASSWORD` or `PGPASSFILE`), `redis:<url>` for a Redis or Valkey "
+        "server that several processes may share, such as `redis:redis://127.0.0.1:6379/0`, or `memory:`, which "
+        "forgets them when the process ends.",
     )
     retention: str = Field(
         default="",

@@ -15,6 +15,7 @@
     ├── Overloaded                 too much at once; try later
     ├── Unavailable                a part is missing; try later
     │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable
+    │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged  EventLogExpired
     ├── ToolFailed  ToolAuthenticationFailed  ToolResultTooLarge  ToolResultInvalid
@@ -237,7 +238,7 @@ class Unavailable(MeshError):
     code = Code.UNAVAILABLE
     reason = "UNAVAILABLE"
     retryable = True
-    retry_after = 1.0
+    retry_after: float | None = 1.0
 
 
 class BackendUnavailable(Unavailable):
@@ -257,6 +258,14 @@ class StoreUnavailable(Unavailable):
     """The store of threads cannot be reached now."""
 
     reason = "STORE_UNAVAILABLE"
+
+
+class StoreGenerationChanged(StoreUnavailable):
+    """The store has lost data since this service started; restart the service to go on with what is left."""
+
+    reason = "STORE_GENERATION_CHANGED"
+    retryable = False
+    retry_after = None
 
 
 class ToolServerUnavailable(Unavailable):

@@ -2,14 +2,16 @@
 
 import atexit
 import hashlib
+import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from pathlib import Path
 
+from context_svc.adapters import postgres_time, redis_time
 from context_svc.adapters.memory_store import MemoryStore
 from context_svc.adapters.postgres_store import postgres_store
-from context_svc.adapters.postgres_time import Reading
+from context_svc.adapters.redis_store import redis_store
 from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.domain.append_events import Write, append_events, finish
 from context_svc.domain.call import Call
@@ -21,6 +23,7 @@ from context_svc.domain.run import Event, Multitask, Run, RunFinished, RunState
 from context_svc.domain.start import Started, StartRequest, start
 from context_svc.domain.watch import watch
 from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyServer
 from threadmesh.conversation import FinishReason, Message, Role, Text, ToolCall, message
 from threadmesh.testing.clock import FakeClock
 
@@ -46,8 +49,20 @@ class FakeTime:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
 
-    def moment(self, reading: Reading) -> Moment:
+    def moment(self, reading: postgres_time.Reading) -> Moment:
         """Give the clock's moment."""
+        return Moment(time=self._clock.now(), steady=self._clock.monotonic())
+
+
+class GivenTime:
+    """Takes the time of a Redis store from a clock of the test instead of the server."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    async def moment(self, reading: redis_time.Reading, correct: redis_time.Correct) -> Moment:
+        """Give the clock's moment."""
+        del reading, correct
         return Moment(time=self._clock.now(), steady=self._clock.monotonic())
 
 
@@ -70,7 +85,25 @@ async def postgres(_: Path, clock: FakeClock) -> AsyncIterator[Store]:
         yield store
 
 
-STORES: dict[str, OpenStore] = {"memory": memory, "sqlite": sqlite, "postgres": postgres}
+@cache
+def valkey_server() -> ValkeyServer:
+    """The server of this test session, started by the first who needs it."""
+    server = ValkeyServer().__enter__()
+    atexit.register(server.__exit__, None, None, None)
+    return server
+
+
+_numbers = itertools.count()
+
+
+@asynccontextmanager
+async def redis(_: Path, clock: FakeClock) -> AsyncIterator[Store]:
+    """A store of its own among the others of the session's server."""
+    async with redis_store(valkey_server().url, GivenTime(clock), prefix=f"test-{next(_numbers)}:") as store:
+        yield store
+
+
+STORES: dict[str, OpenStore] = {"memory": memory, "sqlite": sqlite, "postgres": postgres, "redis": redis}
 
 
 def said(text: str, role: Role = Role.USER, *, tokens: int = 0) -> NewItem:

@@ -25,7 +25,9 @@ def test_the_store_is_a_file_in_the_data_directory_unless_said_otherwise(data_di
     assert ContextSettings.load({}).store == f"sqlite:{data_directory}/context.db"
 
 
-@pytest.mark.parametrize("store", ["", "sqlite:", "postgres:", "mysql://somewhere", "context.db", "memory:x"])
+@pytest.mark.parametrize(
+    "store", ["", "sqlite:", "postgres:", "mysql://somewhere", "context.db", "memory:x", "redis:somewhere"]
+)
 def test_a_store_that_nobody_knows_is_refused(monkeypatch: pytest.MonkeyPatch, store: str) -> None:
     monkeypatch.setenv("CONTEXT_STORE", store)
 
@@ -68,6 +70,12 @@ async def test_threads_are_there_when_the_unit_is_started_again(data_directory: 
     assert [answer.created for answer in answers] == [True, False]
     assert answers[0].thread == answers[1].thread
     assert (data_directory / "context.db").exists()
+
+
+def test_the_password_of_a_store_is_not_shown() -> None:
+    shown = ContextSettings(store="redis:redis://mesh:a:b/c@host:6379/0").effective()["store"]
+
+    assert shown == "redis:redis://mesh:***@host:6379/0"
 
 
 def test_the_memory_store_needs_no_file(data_directory: Path) -> None:

@@ -17,8 +17,10 @@ from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.claim import claim
 from context_svc.domain.delete import delete
 from context_svc.domain.item import numbered
+from context_svc.domain.ports import HANDED_OVER
 from context_svc.domain.resolve import resolve
 from context_svc.domain.run import Run
+from context_svc.domain.take_over import hand_over, take_over
 from tests.context_svc.given import (
     FakeTime,
     appended,
@@ -205,6 +207,20 @@ async def test_a_claim_is_granted_when_the_run_before_it_ends_in_another_process
         await finished(stores[0], first)
 
     assert claiming.result().epoch == 1
+
+
+async def test_a_run_that_one_process_hands_over_is_taken_by_another_at_once(
+    stores: list[PostgresStore], clock: FakeClock
+) -> None:
+    run = await running(stores[0], clock, "k")
+    with stores[1].changes(HANDED_OVER) as changes:
+        await hand_over(run.id, epoch=run.epoch, store=stores[0])
+        async with asyncio.timeout(SECONDS):
+            await changes.wait(2 * SECONDS)
+        taken = await take_over(owner="facade-2", patience=0, store=stores[1], clock=clock)
+
+    assert taken is not None
+    assert (taken.id, taken.owner, taken.epoch) == (run.id, "facade-2", run.epoch + 1)
 
 
 async def test_a_listener_that_was_lost_comes_back_and_wakes_everybody(

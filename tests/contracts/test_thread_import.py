@@ -22,7 +22,9 @@ BEGAN = datetime(2020, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 def history(*numbers: int, words: str = "item", key: str = "k") -> History:
     items = tuple(
-        ImportedItem(sequence=number, create_time=BEGAN + timedelta(seconds=number), item=said(f"{words} {number}"))
+        ImportedItem(
+            sequence=number, create_time=BEGAN + timedelta(seconds=number % 10**6), item=said(f"{words} {number}")
+        )
         for number in numbers
     )
     return History(
@@ -61,6 +63,16 @@ async def test_numbers_that_are_missing_hinder_nobody(store: Store) -> None:
     assert new.sequence == 401
     assert [item.sequence for item in backwards] == [400]
     assert [message.text for message in window.messages] == ["item 3", "item 400", "a"]
+
+
+async def test_the_highest_numbers_are_kept_apart(store: Store) -> None:
+    highest = (1 << 52) - 1
+    imported = await import_thread(history(0, highest - 1, highest), store=store)
+    await append_items(imported.thread.id, (said("a"),), request_id="", fingerprint="", store=store)
+
+    assert await numbers(store, imported) == [0, highest - 1, highest, highest + 1]
+    (last,) = await store.items(imported.thread.id, after=highest, limit=9, descending=False)
+    assert last.sequence == highest + 1
 
 
 async def test_a_repetition_adds_nothing_and_a_longer_history_what_is_new(store: Store) -> None:

@@ -91,7 +91,7 @@ async def test_a_thread_with_an_open_run_takes_no_history(threads: "Threads", ch
     [
         (history(1, 1), "items"),
         (history(2, 1), "items"),
-        (history(1 << 62), "items[0].sequence"),
+        (history(1 << 52), "items[0].sequence"),
         (history(0, key="a\0b"), "key"),
         (pb.ImportThreadRequest(key="k", update_time=ENDED), "create_time"),
     ],

@@ -464,7 +464,7 @@ class ImportedItem(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Numbers it within its thread, from 0."""
+    """Numbers it within its thread, from 0. The limit is 2^52: what counts in floating point is exact beyond it for long."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was written."""

@@ -1,0 +1,1 @@
+return {redis.call('HVALS', run_key(ARGV[3]) .. ':calls'), redis.call('HVALS', run_key(ARGV[3]) .. ':results')}

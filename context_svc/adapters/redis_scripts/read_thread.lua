@@ -1,0 +1,1 @@
+return redis.call('HGET', thread_key(ARGV[3]), 'record')

@@ -1,0 +1,1 @@
+return {redis.call('TIME'), known[3]}
