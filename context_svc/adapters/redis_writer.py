@@ -3,14 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from context_svc.adapters.redis_changes import Conditions, Snapshot
 from context_svc.adapters.redis_commands import Command, Keys, publication
-from context_svc.adapters.redis_server import PATIENCE_SECONDS, Argument, OutcomeUnknown
+from context_svc.adapters.redis_server import PATIENCE_SECONDS, Argument, OutcomeUnknown, stop
 from context_svc.adapters.redis_session import RedisSession
 from context_svc.domain.change import NOTHING, Change, Scope
 from context_svc.domain.ports import Decide
@@ -90,9 +90,7 @@ class RedisWriter:
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await stop(task)
 
     async def write_each(
         self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]
@@ -188,7 +186,7 @@ class RedisWriter:
         self._number += 1
         words = (len(groups), *(word for group in groups for word in group.words()))
         try:
-            answer = await self._session.run("apply", self.name, self._number, decided, *words)
+            answer = await self._session.run_once("apply", self.name, self._number, decided, *words)
         except OutcomeUnknown as error:
             answer = await self._settle(error)
         letters, commits = answer
