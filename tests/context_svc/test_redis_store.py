@@ -289,7 +289,7 @@ async def test_a_damaged_item_is_noticed_and_other_threads_are_not_harmed(store:
     with valkey_server().client() as client:
         record = client.lindex(items, 0)
         assert isinstance(record, bytes)
-        client.lset(items, 0, record.replace(b"hello", b"jello"))  # type: ignore[arg-type]  # redis-py says str
+        client.lset(items, 0, record.replace(b"hello", b"jello"))
 
     with pytest.raises(ThreadDamaged) as caught:
         await texts(store, damaged.thread_id)
