@@ -97,7 +97,7 @@ class RedisWriter:
     ) -> list[tuple[Change, Outcome] | Exception]:
         """Give the answer of each: its change and outcome, or what was raised instead of it.
 
-        Whoever gets `StoreUnavailable` with the cause `timeout` cannot know yet what has become of his changes.
+        Whoever gets `OutcomeUnknown` cannot know yet what has become of his changes.
         """
         wishes = [_Wish(scope=scope, decide=decide) for scope, decide in wanted]
         future = asyncio.get_running_loop().create_future()
