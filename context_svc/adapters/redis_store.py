@@ -111,7 +111,7 @@ class RedisStore:
     async def change(self, scope: Scope, decide: Decide[Outcome]) -> Outcome:
         """See `Writer.change`.
 
-        A lost connection is followed up, but not for longer than a second: `OutcomeUnknown`, a `StoreUnavailable`, means
+        A lost connection is followed up, but not for longer than a second: `OutcomeUnknown`, a `StoreUnavailable`, says
         that the change may have been made. Whoever repeats his request learns it by its receipt or digest.
         """
         (outcome,) = await self.change_each([(scope, decide)])
