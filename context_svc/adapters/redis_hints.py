@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from redis.asyncio.client import PubSub
 
 from context_svc.adapters.hints import Hints
-from context_svc.adapters.redis_server import OutcomeUnknown, RedisServer, translated
+from context_svc.adapters.redis_server import OutcomeUnknown, RedisServer, stop, translated
 from threadmesh.errors import MeshError
 
 _LISTEN_SECONDS = 1.0
@@ -38,9 +38,7 @@ class Subscription:
                     await self._connected.wait()
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await stop(task)
 
     async def _keep_listening(self) -> None:
         while True:

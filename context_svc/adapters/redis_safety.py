@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from context_svc.adapters.redis_server import Ask
-from threadmesh.errors import MeshError
+from threadmesh.errors import MeshError, StoreUnavailable
 from threadmesh.settings import ConfigurationError
 
 _OLDEST = (7, 0)
@@ -37,9 +37,11 @@ class ServerFacts:
 
 
 async def ask_facts(ask: Ask) -> ServerFacts:
-    """Ask a server about itself."""
+    """Ask a server about itself; raises `StoreUnavailable` while it loads its file, for then it does not know."""
     lines = (line.partition(":") for line in (await ask("INFO")).decode().splitlines())
     info = {name: value for name, _, value in lines}
+    if info.get("loading") == "1":
+        raise StoreUnavailable(cause="LOADING")
     return ServerFacts(
         run_id=info["run_id"],
         version=tuple(int(part) for part in info["redis_version"].split(".")[:2]),

@@ -23,6 +23,7 @@ PATIENCE_SECONDS = 0.8
 _SCRIPTS = Path(__file__).parent / "redis_scripts"
 _WITH_LISTS = {"list_threads", "list_runs"}
 _MOST_CONNECTIONS = 16
+_AGAIN_SECONDS = 0.1
 _PASSING = ("FENCED", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "BUSY")
 """Refusals of commands that may be accepted later."""
 
@@ -135,6 +136,13 @@ class RedisServer:
             raise
 
 
+async def stop(task: "asyncio.Task[None]") -> None:
+    """End a task that uses the server. The driver can swallow a cancellation while it connects, so it is repeated."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_AGAIN_SECONDS)
+
+
 def _pool(url: str, greet: Callable[[Any], Awaitable[None]]) -> BlockingConnectionPool:
     try:
         return BlockingConnectionPool.from_url(
@@ -163,6 +171,8 @@ def translated() -> Iterator[None]:
     except exceptions.NoScriptError as error:
         raise _UnknownScript from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, TimeoutError, OSError) as error:
+        if isinstance(error.__cause__, exceptions.AuthenticationError):  # what connecting to a Unix socket ends with
+            raise CredentialsRefused from error
         raise OutcomeUnknown(cause=type(error).__name__) from error
     except exceptions.RedisError as error:
         raise _refused(error) from error

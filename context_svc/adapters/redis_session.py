@@ -54,12 +54,16 @@ class RedisSession:
         self._asked = self._synced = 0
 
     async def run(self, script: str, *arguments: Argument) -> Any:
-        """Give a script's answer; raises as `RedisServer.run`."""
+        """Give the answer of a script that may run twice; raises as `RedisServer.run`."""
+        return await self._run(self._ask, script, *arguments)
+
+    async def run_once(self, script: str, *arguments: Argument) -> Any:
+        """Give the answer of a script that must not run twice; raises as `RedisServer.run`."""
         return await self._run(self.server.run, script, *arguments)
 
     async def run_timed(self, script: str, *arguments: Argument) -> tuple[Moment, list[Any]]:
-        """Give the answer of a script that tells the time, and the moment at which it ran."""
-        return await self._run_timed(self.server.run, script, *arguments)
+        """Give the answer of a script that tells the time, and the moment at which it ran; otherwise as `run`."""
+        return await self._run_timed(self._ask, script, *arguments)
 
     async def now(self) -> Moment:
         """Give the store's time."""
@@ -86,6 +90,15 @@ class RedisSession:
             moment, _ = await self._run_timed(ask, "time")
             await self._run(ask, "extend", repr(moment.steady + LEASE_SECONDS))
             self._facts = facts
+
+    async def _ask(self, *words: Argument) -> Any:
+        """Ask again over another connection when one that lay idle turns out to be dead."""
+        try:
+            return await self.server.run(*words)
+        except OutcomeUnknown as error:
+            if error.facts["cause"] == "TimeoutError":
+                raise
+        return await self.server.run(*words)
 
     def _examine(self, facts: ServerFacts) -> None:
         try:

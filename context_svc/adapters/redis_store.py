@@ -112,8 +112,8 @@ class RedisStore:
     async def change(self, scope: Scope, decide: Decide[Outcome]) -> Outcome:
         """See `Writer.change`.
 
-        A lost connection is followed up, but not for longer than a second: `StoreUnavailable` with the cause `timeout`
-        means that the change may have been made. Whoever repeats his request learns it by its receipt or digest.
+        A lost connection is followed up, but not for longer than a second: `OutcomeUnknown`, a `StoreUnavailable`, says
+        that the change may have been made. Whoever repeats his request learns it by its receipt or digest.
         """
         (outcome,) = await self.change_each([(scope, decide)])
         if isinstance(outcome, MeshError):

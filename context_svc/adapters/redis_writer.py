@@ -3,14 +3,14 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from context_svc.adapters.redis_changes import Conditions, Snapshot
 from context_svc.adapters.redis_commands import Command, Keys, publication
-from context_svc.adapters.redis_server import PATIENCE_SECONDS, Argument, OutcomeUnknown
+from context_svc.adapters.redis_server import PATIENCE_SECONDS, Argument, OutcomeUnknown, stop
 from context_svc.adapters.redis_session import RedisSession
 from context_svc.domain.change import NOTHING, Change, Scope
 from context_svc.domain.ports import Decide
@@ -90,16 +90,14 @@ class RedisWriter:
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await stop(task)
 
     async def write_each(
         self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]
     ) -> list[tuple[Change, Outcome] | Exception]:
         """Give the answer of each: its change and outcome, or what was raised instead of it.
 
-        Whoever gets `StoreUnavailable` with the cause `timeout` cannot know yet what has become of his changes.
+        Whoever gets `OutcomeUnknown` cannot know yet what has become of his changes.
         """
         wishes = [_Wish(scope=scope, decide=decide) for scope, decide in wanted]
         future = asyncio.get_running_loop().create_future()
@@ -188,7 +186,7 @@ class RedisWriter:
         self._number += 1
         words = (len(groups), *(word for group in groups for word in group.words()))
         try:
-            answer = await self._session.run("apply", self.name, self._number, decided, *words)
+            answer = await self._session.run_once("apply", self.name, self._number, decided, *words)
         except OutcomeUnknown as error:
             answer = await self._settle(error)
         letters, commits = answer
