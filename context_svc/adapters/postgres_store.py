@@ -62,9 +62,7 @@ async def postgres_store(
         connections.close()
 
 
-async def _prepare(
-    connections: Connections, address: Address, connection: Connection, *, allow_unsafe: bool
-) -> None:
+async def _prepare(connections: Connections, address: Address, connection: Connection, *, allow_unsafe: bool) -> None:
     try:
         await prepare(connection, address, allow_unsafe=allow_unsafe)
     except ConfigurationError:
