@@ -368,7 +368,7 @@ def test_instructions_are_found_without_reading_how_often_they_were_repeated(dat
 async def test_a_file_in_main_memory_is_refused_unless_that_is_accepted(clock: FakeClock) -> None:
     with TemporaryDirectory(dir="/dev/shm") as directory:  # that is the point
         path = Path(directory) / "context.db"
-        with pytest.raises(ConfigurationError, match="lies in main memory.*CONTEXT_ALLOW_UNSAFE_STORE"):
+        with pytest.raises(ConfigurationError, match=r"lies in main memory.*CONTEXT_ALLOW_UNSAFE_STORE"):
             async with sqlite_store(path, clock, allow_unsafe=False):
                 pass
         assert not path.exists()
