@@ -15,7 +15,7 @@ from threadmesh.errors import MeshError
 
 Outcome = TypeVar("Outcome")
 
-HANDED_OVER = "handed over"
+HANDED_OVER = "handed-over"
 """The topic of runs that somebody has given up to others."""
 Decide = Callable[[State], tuple[Change, Outcome]]
 
