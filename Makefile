@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
 
-.PHONY: help up down status install install-dev test bench bench-quick check lint types imports protos breaking docs fuzz format generate lock clean
+.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs fuzz format generate lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin
 
 test: install-dev  ## Run all tests that take minutes
 	$(BIN)/pytest
+
+chaos: install-dev  ## Kill processes at every point, on every store (takes about a quarter of an hour)
+	CHAOS_STORES=sqlite,postgres $(BIN)/pytest tests/chaos --timeout 600
 
 bench: install  ## Measure the mesh beside llama-server and llama-cpp-python's server (takes about an hour)
 	$(BIN)/python -m benchmarks

@@ -9,6 +9,7 @@ from benchmarks.load.body import BodyReader
 from benchmarks.load.http import Endpoint, exchange, request
 
 RUNNING = "threadmesh_inference_sequences_running"
+PARKED = "threadmesh_inference_parked_bytes"
 ABORTS = "threadmesh_inference_aborts_total"
 _STEP = "threadmesh_inference_step_duration_seconds"
 _OK = 200

@@ -9,6 +9,7 @@ from benchmarks.scenarios import (
     cancel,
     engine,
     first_token,
+    journal,
     later_turns,
     memory,
     persona,
@@ -28,7 +29,7 @@ class Scenario:
     run: Callable[[Stage], Awaitable[Result]]
 
 
-_MODULES = (throughput, persona, first_token, later_turns, after_warm, engine, structured, cancel, memory)
+_MODULES = (throughput, persona, first_token, later_turns, after_warm, engine, structured, journal, cancel, memory)
 
 SCENARIOS: Mapping[str, Scenario] = {
     module.NAME: Scenario(name=module.NAME, question=module.QUESTION, contestants=module.CONTESTANTS, run=module.run)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.contestants.contestant import LLAMA_SERVER, MESH, PYTHON_SERVER, Contestant
-from benchmarks.contestants.mesh import Mesh, mesh
+from benchmarks.contestants.contestant import FORGETFUL_MESH, LLAMA_SERVER, MESH, PYTHON_SERVER, Contestant
+from benchmarks.contestants.mesh import Mesh, forgetful_mesh, mesh
 from benchmarks.contestants.peers import llama_cpp_python, llama_server
 from benchmarks.failures import BenchmarkError
 
 STARTS: Mapping[str, Callable[[Path], AbstractContextManager[Contestant]]] = {
     MESH: mesh,
+    FORGETFUL_MESH: forgetful_mesh,
     LLAMA_SERVER: llama_server,
     PYTHON_SERVER: llama_cpp_python,
 }

@@ -28,6 +28,10 @@ from threadmesh.rpc.unit import Unit
 from threadmesh.settings import ConfigurationError
 
 
+def _sqlite(place: str, settings: ContextSettings, clock: Clock) -> AbstractAsyncContextManager[Store]:
+    return sqlite_store(Path(place).expanduser(), clock, allow_unsafe=settings.allow_unsafe_store)
+
+
 def _postgres(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncContextManager[Store]:
     try:
         from context_svc.adapters.postgres_store import postgres_store  # noqa: PLC0415  # its driver is an extra
@@ -49,7 +53,7 @@ def _redis(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncCont
 
 
 STORES: dict[str, Callable[[str, ContextSettings, Clock], AbstractAsyncContextManager[Store]]] = {
-    "sqlite": lambda place, _, clock: sqlite_store(Path(place).expanduser(), clock),
+    "sqlite": _sqlite,
     "postgres": _postgres,
     "redis": _redis,
     "memory": lambda _, __, clock: nullcontext(MemoryStore(clock)),

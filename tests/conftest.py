@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from context_svc.adapters.file_systems import vanishes
+
 # A busy machine is slow, which is no failure. CI tries the same examples each time, so that it never fails by chance;
 # everybody else's runs look for new ones.
 settings.register_profile("mesh", deadline=None, derandomize=bool(os.environ.get("CI")))
@@ -14,4 +16,7 @@ settings.load_profile("mesh")
 @pytest.fixture(scope="session", autouse=True)
 def _data_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what units write out of the user's data directory."""
-    os.environ.setdefault("THREADMESH_DATA_DIR", str(tmp_path_factory.mktemp("data")))
+    directory = tmp_path_factory.mktemp("data")
+    os.environ.setdefault("THREADMESH_DATA_DIR", str(directory))
+    if vanishes(directory):  # the stores of tests need not outlive the machine
+        os.environ.setdefault("CONTEXT_ALLOW_UNSAFE_STORE", "true")

@@ -11,6 +11,7 @@ from benchmarks.processes import pause, resume
 from benchmarks.prompts import Message, user
 
 MESH = "mesh"
+FORGETFUL_MESH = "mesh-in-memory"
 LLAMA_SERVER = "llama-server"
 PYTHON_SERVER = "llama-cpp-python"
 _TRIES = 3

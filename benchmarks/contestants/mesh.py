@@ -3,11 +3,11 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contestants.contestant import MESH, Contestant
+from benchmarks.contestants.contestant import FORGETFUL_MESH, MESH, Contestant
 from benchmarks.contestants.server import answers, await_serving, started
 from benchmarks.failures import BenchmarkError
 from benchmarks.load.http import Endpoint
@@ -24,21 +24,28 @@ class Mesh(Contestant):
     units: Mapping[str, int]
 
 
-@contextmanager
-def mesh(directory: Path) -> Iterator[Mesh]:
-    """Run a mesh with its defaults at free ports, on a data directory of its own. Raises `BenchmarkError`.
+def mesh(directory: Path) -> AbstractContextManager[Mesh]:
+    """Run a mesh with its defaults at free ports, on a data directory of its own. Raises `BenchmarkError`."""
+    return _mesh(directory, MESH, {})
 
-    It stays in the foreground: a detached one would outlive a run that is ended while it starts.
-    """
-    data, log = directory / "mesh", directory / "mesh.log"
+
+def forgetful_mesh(directory: Path) -> AbstractContextManager[Mesh]:
+    """Run a mesh that writes nothing down: what the log costs is the difference. Raises `BenchmarkError`."""
+    return _mesh(directory, FORGETFUL_MESH, {"CONTEXT_STORE": "memory:"})
+
+
+@contextmanager
+def _mesh(directory: Path, name: str, settings: Mapping[str, str]) -> Iterator[Mesh]:
+    """Run a mesh in the foreground: a detached one would outlive a run that is ended while it starts."""
+    data, log = directory / name, directory / f"{name}.log"
     command = [sys.executable, "-m", "threadmesh.cli", "up", "--data-dir", str(data)]
-    environment = {**os.environ, **_free_ports()}
+    environment = {**os.environ, **_free_ports(), **settings}
     with started(command, log=log, environment=environment, directory=Path.cwd()) as process:
-        await_serving(MESH, process, lambda: _serves(data), log=log)
+        await_serving(name, process, lambda: _serves(data), log=log)
         state = read_state(data)
         if state is None:
             raise BenchmarkError("the mesh has ended at once")
-        yield _contestant(state)
+        yield _contestant(state, name, settings)
 
 
 def _serves(data: Path) -> bool:
@@ -47,14 +54,14 @@ def _serves(data: Path) -> bool:
     return facade is not None and answers(f"http://{facade.address}/readyz")
 
 
-def _contestant(state: MeshState) -> Mesh:
+def _contestant(state: MeshState, name: str, settings: Mapping[str, str]) -> Mesh:
     inference, facade = _unit(state, "inference"), _unit(state, "facade")
     return Mesh(
-        name=MESH,
+        name=name,
         endpoint=Endpoint.parse(facade.address),
         root=state.supervisor.pid,
         engine=_pid(inference),
-        settings=f"`threadmesh up` with {_chosen()}; full length by `ignore_eos`",
+        settings=f"`threadmesh up` with {_chosen(settings)}; full length by `ignore_eos`",
         full_length={"ignore_eos": True},
         inference=inference.address,
         metrics=Endpoint.parse(inference.metrics_url.removeprefix("http://").partition("/")[0]),
@@ -80,8 +87,9 @@ def _free_ports() -> dict[str, str]:
     return ports | {f"{unit.prefix}METRICS_PORT": "0" for unit in UNITS if unit.metrics_port is not None}
 
 
-def _chosen() -> str:
-    """Say which settings the environment changes."""
+def _chosen(settings: Mapping[str, str]) -> str:
+    """Say which settings are changed, by the environment or for this mesh."""
     prefixes = tuple(unit.prefix for unit in UNITS)
-    chosen = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(prefixes)]
+    known = sorted({**os.environ, **settings}.items())
+    chosen = [f"{name}={value}" for name, value in known if name.startswith(prefixes)]
     return " ".join(chosen) or "its defaults"

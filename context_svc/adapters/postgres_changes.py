@@ -19,6 +19,7 @@ from context_svc.adapters.postgres_state import Seen
 from context_svc.adapters.postgres_time import Timekeeper
 from context_svc.domain.change import NOTHING, Change, Scope
 from context_svc.domain.ports import Decide, Outcome
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError, StoreUnavailable
 
 # The number of a transaction would not do: one that was not flushed before a crash is given out again after it.
@@ -93,7 +94,9 @@ async def _commit(connection: Connection, writes: Iterable[Write]) -> None:
         async with connection.pipeline():
             for statement, values in writes:
                 await connection.execute(_for_psycopg(statement), values)
+            crash_point("ctx.before_commit")
             await connection.execute("COMMIT")
+        crash_point("ctx.after_commit")
     except psycopg.Error as error:
         if lost(error):  # as an error of ours, so that nobody repeats what may have been done
             raise StoreUnavailable(cause="connection lost in commit") from error

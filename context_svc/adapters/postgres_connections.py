@@ -111,6 +111,14 @@ class Connections:
             raise
         return connection
 
+    async def once(self, job: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Give the job's result, with a connection of its own, without limits; raises psycopg's errors."""
+        connection = await self.open()
+        try:
+            return await job(connection)
+        finally:
+            connection.hang_up()
+
     def close(self) -> None:
         """Close what nobody uses."""
         while self._free:

@@ -13,7 +13,7 @@ from psycopg.rows import DictRow
 
 from context_svc.adapters import rows
 from context_svc.adapters.hints import Hint, Hints
-from context_svc.adapters.postgres_address import parse_address
+from context_svc.adapters.postgres_address import Address, parse_address
 from context_svc.adapters.postgres_changes import Changer
 from context_svc.adapters.postgres_connections import Connection, Connections
 from context_svc.adapters.postgres_hints import SharedHints
@@ -47,25 +47,12 @@ async def postgres_store(
     `allow_unsafe` does not accept that, or when a later version made the tables.
     """
     address = parse_address(place)
-    connections = Connections(address)
-
-    async def prepared(connection: Connection) -> None:
-        try:
-            await prepare(connection, address, allow_unsafe=allow_unsafe)
-        except ConfigurationError:
-            connections.ready = False
-            raise
-        connections.ready = True
-
-    hints = Hints()
+    connections, hints = Connections(address), Hints()
+    prepared = partial(_prepare, connections, address, allow_unsafe=allow_unsafe)
     shared = SharedHints(connections, channel=f"{address.schema}_changes", hints=hints)
     try:
         async with asyncio.timeout(_START_SECONDS):
-            first = await connections.open()
-            try:
-                await prepared(first)
-            finally:
-                first.hang_up()
+            await connections.once(prepared)
     except (psycopg.Error, TimeoutError) as error:
         log.warning("store.away", store=address.name, error=str(error))
     try:
@@ -73,6 +60,15 @@ async def postgres_store(
             yield PostgresStore(connections, shared, hints, time or ServerTime())
     finally:
         connections.close()
+
+
+async def _prepare(connections: Connections, address: Address, connection: Connection, *, allow_unsafe: bool) -> None:
+    try:
+        await prepare(connection, address, allow_unsafe=allow_unsafe)
+    except ConfigurationError:
+        connections.ready = False
+        raise
+    connections.ready = True
 
 
 class PostgresStore:

@@ -5,8 +5,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
+from context_svc.adapters.file_systems import vanishes
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import Internal, MeshError, StoreFull, StoreUnavailable
 from threadmesh.settings import ConfigurationError
+
+log = structlog.get_logger()
 
 _BUSY_SECONDS = 1.0
 _PAGES_AT_ONCE = 1024
@@ -42,6 +48,21 @@ def prepare(path: Path) -> None:
             connection.close()
     except (OSError, sqlite3.Error) as error:
         raise ConfigurationError(f"CONTEXT_STORE: {path} cannot be used as a SQLite store: {error}") from error
+
+
+def require_lasting(path: Path, *, allow_unsafe: bool) -> None:
+    """Return if what is written at a path survives the machine's restart, or that is not asked for.
+
+    Raises `ConfigurationError` otherwise.
+    """
+    if not vanishes(path):
+        return
+    promise = f"{path} lies in main memory, so a restart of the machine loses every thread"
+    if not allow_unsafe:
+        raise ConfigurationError(
+            f"CONTEXT_STORE: {promise}; name a path on a disk, or accept that with CONTEXT_ALLOW_UNSAFE_STORE=true."
+        )
+    log.warning("store.unsafe", promise_given_up=promise)
 
 
 @contextmanager
@@ -95,9 +116,10 @@ def _version(connection: sqlite3.Connection) -> int:
 def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
     """Run one migration whole or not at all."""
     try:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {script}; INSERT INTO schema_version VALUES ({number:d}); COMMIT;"  # noqa: S608  # a number
-        )
+        connection.executescript(f"BEGIN IMMEDIATE; {script}")
+        crash_point("ctx.mid_migration")
+        connection.execute("INSERT INTO schema_version VALUES (?)", (number,))
+        connection.commit()
     except sqlite3.Error:
         if connection.in_transaction:
             connection.rollback()

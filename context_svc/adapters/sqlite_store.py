@@ -12,7 +12,7 @@ from context_svc.adapters import rows
 from context_svc.adapters import sqlite_logs as logs
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, write_change
-from context_svc.adapters.sqlite_file import clear, prepare
+from context_svc.adapters.sqlite_file import clear, prepare, require_lasting
 from context_svc.adapters.sqlite_threads import Readers, Writer
 from context_svc.domain.call import Call
 from context_svc.domain.change import Change, Moment, Scope
@@ -39,11 +39,13 @@ INSTRUCTIONS = f"""
 
 
 @asynccontextmanager
-async def sqlite_store(path: Path, clock: Clock) -> AsyncIterator["SqliteStore"]:
+async def sqlite_store(path: Path, clock: Clock, *, allow_unsafe: bool = True) -> AsyncIterator["SqliteStore"]:
     """Open the store in the file `path`, making it when it is missing; closed when the block ends.
 
-    Raises `ConfigurationError` when the path cannot be used or a later version wrote the file.
+    Raises `ConfigurationError` when the path cannot be used or a later version wrote the file, and for a file system in
+    main memory unless `allow_unsafe`.
     """
+    require_lasting(path, allow_unsafe=allow_unsafe)
     prepare(path)
     known = KnownRuns()
     writer, readers = Writer(path, undone=known.forget), Readers(path)

@@ -133,7 +133,8 @@ def _encode_format(form: ResponseFormat) -> pb.ResponseFormat | None:
         case "json_object":
             return pb.ResponseFormat(json_object=pb.JsonObject())
         case "json_schema":
-            return pb.ResponseFormat(json_schema=pb.JsonSchema(name=form.name, schema_json=form.schema_json))
+            schema = pb.JsonSchema(name=form.name, schema_json=form.schema_json, lenient=form.lenient)
+            return pb.ResponseFormat(json_schema=schema)
         case _:
             return None
 

@@ -10,11 +10,15 @@ from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponseFormat:
-    """The form of the answer: `text`, `json_object`, or `json_schema` with a schema."""
+    """The form of the answer: `text`, `json_object`, or `json_schema` with a schema.
+
+    A `lenient` one holds for what of the schema can be guaranteed, instead of being refused where it says more.
+    """
 
     type: str = "text"
     name: str = ""
     schema_json: str = ""
+    lenient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

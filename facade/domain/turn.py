@@ -213,7 +213,8 @@ class Turn:
         choice = self._parameters.tool_choice or ToolChoice()
         catalogue: Catalogue = {}
         if self._parameters.server_tools and choice.mode is not ToolChoiceMode.NONE:
-            listed = {tool.definition.name: tool for tool in await self._mesh.tools.catalogue()}
+            tools = await persist(self._mesh.tools.catalogue, seconds=2 * self._limits.patience_seconds)
+            listed = {tool.definition.name: tool for tool in tools}
             catalogue = _chosen(listed, self._parameters.server_tools)
         clients = {tool.name for tool in self._parameters.tools}
         if both := clients & set(catalogue):

@@ -197,7 +197,8 @@ class ScriptedBackend:
             raise Unsupported("The scripted backend follows no grammars.", field="response_format.grammar")
         if isinstance(prompt.response_format, JsonSchema):
             field = "response_format.json_schema.schema_json"
-            schema = read_schema(prompt.response_format.schema_json, field=field)
+            form = prompt.response_format
+            schema = read_schema(form.schema_json, field=field, lenient=form.lenient)
             return [Step(text=json.dumps(example_of(schema)))]
         if prompt.response_format is not None:
             return [Step(text=json.dumps({"echo": last.text}))]

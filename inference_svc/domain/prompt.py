@@ -22,10 +22,11 @@ class JsonObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JsonSchema:
-    """The answer is JSON that conforms to a schema."""
+    """The answer is JSON that conforms to a schema; if `lenient`, to what of it can be guaranteed."""
 
     schema_json: str
     name: str = ""
+    lenient: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

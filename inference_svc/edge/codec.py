@@ -160,7 +160,8 @@ def _decode_format(wanted: pb.ResponseFormat) -> ResponseFormat | None:
         case "json_object":
             return JsonObject()
         case "json_schema":
-            return JsonSchema(name=wanted.json_schema.name, schema_json=wanted.json_schema.schema_json)
+            schema = wanted.json_schema
+            return JsonSchema(name=schema.name, schema_json=schema.schema_json, lenient=schema.lenient)
         case "grammar":
             return Grammar(gbnf=wanted.grammar)
         case None:

@@ -1,6 +1,7 @@
 """Processes die at every place where it matters, and nothing is lost, doubled or left without an end."""
 
 import itertools
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests.chaos.history import check
 from tests.chaos.reader import Reader
+from tests.chaos.stores import store
 from tests.chaos.units import Units, mesh_of_units, supervised
 
 TAKEOVER_SECONDS = 10.0
@@ -75,9 +77,9 @@ CASES = [
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def units(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Units]:
-    with mesh_of_units(tmp_path_factory.mktemp("chaos")) as started:
+@pytest.fixture(scope="module", params=os.environ.get("CHAOS_STORES", "sqlite").split(","))
+def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Units]:
+    with store(request.param) as place, mesh_of_units(tmp_path_factory.mktemp("chaos"), store=place) as started:
         started.tools_are_ready()
         yield started
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from context_svc.adapters.file_systems import vanishes
 from context_svc.adapters.sqlite_file import connect, prepare
 from context_svc.adapters.sqlite_store import INSTRUCTIONS, SqliteStore, sqlite_store
 from context_svc.adapters.sqlite_threads import Writer
@@ -360,3 +362,15 @@ def test_instructions_are_found_without_reading_how_often_they_were_repeated(dat
     assert "SCAN items" not in plan
     assert "items_instructions (thread_id=? AND digest>?)" in plan
     assert "items_instructions (thread_id=? AND digest=?)" in plan
+
+
+@pytest.mark.skipif(not vanishes(Path("/dev/shm")), reason="there is no file system in main memory")
+async def test_a_file_in_main_memory_is_refused_unless_that_is_accepted(clock: FakeClock) -> None:
+    with TemporaryDirectory(dir="/dev/shm") as directory:  # that is the point
+        path = Path(directory) / "context.db"
+        with pytest.raises(ConfigurationError, match=r"lies in main memory.*CONTEXT_ALLOW_UNSAFE_STORE"):
+            async with sqlite_store(path, clock, allow_unsafe=False):
+                pass
+        assert not path.exists()
+        async with sqlite_store(path, clock, allow_unsafe=True) as store:
+            await store.ping()

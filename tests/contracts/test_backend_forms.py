@@ -167,3 +167,16 @@ async def test_tool_results_can_be_read(backend: Backend) -> None:
     )
 
     assert text_of(await answered(backend, prompt(turns, tools=TOOLS, max_tokens=8)))
+
+
+async def test_a_lenient_schema_holds_for_what_can_be_guaranteed(backend: Backend) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"tag": {"type": "string", "maxLength": 8, "not": {"const": "x"}}},
+        "required": ["tag"],
+        "additionalProperties": False,
+    }
+    lenient = JsonSchema(schema_json=json.dumps(schema), lenient=True)
+    events = await answered(backend, prompt("Go.", response_format=lenient, sampling=GREEDY, max_tokens=60))
+
+    assert list(json.loads(text_of(events))) == ["tag"]

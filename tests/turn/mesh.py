@@ -63,7 +63,7 @@ class Mesh:
 
 
 @asynccontextmanager
-async def running(directory: Path, **changed: Any) -> AsyncIterator[Mesh]:
+async def running(directory: Path, *, wait_for_tools: bool = True, **changed: Any) -> AsyncIterator[Mesh]:
     """Run a mesh whose state is in `directory`; `changed` are settings of the facade, also where other units are."""
     servers = directory / "servers.json"
     servers.write_text(
@@ -88,7 +88,8 @@ async def running(directory: Path, **changed: Any) -> AsyncIterator[Mesh]:
             tools=tool_channel,
             targets=targets,
         )
-        await mesh.tools_are_ready()
+        if wait_for_tools:
+            await mesh.tools_are_ready()
         yield mesh
 
 

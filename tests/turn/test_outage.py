@@ -13,6 +13,8 @@ from context_svc.settings import ContextSettings
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
 from tests.turn.mesh import SCRIPT, running, served
+from tools_svc.app import app as tools_app
+from tools_svc.settings import ToolsSettings
 
 SLOW: Any = [{"role": "user", "content": "slow"}]
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -64,3 +66,22 @@ async def test_a_model_that_stays_away_is_a_503_and_the_thread_goes_on_later(tmp
         assert caught.value.status_code == 503
         again = await create(model="scripted", messages=HELLO, metadata={"thread_key": "k"})
         assert again.choices[0].finish_reason == "stop"
+
+
+async def test_a_tools_service_that_comes_back_at_once_is_waited_for(tmp_path: Path) -> None:
+    servers = tmp_path / "none.json"
+    servers.write_text('{"mcpServers": {}}')
+    settings = ToolsSettings(servers_file=str(servers))
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(AsyncExitStack())
+        port = await served(first, tools_app, settings)
+        mesh = await stack.enter_async_context(
+            running(tmp_path, tools_target=f"127.0.0.1:{port}", wait_for_tools=False)
+        )
+        await first.aclose()
+        asking = asyncio.create_task(
+            mesh.openai.chat.completions.create(model="scripted", messages=HELLO, metadata={"tools": "all"})
+        )
+        await served(stack, tools_app, settings, port=port)
+
+        assert (await asking).choices[0].finish_reason == "stop"

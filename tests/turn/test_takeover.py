@@ -8,11 +8,14 @@ from typing import Any
 import httpx2
 import pytest
 
+from facade.app import app as facade_app
+from facade.settings import FacadeSettings
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
-from tests.turn.mesh import KEY, SCRIPT, Mesh, facade, running, served, until
+from tests.turn.mesh import KEY, SCRIPT, Mesh, facade, http_server, running, served, until
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
+from threadmesh.telemetry.metrics import new_registry
 
 SLOW: dict[str, Any] = {
     "model": "scripted",
@@ -125,3 +128,16 @@ async def test_a_run_that_waits_for_its_turn_is_handed_over_too(tmp_path: Path, 
             return [run.state for run in listed.runs] == [pb.RUN_STATE_SUCCEEDED] * facades
 
         await until(both_ended, seconds=30)
+
+
+async def test_a_facade_that_is_about_to_stop_says_so_and_lives(tmp_path: Path) -> None:
+    async with running(tmp_path) as mesh, AsyncExitStack() as stack, client() as http:
+        built = await stack.enter_async_context(facade_app(FacadeSettings(**mesh.targets), new_registry()))
+        url = await stack.enter_async_context(http_server(built))
+        before = await http.get(f"{url}/readyz")
+        built.state.drain()
+        built.state.drain()
+        after, alive = await http.get(f"{url}/readyz"), await http.get(f"{url}/healthz")
+
+    assert (before.status_code, after.status_code, alive.status_code) == (200, 503, 200)
+    assert after.json()["units"]["facade"] == "This process is about to stop."

@@ -120,7 +120,12 @@ def _format(wanted: schemas.ResponseFormat | None) -> ResponseFormat:
     if wanted.json_schema is None:
         return ResponseFormat(type=wanted.type)
     schema = wanted.json_schema
-    return ResponseFormat(type=wanted.type, name=schema.name, schema_json=canonical(schema.schema_))
+    return ResponseFormat(
+        type=wanted.type,
+        name=schema.name,
+        schema_json=canonical(schema.schema_),
+        lenient=schema.strict is False,  # OpenAI's default is that, too; here it is a guarantee unless it is waived
+    )
 
 
 def _message(message: schemas.Message) -> Message:

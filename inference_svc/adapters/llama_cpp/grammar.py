@@ -117,8 +117,8 @@ def field_of(prompt: Prompt) -> str:
 
 def _answer(rules: SchemaGrammar, wanted: ResponseFormat) -> str:
     match wanted:
-        case JsonSchema(schema_json=schema_json):
-            return rules.schema(schema_json, field="response_format.json_schema.schema_json")
+        case JsonSchema(schema_json=schema_json, lenient=lenient):
+            return rules.schema(schema_json, field="response_format.json_schema.schema_json", lenient=lenient)
         case JsonObject() | Grammar():
             return rules.object()
 

@@ -485,19 +485,23 @@ class JsonSchema(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     SCHEMA_JSON_FIELD_NUMBER: _builtins.int
+    LENIENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the schema; models may read it."""
     schema_json: _builtins.str
     """Holds the JSON Schema."""
+    lenient: _builtins.bool
+    """Lets the answer only follow what can be guaranteed of the schema, where it says more; otherwise that is an error."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         schema_json: _builtins.str = ...,
+        lenient: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "schema_json", b"schema_json"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lenient", b"lenient", "name", b"name", "schema_json", b"schema_json"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

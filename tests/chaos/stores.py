@@ -1,0 +1,19 @@
+"""The stores that crashes are tried on."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.servers.postgres import PostgresServer
+
+
+@contextmanager
+def store(kind: str) -> Iterator[str]:
+    """Give what `CONTEXT_STORE` is to be, empty for a file of the mesh; servers run until the block ends."""
+    match kind:
+        case "sqlite":
+            yield ""
+        case "postgres":
+            with PostgresServer() as server:
+                yield server.url().replace("postgresql:", "postgres:")
+        case _:
+            raise ValueError(f"there is no store {kind}")
