@@ -96,10 +96,15 @@ def valkey_server() -> ValkeyServer:
 _numbers = itertools.count()
 
 
+def new_prefix() -> str:
+    """What the keys of a Redis store that nobody has used begin with."""
+    return f"test-{next(_numbers)}:"
+
+
 @asynccontextmanager
 async def redis(_: Path, clock: FakeClock) -> AsyncIterator[Store]:
     """A store of its own among the others of the session's server."""
-    async with redis_store(valkey_server().url, GivenTime(clock), prefix=f"test-{next(_numbers)}:") as store:
+    async with redis_store(valkey_server().url, GivenTime(clock), prefix=new_prefix()) as store:
         yield store
 
 

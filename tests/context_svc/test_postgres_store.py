@@ -1,4 +1,4 @@
-"""What several processes over one PostgreSQL database can get wrong, and what its tables and texts can."""
+"""What a PostgreSQL store alone can get wrong: commits, tables, texts, its listener, queries without an index."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,15 +12,11 @@ from context_svc.adapters import postgres_reading as reading
 from context_svc.adapters.postgres_log import BATCHES
 from context_svc.adapters.postgres_store import PostgresStore, postgres_store
 from context_svc.domain.append_events import append_to_runs
-from context_svc.domain.append_items import append_items
 from context_svc.domain.change import Change, Scope, State
-from context_svc.domain.claim import claim
 from context_svc.domain.delete import delete
 from context_svc.domain.item import numbered
-from context_svc.domain.ports import HANDED_OVER
 from context_svc.domain.resolve import resolve
 from context_svc.domain.run import Run
-from context_svc.domain.take_over import hand_over, take_over
 from tests.context_svc.given import (
     FakeTime,
     appended,
@@ -35,7 +31,7 @@ from tests.context_svc.given import (
     writing,
 )
 from tests.servers.postgres import PostgresServer
-from threadmesh.errors import Internal, InvalidArgument, MeshError, StaleEpoch
+from threadmesh.errors import Internal, InvalidArgument, MeshError
 from threadmesh.testing.clock import FakeClock
 
 SECONDS = 30.0
@@ -49,77 +45,7 @@ async def stores(url: str, clock: FakeClock) -> AsyncIterator[list[PostgresStore
         yield [one, other]
 
 
-# Several processes
-
-
-async def test_twenty_equal_starts_over_two_processes_make_one_run(stores: list[PostgresStore]) -> None:
-    results = await asyncio.gather(*(started(store, thread_key="k", key="a") for store in stores for _ in range(10)))
-
-    assert len({each.run.id for each in results}) == 1
-    assert [each.replayed for each in results].count(False) == 1
-
-
-async def test_no_update_of_two_processes_is_lost(stores: list[PostgresStore]) -> None:
-    run = await queued(stores[0], "k")
-
-    def counted(state: State) -> tuple[Change, int]:
-        thread = state.existing_thread()
-        return Change(thread=replace(thread, item_count=thread.item_count + 1)), thread.item_count
-
-    results = await asyncio.gather(
-        *(store.change(Scope(thread_id=run.thread_id), counted) for _ in range(50) for store in stores)
-    )
-
-    assert sorted(results) == list(range(100))
-
-
-async def test_items_of_two_processes_are_numbered_without_gaps(stores: list[PostgresStore]) -> None:
-    thread = (await resolve("k", metadata={}, store=stores[0])).thread
-    await asyncio.gather(
-        *(
-            append_items(thread.id, (said(f"{place}-{number}"),), request_id="", fingerprint="", store=store)
-            for number in range(20)
-            for place, store in enumerate(stores)
-        )
-    )
-
-    assert sorted(await texts(stores[0], thread.id)) == sorted(f"{place}-{n}" for place in range(2) for n in range(20))
-
-
-async def test_a_new_key_asked_for_by_two_processes_names_one_thread(stores: list[PostgresStore]) -> None:
-    resolved = await asyncio.gather(*(resolve("k", metadata={}, store=store) for _ in range(10) for store in stores))
-
-    assert len({each.thread.id for each in resolved}) == 1
-    assert [each.created for each in resolved].count(True) == 1
-
-
-async def test_a_writer_is_fenced_by_a_claim_of_another_process(stores: list[PostgresStore], clock: FakeClock) -> None:
-    one, other = stores
-    run = await appended(one, await running(one, clock, "k"), b"a")
-    clock.advance(5)
-    taken = await claimed(other, clock, run, owner="facade-2")
-
-    with pytest.raises(StaleEpoch):
-        await appended(one, run, b"late")
-    assert (await appended(other, taken, b"b")).next_sequence == 2
-
-
-async def test_groups_of_writes_that_cross_each_other_all_succeed(
-    stores: list[PostgresStore], clock: FakeClock
-) -> None:
-    """F29: locks are taken in one order, whatever the order of the writes."""
-    runs = [await running(stores[0], clock, f"k{number}") for number in range(4)]
-
-    def lengthened(state: State) -> tuple[Change, int]:
-        thread = state.existing_thread()
-        return Change(thread=replace(thread, item_count=thread.item_count + 1)), thread.item_count
-
-    forwards = [(Scope(thread_id=run.thread_id), lengthened) for run in runs]
-    await asyncio.gather(
-        *(store.change_each(wanted) for _ in range(10) for store in stores for wanted in (forwards, forwards[::-1]))
-    )
-
-    assert [(await stores[0].thread(run.thread_id)).item_count for run in runs] == [41, 41, 41, 41]
+# Commits and tables
 
 
 async def test_changes_of_one_call_see_what_the_ones_before_them_left(store: PostgresStore, clock: FakeClock) -> None:
@@ -183,44 +109,7 @@ async def test_a_message_with_a_nul_comes_back_as_it_was(store: PostgresStore, c
     assert await texts(store, run.thread_id) == ["a\0b"]
 
 
-# Hints
-
-
-async def test_a_change_of_one_process_wakes_followers_of_the_other(
-    stores: list[PostgresStore], clock: FakeClock
-) -> None:
-    run = await running(stores[0], clock, "k")
-    async with asyncio.timeout(SECONDS):
-        with stores[1].changes(run.id) as changes:
-            await appended(stores[0], run, b"a")
-            await changes.wait(SECONDS)
-
-        assert (await stores[1].run(run.id)).next_sequence == 1
-
-
-async def test_a_claim_is_granted_when_the_run_before_it_ends_in_another_process(
-    stores: list[PostgresStore], clock: FakeClock
-) -> None:
-    first, second = await running(stores[0], clock, "k"), await queued(stores[0], "k")
-    async with asyncio.timeout(SECONDS), asyncio.TaskGroup() as tasks:
-        claiming = tasks.create_task(claim(second.id, owner="f", patience=60, store=stores[1], clock=clock))
-        await finished(stores[0], first)
-
-    assert claiming.result().epoch == 1
-
-
-async def test_a_run_that_one_process_hands_over_is_taken_by_another_at_once(
-    stores: list[PostgresStore], clock: FakeClock
-) -> None:
-    run = await running(stores[0], clock, "k")
-    with stores[1].changes(HANDED_OVER) as changes:
-        await hand_over(run.id, epoch=run.epoch, store=stores[0])
-        async with asyncio.timeout(SECONDS):
-            await changes.wait(2 * SECONDS)
-        taken = await take_over(owner="facade-2", patience=0, store=stores[1], clock=clock)
-
-    assert taken is not None
-    assert (taken.id, taken.owner, taken.epoch) == (run.id, "facade-2", run.epoch + 1)
+# The listener
 
 
 async def test_a_listener_that_was_lost_comes_back_and_wakes_everybody(

@@ -186,6 +186,20 @@ async def test_a_server_that_still_loads_its_file_is_unavailable(clock: FakeCloc
             assert (await queued(store, "k")).number == 0
 
 
+async def test_a_store_closes_soon_while_its_server_refuses_it(server: ValkeyServer, clock: FakeClock) -> None:
+    """It connects all the time then, and the driver can swallow the cancellation of whoever connects."""
+    for _ in range(5):
+        async with redis_store(server.url, GivenTime(clock)) as store:
+            server.kill()
+            server.start(appendfsync="no")
+            with pytest.raises(StoreUnavailable):
+                await store.ping()
+            began = time.monotonic()
+        assert time.monotonic() - began < 2
+        server.kill()
+        server.start()
+
+
 # An answer that is lost
 
 

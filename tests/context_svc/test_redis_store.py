@@ -1,4 +1,4 @@
-"""What a Redis store alone can get wrong, while its server is well: sharing, forgetting, listing, reading too much."""
+"""What a Redis store alone can get wrong, while its server is well: commits, forgetting, listing, reading too much."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,12 +15,10 @@ from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.delete import delete
 from context_svc.domain.forget_logs import forget_logs
 from context_svc.domain.item import numbered
-from context_svc.domain.ports import HANDED_OVER
 from context_svc.domain.prune import prune
 from context_svc.domain.resolve import resolve
 from context_svc.domain.retain import sweep
 from context_svc.domain.retention import parse_rules
-from context_svc.domain.take_over import hand_over, take_over
 from tests.context_svc.given import (
     GivenTime,
     appended,
@@ -34,7 +32,7 @@ from tests.context_svc.given import (
     whole_log,
     writing,
 )
-from threadmesh.errors import StaleEpoch, ThreadDamaged
+from threadmesh.errors import ThreadDamaged
 from threadmesh.testing.clock import FakeClock
 
 CANARY = "canary-7c1f2a"
@@ -54,94 +52,12 @@ async def store(prefix: str, clock: FakeClock) -> AsyncIterator[RedisStore]:
         yield opened
 
 
-@pytest.fixture
-async def other(prefix: str, store: RedisStore, clock: FakeClock) -> AsyncIterator[RedisStore]:
-    """The store as another process has it."""
-    async with redis_store(valkey_server().url, GivenTime(clock), prefix=prefix) as opened:
-        yield opened
-
-
 def keys(pattern: str = "*") -> list[str]:
     with valkey_server().client() as client:
         return sorted(key.decode(errors="replace") for key in client.scan_iter(pattern, count=1000))
 
 
-# Sharing
-
-
-async def test_equal_starts_of_two_processes_make_one_run(store: RedisStore, other: RedisStore) -> None:
-    runs = await asyncio.gather(*(started(each, thread_key="k", key="a") for each in (store, other) for _ in range(10)))
-
-    assert len({each.run.id for each in runs}) == 1
-    assert [each.replayed for each in runs].count(False) == 1
-
-
-async def test_no_update_of_two_processes_is_lost(store: RedisStore, other: RedisStore) -> None:
-    thread = (await resolve("k", metadata={}, store=store)).thread
-
-    def counted(state: State) -> tuple[Change, int]:
-        seen = state.existing_thread()
-        return Change(thread=replace(seen, run_count=seen.run_count + 1)), seen.run_count
-
-    async def count(by: RedisStore) -> list[int]:
-        return [await by.change(Scope(thread_id=thread.id), counted) for _ in range(50)]
-
-    counts = await asyncio.gather(count(store), count(other), count(store), count(other))
-
-    assert sorted(number for each in counts for number in each) == list(range(200))
-
-
-async def test_items_of_two_processes_are_numbered_without_gaps(store: RedisStore, other: RedisStore) -> None:
-    thread = (await resolve("k", metadata={}, store=store)).thread
-
-    async def add(by: RedisStore, name: str) -> None:
-        for number in range(40):
-            item = said(f"{name}{number}")
-            await append_items(thread.id, (item,), request_id="", fingerprint="", store=by)
-
-    await asyncio.gather(add(store, "a"), add(other, "b"))
-
-    spoken = await texts(store, thread.id)
-    assert [text for text in spoken if text[0] == "a"] == [f"a{number}" for number in range(40)]
-    assert len(spoken) == 80
-
-
-async def test_a_writer_is_fenced_by_a_claim_of_another_process(
-    store: RedisStore, other: RedisStore, clock: FakeClock
-) -> None:
-    run = await appended(store, await running(store, clock, "k"), b"a")
-    clock.advance(5)
-    taken = await claimed(other, clock, run, owner="facade-2")
-
-    with pytest.raises(StaleEpoch):
-        await appended(store, run, b"late")
-    assert (await appended(other, taken, b"b")).next_sequence == 2
-
-
-async def test_a_change_of_another_process_wakes_those_who_wait(
-    store: RedisStore, other: RedisStore, clock: FakeClock
-) -> None:
-    run = await running(store, clock, "k")
-
-    with other.changes(run.id) as changes:
-        await changes.wait(0)
-        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-            tasks.create_task(changes.wait(60))
-            await appended(store, run, b"x")
-
-
-async def test_a_run_that_one_process_hands_over_is_taken_by_another_at_once(
-    store: RedisStore, other: RedisStore, clock: FakeClock
-) -> None:
-    run = await running(store, clock, "k")
-    with other.changes(HANDED_OVER) as changes:
-        await hand_over(run.id, epoch=run.epoch, store=store)
-        async with asyncio.timeout(30):
-            await changes.wait(60)
-        taken = await take_over(owner="facade-2", patience=0, store=other, clock=clock)
-
-    assert taken is not None
-    assert (taken.id, taken.owner, taken.epoch) == (run.id, "facade-2", run.epoch + 1)
+# Commits
 
 
 async def test_changes_that_come_together_are_one_commit(store: RedisStore) -> None:
