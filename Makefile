@@ -26,8 +26,8 @@ install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin
 test: install-dev  ## Run all tests that take minutes
 	$(BIN)/pytest
 
-chaos: install-dev  ## Kill processes at every point, on every store (takes about a quarter of an hour)
-	CHAOS_STORES=sqlite,postgres $(BIN)/pytest tests/chaos --timeout 600
+chaos: install-dev  ## Kill processes at every point, on every store (takes about twenty minutes)
+	CHAOS_STORES=sqlite,postgres,redis $(BIN)/pytest tests/chaos --timeout 600
 
 bench: install  ## Measure the mesh beside llama-server and llama-cpp-python's server (takes about an hour)
 	$(BIN)/python -m benchmarks

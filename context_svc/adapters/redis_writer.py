@@ -14,6 +14,7 @@ from context_svc.adapters.redis_server import PATIENCE_SECONDS, Argument, Outcom
 from context_svc.adapters.redis_session import RedisSession
 from context_svc.domain.change import NOTHING, Change, Scope
 from context_svc.domain.ports import Decide
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import StoreUnavailable, ThreadDamaged
 
 Outcome = TypeVar("Outcome")
@@ -185,10 +186,12 @@ class RedisWriter:
         """Give a letter for each group; none when the batch was given up and must be decided again."""
         self._number += 1
         words = (len(groups), *(word for group in groups for word in group.words()))
+        crash_point("ctx.before_commit")
         try:
             answer = await self._session.run_once("apply", self.name, self._number, decided, *words)
         except OutcomeUnknown as error:
             answer = await self._settle(error)
+        crash_point("ctx.after_commit")
         letters, commits = answer
         self.commits = int(commits)
         return str(letters, "ascii")

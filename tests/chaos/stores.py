@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyServer
 
 
 @contextmanager
@@ -15,5 +16,8 @@ def store(kind: str) -> Iterator[str]:
         case "postgres":
             with PostgresServer() as server:
                 yield server.url().replace("postgresql:", "postgres:")
+        case "redis":
+            with ValkeyServer() as server:
+                yield f"redis:{server.url}"
         case _:
             raise ValueError(f"there is no store {kind}")
