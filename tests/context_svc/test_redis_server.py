@@ -4,14 +4,16 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import structlog
 
 from context_svc.adapters.redis_store import RedisStore, redis_store
 from context_svc.domain.change import Change, Scope, State
+from context_svc.domain.delete import delete
 from context_svc.domain.expire import expire
-from tests.context_svc.given import GivenTime, appended, queued, running, started
+from tests.context_svc.given import GivenTime, appended, finished, queued, running, started
 from tests.servers.valkey import ValkeyServer
 from threadmesh.errors import StoreUnavailable
 from threadmesh.settings import ConfigurationError
@@ -94,6 +96,35 @@ async def test_wrong_credentials_are_refused_at_once_and_not_shown() -> None:
                 async with redis_store(url):
                     pass
             assert "wrong-password" not in caught.value.message
+
+
+USER = "on >password ~threadmesh:* &threadmesh:* +@all -@dangerous +info +config|get"
+STORES_PAGE = Path(__file__).parents[2] / "docs" / "stores.md"
+
+
+async def test_a_user_of_its_own_may_be_kept_from_everything_else(server: ValkeyServer, clock: FakeClock) -> None:
+    assert f"ACL SETUSER mesh {USER}`" in STORES_PAGE.read_text()
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "mesh", *USER.split())
+    async with redis_store(server.url.replace("//", "//mesh:password@"), GivenTime(clock)) as store:
+        run = await appended(store, await running(store, clock, "k"), b"a")
+        assert len((await store.log(run.id, after=-1)).events) == 1
+        async with redis_store(server.url, GivenTime(clock)) as other, asyncio.timeout(30):
+            with store.changes(run.id) as changes:
+                await changes.wait(0)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(changes.wait(60))
+                    await appended(other, run, b"b")
+        await delete((await finished(store, await store.run(run.id))).thread_id, store=store)
+
+
+async def test_a_server_that_does_not_tell_its_settings_is_refused(server: ValkeyServer) -> None:
+    with server.client() as client:
+        client.execute_command("ACL", "SETUSER", "mesh", *USER.replace("+config|get", "").split())
+
+    with pytest.raises(ConfigurationError, match="does not say"):
+        async with redis_store(server.url.replace("//", "//mesh:password@")):
+            pass
 
 
 async def test_an_address_that_is_none_is_refused() -> None:
