@@ -1,9 +1,9 @@
 """What a store costs: one append and what many bring, a whole turn, and how soon it serves again after its death.
 
-`python -m benchmarks.stores` runs every store as users run it, with its promises kept: SQLite in a file, a PostgreSQL
-server out of a wheel (the extra `test`), both in the directory for temporary files. Stores take turns by rounds.
-Appends are those of a facade: some runs speak at once, and each message brings four events of each of them, in one
-commit.
+`python -m benchmarks.stores` runs every store as users run it, with its promises kept: SQLite in a file, servers of
+PostgreSQL and Valkey out of wheels (the extra `test`), all in the directory for temporary files. Stores take turns by
+rounds. Appends are those of a facade: some runs speak at once, and each message brings four events of each of them, in
+one commit.
 """
 
 import asyncio
@@ -13,11 +13,13 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from time import perf_counter
 
 from context_svc.adapters.postgres_store import postgres_store
+from context_svc.adapters.redis_store import redis_store
 from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.domain.append_events import Write, append_to_runs, finish
 from context_svc.domain.claim import claim
@@ -26,6 +28,7 @@ from context_svc.domain.ports import Store
 from context_svc.domain.run import Run, RunFinished, RunState
 from context_svc.domain.start import StartRequest, start
 from tests.servers.postgres import PostgresServer
+from tests.servers.valkey import ValkeyServer
 from threadmesh.clock import SystemClock
 from threadmesh.conversation import FinishReason, Role, message
 from threadmesh.errors import StoreUnavailable
@@ -77,7 +80,25 @@ async def postgres(_: Path) -> AsyncIterator[tuple[Store, Callable[[], None]]]:
             yield store, restart
 
 
-STORES: dict[str, Callable[[Path], Opened]] = {"sqlite": sqlite, "postgres": postgres}
+@asynccontextmanager
+async def redis(_: Path, *, fsync: str = "always") -> AsyncIterator[tuple[Store, Callable[[], None]]]:
+    """Run a Valkey server over a Unix socket."""
+    with ValkeyServer(appendfsync=fsync) as server:
+
+        def restart() -> None:
+            server.kill()
+            server.start()
+
+        async with redis_store(server.url) as store:
+            yield store, restart
+
+
+STORES: dict[str, Callable[[Path], Opened]] = {
+    "sqlite": sqlite,
+    "postgres": postgres,
+    "redis": redis,
+    "redis-everysec": partial(redis, fsync="everysec"),
+}
 
 
 async def started(store: Store, number: int) -> Run:
