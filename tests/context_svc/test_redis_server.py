@@ -1,6 +1,9 @@
 """What a Redis store asks of its server: that it keeps what it acknowledged, and the time."""
 
 import asyncio
+import os
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -131,6 +134,26 @@ async def test_an_address_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="CONTEXT_STORE"):
         async with redis_store("http://somewhere"):
             pass
+
+
+def test_a_unit_with_an_unsafe_server_ends_with_one_line_and_status_78() -> None:
+    """A42."""
+    with ValkeyServer(appendonly="no") as server:
+        chosen = {"CONTEXT_STORE": f"redis:{server.url}", "CONTEXT_PORT": "0", "CONTEXT_METRICS_PORT": "0"}
+        ended = subprocess.run(
+            [sys.executable, "-m", "context_svc"],
+            env={**os.environ, **chosen},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    assert ended.returncode == 78
+    assert [line for line in ended.stderr.splitlines() if line.startswith("context_svc: configuration:")] == [
+        ended.stderr.splitlines()[-1]
+    ]
+    assert "appendonly yes" in ended.stderr
 
 
 async def test_a_server_that_became_unsafe_is_not_written_to(server: ValkeyServer, store: RedisStore) -> None:
