@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import grpc
 import pytest
 
-from tests.chaos.stores import store
+from tests.chaos.stores import WITH_SERVER, store
 from tests.chaos.units import SECONDS, Unit
 from tests.e2e.mesh import free_ports
 from tests.wire.context.given import appended, finished, running, text, watched, writing
@@ -23,7 +23,7 @@ from threadmesh.errors import StaleEpoch, Unavailable
 if TYPE_CHECKING:
     from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceAsyncStub as Runs
 
-STORES = [each for each in os.environ.get("CHAOS_STORES", "postgres,redis").split(",") if each in ("postgres", "redis")]
+STORES = [each for each in os.environ.get("CHAOS_STORES", "postgres,redis").split(",") if each in WITH_SERVER]
 LEASE_SECONDS = 5.0
 TAKEOVER_SECONDS = 10.0
 
