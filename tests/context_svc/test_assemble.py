@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from context_svc.domain.assemble import INTERRUPTED, Window, assemble, estimated_tokens, tokens_of
+from context_svc.domain.assemble import Material, Window, assemble
 from context_svc.domain.item import Item, NewItem, new_item, numbered
+from context_svc.domain.pair_calls import INTERRUPTED
+from context_svc.domain.tokens import estimated_tokens, tokens_of
 from tests.context_svc.given import asking, result, said
 from threadmesh.conversation import Media, Message, Role, Text, message
 
@@ -22,7 +24,8 @@ def thread(*items: NewItem, run_id: str = "") -> list[Item]:
 
 def window(items: Sequence[Item], *, budget: int = 0, run_id: str = "") -> Window:
     instructions = [item for item in items if item.message.role in INSTRUCTIONS]
-    return assemble(items, instructions=instructions, item_count=len(items), budget=budget, run_id=run_id)
+    material = Material(items=items, instructions=instructions, item_count=len(items))
+    return assemble(material, budget=budget, run_id=run_id)
 
 
 def spoken(assembled: Window) -> list[str]:
@@ -124,7 +127,7 @@ def test_call_ids_may_come_again_in_a_later_turn() -> None:
 def test_a_window_counts_the_items_it_leaves_out() -> None:
     items = thread(said("q1", tokens=9), said("q2", tokens=9))
 
-    assert assemble(items, instructions=(), item_count=1000, budget=9).omitted_items == 999
+    assert assemble(Material(items=items, item_count=1000), budget=9).omitted_items == 999
 
 
 @pytest.mark.parametrize(
