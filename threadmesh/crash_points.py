@@ -40,6 +40,8 @@ POINTS = (
     "tools.after_read",
     "ctx.before_commit",
     "ctx.after_commit",
+    "ctx.mid_compaction",
+    "ctx.mid_migration",
 )
 _FORM = re.compile(r"(?P<point>[a-z_.]+)(?::(?P<nth>[1-9]\d{0,5}))?(?::(?P<action>kill|stop|eio|delay=\d{1,6}))?")
 

@@ -13,9 +13,10 @@ QUESTION = "What does it cost that every token is on the disk before anybody see
 CONTESTANTS = (MESH, FORGETFUL_MESH)
 _STREAMS, _ALONE = "8 streams", "1 stream"
 _CLIENTS = {_STREAMS: 8, _ALONE: 1}
+_REQUESTS_PER_CLIENT = {_STREAMS: 3, _ALONE: 20}
+"""Times to the first token vary by much more than the milliseconds that are looked for."""
 _PROMPT_WORDS = 20
 _ANSWER_TOKENS = 64
-_REQUESTS_PER_CLIENT = 3
 _LATER_MILLISECONDS = 5.0
 
 
@@ -26,7 +27,7 @@ async def run(stage: Stage) -> Result:
     async def measure(number: int, contestant: Contestant) -> None:
         for condition, clients in _CLIENTS.items():
             prompts = Prompts(NAME, clients, number)
-            count = clients * (1 if stage.quick else _REQUESTS_PER_CLIENT)
+            count = clients * (1 if stage.quick else _REQUESTS_PER_CLIENT[condition])
             asked = [[user(prompts.text(_PROMPT_WORDS))] for _ in range(count)]
             bodies = [contestant.ask(each, tokens=_ANSWER_TOKENS) for each in asked]
             note(sheet, contestant, condition, await contestant.send(bodies, clients=clients))

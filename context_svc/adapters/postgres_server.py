@@ -7,6 +7,7 @@ import structlog
 
 from context_svc.adapters.postgres_address import Address
 from context_svc.adapters.postgres_connections import Connection
+from threadmesh.crash_points import crash_point
 from threadmesh.settings import ConfigurationError
 
 log = structlog.get_logger()
@@ -66,6 +67,7 @@ async def _migrate(connection: Connection, address: Address) -> None:
         )
     for number, script in enumerate(scripts[present:], start=present + 1):
         await connection.execute(script.read_text())
+        crash_point("ctx.mid_migration")
         await connection.execute("INSERT INTO schema_version VALUES (%s)", [number])
 
 

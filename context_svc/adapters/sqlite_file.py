@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from context_svc.adapters.file_systems import vanishes
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import Internal, MeshError, StoreFull, StoreUnavailable
 from threadmesh.settings import ConfigurationError
 
@@ -115,9 +116,10 @@ def _version(connection: sqlite3.Connection) -> int:
 def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
     """Run one migration whole or not at all."""
     try:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {script}; INSERT INTO schema_version VALUES ({number:d}); COMMIT;"  # noqa: S608  # a number
-        )
+        connection.executescript(f"BEGIN IMMEDIATE; {script}")
+        crash_point("ctx.mid_migration")
+        connection.execute("INSERT INTO schema_version VALUES (?)", (number,))
+        connection.commit()
     except sqlite3.Error:
         if connection.in_transaction:
             connection.rollback()

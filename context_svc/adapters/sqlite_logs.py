@@ -10,6 +10,7 @@ from context_svc.adapters import rows
 from context_svc.adapters.event_rows import BATCH, batches_of, snapshot_row
 from context_svc.adapters.log_page import page_of
 from context_svc.domain.run import Batch, Log
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import RunNotFound
 
 _SNAPSHOT_BYTES = 256 * 1024
@@ -74,6 +75,7 @@ def compact(connection: sqlite3.Connection, step: Compaction) -> None:
         (present,) = connection.execute(f"SELECT count(*) {_REPLACED}", step.snapshot).fetchone()
         if present == step.replaced:
             connection.execute(f"DELETE {_REPLACED}", step.snapshot)
+            crash_point("ctx.mid_compaction")
             connection.execute(_INSERT, step.snapshot)
     if step.last:
         connection.execute("UPDATE runs SET compacted = 1 WHERE run_id = ?", (step.run_id,))

@@ -1,6 +1,9 @@
 """The HTTP server around the application."""
 
-from collections.abc import Callable
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
@@ -15,6 +18,22 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_drain: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_drain = on_drain
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take signals to stop until the block ends.
+
+        uvicorn would raise them again then, and the process would be gone before it has handed its runs over.
+        """
+        loop = asyncio.get_running_loop()
+        numbers = signal.SIGINT, signal.SIGTERM
+        for number in numbers:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal to stop; a second one cuts what still runs."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 SMALL_TOKENS = 64
 """A step that reads this many tokens computes each of them about as fast as a larger one would."""
+_LEAST_TOKENS = 8
+"""A prompt that is read beside sequences that decode gets at least so many tokens a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,14 @@ class Step:
     def tokens(self) -> int:
         """The number of tokens that the step computes."""
         return len(self.decode) + sum(chunk.tokens for chunk in self.prefill)
+
+
+def mixed_tokens(decoding: int, *, batch: int, mixed: int) -> int:
+    """Give how many tokens a step may have in which `decoding` tokens are not from prompts.
+
+    That is `mixed` rather than `batch` as long as a prompt gets on with it.
+    """
+    return mixed if decoding and mixed - decoding >= _LEAST_TOKENS else batch
 
 
 def plan(*, decoding: Sequence[int], reading: Sequence[Reader], batch: int, prefill: int) -> Step:

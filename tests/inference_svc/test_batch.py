@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_svc.domain.batch import SMALL_TOKENS, Chunk, Reader, Step, plan
+from inference_svc.domain.batch import SMALL_TOKENS, Chunk, Reader, Step, mixed_tokens, plan
 
 READERS = st.lists(st.tuples(st.integers(1, 900), st.integers(0, 9), st.integers(0, 2)), max_size=6).map(
     lambda all_of: [
@@ -75,3 +75,17 @@ def test_a_long_prompt_does_not_keep_others_from_decoding() -> None:
     step = plan(decoding=[1, 2], reading=[reader(3, 4_000)], batch=512, prefill=16)
 
     assert step == Step(decode=(1, 2), prefill=(Chunk(sequence=3, tokens=16),))
+
+
+def test_a_step_that_reads_beside_others_is_kept_small() -> None:
+    assert mixed_tokens(8, batch=512, mixed=63) == 63
+    assert mixed_tokens(0, batch=512, mixed=63) == 512
+
+
+@given(decoding=st.integers(1, 511), mixed=st.integers(1, 512))
+def test_prompts_get_on_beside_however_many_that_decode(decoding: int, mixed: int) -> None:
+    most = mixed_tokens(decoding, batch=512, mixed=mixed)
+    step = plan(decoding=range(decoding), reading=[reader(1_000, 90)], batch=most, prefill=90)
+
+    assert step.prefill
+    assert step.tokens <= 512

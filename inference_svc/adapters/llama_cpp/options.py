@@ -123,7 +123,8 @@ class EngineOptions:
     """How much the engine does at once.
 
     `queue` requests may wait beside the `sequences` that run. A step reads prompts for about `prefill_seconds`, or
-    for about `beside_seconds` while others are being answered. Speculation may add up to `guesses` tokens to a step.
+    for about `beside_seconds` while others are being answered; then it has at most `mixed` tokens in all. Speculation
+    may add up to `guesses` tokens to a step.
     """
 
     sequences: int
@@ -131,6 +132,7 @@ class EngineOptions:
     queue: int
     threads: tuple[int, ...]
     cache: CacheOptions
+    mixed: int
     speculation: Speculation = Speculation.OFF
     guesses: int = 16
     prefill_seconds: float = 0.25

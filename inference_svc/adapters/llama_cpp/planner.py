@@ -9,7 +9,7 @@ from inference_svc.adapters.llama_cpp.library import first_problem
 from inference_svc.adapters.llama_cpp.model import ModelFileError
 from inference_svc.adapters.llama_cpp.options import EngineOptions
 from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
-from inference_svc.domain.batch import SMALL_TOKENS, plan
+from inference_svc.domain.batch import SMALL_TOKENS, mixed_tokens, plan
 from inference_svc.domain.pace import Pace, ThreadChoice
 from inference_svc.domain.speculation import Speculation, StepCost, worthwhile
 
@@ -86,10 +86,12 @@ class Planner:
         decoding = [sequence for sequence in by_slot.values() if sequence.decoding]
         known = self._known(decoding)
         seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
+        beside = _tokens(known)
+        most = mixed_tokens(beside, batch=self._options.batch, mixed=self._options.mixed)
         step = plan(
             decoding=[sequence.slot for sequence in decoding],
             reading=[sequence.reader() for sequence in by_slot.values() if not sequence.decoding],
-            batch=self._options.batch - sum(part.size - 1 for part in known),
+            batch=most - (beside - len(known)),
             prefill=self._pace.tokens_within(seconds, most=self._options.batch),
         )
         if step.prefill:
