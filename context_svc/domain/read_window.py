@@ -7,23 +7,26 @@ from context_svc.domain.item import Item
 from context_svc.domain.ports import RunStore, ThreadStore
 from context_svc.domain.thread import Thread
 from context_svc.domain.tokens import tokens_of
-from threadmesh.conversation import Role
+from context_svc.domain.told import is_instruction
+from threadmesh.conversation import Message, Role
 from threadmesh.errors import InvalidArgument
 
-_PAGE, _LARGEST_PAGE = 100, 500
+_PAGE, _LARGEST_PAGE = 100, 1000
 
 
 async def read_window(thread_id: str, *, budget: int, run_id: str, threads: ThreadStore, runs: RunStore) -> Window:
     """Give the newest part of a thread that fits `budget` tokens (0 for no limit), ready for a model.
 
-    Of a thread with more different instructions than a store tells apart, those said before the items that were read
-    are left out, except the first. The items of the run `run_id` are never left out. Raises as `assemble` does,
-    `ThreadNotFound`, `RunNotFound`, and `InvalidArgument` for a run of another thread.
+    How late an instruction was said is known of the items that were read, and of older ones by the first time. Of a
+    thread with more different ones than a store tells apart, the older ones are left out, except the first. The items
+    of the run `run_id` are never left out. Raises as `assemble` does, `ThreadNotFound`, `RunNotFound`, and
+    `InvalidArgument` for a run of another thread.
     """
     thread = await threads.thread(thread_id)
     own_from = await _own_from(run_id, thread_id, runs) if run_id else None
     instructions = await threads.instructions(thread_id)
-    newest = await _newest(thread_id, budget=budget, own_from=own_from, threads=threads)
+    spent = _Spent(instructions, budget)
+    newest = await _newest(thread_id, spent, own_from=own_from, threads=threads)
     material = Material(
         items=newest[::-1],
         instructions=instructions,
@@ -41,24 +44,48 @@ async def _own_from(run_id: str, thread_id: str, runs: RunStore) -> int | None:
     return run.first_item if run.epoch else None
 
 
-async def _newest(thread_id: str, *, budget: int, own_from: int | None, threads: ThreadStore) -> list[Item]:
+class _Spent:
+    """What the items that were read so far take of a window's budget at least."""
+
+    def __init__(self, instructions: Sequence[Item], budget: int) -> None:
+        self.budget = budget
+        self._said = 0
+        self._first = {item.message: tokens_of(item) for item in instructions}
+        self._told: dict[Message, int] = {}
+
+    @property
+    def tokens(self) -> int:
+        """Add up turns and instructions. Of these, one that does not fit into half of the budget ends the choice."""
+        sizes = self._told.values()
+        return self._said + max(min(sum(sizes), self.budget // 2 - max(sizes, default=0)), 0)
+
+    def add(self, page: Sequence[Item]) -> list[Item]:
+        """Add items, the newest first; gives those that were said in turns."""
+        said = [item for item in page if is_said(item)]
+        self._said += sum(map(tokens_of, said))
+        for item in filter(is_instruction, page) if len(said) < len(page) else ():
+            self._told[item.message] = self._first.get(item.message, tokens_of(item))
+        return said
+
+
+async def _newest(thread_id: str, spent: _Spent, *, own_from: int | None, threads: ThreadStore) -> list[Item]:
     """Give the newest items, until nothing older can be part of the window.
 
     That is so once the budget is spent and the first turn of the window's run begins here. A turn that is cut off at
     the oldest item read does not fit either, for what was read is already too much.
     """
     newest: list[Item] = []
-    tokens, begun, limit = 0, own_from is None, _PAGE
+    begun, limit = own_from is None, _PAGE
     while True:
         after = newest[-1].sequence if newest else None
         page = await threads.items(thread_id, after=after, limit=limit, descending=True)
-        said = [item for item in page if is_said(item)]
         newest += page
-        tokens += sum(map(tokens_of, said))
+        said = spent.add(page)
         begun = begun or _begins_before(own_from, said)
-        if len(page) < limit or (budget and tokens > budget and begun):
+        tokens = spent.tokens
+        if len(page) < limit or (spent.budget and tokens > spent.budget and begun):
             return newest
-        limit = _next_limit(len(newest), tokens, budget)
+        limit = _next_limit(len(newest), tokens, spent.budget)
 
 
 def _begins_before(own_from: int | None, said: Sequence[Item]) -> bool:
