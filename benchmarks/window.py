@@ -22,6 +22,7 @@ from context_svc.domain.read_window import read_window
 from context_svc.domain.resolve import resolve
 from threadmesh.clock import SystemClock
 from threadmesh.conversation import Role, message
+from threadmesh.loop import spare_collections
 
 KINDS = ("once", "repeated", "changing", "uncounted")
 _AT_ONCE = 1000
@@ -84,6 +85,7 @@ async def run(asked: Namespace) -> None:
         with tempfile.TemporaryDirectory(prefix="window-") as name:
             async with sqlite_store(Path(name) / "context.db", SystemClock()) as store:
                 thread_id = await filled(store, kind, asked.items)
+                spare_collections()  # as a unit does once it is built
                 for budget in asked.budgets:
                     times, messages = await measured(store, thread_id, budget=budget, rounds=asked.rounds)
                     print(report(kind, budget, times, messages), flush=True)

@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 from fastapi import Depends, FastAPI
@@ -80,7 +81,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built.include_router(
             health.router({"facade": executor.ping, "inference": inference.ping, "context": context.ping})
         )
-        built.state.drain = executor.drain
+        built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
         built.include_router(metrics.router(registry))
         errors.install(built)
         openapi.install(built, ChatRequest)

@@ -9,7 +9,7 @@
     │   ├── ModelNotFound  ThreadNotFound  RunNotFound  CallNotFound  ToolNotFound
     ├── PreconditionFailed         the state of things forbids it
     │   ├── RequestQuarantined  IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
-    │   └── ThreadDiffers
+    │   └── ThreadDiffers  ThreadChanged
     ├── ThreadBusy                 somebody else is at it
     ├── Unauthenticated
     ├── Overloaded                 too much at once; try later
@@ -206,6 +206,12 @@ class ThreadDiffers(PreconditionFailed):
     """The thread of this key has other items in the place of these; delete it first, or use another key."""
 
     reason = "THREAD_DIFFERS"
+
+
+class ThreadChanged(PreconditionFailed):
+    """The thread was summarized, or items of it were removed, since it was read; read it again."""
+
+    reason = "THREAD_CHANGED"
 
 
 class ThreadBusy(MeshError):

@@ -10,14 +10,14 @@ from operator import attrgetter
 
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
-from context_svc.domain.assemble import INSTRUCTIONS
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.change import Change, Moment, Receipt, Scope, State
 from context_svc.domain.item import Item
-from context_svc.domain.ports import Census, Cursor, Decide, Outcome
+from context_svc.domain.ports import DIFFERENT_INSTRUCTIONS, Census, Cursor, Decide, Outcome
 from context_svc.domain.retention import stays
 from context_svc.domain.run import Batch, Log, Run, RunState
 from context_svc.domain.thread import Thread
+from context_svc.domain.told import INSTRUCTIONS
 from threadmesh.clock import Clock
 from threadmesh.conversation import Message
 from threadmesh.errors import MeshError, RunNotFound, ThreadNotFound
@@ -84,7 +84,8 @@ class MemoryStore:
         for item in self._items.get(thread_id, ()):
             if item.message.role in INSTRUCTIONS:
                 first.setdefault(item.message, item)
-        return tuple(first.values())
+        found = tuple(first.values())
+        return found if len(found) <= DIFFERENT_INSTRUCTIONS else found[:1]
 
     async def idle_threads(self, *, before: datetime, limit: int) -> tuple[str, ...]:
         """See `ThreadStore.idle_threads`."""
@@ -196,8 +197,8 @@ class MemoryStore:
             self._waiting[change.waiting[0].run_id] = change.waiting
         if change.admitted:
             self._admit(self._runs[change.admitted])
-        if change.thread and change.pruned:
-            self._prune(change.thread.id, change.pruned)
+        for pruned in change.pruned:
+            self._prune(change.thread, pruned)
         for item in change.items:
             self._items.setdefault(item.thread_id, []).append(item)
         if change.events:
@@ -226,9 +227,10 @@ class MemoryStore:
             self._batches.pop(run.id, None)
             self._calls.pop(run.id, None)
 
-    def _prune(self, thread_id: str, pruned: range) -> None:
-        kept = (item for item in self._items.get(thread_id, ()) if item.sequence not in pruned or stays(item))
-        self._items[thread_id] = list(kept)
+    def _prune(self, thread: Thread | None, pruned: range) -> None:
+        if thread:
+            items = self._items.get(thread.id, ())
+            self._items[thread.id] = [item for item in items if item.sequence not in pruned or stays(item)]
 
     def _forget(self, thread_id: str) -> None:
         del self._threads[thread_id]

@@ -140,8 +140,8 @@ def _writes(change: Change, seen: Seen) -> Iterator[Write]:
             yield statements.UPDATE_RUN, rows.run_changes(run)
         else:
             yield _insert("runs", rows.run_row(run))
-    if change.thread and change.pruned:
-        yield statements.PRUNE, statements.pruning(change.thread.id, change.pruned)
+    if change.thread:
+        yield from ((statements.PRUNE, statements.pruning(change.thread.id, pruned)) for pruned in change.pruned)
     yield from (_insert("inputs", rows.input_row(item)) for item in change.waiting)
     yield from _admission(change)
     yield from (_insert("items", rows.item_row(item)) for item in change.items)

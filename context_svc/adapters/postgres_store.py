@@ -24,7 +24,7 @@ from context_svc.adapters.postgres_time import ServerTime, Timekeeper
 from context_svc.domain.call import Call
 from context_svc.domain.change import Moment, Scope
 from context_svc.domain.item import Item
-from context_svc.domain.ports import Census, Cursor, Decide, Outcome
+from context_svc.domain.ports import DIFFERENT_INSTRUCTIONS, Census, Cursor, Decide, Outcome
 from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.errors import MeshError, RunNotFound, ThreadNotFound
@@ -132,14 +132,15 @@ class PostgresStore:
         found = await self._select(
             f"""
             SELECT {rows.ITEM_COLUMNS} FROM items WHERE thread_id = %s AND seq IN (
-                SELECT min(seq) FROM items WHERE thread_id = %s AND role IN ('system', 'developer') GROUP BY digest
+                SELECT min(seq) FROM items WHERE thread_id = %s AND role IN ('system', 'developer')
+                GROUP BY digest ORDER BY min(seq) LIMIT {DIFFERENT_INSTRUCTIONS + 1}
             )
             ORDER BY seq
             """,  # noqa: S608  # our own columns
             thread_id,
             thread_id,
         )
-        return _items(found)
+        return _items(found if len(found) <= DIFFERENT_INSTRUCTIONS else found[:1])
 
     async def idle_threads(self, *, before: datetime, limit: int) -> tuple[str, ...]:
         """See `ThreadStore.idle_threads`."""
@@ -265,4 +266,4 @@ def _beyond(after: Cursor | None) -> tuple[int, str]:
 
 def _items(found: Iterable[DictRow]) -> tuple[Item, ...]:
     """Read rows of the `ITEM_COLUMNS`."""
-    return tuple(rows.item_of(row.values()) for row in found)
+    return rows.items_of(row.values() for row in found)

@@ -5,6 +5,7 @@ from base64 import b64decode, b64encode
 from dataclasses import asdict
 from typing import Any, assert_never
 
+from context_svc.domain.item import Span
 from context_svc.domain.run import RunFinished, RunState
 from threadmesh.conversation import (
     CallFinished,
@@ -25,11 +26,11 @@ from threadmesh.errors import Code
 
 VERSION = 1
 _ROLES = {role.value: role for role in Role}
-_load = json.JSONDecoder().decode
+_decode = json.JSONDecoder().raw_decode  # `decode` would look for blanks around it, of which we write none
 
 
-def dump_message(message: Message) -> str:
-    """Write a message."""
+def dump_item(message: Message, covers: Span | None) -> str:
+    """Write an item's message, and what it stands for if it is a summary."""
     record: dict[str, Any] = {"role": message.role.value, "parts": [_dump_part(part) for part in message.parts]}
     if message.tool_calls:
         record["tool_calls"] = [asdict(call) for call in message.tool_calls]
@@ -37,19 +38,26 @@ def dump_message(message: Message) -> str:
         record["tool_call_id"] = message.tool_call_id
     if message.name:
         record["name"] = message.name
+    if covers:
+        record["covers"] = [covers.first, covers.last]
     return _dump(record)
 
 
-def load_message(text: str) -> Message:
-    """Read a message; raises `ValueError`, `KeyError` or `TypeError` when the text is not one."""
+def load_item(text: str) -> tuple[Message, Span | None]:
+    """Read what `dump_item` wrote; raises `ValueError`, `KeyError` or `TypeError` when the text is not that."""
     record = _load(text)
-    return Message(
-        role=_ROLES[record["role"]],
-        parts=tuple(map(_load_part, record["parts"])),
+    role, parts = _ROLES[record["role"]], tuple([_load_part(part) for part in record["parts"]])
+    if len(record) == 2:  # nearly all are; a window holds hundreds
+        return Message(role=role, parts=parts), None
+    covers = record.get("covers")
+    message = Message(
+        role=role,
+        parts=parts,
         tool_calls=tuple(ToolCall(**call) for call in record.get("tool_calls", ())),
         tool_call_id=record.get("tool_call_id", ""),
         name=record.get("name", ""),
     )
+    return message, Span(first=covers[0], last=covers[1]) if covers else None
 
 
 def dump_run_finished(finished: RunFinished) -> str:
@@ -98,6 +106,13 @@ def load_call_finished(text: str) -> CallFinished:
         failure=_load_failure(record["failure"]),
         seconds=record["seconds"],
     )
+
+
+def _load(text: str) -> Any:
+    record, end = _decode(text)
+    if end != len(text):
+        raise ValueError("something stands behind the JSON")
+    return record
 
 
 def _dump(record: dict[str, Any]) -> str:

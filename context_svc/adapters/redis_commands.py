@@ -59,8 +59,7 @@ def commands(change: Change, *, thread_id: str, new_thread: bool, known: set[str
         yield from _thread(change.thread, new_thread, keys)
     for run in change.runs:
         yield from _run(run, run.id not in known, keys)
-    if change.thread and change.pruned:
-        yield ("PRUNE", change.thread.id, change.pruned.start, change.pruned.stop)
+    yield from (("PRUNE", thread_id, pruned.start, pruned.stop) for pruned in change.pruned)
     yield from _contents(change, thread_id, keys)
     for run in change.runs:
         yield from _forgotten(run, keys)

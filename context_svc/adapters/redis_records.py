@@ -7,12 +7,12 @@ from typing import Any
 
 from context_svc.adapters import rows
 from context_svc.adapters.event_rows import batch_row, batches_of
-from context_svc.domain.assemble import INSTRUCTIONS
 from context_svc.domain.call import Call
 from context_svc.domain.change import Receipt
 from context_svc.domain.item import Item, ItemKind
 from context_svc.domain.run import Batch, Run
 from context_svc.domain.thread import Thread
+from context_svc.domain.told import INSTRUCTIONS
 from threadmesh.errors import ThreadDamaged
 
 _DIGEST_BYTES = 16

@@ -42,7 +42,7 @@ from context_svc.adapters.rows import date, microseconds
 from context_svc.domain.call import Call
 from context_svc.domain.change import Scope
 from context_svc.domain.item import Item
-from context_svc.domain.ports import Census, Cursor, Decide, Outcome
+from context_svc.domain.ports import DIFFERENT_INSTRUCTIONS, Census, Cursor, Decide, Outcome
 from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.errors import MeshError, RunNotFound, StoreUnavailable, ThreadNotFound
@@ -158,7 +158,8 @@ class RedisStore:
 
     async def instructions(self, thread_id: str) -> tuple[Item, ...]:
         """See `ThreadStore.instructions`."""
-        return records.load_items(thread_id, await self._session.run("read_instructions", thread_id))
+        found = await self._session.run("read_instructions", thread_id, DIFFERENT_INSTRUCTIONS)
+        return records.load_items(thread_id, found)
 
     async def idle_threads(self, *, before: datetime, limit: int) -> tuple[str, ...]:
         """See `ThreadStore.idle_threads`."""

@@ -9,12 +9,15 @@ from typing import Any, Protocol
 from context_svc.adapters import records
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.change import Receipt
-from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance
+from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance, Span
 from context_svc.domain.run import Run, RunState
 from context_svc.domain.thread import Thread
+from threadmesh.conversation import Message
 from threadmesh.errors import ThreadDamaged
 
 Row = dict[str, Any]
+Bodies = dict[str, tuple[bytes, tuple[Message, Span | None]]]
+"""Items' bodies that were read: of each, the digest that it has, and what it says."""
 ITEM_COLUMNS = (
     "items.thread_id, items.seq, items.item_id, items.run_id, items.create_time, items.kind, items.status, "
     "items.provenance, items.body, items.tokens, items.schema_v, items.digest"
@@ -56,6 +59,8 @@ def thread_row(thread: Thread) -> Row:
         "next_run": thread.run_count,
         "active_run": thread.active_run_id,
         "ephemeral": thread.ephemeral,
+        "pinned": json.dumps(thread.pinned),
+        "summary": thread.summary,
     }
 
 
@@ -72,6 +77,8 @@ def thread_of(row: Columns) -> Thread:
         run_count=row["next_run"],
         active_run_id=row["active_run"],
         ephemeral=bool(row["ephemeral"]),
+        pinned=tuple(json.loads(row["pinned"])),
+        summary=row["summary"],
     )
 
 
@@ -142,11 +149,24 @@ def input_row(item: Item) -> Row:
     return {"ordinal": item.sequence, **_content(item)}
 
 
-def item_of(row: Iterable[Any]) -> Item:
-    """Read the `ITEM_COLUMNS` of a row of `items`. A window holds hundreds, so this finds columns by their place."""
+def items_of(found: Iterable[Iterable[Any]]) -> tuple[Item, ...]:
+    """Read rows of the `ITEM_COLUMNS`. A body that is repeated word for word, as instructions are, is read once."""
+    bodies: Bodies = {}
+    return tuple([item_of(row, bodies) for row in found])
+
+
+def item_of(row: Iterable[Any], bodies: Bodies | None = None) -> Item:
+    """Read the `ITEM_COLUMNS` of a row of `items`; `bodies` were read before.
+
+    A window holds hundreds, so this finds columns by their place.
+    """
     thread_id, sequence, name, run_id, time, kind, status, provenance, body, tokens, version, digest = row
-    if version > records.VERSION or _digest(body) != digest:
+    known = bodies.get(body) if bodies else None
+    if version > records.VERSION or (known[0] if known else _digest(body)) != digest:
         raise ThreadDamaged(thread_id=thread_id, sequence=sequence)
+    message, covers = known[1] if known else records.load_item(body)
+    if bodies is not None:
+        bodies[body] = (digest, (message, covers))
     return Item(
         id=name,
         thread_id=thread_id,
@@ -156,8 +176,9 @@ def item_of(row: Iterable[Any]) -> Item:
         kind=_KINDS[kind],
         status=_STATUSES[status],
         provenance=_PROVENANCES[provenance],
-        message=records.load_message(body),
+        message=message,
         tokens=tokens,
+        covers=covers,
     )
 
 
@@ -217,7 +238,7 @@ def receipt_of(row: Columns) -> Receipt:
 
 
 def _content(item: Item) -> Row:
-    body = records.dump_message(item.message)
+    body = records.dump_item(item.message, item.covers)
     return {
         "item_id": item.id,
         "run_id": item.run_id,

@@ -74,11 +74,11 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
         connection.execute(statements.DELETE_THREAD, {"thread_id": change.deleted})
     if change.thread:
         _put(connection, "threads", rows.thread_row(change.thread))
+        for pruned in change.pruned:
+            connection.execute(statements.PRUNE, statements.pruning(change.thread.id, pruned))
     for run in change.runs:
         if not connection.execute(statements.UPDATE_RUN, rows.run_changes(run)).rowcount:
             _add(connection, "runs", [rows.run_row(run)])
-    if change.thread and change.pruned:
-        connection.execute(statements.PRUNE, statements.pruning(change.thread.id, change.pruned))
     _add(connection, "inputs", map(rows.input_row, change.waiting))
     if change.admitted:
         _admit(connection, next(run for run in change.runs if run.id == change.admitted))

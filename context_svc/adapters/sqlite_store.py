@@ -17,7 +17,7 @@ from context_svc.adapters.sqlite_threads import Readers, Writer
 from context_svc.domain.call import Call
 from context_svc.domain.change import Change, Moment, Scope
 from context_svc.domain.item import Item
-from context_svc.domain.ports import Census, Cursor, Decide, Outcome
+from context_svc.domain.ports import DIFFERENT_INSTRUCTIONS, Census, Cursor, Decide, Outcome
 from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.clock import Clock
@@ -30,12 +30,17 @@ INSTRUCTIONS = f"""
         SELECT min(digest) {_SAID}
         UNION ALL
         SELECT (SELECT min(digest) {_SAID} AND items.digest > different.digest) FROM different WHERE digest IS NOT NULL
+        LIMIT {DIFFERENT_INSTRUCTIONS + 1}
     )
     SELECT {rows.ITEM_COLUMNS} FROM different CROSS JOIN items
     WHERE items.thread_id = ?1 AND items.seq = (SELECT min(seq) {_SAID} AND items.digest = different.digest)
     ORDER BY items.seq
 """  # noqa: S608  # our own words
 """Jumps in the index from one instruction to the next different one, however often each was repeated."""
+_FIRST = f"""
+    SELECT {rows.ITEM_COLUMNS} FROM items
+    WHERE thread_id = ?1 AND role IN ('system', 'developer') ORDER BY seq LIMIT 1
+"""  # noqa: S608  # our own words
 
 
 @asynccontextmanager
@@ -134,12 +139,11 @@ class SqliteStore:
             beyond,
             limit,
         )
-        return tuple(map(rows.item_of, found))
+        return rows.items_of(found)
 
     async def instructions(self, thread_id: str) -> tuple[Item, ...]:
         """See `ThreadStore.instructions`."""
-        found = await self._select(INSTRUCTIONS, thread_id)
-        return tuple(map(rows.item_of, found))
+        return rows.items_of(await self._readers.read(partial(_instructions, thread_id)))
 
     async def idle_threads(self, *, before: datetime, limit: int) -> tuple[str, ...]:
         """See `ThreadStore.idle_threads`."""
@@ -252,6 +256,14 @@ class SqliteStore:
 
     def _now(self) -> Moment:
         return Moment(time=self._clock.now(), steady=self._clock.monotonic())
+
+
+def _instructions(thread_id: str, connection: sqlite3.Connection) -> list[sqlite3.Row]:
+    """Where there are too many different ones, the first of all is the next that the order of numbers comes upon."""
+    found = connection.execute(INSTRUCTIONS, (thread_id,)).fetchall()
+    if len(found) <= DIFFERENT_INSTRUCTIONS:
+        return found
+    return connection.execute(_FIRST, (thread_id,)).fetchall()
 
 
 def _beyond(after: Cursor | None) -> tuple[int, str]:

@@ -1,10 +1,12 @@
 """Adds items to a thread without running a model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from context_svc.domain.change import NOTHING, Change, Receipt, Scope, State
 from context_svc.domain.item import Item, NewItem, numbered
+from context_svc.domain.pin import pinned_places, with_pinned
 from context_svc.domain.ports import ThreadStore
 from context_svc.domain.receipt import RECEIPT_LIFETIME, valid_receipt
 from threadmesh.errors import ThreadBusy
@@ -15,18 +17,22 @@ async def append_items(
 ) -> tuple[Item, ...]:
     """Give the items as stored, in the order of the request; a repetition with the same `request_id` stores nothing.
 
-    Raises `ThreadNotFound`, `ThreadBusy` while the thread has an open run, and `IdempotencyKeyReused` when the
-    `fingerprint` differs from the first request's.
+    Raises `ThreadNotFound`, `ThreadBusy` while the thread has an open run, `IdempotencyKeyReused` when the
+    `fingerprint` differs from the first request's, `InvalidArgument` for a pinned tool call without its results, and
+    `PreconditionFailed` when more would be pinned than may be.
     """
+    pinned = pinned_places(items)
     key = f"items:{thread_id}:{request_id}" if request_id else ""
     scope = Scope(thread_id=thread_id, receipt_key=key)
-    first = await store.change(scope, partial(_append, items, key, fingerprint))
+    first = await store.change(scope, partial(_append, items, pinned, key, fingerprint))
     after = first - 1 if first else None
     stored = await store.items(thread_id, after=after, limit=len(items), descending=False)
     return tuple(item for item in stored if item.sequence < first + len(items))  # some may have been pruned since
 
 
-def _append(items: tuple[NewItem, ...], key: str, fingerprint: str, state: State) -> tuple[Change, int]:
+def _append(
+    items: tuple[NewItem, ...], pinned: Sequence[int], key: str, fingerprint: str, state: State
+) -> tuple[Change, int]:
     thread, now = state.existing_thread(), state.now.time
     if receipt := valid_receipt(state, fingerprint=fingerprint):
         return NOTHING, receipt.first_item
@@ -41,8 +47,9 @@ def _append(items: tuple[NewItem, ...], key: str, fingerprint: str, state: State
         item_count=len(items),
         expire_time=now + RECEIPT_LIFETIME,
     )
+    longer = replace(thread, item_count=first + len(items), update_time=now)
     change = Change(
-        thread=replace(thread, item_count=first + len(items), update_time=now),
+        thread=with_pinned(longer, (first + place for place in pinned)),
         items=numbered(items, thread_id=thread.id, first=first, now=now),
         receipt=receipt if key else None,
     )

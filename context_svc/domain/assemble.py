@@ -1,77 +1,87 @@
 """Chooses what a model reads of a thread. Pure: items in, a window out."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from context_svc.domain.item import Item
-from threadmesh.conversation import Media, Message, Role, Text, ToolCall
-
-INSTRUCTIONS = frozenset({Role.SYSTEM, Role.DEVELOPER})
-INTERRUPTED = (
-    "The call was interrupted before its result was recorded. Its outcome is unknown: it may or may not have had an "
-    "effect."
-)
-_MESSAGE_TOKENS = 4
-_BYTES_PER_TOKEN = 3
-_MEDIA_TOKENS = 1024
+from context_svc.domain.item import Item, ItemKind
+from context_svc.domain.pair_calls import Entry, cost, paired
+from context_svc.domain.summary import covered, summary_entries
+from context_svc.domain.tokens import tokens_of
+from context_svc.domain.told import Instructions, instructions_of, is_instruction
+from threadmesh.conversation import Message, Role
+from threadmesh.errors import ContextLengthExceeded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """What a model reads, oldest first: its messages, their tokens (estimated where nobody counted), and how many of
     the thread's items it leaves out.
+
+    `least_tokens` are those of what is never left out. `summary` numbers the one that stands for what was.
     """
 
     messages: tuple[Message, ...]
     tokens: int
     omitted_items: int
+    least_tokens: int = 0
+    summary: int | None = None
 
 
-def assemble(
-    items: Sequence[Item], *, instructions: Sequence[Item], item_count: int, budget: int, run_id: str = ""
-) -> Window:
-    """Give the window of at most `budget` tokens (0 for no limit) out of a thread's newest `items`, oldest first.
-
-    `instructions` are all of the thread's, also older ones; each is kept, one that repeats another word for word only
-    once. Turns, which begin with a person's message, are kept whole: those that hold items of the run `run_id` always,
-    then the newest that fit, without a hole between them. Each tool call is followed by exactly one result: a missing
-    one is made up to say that the outcome is unknown, one without its call is left out.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a window is made of: a thread's newest `items`, oldest first, and of older ones the different
+    `instructions`, the `pinned` items, and the newest `summary`.
     """
-    kept = list(_distinct(instructions).values())
-    said = [item for item in items if item.message.role not in INSTRUCTIONS]
-    room = budget - sum(map(tokens_of, kept)) if budget else None
-    for turn in _chosen(_turns(said), room=room, run_id=run_id):
-        kept += turn
-    kept.sort(key=lambda item: item.sequence)
-    entries = list(_paired(kept))
-    return Window(
-        messages=tuple(entry.message for entry in entries),
-        tokens=sum(entry.tokens for entry in entries),
-        omitted_items=item_count - sum(entry.stored for entry in entries),
-    )
+
+    items: Sequence[Item]
+    instructions: Sequence[Item] = ()
+    pinned: Sequence[Item] = ()
+    summary: Item | None = None
+    item_count: int
 
 
-def tokens_of(item: Item) -> int:
-    """Give the item's tokens as counted, else as estimated."""
-    return item.tokens or estimated_tokens(item.message)
+def is_said(item: Item) -> bool:
+    """Say whether an item is part of a turn: instructions and summaries are not."""
+    return item.kind is not ItemKind.SUMMARY and not is_instruction(item)
 
 
-def estimated_tokens(message: Message) -> int:
-    """Guess a message's tokens on the safe side: a third of its bytes, a thousand for a medium, a few around it."""
-    media = sum(isinstance(part, Media) for part in message.parts)
-    texts = [part.text for part in message.parts if not isinstance(part, Media)]
-    texts += [call.name + call.arguments_json for call in message.tool_calls]
-    size = sum(len(text.encode()) for text in texts)
-    return -(-size // _BYTES_PER_TOKEN) + _MESSAGE_TOKENS + media * _MEDIA_TOKENS
+def assemble(material: Material, *, budget: int, run_id: str = "") -> Window:
+    """Give the window of at most `budget` tokens (0 for no limit).
+
+    Always in it are the first instruction, the pinned items, and the instructions and turns of the run `run_id`; a turn
+    begins with a person's message and is kept whole. Then come the other instructions, the latest said first, while all
+    of them take no more than half of the budget; then the newest turns, without a hole between them. Where turns are
+    left out, the summary stands for them if it takes no more than half of the turns' room, or if they leave it room.
+    Each tool call is followed by exactly one result.
+
+    Only what the run itself said can exceed the budget, since its tokens may be estimates. Raises
+    `ContextLengthExceeded` when the first instruction and the pinned items alone do.
+    """
+    pinned = {item.sequence: item for item in material.pinned}
+    told = instructions_of(_every(material), pinned=list(pinned), run_id=run_id)
+    own, others = _split(_turns(filter(is_said, material.items)), run_id=run_id)
+    held = [item for item in pinned.values() if is_said(item)]
+    least = _needed(told, held, budget) + sum(map(tokens_of, told.own)) + sum(_rest(turn, pinned) for turn in own)
+    also = _also_told(told, budget=budget, least=least)
+    room = budget - least - sum(map(tokens_of, also)) if budget else None
+    chosen = _with_summary(others, own, material, room=room, pinned=pinned)
+    kept = {item.sequence: item for item in (*told.always, *told.own, *also, *held)}
+    kept |= {item.sequence: item for turn in (*own, *chosen.turns) for item in turn}
+    return _window([kept[number] for number in sorted(kept)], chosen, material, least)
 
 
-def _distinct(instructions: Iterable[Item]) -> dict[Message, Item]:
-    """Clients that send their instructions with every request would otherwise fill the window with them."""
-    first: dict[Message, Item] = {}
-    for item in instructions:
-        first.setdefault(item.message, item)
-    return first
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Turns, and the summary that stands for those before `start`."""
+
+    turns: list[list[Item]]
+    start: int
+    summary: Item | None = None
+
+
+def _every(material: Material) -> list[Item]:
+    found = {item.sequence: item for item in (*material.instructions, *material.pinned, *material.items)}
+    return [found[number] for number in sorted(found)]
 
 
 def _turns(items: Iterable[Item]) -> list[list[Item]]:
@@ -83,74 +93,99 @@ def _turns(items: Iterable[Item]) -> list[list[Item]]:
     return turns
 
 
-def _chosen(turns: Iterable[list[Item]], *, room: int | None, run_id: str) -> Iterator[list[Item]]:
+def _split(turns: Iterable[list[Item]], *, run_id: str) -> tuple[list[list[Item]], list[list[Item]]]:
     own: list[list[Item]] = []
     others: list[list[Item]] = []
     for turn in turns:
         needed = bool(run_id) and any(item.run_id == run_id for item in turn)
         (own if needed else others).append(turn)
-    yield from own
-    if room is None:
-        yield from others
-        return
-    room -= sum(map(_turn_tokens, own))
-    for turn in reversed(others):
-        room -= _turn_tokens(turn)
-        if room < 0:
-            return
-        yield turn
+    return own, others
 
 
-def _turn_tokens(turn: list[Item]) -> int:
-    """Give what a turn costs at most: its items and the results that may have to be made up."""
-    tokens = sum(map(tokens_of, turn))
-    if any(item.message.tool_calls for item in turn):
-        tokens += sum(entry.tokens for entry in _paired(turn) if not entry.stored)
+def _needed(told: Instructions, held: Sequence[Item], budget: int) -> int:
+    """Count what every window of this thread holds."""
+    tokens = sum(map(tokens_of, told.always)) + cost(held)
+    if budget and tokens > budget:
+        raise ContextLengthExceeded(
+            f"The thread's first instruction and pinned items take {tokens} tokens of {budget}; unpin some, or use a "
+            "model with a longer context.",
+            tokens=tokens,
+            budget=budget,
+        )
     return tokens
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    message: Message
-    tokens: int
-    stored: bool
+def _also_told(told: Instructions, *, budget: int, least: int) -> list[Item]:
+    if not budget:
+        return told.others
+    half = budget // 2 - sum(map(tokens_of, (*told.always, *told.own)))
+    return told.fitting(room=min(half, budget - least))
 
 
-def _paired(items: Sequence[Item]) -> Iterator[_Entry]:
-    """Give the messages, each call's result right behind it in the order of the calls."""
-    results = _Results(items)
-    for place, item in enumerate(items):
-        if item.message.role is Role.TOOL:
-            continue
-        yield _Entry(item.message, tokens_of(item), stored=True)
-        for call in item.message.tool_calls:
-            yield results.take(call, after=place)
+def _rest(turn: Sequence[Item], pinned: dict[int, Item]) -> int:
+    """Count what a turn adds to what is pinned of it."""
+    return cost([item for item in turn if item.sequence not in pinned])
 
 
-class _Results:
-    """The tool results of a window, each given once. Call ids may come again in a later turn."""
-
-    def __init__(self, items: Sequence[Item]) -> None:
-        self._waiting: dict[str, deque[tuple[int, Item]]] = {}
-        self._calls: dict[str, list[int]] = {}
-        for place, item in enumerate(items):
-            if item.message.role is Role.TOOL:
-                self._waiting.setdefault(item.message.tool_call_id, deque()).append((place, item))
-            for call in item.message.tool_calls:
-                self._calls.setdefault(call.id, []).append(place)
-
-    def take(self, call: ToolCall, *, after: int) -> _Entry:
-        """Give the first result behind place `after` that no later call of the same id claims."""
-        until = next((place for place in self._calls[call.id] if place > after), None)
-        waiting = self._waiting.get(call.id, deque())
-        while waiting and waiting[0][0] < after:
-            waiting.popleft()
-        if waiting and (until is None or waiting[0][0] < until):
-            item = waiting.popleft()[1]
-            return _Entry(item.message, tokens_of(item), stored=True)
-        made_up = _interrupted(call)
-        return _Entry(made_up, estimated_tokens(made_up), stored=False)
+def _with_summary(
+    others: list[list[Item]],
+    own: list[list[Item]],
+    material: Material,
+    *,
+    room: int | None,
+    pinned: dict[int, Item],
+) -> _Chosen:
+    turns, left = _newest(others, room, pinned)
+    plain = _Chosen(turns, _start(turns or own, material))
+    summary = material.summary
+    if summary is None or covered(summary).first >= plain.start:
+        return plain
+    tokens = sum(entry.tokens for entry in summary_entries(summary))
+    if room is None or left is None or tokens <= left:
+        return _Chosen(turns, plain.start, summary)
+    fewer, _ = _newest(others, room - tokens, pinned)
+    if tokens <= room // 2 and (fewer or own):
+        return _Chosen(fewer, _start(fewer or own, material), summary)
+    return plain
 
 
-def _interrupted(call: ToolCall) -> Message:
-    return Message(role=Role.TOOL, parts=(Text(text=INTERRUPTED),), tool_call_id=call.id, name=call.name)
+def _newest(turns: list[list[Item]], room: int | None, pinned: dict[int, Item]) -> tuple[list[list[Item]], int | None]:
+    """Give the newest turns that fit, and the room that they leave."""
+    if room is None:
+        return turns, None
+    chosen: list[list[Item]] = []
+    for turn in reversed(turns):
+        tokens = _rest(turn, pinned)
+        if tokens > room:
+            break
+        room -= tokens
+        chosen.append(turn)
+    return chosen, room
+
+
+def _start(turns: Sequence[list[Item]], material: Material) -> int:
+    """Number the item before which the window holds no turns."""
+    return min((turn[0].sequence for turn in turns), default=material.item_count)
+
+
+def _window(kept: Sequence[Item], chosen: _Chosen, material: Material, least: int) -> Window:
+    entries = list(_entries(kept, chosen))
+    return Window(
+        messages=tuple(entry.message for entry in entries),
+        tokens=sum(entry.tokens for entry in entries),
+        omitted_items=material.item_count - sum(entry.stored for entry in entries),
+        least_tokens=least,
+        summary=chosen.summary.sequence if chosen.summary else None,
+    )
+
+
+def _entries(kept: Sequence[Item], chosen: _Chosen) -> Iterator[Entry]:
+    """Give the messages, the summary right before the turns that it leads up to."""
+    waiting = chosen.summary
+    for entry in paired(kept):
+        if waiting and entry.sequence >= chosen.start:
+            yield from summary_entries(waiting)
+            waiting = None
+        yield entry
+    if waiting:
+        yield from summary_entries(waiting)

@@ -98,7 +98,7 @@ class Change:
     events: Batch | None = None
     calls: tuple[Call, ...] = ()
     receipt: Receipt | None = None
-    pruned: range = range(0)
+    pruned: tuple[range, ...] = ()
     deleted: str = ""
 
 

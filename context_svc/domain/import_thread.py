@@ -7,7 +7,8 @@ from functools import partial
 from itertools import pairwise
 
 from context_svc.domain.change import NOTHING, Change, Scope, State
-from context_svc.domain.item import Item, NewItem, Provenance, numbered
+from context_svc.domain.item import Item, ItemKind, NewItem, Provenance, numbered
+from context_svc.domain.pin import with_pinned
 from context_svc.domain.ports import ThreadStore
 from context_svc.domain.thread import Thread, new_thread
 from threadmesh.errors import Aborted, InvalidArgument, ThreadBusy, ThreadDiffers
@@ -47,8 +48,8 @@ async def import_thread(history: History, *, store: ThreadStore) -> Imported:
     """Add what the thread of the history's key does not have yet; a repetition adds nothing.
 
     Items that the thread once had and has pruned do not come back. Raises `InvalidArgument`, `ThreadDiffers` with the
-    number of an item in whose place there is another, `ThreadBusy` while the thread has an open run, and `Aborted` when
-    somebody wrote to it meanwhile.
+    number of an item in whose place there is another, `ThreadBusy` while the thread has an open run, `Aborted` when
+    somebody wrote to it meanwhile, and `PreconditionFailed` when more would be pinned than may be.
     """
     numbers = [item.sequence for item in history.items]
     if any(later <= earlier for earlier, later in pairwise(numbers)):
@@ -82,13 +83,14 @@ async def _compare(thread: Thread, items: Sequence[ImportedItem], store: ThreadS
 
 
 def _equal(item: Item, imported: ImportedItem) -> bool:
-    """Say whether it is the same item; where its words come from may be told differently."""
+    """Say whether it is the same item; where its words come from may be told differently, and whether it is pinned."""
     new = imported.item
-    return (item.message, item.kind, item.status, item.tokens, item.create_time) == (
+    return (item.message, item.kind, item.status, item.tokens, item.covers, item.create_time) == (
         new.message,
         new.kind,
         new.status,
         new.tokens,
+        new.covers,
         imported.create_time,
     )
 
@@ -105,6 +107,9 @@ def _add(seen: Thread, history: History, state: State) -> tuple[Change, Imported
     thread = replace(
         thread, item_count=items[-1].sequence + 1, update_time=max(thread.update_time, history.update_time)
     )
+    thread = with_pinned(thread, (each.sequence for each in items if each.item.pinned))
+    summaries = [each.sequence for each in items if each.item.kind is ItemKind.SUMMARY]
+    thread = replace(thread, summary=max(summaries, default=thread.summary))
     stored = tuple(_item(item, thread) for item in items)
     return Change(thread=thread, items=stored), Imported(thread=thread, added=len(stored))
 

@@ -45,14 +45,27 @@ _PROVENANCE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Items that follow each other, by the numbers of the first and the last."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
-    """An item about to be stored; `tokens` is 0 where nobody counted."""
+    """An item about to be stored; `tokens` is 0 where nobody counted. A `pinned` one is part of every window.
+
+    `covers` are the items that a summary stands for.
+    """
 
     message: Message
     kind: ItemKind
     provenance: Provenance
     tokens: int = 0
     status: ItemStatus = ItemStatus.COMPLETED
+    pinned: bool = False
+    covers: Span | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +74,7 @@ class Item:
 
     New items are numbered without gaps; the numbers of pruned ones are missing. `run_id` names the run that wrote it
     and is empty when none did. An item that still waits with its run is numbered within the run's input.
+    `covers` are the items that a summary stands for. Which items are pinned, the thread knows.
     """
 
     id: str
@@ -73,6 +87,7 @@ class Item:
     run_id: str = ""
     tokens: int = 0
     status: ItemStatus = ItemStatus.COMPLETED
+    covers: Span | None = None
 
 
 def new_item(
@@ -82,6 +97,8 @@ def new_item(
     provenance: Provenance | None = None,
     tokens: int = 0,
     status: ItemStatus = ItemStatus.COMPLETED,
+    pinned: bool = False,
+    covers: Span | None = None,
 ) -> NewItem:
     """Describe an item; what is not said follows from the message."""
     return NewItem(
@@ -90,6 +107,8 @@ def new_item(
         provenance=provenance or _PROVENANCE[message.role],
         tokens=tokens,
         status=status,
+        pinned=pinned,
+        covers=covers,
     )
 
 
@@ -113,6 +132,7 @@ def _numbered(items: Sequence[NewItem], *, thread_id: str, first: int, now: date
             run_id=run_id,
             tokens=item.tokens,
             status=item.status,
+            covers=item.covers,
         )
 
 

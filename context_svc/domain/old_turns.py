@@ -5,11 +5,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 
-from context_svc.domain.assemble import tokens_of
 from context_svc.domain.item import Item
 from context_svc.domain.ports import ThreadStore
 from context_svc.domain.retention import Rule, stays
 from context_svc.domain.thread import Thread
+from context_svc.domain.tokens import tokens_of
 from threadmesh.conversation import Role
 
 _PAGE = 100
@@ -94,7 +94,7 @@ async def _items(thread: Thread, store: ThreadStore, *, descending: bool) -> Asy
         for item in page:
             if item.sequence < thread.first_item or item.sequence >= thread.item_count:
                 return
-            if not stays(item):
+            if not stays(item) and item.sequence not in thread.pinned:
                 yield item
         if len(page) < _PAGE:
             return

@@ -17,6 +17,8 @@ Outcome = TypeVar("Outcome")
 
 HANDED_OVER = "handed-over"
 """The topic of runs that somebody has given up to others."""
+DIFFERENT_INSTRUCTIONS = 64
+"""How many instructions of a thread are told apart; of more nobody says them all again with every turn."""
 Decide = Callable[[State], tuple[Change, Outcome]]
 
 
@@ -88,7 +90,8 @@ class ThreadStore(Writer, Protocol):
     async def instructions(self, thread_id: str) -> tuple[Item, ...]:
         """Give the instructions of a thread's operator or application, oldest first.
 
-        One that was repeated word for word is given once, where it was said first.
+        One that was repeated word for word is given once, where it was said first. Where there are more than
+        `DIFFERENT_INSTRUCTIONS`, only the first of all is given.
         """
         ...
 

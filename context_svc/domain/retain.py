@@ -12,6 +12,7 @@ from context_svc.domain.old_turns import Turn, old_turns
 from context_svc.domain.ports import Cursor, Store
 from context_svc.domain.retention import Rule, rule_for
 from context_svc.domain.run import RunState
+from context_svc.domain.summary import covered
 from context_svc.domain.thread import Thread
 from threadmesh.errors import PreconditionFailed, RunNotFound
 
@@ -81,6 +82,8 @@ async def retain(thread: Thread, rule: Rule, *, now: datetime, store: Store, dry
     """Remove what the rule does not keep of a thread, in steps that each are whole; None when it keeps everything."""
     idle = bool(rule.max_idle and thread.update_time < now - rule.max_idle and not thread.active_run_id)
     limit = await _first_open_item(thread, store)
+    if rule.only_summarized and not idle:
+        limit = min(limit, await _first_not_summarized(thread, store))
     items = 0
     async with aclosing(old_turns(thread, rule, now=now, everything=idle, store=store)) as turns:
         async for step in _steps(turns, limit=limit):
@@ -100,6 +103,15 @@ async def _first_open_item(thread: Thread, store: Store) -> int:
         return (await store.run(thread.active_run_id)).first_item
     except RunNotFound:  # deleted since with its thread
         return 0
+
+
+async def _first_not_summarized(thread: Thread, store: Store) -> int:
+    """Number the item from which on nothing stands for what is said."""
+    if thread.summary is None:
+        return 0
+    after = thread.summary - 1 if thread.summary else None
+    page = await store.items(thread.id, after=after, limit=1, descending=False)
+    return next((covered(item).last + 1 for item in page if item.sequence == thread.summary), 0)
 
 
 async def _steps(turns: AsyncGenerator[Turn, None], *, limit: int) -> AsyncGenerator[list[Turn], None]:
@@ -133,7 +145,7 @@ def _pruned(seen: Thread, pruned: range, state: State) -> tuple[Change, bool]:
         return NOTHING, False
     if any(run.first_item < pruned.stop for run in state.open_runs if run.state is not RunState.QUEUED):
         return NOTHING, False
-    return Change(thread=replace(thread, first_item=pruned.stop), pruned=pruned), True
+    return Change(thread=replace(thread, first_item=pruned.stop), pruned=thread.around_pinned(pruned)), True
 
 
 def _delete_unused(seen: Thread, state: State) -> tuple[Change, bool]:

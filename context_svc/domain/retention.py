@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 from fnmatch import fnmatchcase
 
-from context_svc.domain.assemble import INSTRUCTIONS
 from context_svc.domain.item import Item, ItemKind
+from context_svc.domain.told import INSTRUCTIONS
 from threadmesh.errors import InvalidArgument
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LENGTH = re.compile(r"([0-9]{1,9})([smhdw])")
 _NUMBER = re.compile(r"[0-9]{1,15}")
+_FIELDS = {"only": "only_summarized"}
 _LONGEST = timedelta(days=36_500)
 
 
@@ -20,8 +21,9 @@ _LONGEST = timedelta(days=36_500)
 class Rule:
     """What is kept of the threads whose key the glob `pattern` matches; what is None does not limit.
 
-    `max_age` is that of a turn's last item, `max_items` and `max_tokens` count all of a thread but instructions and
-    summaries. A thread that nobody has written to for `max_idle` goes whole.
+    `max_age` is that of a turn's last item, `max_items` and `max_tokens` count all of a thread but instructions,
+    summaries and pinned items. A thread that nobody has written to for `max_idle` goes whole. With `only_summarized`
+    nothing else goes but what the thread's newest summary stands for.
     """
 
     pattern: str
@@ -29,6 +31,7 @@ class Rule:
     max_idle: timedelta | None = None
     max_items: int | None = None
     max_tokens: int | None = None
+    only_summarized: bool = False
 
     def matches(self, key: str) -> bool:
         """Say whether the rule is about the thread of a key."""
@@ -44,7 +47,7 @@ class Retention:
 
 
 def stays(item: Item) -> bool:
-    """Say whether an item is kept as long as its thread: instructions and summaries are."""
+    """Say whether an item is kept as long as its thread, also when it is not pinned: instructions and summaries are."""
     return item.message.role in INSTRUCTIONS or item.kind is ItemKind.SUMMARY
 
 
@@ -81,17 +84,22 @@ def _parsed(line: str, before: Sequence[Rule]) -> Rule:
     for place, rule in enumerate(before, start=1):
         if rule.pattern in {"*", pattern}:
             raise ValueError(f"it is never reached, since rule {place} matches the same keys")
-    limits: dict[str, timedelta | int] = {}
+    limits: dict[str, timedelta | int | bool] = {}
     for word in words:
         name, _, value = word.partition("=")
-        if name in limits:
+        field = _FIELDS.get(name, name)
+        if field in limits:
             raise ValueError(f"{name} stands there twice")
-        limits[name] = _limit(name, value)
+        limits[field] = _limit(name, value)
     return Rule(pattern=pattern, **limits)  # type: ignore[arg-type]  # `_limit` gives each name its type
 
 
-def _limit(name: str, value: str) -> timedelta | int:
+def _limit(name: str, value: str) -> timedelta | int | bool:
     match name:
+        case "only":
+            if value != "summarized":
+                raise ValueError(f"only can be summarized, not {value[:20]!r}")
+            return True
         case "max_age" | "max_idle":
             return _time(name, value)
         case "max_items" | "max_tokens":
@@ -99,7 +107,8 @@ def _limit(name: str, value: str) -> timedelta | int:
                 raise ValueError(f"{name} must be a number above 0, not {value[:20]!r}")
             return int(value)
         case _:
-            raise ValueError(f"there is no limit {name[:20]!r}; there are max_age, max_idle, max_items, max_tokens")
+            names = "max_age, max_idle, max_items, max_tokens, only"
+            raise ValueError(f"there is no limit {name[:20]!r}; there are {names}")
 
 
 def _time(name: str, value: str) -> timedelta:

@@ -8,10 +8,12 @@ from google.protobuf.message import Message
 
 from context_svc.domain.append_events import Write
 from context_svc.domain.call import Call, CallState
+from context_svc.domain.item import NewItem
 from context_svc.domain.run import Event, Multitask, Run, RunFinished, RunState
 from context_svc.domain.start import StartRequest
-from context_svc.edge.threads_codec import decode_new_item, plain, timestamp
+from context_svc.edge.threads_codec import decode_told, plain, timestamp
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
+from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
 from threadmesh.conversation import Failure
 from threadmesh.errors import InvalidArgument, MeshError
 from threadmesh.event_codec import (
@@ -59,7 +61,7 @@ def decode_start(request: pb.StartRunRequest) -> StartRequest:
     return StartRequest(
         thread_id=request.thread_id,
         thread_key=plain(request.thread_key, field="thread_key"),
-        input=tuple(map(decode_new_item, request.input)),
+        input=tuple(map(_decode_item, request.input)),
         parameters_json=request.parameters_json,
         idempotency_key=plain(request.idempotency_key, field="idempotency_key"),
         fingerprint=request.fingerprint,
@@ -103,7 +105,7 @@ def decode_append(request: pb.AppendEventsRequest) -> Write:
         epoch=request.epoch,
         first_sequence=request.first_sequence,
         bodies=tuple(_bodies(request.events)),
-        items=tuple(map(decode_new_item, request.items)),
+        items=tuple(map(_decode_item, request.items)),
         calls=tuple(_decode_call(call, request.run_id) for call in request.calls),
         digest=digest(request),
     )
@@ -135,7 +137,7 @@ def decode_finish(request: pb.FinishRunRequest) -> tuple[Write, RunFinished]:
         epoch=request.epoch,
         first_sequence=request.first_sequence,
         bodies=tuple(_bodies(request.events)),
-        items=tuple(map(decode_new_item, request.items)),
+        items=tuple(map(_decode_item, request.items)),
         digest=digest(request),
     )
     return write, _decode_finished(request.finished)
@@ -207,6 +209,12 @@ def _decode_call(call: pb.Call, run_id: str) -> Call:
         finished=decode_call_finished(call.finished) if call.HasField("finished") else None,
         attempt=call.attempt,
     )
+
+
+def _decode_item(item: threads_pb.NewItem) -> NewItem:
+    if item.pinned:
+        raise InvalidArgument("Pin items of a run with PinItem once they are in the thread.", field="pinned")
+    return decode_told(item)
 
 
 def _encode_finished(finished: RunFinished) -> pb.RunFinished:

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from context_svc.domain.append_summary import NewSummary
 from context_svc.domain.assemble import Window
 from context_svc.domain.import_thread import History, ImportedItem
-from context_svc.domain.item import Item, ItemKind, ItemStatus, NewItem, Provenance, new_item
+from context_svc.domain.item import Item, ItemKind, ItemStatus, NewItem, Provenance, Span, new_item
 from context_svc.domain.ports import Cursor
 from context_svc.domain.retain import Removal
 from context_svc.domain.thread import Thread
@@ -59,11 +60,13 @@ def encode_thread(thread: Thread) -> pb.Thread:
         item_count=thread.item_count,
         active_run_id=thread.active_run_id,
         ephemeral=thread.ephemeral,
+        pinned=thread.pinned,
+        summary=thread.summary,
     )
 
 
-def encode_item(item: Item) -> pb.Item:
-    """Encode an item."""
+def encode_item(item: Item, *, pinned: bool = False) -> pb.Item:
+    """Encode an item, which its thread has `pinned` or not."""
     return pb.Item(
         id=item.id,
         thread_id=item.thread_id,
@@ -75,6 +78,35 @@ def encode_item(item: Item) -> pb.Item:
         message=encode_message(item.message),
         tokens=item.tokens,
         status=_STATUSES[item.status],
+        pinned=pinned,
+        covers=pb.ItemRange(first=item.covers.first, last=item.covers.last) if item.covers else None,
+    )
+
+
+def decode_told(item: pb.NewItem) -> NewItem:
+    """Decode an item that somebody adds, which is no summary: those are added with AppendSummary."""
+    if item.kind == pb.ITEM_KIND_SUMMARY or item.HasField("covers"):
+        message = "Add summaries with AppendSummary, which knows how far they can be trusted."
+        raise InvalidArgument(message, field="kind")
+    return decode_new_item(item)
+
+
+def decode_span(wire: pb.ItemRange, *, field: str) -> Span:
+    """Decode the numbers of items that follow each other."""
+    if wire.last < wire.first:
+        raise InvalidArgument("The last item may not stand before the first.", field=field)
+    return Span(first=wire.first, last=wire.last)
+
+
+def decode_summary(request: pb.AppendSummaryRequest, *, fingerprint: str) -> NewSummary:
+    """Decode a summary about to be stored."""
+    return NewSummary(
+        text=request.text,
+        read=decode_span(request.items, field="items"),
+        previous=request.previous_summary if request.HasField("previous_summary") else None,
+        tokens=request.tokens,
+        request_id=plain(request.request_id, field="request_id"),
+        fingerprint=fingerprint,
     )
 
 
@@ -86,6 +118,8 @@ def decode_new_item(item: pb.NewItem) -> NewItem:
         provenance=_PROVENANCES_BACK.get(item.provenance),
         tokens=item.tokens,
         status=_STATUSES_BACK.get(item.status, ItemStatus.COMPLETED),
+        pinned=item.pinned,
+        covers=decode_span(item.covers, field="covers") if item.HasField("covers") else None,
     )
 
 
@@ -133,7 +167,11 @@ def fitting(items: Iterable[pb.Item]) -> list[pb.Item]:
 def encode_window(window: Window) -> pb.AssembleWindowResponse:
     """Encode a window."""
     return pb.AssembleWindowResponse(
-        messages=map(encode_message, window.messages), tokens=window.tokens, omitted_items=window.omitted_items
+        messages=map(encode_message, window.messages),
+        tokens=window.tokens,
+        omitted_items=window.omitted_items,
+        least_tokens=window.least_tokens,
+        summary=window.summary,
     )
 
 

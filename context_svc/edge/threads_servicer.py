@@ -5,8 +5,10 @@ from typing import Any
 import grpc
 
 from context_svc.domain.append_items import append_items
+from context_svc.domain.append_summary import append_summary
 from context_svc.domain.delete import delete
 from context_svc.domain.import_thread import import_thread
+from context_svc.domain.pin import pin, unpin
 from context_svc.domain.ports import Store
 from context_svc.domain.read_window import read_window
 from context_svc.domain.resolve import resolve
@@ -16,8 +18,9 @@ from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.runs_codec import digest
 from context_svc.edge.threads_codec import (
     decode_history,
-    decode_new_item,
     decode_page_token,
+    decode_summary,
+    decode_told,
     encode_item,
     encode_page_token,
     encode_removal,
@@ -76,12 +79,30 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         """Add items to a thread without running a model."""
         items = await append_items(
             request.thread_id,
-            tuple(map(decode_new_item, request.items)),
+            tuple(map(decode_told, request.items)),
             request_id=plain(request.request_id, field="request_id"),
             fingerprint=digest(request),
             store=self._store,
         )
-        return pb.AppendItemsResponse(items=map(encode_item, items))
+        asked = any(item.pinned for item in request.items)
+        pinned = (await self._store.thread(request.thread_id)).pinned if asked else ()
+        return pb.AppendItemsResponse(items=[encode_item(each, pinned=each.sequence in pinned) for each in items])
+
+    async def PinItem(self, request: pb.PinItemRequest, context: Context) -> pb.PinItemResponse:
+        """Make an item part of every window."""
+        thread = await pin(request.thread_id, request.sequence, store=self._store)
+        return pb.PinItemResponse(thread=encode_thread(thread))
+
+    async def UnpinItem(self, request: pb.UnpinItemRequest, context: Context) -> pb.UnpinItemResponse:
+        """Take an item out of every window."""
+        thread = await unpin(request.thread_id, request.sequence, store=self._store)
+        return pb.UnpinItemResponse(thread=encode_thread(thread))
+
+    async def AppendSummary(self, request: pb.AppendSummaryRequest, context: Context) -> pb.AppendSummaryResponse:
+        """Add a model's words that stand for older items."""
+        new = decode_summary(request, fingerprint=digest(request))
+        item = await append_summary(request.thread_id, new, store=self._store)
+        return pb.AppendSummaryResponse(item=encode_item(item))
 
     async def ImportThread(self, request: pb.ImportThreadRequest, context: Context) -> pb.ImportThreadResponse:
         """Add a history to the thread of a key."""
@@ -108,7 +129,8 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         after = min(request.after_sequence, _HIGHEST) if request.HasField("after_sequence") else None
         thread = await self._store.thread(request.thread_id)
         found = await self._store.items(thread.id, after=after, limit=size + 1, descending=request.descending)
-        items = fitting(map(encode_item, found[:size]))
+        pinned = set(thread.pinned)
+        items = fitting(encode_item(item, pinned=item.sequence in pinned) for item in found[:size])
         return pb.ListItemsResponse(items=items, has_more=len(found) > len(items))
 
     async def AssembleWindow(self, request: pb.AssembleWindowRequest, context: Context) -> pb.AssembleWindowResponse:

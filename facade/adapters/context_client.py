@@ -214,4 +214,5 @@ class ContextClient:
             messages=tuple(map(decode_message, response.messages)),
             tokens=response.tokens,
             omitted_items=response.omitted_items,
+            least_tokens=response.least_tokens,
         )

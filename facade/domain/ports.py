@@ -120,11 +120,15 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
-    """The part of a thread that a model can read; `omitted_items` were left out of it."""
+    """The part of a thread that a model can read; `omitted_items` were left out of it.
+
+    `least_tokens` are those of what is in every window, however small its budget.
+    """
 
     messages: Sequence[Message]
     tokens: int
     omitted_items: int
+    least_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +212,11 @@ class Context(Protocol):
         ...
 
     async def window(self, run: Run, *, token_budget: int) -> Window:
-        """Give the newest part of the run's thread that fits."""
+        """Give the newest part of the run's thread that fits.
+
+        What the run itself said is in it whether it fits or not. Raises `ContextLengthExceeded` when the thread's first
+        instruction and pinned items do not fit.
+        """
         ...
 
 

@@ -153,15 +153,12 @@ class Turn:
 
     async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:
         """Leave more of the thread out: stored token counts are estimates. Raises `error` when nothing more can go."""
-        smallest = await self._window(1)
-        if len(smallest.messages) >= len(window.messages):
-            raise error
-        while budget > smallest.tokens:
-            budget = budget * 2 // 3
+        while budget > window.least_tokens:
+            budget = max(budget * 2 // 3, window.least_tokens)
             shorter = await self._window(budget)
-            if len(shorter.messages) < len(window.messages):
+            if shorter.tokens < window.tokens:
                 return budget, shorter
-        return budget, smallest
+        raise error
 
     async def _window(self, budget: int) -> Window:
         return await self._mesh.context.window(self._journal.run, token_budget=budget)

@@ -43,16 +43,23 @@ class Executor:
 
     async def __aexit__(self, *_: object) -> None:
         self._looking.cancel()
-        for signals in self._signals.values():
-            signals.leave.set()
+        self._leave()
         await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
 
-    def drain(self) -> None:
-        """Take no more runs over; those that are answered here go on."""
+    def drain(self, *, seconds: float) -> None:
+        """Take no more runs over; those that are answered here get some time to end, and are then handed over.
+
+        Their readers, who are connected to this process for a moment longer, go on reading what others write.
+        """
         if not self._draining:
             self._draining = True
             log.info("unit.draining", runs=len(self._signals))
             self._looking.cancel()
+            asyncio.get_running_loop().call_later(seconds, self._leave)
+
+    def _leave(self) -> None:
+        for signals in self._signals.values():
+            signals.leave.set()
 
     async def ping(self) -> None:
         """Raise `Unavailable` while this process is about to stop."""

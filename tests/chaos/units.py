@@ -106,18 +106,20 @@ class Units:
 
 
 @contextmanager
-def mesh_of_units(directory: Path, *, store: str = "", scripted: bool = True) -> Iterator[Units]:
+def mesh_of_units(directory: Path, *, store: str = "", scripted: bool = True, replica: bool = False) -> Iterator[Units]:
     """Run context, inference, tools and two facades, `facade` and `other`, until the block ends.
 
-    Models are `scripted`, or the bundled one answers.
+    Models are `scripted`, or the bundled one answers. With a `replica` there are two of inference.
     """
-    names = ("context", "inference", "tools", "facade", "other")
+    names = ("context", "inference", *(("replica",) if replica else ()), "tools", "facade", "other")
     ports = dict(zip((*names, *(f"{each}_metrics" for each in names)), free_ports(2 * len(names)), strict=True))
     servers = directory / "servers.json"
     server = {"command": sys.executable, "args": [str(HERE / "ledger_server.py"), str(directory / "ledger")]}
     servers.write_text(json.dumps({"mcpServers": {"ledger": server}}))
     units = Units(directory=directory, ports=ports)
     targets = {f"FACADE_{each.upper()}_TARGET": units.target(each) for each in ("context", "inference", "tools")}
+    if replica:
+        targets["FACADE_INFERENCE_TARGET"] = f"ipv4:{units.target('inference')},{units.target('replica')}"
     chosen: dict[str, tuple[str, dict[str, str]]] = {
         "context": ("context_svc", {"CONTEXT_STORE": store or f"sqlite:{directory / 'context.db'}"}),
         "inference": (
@@ -132,7 +134,11 @@ def mesh_of_units(directory: Path, *, store: str = "", scripted: bool = True) ->
         "facade": ("facade", targets),
         "other": ("facade", targets),
     }
-    for name, (module, environment) in chosen.items():
+    if replica:
+        module, environment = chosen["inference"]
+        chosen["replica"] = module, environment | {"INFERENCE_STATE_DIR": str(directory / "replica")}
+    for name in names:
+        module, environment = chosen[name]
         prefix = module.removesuffix("_svc").upper()
         listening = {f"{prefix}_PORT": str(ports[name])}
         if name not in ("facade", "other"):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance, new_item
+from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance, Span, new_item
+from context_svc.domain.pin import pin
 from context_svc.domain.retain import sweep
 from context_svc.domain.retention import parse_rules
 from tests.cli.conftest import CommandLine, Ran
@@ -26,7 +27,9 @@ RICH = (
         tokens=7,
         status=ItemStatus.INCOMPLETE,
     ),
-    new_item(Message(role=Role.ASSISTANT, parts=(Text(text="so far"),)), kind=ItemKind.SUMMARY),
+    new_item(
+        Message(role=Role.ASSISTANT, parts=(Text(text="so far"),)), kind=ItemKind.SUMMARY, covers=Span(first=1, last=4)
+    ),
 )
 
 
@@ -36,6 +39,8 @@ async def ran(threadmesh: CommandLine, here: Context, *words: str) -> Ran:
 
 async def filled(here: Context) -> None:
     await here.say("me:notes", *RICH)
+    (notes,) = await here.store.threads(key_prefix="me:notes", after=None, limit=1)
+    await pin(notes.id, 2, store=here.store)
     await here.say("discord:1", *(said(f"line {number}") for number in range(700)))
     await here.say("discord:2", said("hello"))
 
@@ -68,7 +73,8 @@ async def test_what_was_exported_is_the_same_once_it_is_imported(threadmesh: Com
             assert list(items) == as_imported(await here.items(key), items)
         assert await there.keys() == await here.keys()
         old, new = [(await each.store.threads(key_prefix="me:", after=None, limit=1))[0] for each in (here, there)]
-        assert new == replace(old, id=new.id)
+        assert new == replace(old, id=new.id, summary=5)
+        assert new.pinned == (2, 3)
     assert file.stat().st_mode & 0o077 == 0
     assert names(tmp_path) == ["threads.jsonl"]
 
@@ -145,7 +151,7 @@ async def test_a_prefix_or_a_key_chooses_what_is_exported(threadmesh: CommandLin
     assert keys(some.out) == ["discord:2", "discord:1"]
     assert keys(one.out) == ["me:notes"]
     lines = one.out.splitlines()
-    assert json.loads(lines[0]) == {"format": "threadmesh.threads", "version": 1}
+    assert json.loads(lines[0]) == {"format": "threadmesh.threads", "version": 2}
     assert json.loads(lines[-1]) == {"end": {"threads": 1, "items": 6}}
 
 
@@ -173,7 +179,7 @@ async def test_a_thread_with_other_items_is_left_alone_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("number", "line", "why"),
     [
-        (1, '{"format":"threadmesh.threads","version":2}', "line 1: the file has version 2"),
+        (1, '{"format":"threadmesh.threads","version":3}', "line 1: the file has version 3"),
         (1, '{"format":"other","version":1}', "line 1: a file of threads begins with"),
         (1, '{"format":"threadmesh.threads","version":true}', "line 1: the version is no number"),
         (3, "{", "line 3: it is no JSON"),

@@ -44,6 +44,18 @@ async def test_a_store_of_an_earlier_version_is_read_and_goes_on(state: Path, tm
     assert next_one.id == third.id
 
 
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+async def test_the_newest_summary_of_an_earlier_version_is_found(state: Path, tmp_path: Path, clock: FakeClock) -> None:
+    path = tmp_path / "context.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((state / "context.sql").read_text())
+        connection.executescript("UPDATE items SET kind = 'summary' WHERE seq IN (1, 3)")
+    async with sqlite_store(path, clock) as store:
+        (thread,) = await store.threads(key_prefix="discord:", after=None, limit=10)
+
+    assert (thread.summary, thread.pinned) == (3, ())
+
+
 def _holds(whole: Any, part: Any) -> bool:
     """Whether everything that was written before stands there still; there may be more."""
     if isinstance(part, dict):

@@ -71,6 +71,8 @@ def test_the_shortest_time_says_how_often_to_look() -> None:
         ("a max_tokens", "rule 1", "not ''"),
         ("a max_size=1", "rule 1", "max_age, max_idle, max_items, max_tokens"),
         ("a max_items=1 max_items=2", "rule 1", "twice"),
+        ("a only=pinned", "rule 1", "only can be summarized, not 'pinned'"),
+        ("a only=summarized only=summarized", "rule 1", "only stands there twice"),
         ("max_items=1", "rule 1", "begins with the pattern"),
         ("a\n* max_items=1\nb", "rule 3 (`b`)", "rule 2 matches the same keys"),
         ("a max_items=1, a max_items=2", "rule 2", "never reached"),

@@ -32,7 +32,7 @@ async def conversation(store: Store, key: str = "k") -> str:
 async def pruned(store: Store, thread_id: str, numbers: range) -> None:
     def prune(state: State) -> tuple[Change, None]:
         thread = replace(state.existing_thread(), first_item=numbers.stop)
-        return Change(thread=thread, pruned=numbers), None
+        return Change(thread=thread, pruned=(numbers,)), None
 
     await store.change(Scope(thread_id=thread_id), prune)
 

@@ -128,6 +128,35 @@ def test_a_mesh_that_was_killed_finds_its_threads(mesh: Mesh) -> None:
     assert ask(mesh, "What?", thread_key="e2e:killed").choices[0].message.content
 
 
+def test_the_real_model_summarizes_a_thread_and_its_words_stand_for_the_oldest_turns(mesh: Mesh) -> None:
+    for text in ("My name is Ada. ", "I live in Turin. ", "I like green tea. ", "I have a cat. ", "It is old. "):
+        ask(mesh, text * 60, thread_key="e2e:summary")
+    ask(mesh, "What do I like?", thread_key="e2e:summary")
+
+    done = json.loads(mesh.cli("threads", "summarize", "e2e:summary", "--json"))
+    mesh.cli("threads", "pin", "e2e:summary", "0")
+    whole = _window(mesh, done["thread"], 1_000_000)
+    short = _window(mesh, done["thread"], whole["tokens"] - 1)
+
+    assert done["text"].strip()
+    assert done["covers"] == {"first": 0, "last": 9}
+    assert "summary" not in whole
+    assert int(short["summary"]) == done["sequence"] == 12
+    assert short["tokens"] < whole["tokens"]
+    said = [message["parts"][0]["text"] for message in short["messages"]]
+    assert said[0].startswith("My name is Ada.")
+    assert any(each.endswith(done["text"]) for each in said)
+    assert ask(mesh, "And where do I live?", thread_key="e2e:summary").choices[0].message.content
+
+
+def _window(mesh: Mesh, thread_id: str, budget: int) -> dict[str, Any]:
+    request = json.dumps({"thread_id": thread_id, "token_budget": budget})
+    found: dict[str, Any] = json.loads(
+        mesh.grpcurl("context", "-d", request, f"{SERVICES['context'][0]}/AssembleWindow")
+    )
+    return found
+
+
 def _logged(mesh: Mesh, unit: str, *, request_id: str) -> bool:
     return any(line.get("request_id") == request_id for line in mesh.log(unit))
 

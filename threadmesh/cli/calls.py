@@ -99,10 +99,12 @@ async def find_thread(channel: MeshChannel, name: str) -> threads_pb.Thread:
     raise ThreadNotFound(f"There is no thread with the id or key {name!r}; see `threadmesh threads list`.")
 
 
-async def list_items(channel: MeshChannel, thread_id: str) -> AsyncGenerator[threads_pb.Item, None]:
-    """Yield the items of a thread, oldest first."""
+async def list_items(
+    channel: MeshChannel, thread_id: str, *, after: int | None = None
+) -> AsyncGenerator[threads_pb.Item, None]:
+    """Yield the items of a thread with numbers above `after`, oldest first."""
     stub = ThreadsServiceStub(channel)
-    request = threads_pb.ListItemsRequest(thread_id=thread_id, page_size=_PAGE)
+    request = threads_pb.ListItemsRequest(thread_id=thread_id, page_size=_PAGE, after_sequence=after)
     while True:
         page = await stub.ListItems(request, timeout=SECONDS)
         for item in page.items:

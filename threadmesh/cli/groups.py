@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from threadmesh.cli import options
+from threadmesh.cli import options, window_commands
 
 tools = typer.Typer(help="List the tools of the mesh and call one.", no_args_is_help=True)
 threads = typer.Typer(help="Look into conversations, move them and remove them.", no_args_is_help=True)
@@ -195,3 +195,6 @@ def threads_delete(
         typer.confirm(f"Delete {name} with its {found.item_count} items?", abort=True)
     asyncio.run(delete_thread(address, found.id))
     typer.echo(f"Deleted {name}.")
+
+
+window_commands.add_to(threads)

@@ -142,7 +142,14 @@ def _request(thread: pb.Thread, items: list[pb.ImportedItem]) -> pb.ImportThread
 
 
 def _imported(item: pb.Item) -> pb.ImportedItem:
-    new = pb.NewItem(message=item.message, kind=item.kind, tokens=item.tokens, status=item.status)
+    new = pb.NewItem(
+        message=item.message,
+        kind=item.kind,
+        tokens=item.tokens,
+        status=item.status,
+        pinned=item.pinned,
+        covers=item.covers if item.HasField("covers") else None,
+    )
     return pb.ImportedItem(sequence=item.sequence, create_time=item.create_time, item=new)
 
 

@@ -51,6 +51,8 @@ async def show_thread(target: str, name: str, *, as_json: bool) -> None:
 def _show_item(console: Console, item: pb.Item) -> None:
     message = decode_message(item.message)
     note = " (incomplete)" if item.status == pb.ITEM_STATUS_INCOMPLETE else ""
+    note += " (pinned)" if item.pinned else ""
+    note += f" (summary of {item.covers.first} to {item.covers.last})" if item.HasField("covers") else ""
     who = f"{message.role}{f' {message.name}' if message.name else ''}"
     heading = f"[{item.sequence}] {who}, {_local(item.create_time)}{note}"
     console.print()
@@ -94,6 +96,8 @@ def _item(item: pb.Item) -> dict[str, Any]:
         "run_id": item.run_id,
         "create_time": _iso(item.create_time),
         "complete": item.status != pb.ITEM_STATUS_INCOMPLETE,
+        "pinned": item.pinned,
+        "covers": {"first": item.covers.first, "last": item.covers.last} if item.HasField("covers") else None,
     }
 
 

@@ -12,7 +12,7 @@ from typing import TypeVar
 import structlog
 from prometheus_client import CollectorRegistry, Gauge
 
-from threadmesh.loop import run_process
+from threadmesh.loop import run_process, spare_collections
 from threadmesh.rpc.server import Service, serve
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError, UnitSettings
 from threadmesh.telemetry import logs
@@ -60,6 +60,7 @@ async def run(settings: Settings, app: App[Settings]) -> None:
                 reflect=settings.reflection,
             ) as server,
         ):
+            spare_collections()
             log.info("unit.listening", port=server.port, metrics_port=metrics_port)
             await stop.wait()
             draining.set(1)

@@ -8,7 +8,14 @@ from tests.wire.context.given import SECONDS, finished, running, said, started, 
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
-from threadmesh.errors import InvalidArgument, RunNotFound, ThreadBusy, ThreadNotFound
+from threadmesh.errors import (
+    ContextLengthExceeded,
+    InvalidArgument,
+    RunNotFound,
+    ThreadBusy,
+    ThreadChanged,
+    ThreadNotFound,
+)
 from threadmesh.rpc.channel import translated
 from threadmesh.testing.clock import FakeClock
 
@@ -95,3 +102,79 @@ async def test_bad_input_names_the_field_and_makes_nothing(
 
     assert caught.value.facts.get("field") == field
     assert not (await runs.ListRuns(pb.ListRunsRequest(), timeout=SECONDS)).runs
+
+
+async def test_items_are_pinned_on_append_and_later_and_listed_so(threads: "Threads") -> None:
+    thread = (await threads.ResolveThread(threads_pb.ResolveThreadRequest(key="k"), timeout=SECONDS)).thread
+    pinned = said("keep")
+    pinned.pinned = True
+    request = threads_pb.AppendItemsRequest(thread_id=thread.id, items=[pinned, said("and this"), said("last")])
+
+    added = await threads.AppendItems(request, timeout=SECONDS)
+    first = await threads.PinItem(threads_pb.PinItemRequest(thread_id=thread.id, sequence=1), timeout=SECONDS)
+    listed = await threads.ListItems(threads_pb.ListItemsRequest(thread_id=thread.id), timeout=SECONDS)
+    then = await threads.UnpinItem(threads_pb.UnpinItemRequest(thread_id=thread.id, sequence=0), timeout=SECONDS)
+
+    assert [item.pinned for item in added.items] == [True, False, False]
+    assert list(first.thread.pinned) == [0, 1]
+    assert [item.pinned for item in listed.items] == [True, True, False]
+    assert list(then.thread.pinned) == [1]
+
+
+async def test_a_summary_is_appended_listed_and_assembled(threads: "Threads") -> None:
+    thread = (await threads.ResolveThread(threads_pb.ResolveThreadRequest(key="k"), timeout=SECONDS)).thread
+    items = [said(f"{number} {'word ' * 60}") for number in range(6)]
+    await threads.AppendItems(threads_pb.AppendItemsRequest(thread_id=thread.id, items=items), timeout=SECONDS)
+    request = threads_pb.AppendSummaryRequest(
+        thread_id=thread.id, items=threads_pb.ItemRange(first=0, last=3), text="numbers", tokens=5, request_id="r"
+    )
+
+    first = (await threads.AppendSummary(request, timeout=SECONDS)).item
+    again = (await threads.AppendSummary(request, timeout=SECONDS)).item
+    window = await threads.AssembleWindow(
+        threads_pb.AssembleWindowRequest(thread_id=thread.id, token_budget=400), timeout=SECONDS
+    )
+    found = await threads.GetThread(threads_pb.GetThreadRequest(thread_id=thread.id), timeout=SECONDS)
+
+    assert again == first
+    assert (first.kind, first.covers.first, first.covers.last) == (threads_pb.ITEM_KIND_SUMMARY, 0, 3)
+    assert window.summary == found.thread.summary == first.sequence == 6
+    assert window.tokens <= 400
+    assert window.messages[1].parts[0].text.endswith("numbers")
+    request.request_id = "other"
+    with pytest.raises(ThreadChanged):
+        async with translated("context"):
+            await threads.AppendSummary(request, timeout=SECONDS)
+
+
+async def test_what_is_no_way_to_pin_or_summarize_is_refused(runs: "Runs", threads: "Threads") -> None:
+    thread = (await threads.ResolveThread(threads_pb.ResolveThreadRequest(key="k"), timeout=SECONDS)).thread
+    summary, pinned = said("so far"), said("keep")
+    summary.kind, pinned.pinned = threads_pb.ITEM_KIND_SUMMARY, True
+
+    with pytest.raises(InvalidArgument, match="AppendSummary"):
+        async with translated("context"):
+            request = threads_pb.AppendItemsRequest(thread_id=thread.id, items=[summary])
+            await threads.AppendItems(request, timeout=SECONDS)
+    with pytest.raises(InvalidArgument, match="PinItem"):
+        async with translated("context"):
+            await runs.StartRun(pb.StartRunRequest(thread_key="k", input=[pinned]), timeout=SECONDS)
+    with pytest.raises(InvalidArgument):
+        async with translated("context"):
+            backwards = threads_pb.ItemRange(first=3, last=0)
+            await threads.AppendSummary(
+                threads_pb.AppendSummaryRequest(thread_id=thread.id, items=backwards, text="x"), timeout=SECONDS
+            )
+
+
+async def test_pinned_items_that_do_not_fit_are_an_error_with_a_way_out(threads: "Threads") -> None:
+    thread = (await threads.ResolveThread(threads_pb.ResolveThreadRequest(key="k"), timeout=SECONDS)).thread
+    pinned = said("word " * 100)
+    pinned.pinned = True
+    await threads.AppendItems(threads_pb.AppendItemsRequest(thread_id=thread.id, items=[pinned]), timeout=SECONDS)
+
+    with pytest.raises(ContextLengthExceeded, match="unpin some"):
+        async with translated("context"):
+            await threads.AssembleWindow(
+                threads_pb.AssembleWindowRequest(thread_id=thread.id, token_budget=50), timeout=SECONDS
+            )

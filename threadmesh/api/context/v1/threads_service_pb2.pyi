@@ -389,6 +389,202 @@ class AppendItemsResponse(_message.Message):
 Global___AppendItemsResponse: _TypeAlias = AppendItemsResponse  # noqa: Y015
 
 @_typing.final
+class PinItemRequest(_message.Message):
+    """Asks to pin an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Names the thread."""
+    sequence: _builtins.int
+    """Numbers the item."""
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinItemRequest: _TypeAlias = PinItemRequest  # noqa: Y015
+
+@_typing.final
+class PinItemResponse(_message.Message):
+    """Gives the thread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def thread(self) -> Global___Thread:
+        """Is the thread with what is pinned now."""
+
+    def __init__(
+        self,
+        *,
+        thread: Global___Thread | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PinItemResponse: _TypeAlias = PinItemResponse  # noqa: Y015
+
+@_typing.final
+class UnpinItemRequest(_message.Message):
+    """Asks to unpin an item."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Names the thread."""
+    sequence: _builtins.int
+    """Numbers the item."""
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpinItemRequest: _TypeAlias = UnpinItemRequest  # noqa: Y015
+
+@_typing.final
+class UnpinItemResponse(_message.Message):
+    """Gives the thread."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def thread(self) -> Global___Thread:
+        """Is the thread with what is pinned now."""
+
+    def __init__(
+        self,
+        *,
+        thread: Global___Thread | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnpinItemResponse: _TypeAlias = UnpinItemResponse  # noqa: Y015
+
+@_typing.final
+class AppendSummaryRequest(_message.Message):
+    """Adds a summary."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    PREVIOUS_SUMMARY_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Names the thread."""
+    previous_summary: _builtins.int
+    """Numbers the summary that was retold with them, the thread's newest; absent where the thread had none."""
+    text: _builtins.str
+    """Is the summary."""
+    tokens: _builtins.int
+    """Counts the tokens of the text, where the caller knows."""
+    request_id: _builtins.str
+    """Makes a retried request append once."""
+    @_builtins.property
+    def items(self) -> Global___ItemRange:
+        """Numbers the items that were retold. Of a thread that has a summary already, those behind the ones it stands for."""
+
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        items: Global___ItemRange | None = ...,
+        previous_summary: _builtins.int | None = ...,
+        text: _builtins.str = ...,
+        tokens: _builtins.int = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_previous_summary", b"_previous_summary", "items", b"items", "previous_summary", b"previous_summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous_summary", b"_previous_summary", "items", b"items", "previous_summary", b"previous_summary", "request_id", b"request_id", "text", b"text", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__previous_summary: _TypeAlias = _typing.Literal["previous_summary"]  # noqa: Y015
+    _WhichOneofArgType__previous_summary: _TypeAlias = _typing.Literal["_previous_summary", b"_previous_summary"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__previous_summary) -> _WhichOneofReturnType__previous_summary | None: ...
+
+Global___AppendSummaryRequest: _TypeAlias = AppendSummaryRequest  # noqa: Y015
+
+@_typing.final
+class AppendSummaryResponse(_message.Message):
+    """Gives the summary as stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item(self) -> Global___Item:
+        """Is the summary; its `covers` includes what the previous one stood for."""
+
+    def __init__(
+        self,
+        *,
+        item: Global___Item | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AppendSummaryResponse: _TypeAlias = AppendSummaryResponse  # noqa: Y015
+
+@_typing.final
+class ItemRange(_message.Message):
+    """Items that follow each other."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    first: _builtins.int
+    """Numbers the first."""
+    last: _builtins.int
+    """Numbers the last."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemRange: _TypeAlias = ItemRange  # noqa: Y015
+
+@_typing.final
 class ImportThreadRequest(_message.Message):
     """Adds a history. A long one is sent in several requests, each with the items that follow the ones before."""
 
@@ -711,10 +907,16 @@ class AssembleWindowResponse(_message.Message):
     MESSAGES_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     OMITTED_ITEMS_FIELD_NUMBER: _builtins.int
+    LEAST_TOKENS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     tokens: _builtins.int
     """Counts its tokens, estimated where no count is stored."""
     omitted_items: _builtins.int
     """Counts the items that were left out."""
+    least_tokens: _builtins.int
+    """Counts the tokens of what is never left out, so that a smaller budget than this changes nothing more."""
+    summary: _builtins.int
+    """Numbers the summary that stands for what was left out; absent where there is none in the window."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Message]:
         """Holds the conversation, oldest first."""
@@ -725,12 +927,16 @@ class AssembleWindowResponse(_message.Message):
         messages: _abc.Iterable[_conversation_pb2.Message] | None = ...,
         tokens: _builtins.int = ...,
         omitted_items: _builtins.int = ...,
+        least_tokens: _builtins.int = ...,
+        summary: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages", "omitted_items", b"omitted_items", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "least_tokens", b"least_tokens", "messages", b"messages", "omitted_items", b"omitted_items", "summary", b"summary", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__summary: _TypeAlias = _typing.Literal["summary"]  # noqa: Y015
+    _WhichOneofArgType__summary: _TypeAlias = _typing.Literal["_summary", b"_summary"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__summary) -> _WhichOneofReturnType__summary | None: ...
 
 Global___AssembleWindowResponse: _TypeAlias = AssembleWindowResponse  # noqa: Y015
 
@@ -768,6 +974,8 @@ class Thread(_message.Message):
     ITEM_COUNT_FIELD_NUMBER: _builtins.int
     ACTIVE_RUN_ID_FIELD_NUMBER: _builtins.int
     EPHEMERAL_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the thread."""
     key: _builtins.str
@@ -778,6 +986,8 @@ class Thread(_message.Message):
     """Names the run that is writing to it; empty when none is."""
     ephemeral: _builtins.bool
     """Says that it serves a single stateless request and goes with its log."""
+    summary: _builtins.int
+    """Numbers the newest summary; absent where there is none."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Describes the thread."""
@@ -790,6 +1000,10 @@ class Thread(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was last written to."""
 
+    @_builtins.property
+    def pinned(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Numbers the items that are part of every window."""
+
     def __init__(
         self,
         *,
@@ -801,12 +1015,16 @@ class Thread(_message.Message):
         item_count: _builtins.int = ...,
         active_run_id: _builtins.str = ...,
         ephemeral: _builtins.bool = ...,
+        pinned: _abc.Iterable[_builtins.int] | None = ...,
+        summary: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "create_time", b"create_time", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_run_id", b"active_run_id", "create_time", b"create_time", "ephemeral", b"ephemeral", "id", b"id", "item_count", b"item_count", "key", b"key", "metadata", b"metadata", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "active_run_id", b"active_run_id", "create_time", b"create_time", "ephemeral", b"ephemeral", "id", b"id", "item_count", b"item_count", "key", b"key", "metadata", b"metadata", "pinned", b"pinned", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__summary: _TypeAlias = _typing.Literal["summary"]  # noqa: Y015
+    _WhichOneofArgType__summary: _TypeAlias = _typing.Literal["_summary", b"_summary"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__summary) -> _WhichOneofReturnType__summary | None: ...
 
 Global___Thread: _TypeAlias = Thread  # noqa: Y015
 
@@ -826,6 +1044,8 @@ class Item(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    COVERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the item."""
     thread_id: _builtins.str
@@ -842,6 +1062,8 @@ class Item(_message.Message):
     """Counts its tokens in the model that wrote or read it; 0 where nobody counted."""
     status: Global___ItemStatus.ValueType
     """Says whether it is whole."""
+    pinned: _builtins.bool
+    """Says whether it is part of every window."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was written."""
@@ -849,6 +1071,10 @@ class Item(_message.Message):
     @_builtins.property
     def message(self) -> _conversation_pb2.Message:
         """Holds what was said."""
+
+    @_builtins.property
+    def covers(self) -> Global___ItemRange:
+        """Numbers the items that a summary stands for; absent on everything else."""
 
     def __init__(
         self,
@@ -863,10 +1089,12 @@ class Item(_message.Message):
         message: _conversation_pb2.Message | None = ...,
         tokens: _builtins.int = ...,
         status: Global___ItemStatus.ValueType = ...,
+        pinned: _builtins.bool = ...,
+        covers: Global___ItemRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "create_time", b"create_time", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "id", b"id", "kind", b"kind", "message", b"message", "provenance", b"provenance", "run_id", b"run_id", "sequence", b"sequence", "status", b"status", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "create_time", b"create_time", "id", b"id", "kind", b"kind", "message", b"message", "pinned", b"pinned", "provenance", b"provenance", "run_id", b"run_id", "sequence", b"sequence", "status", b"status", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -883,6 +1111,8 @@ class NewItem(_message.Message):
     PROVENANCE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    COVERS_FIELD_NUMBER: _builtins.int
     kind: Global___ItemKind.ValueType
     """Says what it is; absent follows from the message."""
     provenance: Global___Provenance.ValueType
@@ -891,9 +1121,17 @@ class NewItem(_message.Message):
     """Counts its tokens, where the caller knows."""
     status: Global___ItemStatus.ValueType
     """Says whether it is whole; absent means it is."""
+    pinned: _builtins.bool
+    """Makes it part of every window. A tool call is pinned together with its results, which must stand in the same
+    request. Not for the items of a run.
+    """
     @_builtins.property
     def message(self) -> _conversation_pb2.Message:
         """Holds what was said."""
+
+    @_builtins.property
+    def covers(self) -> Global___ItemRange:
+        """Numbers the items that a summary stands for. Summaries are imported, or appended with AppendSummary."""
 
     def __init__(
         self,
@@ -903,10 +1141,12 @@ class NewItem(_message.Message):
         provenance: Global___Provenance.ValueType = ...,
         tokens: _builtins.int = ...,
         status: Global___ItemStatus.ValueType = ...,
+        pinned: _builtins.bool = ...,
+        covers: Global___ItemRange | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "message", b"message", "provenance", b"provenance", "status", b"status", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "kind", b"kind", "message", b"message", "pinned", b"pinned", "provenance", b"provenance", "status", b"status", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

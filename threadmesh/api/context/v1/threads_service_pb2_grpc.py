@@ -60,6 +60,21 @@ class ThreadsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.FromString,
                 _registered_method=True)
+        self.PinItem = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/PinItem',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PinItemRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PinItemResponse.FromString,
+                _registered_method=True)
+        self.UnpinItem = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/UnpinItem',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UnpinItemRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UnpinItemResponse.FromString,
+                _registered_method=True)
+        self.AppendSummary = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/AppendSummary',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendSummaryRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendSummaryResponse.FromString,
+                _registered_method=True)
         self.ImportThread = channel.unary_unary(
                 '/threadmesh.api.context.v1.ThreadsService/ImportThread',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ImportThreadRequest.SerializeToString,
@@ -121,6 +136,33 @@ class ThreadsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PinItem(self, request, context):
+        """Makes an item part of every window, or, with what it says of a tool call, the call and all of its results.
+
+        Retention keeps pinned items. A thread has at most 64 of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnpinItem(self, request, context):
+        """Takes an item, with what was pinned with it, back out of every window. What retention had passed over then goes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AppendSummary(self, request, context):
+        """Adds a model's words that stand for older items in windows in which those have no room.
+
+        The items stay until retention removes them. The summary is as little trusted as the least trusted of what it
+        retells. A thread with an active run is refused, and so is a summary of a thread that was summarized, or of which
+        items of the range were removed, since the caller read it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportThread(self, request, context):
         """Adds another system's history, or this one's as it was exported, to the thread of a key; makes the thread if needed.
 
@@ -148,7 +190,10 @@ class ThreadsServiceServicer:
     def AssembleWindow(self, request, context):
         """Gives the newest part of a thread that fits a token budget, ready for a model.
 
-        Instructions are always kept, turns are kept or left out whole, and every tool call has exactly one result.
+        The first instruction and pinned items are always kept, and of the other instructions the newest that fit half of
+        the budget. Turns are kept or left out whole, the newest first; where some are left out, the newest summary stands
+        for them if there is room. Every tool call has exactly one result. Where the first instruction and the pinned items
+        alone exceed the budget the answer is CONTEXT_LENGTH_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +226,21 @@ def add_ThreadsServiceServicer_to_server(servicer, server):
                     servicer.AppendItems,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.SerializeToString,
+            ),
+            'PinItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.PinItem,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PinItemRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PinItemResponse.SerializeToString,
+            ),
+            'UnpinItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnpinItem,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UnpinItemRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UnpinItemResponse.SerializeToString,
+            ),
+            'AppendSummary': grpc.unary_unary_rpc_method_handler(
+                    servicer.AppendSummary,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendSummaryRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendSummaryResponse.SerializeToString,
             ),
             'ImportThread': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportThread,
@@ -339,6 +399,87 @@ class ThreadsService:
             '/threadmesh.api.context.v1.ThreadsService/AppendItems',
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PinItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/PinItem',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PinItemRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PinItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnpinItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/UnpinItem',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UnpinItemRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UnpinItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AppendSummary(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/AppendSummary',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendSummaryRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendSummaryResponse.FromString,
             options,
             channel_credentials,
             insecure,

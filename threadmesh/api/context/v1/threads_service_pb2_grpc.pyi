@@ -43,6 +43,20 @@ class ThreadsServiceStub:
     """Forgets a thread with all its items and runs. A thread with an active run is refused."""
     AppendItems: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.AppendItemsRequest, _threads_service_pb2.AppendItemsResponse]
     """Adds items to a thread without running a model. A thread with an active run is refused."""
+    PinItem: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.PinItemRequest, _threads_service_pb2.PinItemResponse]
+    """Makes an item part of every window, or, with what it says of a tool call, the call and all of its results.
+
+    Retention keeps pinned items. A thread has at most 64 of them.
+    """
+    UnpinItem: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.UnpinItemRequest, _threads_service_pb2.UnpinItemResponse]
+    """Takes an item, with what was pinned with it, back out of every window. What retention had passed over then goes."""
+    AppendSummary: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.AppendSummaryRequest, _threads_service_pb2.AppendSummaryResponse]
+    """Adds a model's words that stand for older items in windows in which those have no room.
+
+    The items stay until retention removes them. The summary is as little trusted as the least trusted of what it
+    retells. A thread with an active run is refused, and so is a summary of a thread that was summarized, or of which
+    items of the range were removed, since the caller read it.
+    """
     ImportThread: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.ImportThreadRequest, _threads_service_pb2.ImportThreadResponse]
     """Adds another system's history, or this one's as it was exported, to the thread of a key; makes the thread if needed.
 
@@ -56,7 +70,10 @@ class ThreadsServiceStub:
     AssembleWindow: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.AssembleWindowRequest, _threads_service_pb2.AssembleWindowResponse]
     """Gives the newest part of a thread that fits a token budget, ready for a model.
 
-    Instructions are always kept, turns are kept or left out whole, and every tool call has exactly one result.
+    The first instruction and pinned items are always kept, and of the other instructions the newest that fit half of
+    the budget. Turns are kept or left out whole, the newest first; where some are left out, the newest summary stands
+    for them if there is room. Every tool call has exactly one result. Where the first instruction and the pinned items
+    alone exceed the budget the answer is CONTEXT_LENGTH_EXCEEDED.
     """
 
 @_typing.type_check_only
@@ -74,6 +91,20 @@ class ThreadsServiceAsyncStub(ThreadsServiceStub):
     """Forgets a thread with all its items and runs. A thread with an active run is refused."""
     AppendItems: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.AppendItemsRequest, _threads_service_pb2.AppendItemsResponse]  # type: ignore[assignment]
     """Adds items to a thread without running a model. A thread with an active run is refused."""
+    PinItem: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.PinItemRequest, _threads_service_pb2.PinItemResponse]  # type: ignore[assignment]
+    """Makes an item part of every window, or, with what it says of a tool call, the call and all of its results.
+
+    Retention keeps pinned items. A thread has at most 64 of them.
+    """
+    UnpinItem: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.UnpinItemRequest, _threads_service_pb2.UnpinItemResponse]  # type: ignore[assignment]
+    """Takes an item, with what was pinned with it, back out of every window. What retention had passed over then goes."""
+    AppendSummary: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.AppendSummaryRequest, _threads_service_pb2.AppendSummaryResponse]  # type: ignore[assignment]
+    """Adds a model's words that stand for older items in windows in which those have no room.
+
+    The items stay until retention removes them. The summary is as little trusted as the least trusted of what it
+    retells. A thread with an active run is refused, and so is a summary of a thread that was summarized, or of which
+    items of the range were removed, since the caller read it.
+    """
     ImportThread: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.ImportThreadRequest, _threads_service_pb2.ImportThreadResponse]  # type: ignore[assignment]
     """Adds another system's history, or this one's as it was exported, to the thread of a key; makes the thread if needed.
 
@@ -87,7 +118,10 @@ class ThreadsServiceAsyncStub(ThreadsServiceStub):
     AssembleWindow: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.AssembleWindowRequest, _threads_service_pb2.AssembleWindowResponse]  # type: ignore[assignment]
     """Gives the newest part of a thread that fits a token budget, ready for a model.
 
-    Instructions are always kept, turns are kept or left out whole, and every tool call has exactly one result.
+    The first instruction and pinned items are always kept, and of the other instructions the newest that fit half of
+    the budget. Turns are kept or left out whole, the newest first; where some are left out, the newest summary stands
+    for them if there is room. Every tool call has exactly one result. Where the first instruction and the pinned items
+    alone exceed the budget the answer is CONTEXT_LENGTH_EXCEEDED.
     """
 
 class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,6 +168,38 @@ class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Adds items to a thread without running a model. A thread with an active run is refused."""
 
     @_abc_1.abstractmethod
+    def PinItem(
+        self,
+        request: _threads_service_pb2.PinItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.PinItemResponse, _abc.Awaitable[_threads_service_pb2.PinItemResponse]]:
+        """Makes an item part of every window, or, with what it says of a tool call, the call and all of its results.
+
+        Retention keeps pinned items. A thread has at most 64 of them.
+        """
+
+    @_abc_1.abstractmethod
+    def UnpinItem(
+        self,
+        request: _threads_service_pb2.UnpinItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.UnpinItemResponse, _abc.Awaitable[_threads_service_pb2.UnpinItemResponse]]:
+        """Takes an item, with what was pinned with it, back out of every window. What retention had passed over then goes."""
+
+    @_abc_1.abstractmethod
+    def AppendSummary(
+        self,
+        request: _threads_service_pb2.AppendSummaryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.AppendSummaryResponse, _abc.Awaitable[_threads_service_pb2.AppendSummaryResponse]]:
+        """Adds a model's words that stand for older items in windows in which those have no room.
+
+        The items stay until retention removes them. The summary is as little trusted as the least trusted of what it
+        retells. A thread with an active run is refused, and so is a summary of a thread that was summarized, or of which
+        items of the range were removed, since the caller read it.
+        """
+
+    @_abc_1.abstractmethod
     def ImportThread(
         self,
         request: _threads_service_pb2.ImportThreadRequest,
@@ -169,7 +235,10 @@ class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_threads_service_pb2.AssembleWindowResponse, _abc.Awaitable[_threads_service_pb2.AssembleWindowResponse]]:
         """Gives the newest part of a thread that fits a token budget, ready for a model.
 
-        Instructions are always kept, turns are kept or left out whole, and every tool call has exactly one result.
+        The first instruction and pinned items are always kept, and of the other instructions the newest that fit half of
+        the budget. Turns are kept or left out whole, the newest first; where some are left out, the newest summary stands
+        for them if there is room. Every tool call has exactly one result. Where the first instruction and the pinned items
+        alone exceed the budget the answer is CONTEXT_LENGTH_EXCEEDED.
         """
 
 def add_ThreadsServiceServicer_to_server(servicer: ThreadsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
