@@ -3,16 +3,19 @@
 import json
 import sqlite3
 from contextlib import closing
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from context_svc.adapters.postgres_store import postgres_store
 from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.domain.call import CallState
+from context_svc.domain.read_window import read_window
 from context_svc.domain.run import RunState
 from facade.domain.parameters import TurnParameters
-from tests.context_svc.given import claimed, finished, texts, whole_log
+from tests.context_svc.given import claimed, finished, postgres_server, texts, whole_log
 from threadmesh.conversation import CallOutcome, ToolChoiceMode
 from threadmesh.testing.clock import FakeClock
 
@@ -54,6 +57,29 @@ async def test_the_newest_summary_of_an_earlier_version_is_found(state: Path, tm
         (thread,) = await store.threads(key_prefix="discord:", after=None, limit=10)
 
     assert (thread.summary, thread.pinned) == (3, ())
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+async def test_a_database_of_an_earlier_version_is_read_and_goes_on(state: Path, clock: FakeClock) -> None:
+    server = postgres_server()
+    with server.connect() as connection:
+        connection.execute("DROP SCHEMA IF EXISTS threadmesh CASCADE")
+        connection.execute((state / "postgres.sql").read_text())
+    async with postgres_store(server.url("threadmesh")) as store:
+        (thread,) = await store.threads(key_prefix="discord:", after=None, limit=10)
+        (notes,) = await store.threads(key_prefix="me:", after=None, limit=10)
+        runs = await store.runs(thread_id=thread.id, states=(), after=None, limit=10)
+        first, second, third = sorted(runs, key=attrgetter("number"))
+        said = await texts(store, thread.id)
+        log = [event.body for event in await whole_log(store, first.id)]
+        window = await read_window(notes.id, budget=0, run_id="", threads=store, runs=store)
+        await finished(store, second, b"rest")
+        next_one = await claimed(store, clock, third)
+
+    assert said == ["What time is it? ünï 🦉", "", "noon", "It is noon.", "hello"]
+    assert log[:4] == [b"one", b"two", b"three", b"four"]
+    assert (notes.summary, window.summary) == (1, 1)
+    assert next_one.id == third.id
 
 
 def _holds(whole: Any, part: Any) -> bool:
