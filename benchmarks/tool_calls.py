@@ -1,0 +1,208 @@
+"""What a tool call costs beside the tool itself, and what a bad tool server costs the others.
+
+`python -m benchmarks.tool_calls` runs a mesh of processes with a scripted model and calls the same tool in turn:
+directly over MCP (stdio), through tools_svc (gRPC, validation), and through the whole mesh (a chat in which the model
+must call it, less the same chat without: that is the call with its journal, and one more round of the scripted model).
+Then it calls eight tools of a second each at once, and the good server's tool again while another server hangs, floods,
+sends a line without an end or 50 MB.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from statistics import quantiles
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import httpx2
+from mcp.client import Client
+from mcp.client.stdio import StdioServerParameters
+
+from tests.chaos.units import Units, mesh_of_units
+from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
+from threadmesh.api.conversation.v1 import events_pb2 as events
+from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
+from threadmesh.rpc.channel import connect
+
+if TYPE_CHECKING:
+    from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceAsyncStub
+
+_SERVER = Path(__file__).parent / "tool_server.py"
+_CROOKED = Path(__file__).parent.parent / "tests" / "servers" / "crooked.py"
+_ECHO, _WAIT = "good__echo", "good__wait"
+_BAD = ("bad__silent", "bad__flood", "bad__endless", "bad__huge")
+_SECONDS = 120.0
+_AT_ONCE = 8
+_WARM_CALLS = 5
+_BAD_SECONDS = 2
+_BETWEEN_SECONDS = 0.02
+_ids = count()
+
+Call = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ways:
+    """The ways to call the tool, by their names, and the service that runs it."""
+
+    calls: Mapping[str, Call]
+    tools: "ToolsServiceAsyncStub"
+
+
+def servers() -> dict[str, object]:
+    """Give the servers file: the server that does nothing, and one that breaks the protocol in every way."""
+    good = {"command": sys.executable, "args": [str(_SERVER)]}
+    bad = {"command": sys.executable, "args": [str(_CROOKED)], "timeout_seconds": _BAD_SECONDS}
+    return {"mcpServers": {"good": good, "bad": bad}}
+
+
+@asynccontextmanager
+async def ways(units: Units) -> AsyncIterator[Ways]:
+    """Open a connection for each way to call the tool."""
+    async with AsyncExitStack() as stack:
+        parameters = StdioServerParameters(command=sys.executable, args=[str(_SERVER)])
+        direct = await stack.enter_async_context(Client(parameters))
+        tools = ToolsServiceStub(await stack.enter_async_context(connect(units.target("tools"))))
+        web = await stack.enter_async_context(httpx2.AsyncClient(base_url=units.url(), timeout=_SECONDS))
+        await _known(tools, {_ECHO, _WAIT})
+
+        async def directly() -> None:
+            assert not (await direct.call_tool("echo", {"text": "hello"})).is_error
+
+        yield Ways(
+            calls={
+                "directly over MCP": directly,
+                "through tools_svc": lambda: execute(tools, _ECHO, text="hello"),
+                "a chat": lambda: chat(web),
+                "a chat with the call": lambda: chat(web, tool=_ECHO),
+            },
+            tools=tools,
+        )
+
+
+async def _known(tools: "ToolsServiceAsyncStub", wanted: set[str]) -> None:
+    async with asyncio.timeout(_SECONDS):
+        async for state in tools.WatchTools(pb.WatchToolsRequest()):
+            if wanted <= {tool.definition.name for tool in state.catalogue.tools}:
+                return
+
+
+async def execute(tools: "ToolsServiceAsyncStub", *names: str, expected: bool = True, **arguments: object) -> None:
+    """Run a batch of one call of each name."""
+    calls = [
+        conversation.ToolCall(id=f"call_{next(_ids)}", name=name, arguments_json=json.dumps(arguments))
+        for name in names
+    ]
+    stream = tools.ExecuteTools(pb.ExecuteToolsRequest(calls=calls), timeout=_SECONDS)
+    outcomes = [event.finished.outcome async for event in stream if event.HasField("finished")]
+    assert len(outcomes) == len(calls)
+    assert not expected or set(outcomes) == {events.CALL_OUTCOME_SUCCEEDED}, outcomes
+
+
+async def chat(web: httpx2.AsyncClient, *, tool: str = "") -> None:
+    """Ask the scripted model, which must call the tool if one is named."""
+    body: dict[str, object] = {"model": "scripted", "messages": [{"role": "user", "content": "hello"}]}
+    if tool:
+        body |= {
+            "metadata": {"tools": tool},
+            "tool_choice": {"type": "function", "function": {"name": tool}},
+        }
+    answer = await web.post("/v1/chat/completions", json=body)
+    assert answer.status_code == httpx2.codes.OK, answer.text
+
+
+async def timed(call: Call, *, times: int) -> list[float]:
+    """Call one time after the other; gives the milliseconds of each."""
+    found = []
+    for _ in range(times):
+        began = perf_counter()
+        await call()
+        found.append(1e3 * (perf_counter() - began))
+    return found
+
+
+async def beside_a_bad_server(found: Ways, *, times: int) -> list[float]:
+    """Call the good server's tool while the bad one is called all the time in all its ways."""
+    over = asyncio.Event()
+
+    async def pester(name: str) -> None:
+        while not over.is_set():
+            await execute(found.tools, name, expected=False)
+
+    async with asyncio.TaskGroup() as tasks:
+        for name in _BAD:
+            tasks.create_task(pester(name))
+        samples = []
+        for _ in range(times):
+            samples += await timed(found.calls["through tools_svc"], times=1)
+            await asyncio.sleep(_BETWEEN_SECONDS)
+        over.set()
+    return samples
+
+
+async def alone(found: Ways, *, times: int) -> list[float]:
+    """Call the good server's tool as often, with the same pauses."""
+    samples = []
+    for _ in range(times):
+        samples += await timed(found.calls["through tools_svc"], times=1)
+        await asyncio.sleep(_BETWEEN_SECONDS)
+    return samples
+
+
+def report(name: str, samples: Sequence[float]) -> tuple[float, float]:
+    """Write one row; gives its median and its p95."""
+    spread = quantiles(samples, n=100)
+    print(f"{name:32} p50 {spread[49]:8.2f}   p95 {spread[94]:8.2f} ms   ({len(samples)} calls)", flush=True)
+    return spread[49], spread[94]
+
+
+async def measure(asked: Namespace, units: Units) -> None:
+    """Measure everything and print it."""
+    async with ways(units) as found:
+        samples: dict[str, list[float]] = {name: [] for name in found.calls}
+        for call in found.calls.values():
+            await timed(call, times=_WARM_CALLS)
+        for _ in range(asked.rounds):
+            for name, call in found.calls.items():
+                samples[name] += await timed(call, times=asked.calls)
+        medians = {name: report(name, each)[0] for name, each in samples.items()}
+        direct, chatted, called = (medians[each] for each in ("directly over MCP", "a chat", "a chat with the call"))
+        print(f"tools_svc adds {medians['through tools_svc'] - direct:.2f} ms at the median")
+        print(
+            f"the mesh adds {called - chatted - direct:.2f} ms at the median, a round of the model included; target 5"
+        )
+        together = await timed(lambda: execute(found.tools, *[_WAIT] * _AT_ONCE, seconds=1.0), times=asked.rounds)
+        report(f"{_AT_ONCE} calls of 1 s at once", [*together, *together])
+        quiet, loud = [], []
+        for _ in range(asked.rounds):
+            quiet += await alone(found, times=asked.calls)
+            loud += await beside_a_bad_server(found, times=asked.calls)
+        before, after = report("alone", quiet)[1], report("beside a bad server", loud)[1]
+        print(f"p95 beside a bad server {after / before:.2f} x alone; target 1.10")
+
+
+def main() -> int:
+    """Do what the command line asks."""
+    parser = ArgumentParser(prog="python -m benchmarks.tool_calls", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--calls", type=int, default=50, help="calls of each way in a round")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tool-calls-") as name, mesh_of_units(Path(name)) as units:
+        units["tools"].end()
+        (Path(name) / "servers.json").write_text(json.dumps(servers()))
+        units["tools"].start()
+        units.models_are_ready()
+        asyncio.run(measure(asked, units))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
