@@ -9,7 +9,8 @@
     │   ├── ModelNotFound  ThreadNotFound  RunNotFound  CallNotFound  ToolNotFound
     ├── PreconditionFailed         the state of things forbids it
     │   ├── RequestQuarantined  IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
-    │   └── ThreadDiffers  ThreadChanged
+    │   ├── ThreadDiffers  ThreadChanged
+    │   └── ToolDefinitionChanged  DefinitionDiffers
     ├── ThreadBusy                 somebody else is at it
     ├── Unauthenticated
     ├── Overloaded                 too much at once; try later
@@ -212,6 +213,21 @@ class ThreadChanged(PreconditionFailed):
     """The thread was summarized, or items of it were removed, since it was read; read it again."""
 
     reason = "THREAD_CHANGED"
+
+
+class ToolDefinitionChanged(PreconditionFailed):
+    """The tool's definition has changed since it was pinned; it can be called once a person has approved it."""
+
+    reason = "TOOL_DEFINITION_CHANGED"
+
+
+class DefinitionDiffers(PreconditionFailed):
+    """The tool's definition is not the one that was read; read it again before you approve it.
+
+    The fact `present_hash` identifies the present one.
+    """
+
+    reason = "DEFINITION_DIFFERS"
 
 
 class ThreadBusy(MeshError):

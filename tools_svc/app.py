@@ -17,16 +17,19 @@ from threadmesh.clock import SystemClock
 from threadmesh.errors import Internal, ToolServerUnavailable
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
+from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_http import http_transport
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.mcp_stdio import stdio_transport
+from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
+from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.watch import CatalogueWatcher
@@ -64,11 +67,20 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
 def _watcher(
     servers: Sequence[ServerConfig], sources: Mapping[str, ToolSource], settings: ToolsSettings
 ) -> CatalogueWatcher:
+    listener = PinLog()
+    pins = Pins(
+        JsonPins(settings.state_dir / "pins.json"),
+        changes=settings.definition_changes,
+        clock=SystemClock(),
+        listener=listener,
+    )
     return CatalogueWatcher(
         list(sources.values()),
         policies={each.name: _policy(each, settings) for each in servers},
         schemas=JsonSchemaCompiler(),
+        pins=pins,
         on_dropped=_log_dropped,
+        on_quarantined=listener.quarantined,
     )
 
 

@@ -1,9 +1,12 @@
 """The settings of tools_svc: environment variables that begin with `TOOLS_`."""
 
+from pathlib import Path
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from threadmesh.settings import UnitSettings
+from threadmesh.settings import UnitSettings, data_directory
+from tools_svc.domain.pins import Changes
 
 
 class ToolsSettings(UnitSettings):
@@ -26,4 +29,13 @@ class ToolsSettings(UnitSettings):
     )
     startup_wait_seconds: float = Field(
         default=5.0, ge=0, le=600, description="Time for which the service says it is not ready while servers start."
+    )
+    definition_changes: Changes = Field(
+        default=Changes.QUARANTINE,
+        description="What happens to a tool whose definition is not the one that was first seen: `quarantine` holds it "
+        "back until a person approves it, `accept` takes every change; [docs/tools.md](tools.md) says more.",
+    )
+    state_dir: Path = Field(
+        default_factory=lambda: data_directory() / "tools",
+        description="Directory that remembers the definitions of tools, in `pins.json`; of one process alone.",
     )

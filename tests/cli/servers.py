@@ -67,7 +67,17 @@ def open_api() -> Iterator[Api]:
 
 
 class SmallTools(tools_grpc.ToolsServiceServicer):
-    """Two tools: `demo__echo` succeeds with its arguments, `demo__fail` fails."""
+    """Two tools: `demo__echo` succeeds with its arguments, `demo__fail` fails; and those that are held back."""
+
+    def __init__(self, quarantined: Sequence[tools_pb.QuarantinedTool] = ()) -> None:
+        self.quarantined = quarantined
+        self.approved: list[tuple[str, str]] = []
+
+    async def ApproveDefinition(
+        self, request: tools_pb.ApproveDefinitionRequest, context: Context
+    ) -> tools_pb.ApproveDefinitionResponse:
+        self.approved.append((request.name, request.definition_hash))
+        return tools_pb.ApproveDefinitionResponse()
 
     async def ListTools(self, request: tools_pb.ListToolsRequest, context: Context) -> tools_pb.ListToolsResponse:
         schema = json.dumps({"type": "object", "properties": {"text": {"type": "string"}}})
@@ -87,6 +97,7 @@ class SmallTools(tools_grpc.ToolsServiceServicer):
                 tools_pb.Server(name="demo", state=tools_pb.SERVER_STATE_READY, tool_count=2),
                 tools_pb.Server(name="gone", state=tools_pb.SERVER_STATE_UNAVAILABLE, failure=failure),
             ],
+            quarantined=self.quarantined,
         )
 
     async def ExecuteTools(
@@ -150,11 +161,15 @@ async def serving(*services: Service) -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.port}"
 
 
-def tools_service() -> Service:
+def small_tools(*quarantined: tools_pb.QuarantinedTool) -> SmallTools:
+    """Make the tools, and those that are held back."""
+    return SmallTools(quarantined)  # type: ignore[abstract]  # it has what the commands call
+
+
+def tools_service(tools: SmallTools | None = None) -> Service:
     """Give the service of `SmallTools`."""
     name = tools_pb.DESCRIPTOR.services_by_name["ToolsService"].full_name
-    servicer = SmallTools()  # type: ignore[abstract]  # it has what the commands call
-    return Service(servicer=servicer, add=tools_grpc.add_ToolsServiceServicer_to_server, name=name)
+    return Service(servicer=tools or small_tools(), add=tools_grpc.add_ToolsServiceServicer_to_server, name=name)
 
 
 def threads_service(threads: Sequence[threads_pb.Thread], items: Sequence[threads_pb.Item] = ()) -> Service:

@@ -12,6 +12,7 @@ COMMANDS = [
     ["chat"],
     ["tools", "list"],
     ["tools", "call"],
+    ["tools", "approve"],
     ["threads", "list"],
     ["threads", "show"],
     ["threads", "export"],

@@ -63,13 +63,15 @@ class Mesh:
 
 
 @asynccontextmanager
-async def mesh(directory: Path, *, wait: bool = True, **servers: dict[str, Any]) -> AsyncIterator[Mesh]:
+async def mesh(
+    directory: Path, *, wait: bool = True, settings: dict[str, Any] | None = None, **servers: dict[str, Any]
+) -> AsyncIterator[Mesh]:
     """Run the service with these servers until the block ends; begins when they are ready."""
     file = directory / "servers.json"
     file.write_text(json.dumps({"mcpServers": servers}))
     registry = CollectorRegistry()
-    settings = ToolsSettings(servers_file=str(file))
-    async with app(settings, registry) as unit, channel_for(*unit.services) as channel:
+    chosen = ToolsSettings(servers_file=str(file), state_dir=directory / "state", **settings or {})
+    async with app(chosen, registry) as unit, channel_for(*unit.services) as channel:
         running = Mesh(tools=ToolsServiceStub(channel), registry=registry)
         if wait:
             await running.ready(*servers)

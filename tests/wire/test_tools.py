@@ -310,9 +310,6 @@ async def test_what_is_not_offered_is_refused_with_a_sentence(running: Mesh) -> 
             await running.tools.ResolveCall(
                 pb.ResolveCallRequest(run_id="r", call_id="c", resolution=pb.RESOLUTION_SUCCEEDED)
             )
-    with pytest.raises(Unsupported):
-        async with translated(peer="tools"):
-            await running.tools.ApproveDefinition(pb.ApproveDefinitionRequest(name="t", definition_hash="h"))
 
 
 async def test_an_empty_batch_is_refused(running: Mesh) -> None:

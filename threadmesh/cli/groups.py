@@ -9,7 +9,7 @@ import typer
 
 from threadmesh.cli import options, window_commands
 
-tools = typer.Typer(help="List the tools of the mesh and call one.", no_args_is_help=True)
+tools = typer.Typer(help="List the tools of the mesh, call one, and approve changes.", no_args_is_help=True)
 threads = typer.Typer(help="Look into conversations, move them and remove them.", no_args_is_help=True)
 
 
@@ -52,6 +52,39 @@ def tools_call(
 
     located = locate(data_dir=data_dir, target=target)
     asyncio.run(call_tool(located.addresses["tools"], name, arguments or [], seconds=timeout))
+
+
+@tools.command("approve")
+def tools_approve(
+    name: Annotated[str, typer.Argument(help="The tool that is held back, as `tools list` names it.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    target: options.Target = "",
+    data_dir: options.DataDir = None,
+) -> None:
+    """Show what has changed in the definition of a tool, and offer the tool again if you agree.
+
+    docs/tools.md says why tools are held back.
+
+    Examples:
+      threadmesh tools approve files__read_file
+      threadmesh tools approve files__read_file --yes
+    """
+    from threadmesh.cli.locate import locate  # loaded by need
+    from threadmesh.cli.tool_approval import approve_tool, changed_tool, show_change  # loaded by need
+
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("say --yes where nobody can be asked", param_hint="--yes")
+    address = locate(data_dir=data_dir, target=target).addresses["tools"]
+    held = asyncio.run(changed_tool(address, name))
+    if held is None:
+        typer.echo(f"{name} needs no approval.")
+        return
+    show_change(held)
+    if not yes:
+        typer.confirm(f"Offer {name} with this definition?", abort=True)
+    asyncio.run(approve_tool(address, held))
+    typer.echo(f"Approved {name}.")
 
 
 @threads.command("list")

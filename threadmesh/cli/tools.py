@@ -29,7 +29,11 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         catalogue = await list_tools(channel)
     if as_json:
         print_json(
-            {"tools": [_tool(each) for each in catalogue.tools], "servers": list(map(_server, catalogue.servers))}
+            {
+                "tools": [_tool(each) for each in catalogue.tools],
+                "servers": list(map(_server, catalogue.servers)),
+                "quarantined": list(map(_quarantined, catalogue.quarantined)),
+            }
         )
         return
     rows = [
@@ -41,6 +45,9 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         if server.state != pb.SERVER_STATE_READY:
             told = _server(server)
             stderr().print(f"{told['name']} is {told['state']}: {told['failure'] or 'no reason given'}", markup=False)
+    for held in catalogue.quarantined:
+        notice = f"{held.name} is held back: its definition has changed; see `threadmesh tools approve {held.name}`."
+        stderr().print(notice, markup=False)
 
 
 async def call_tool(target: str, name: str, words: Sequence[str], *, seconds: float | None) -> None:
@@ -113,6 +120,14 @@ def _tool(tool: pb.Tool) -> dict[str, object]:
         "effect": _effect(tool),
         "description": tool.definition.description,
         "parameters": json.loads(tool.definition.parameters_json or "{}"),
+    }
+
+
+def _quarantined(held: pb.QuarantinedTool) -> dict[str, object]:
+    definitions = {"pinned": held.pinned, "present": held.present}
+    return {"name": held.name, "server": held.server} | {
+        name: {"hash": each.hash, "definition": json.loads(each.definition_json or "{}")}
+        for name, each in definitions.items()
     }
 
 

@@ -24,7 +24,8 @@ _LONGEST_MIME_TYPE = 127
 
 
 def offered_tool(raw: Mapping[str, Any]) -> OfferedTool:
-    """Read a tool's definition; its hash covers every field, in the order they were sent."""
+    """Read a tool's definition; its hash covers every field, whatever their order."""
+    definition = json.dumps(dict(raw), sort_keys=True, separators=(",", ":"))
     annotations = raw.get("annotations") or {}
     title = raw.get("title") or annotations.get("title") or ""
     return OfferedTool(
@@ -34,7 +35,8 @@ def offered_tool(raw: Mapping[str, Any]) -> OfferedTool:
         parameters_json=_text(raw.get("inputSchema")),
         output_schema_json=_text(raw.get("outputSchema")),
         hints=Hints(read_only=annotations.get("readOnlyHint"), idempotent=annotations.get("idempotentHint")),
-        definition_hash=hashlib.sha256(_text(dict(raw)).encode("utf-8", "surrogatepass")).hexdigest(),
+        definition_hash=hashlib.sha256(definition.encode()).hexdigest(),
+        definition_json=definition,
     )
 
 

@@ -5,14 +5,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from threadmesh.conversation import Failure
-from threadmesh.errors import MeshError, ToolNotFound, ToolServerUnavailable, UnsupportedSchema
+from threadmesh.errors import (
+    MeshError,
+    ToolDefinitionChanged,
+    ToolNotFound,
+    ToolServerUnavailable,
+    UnsupportedSchema,
+)
 from tools_svc.domain.naming import public_name, server_of
+from tools_svc.domain.pin import Pin
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import Schema, SchemaCompiler
 from tools_svc.domain.tool import OfferedTool, Server, ServerState, ServerStatus, Tool
 
 ANY_OBJECT = '{"type":"object"}'
 _LONGEST_DESCRIPTION = 16_384
+_LONGEST_DEFINITION = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +42,20 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """A tool whose definition is not the pinned one."""
+
+    tool: Tool
+    pin: Pin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shelf:
     """One server's part of the catalogue."""
 
     server: Server
     entries: tuple[Entry, ...] = ()
+    quarantined: tuple[Quarantined, ...] = ()
     dropped: tuple[Dropped, ...] = ()
 
 
@@ -59,10 +76,16 @@ class Catalogue:
         present = (shelf for shelf in self.shelves.values() if shelf.server.state is not ServerState.UNAVAILABLE)
         return tuple(sorted((entry.tool for shelf in present for entry in shelf.entries), key=lambda tool: tool.name))
 
+    @property
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """The tools that wait for approval, ordered by name, also those of servers that are away."""
+        held = (each for shelf in self.shelves.values() for each in shelf.quarantined)
+        return tuple(sorted(held, key=lambda each: each.tool.name))
+
     def find(self, name: str) -> Entry:
         """Give the tool of that name, also while its server is away: the call will wait for it or fail.
 
-        Raises `ToolServerUnavailable` for a server that was never reached, and `ToolNotFound`.
+        Raises `ToolServerUnavailable` for a server that was never reached, `ToolDefinitionChanged`, and `ToolNotFound`.
         """
         shelf = self.shelves.get(server_of(name))
         if shelf is None:
@@ -70,7 +93,13 @@ class Catalogue:
         for entry in shelf.entries:
             if entry.tool.name == name:
                 return entry
-        if shelf.server.state is not ServerState.READY and not shelf.entries:
+        if any(held.tool.name == name for held in shelf.quarantined):
+            raise ToolDefinitionChanged(
+                f"The definition of {name} has changed since it was pinned, so it is not called. An operator can "
+                f"compare and approve it with: threadmesh tools approve {name}",
+                tool=name,
+            )
+        if shelf.server.state is not ServerState.READY and not shelf.entries and not shelf.quarantined:
             raise ToolServerUnavailable(server=shelf.server.name)
         raise ToolNotFound(tool=name)
 
@@ -98,6 +127,8 @@ def shelve(name: str, status: ServerStatus, policy: ServerPolicy, schemas: Schem
 
 
 def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: SchemaCompiler) -> Entry:
+    if len(offer.definition_json) > _LONGEST_DEFINITION:
+        raise UnsupportedSchema("The tool's definition is too long.", limit=_LONGEST_DEFINITION)
     parameters = offer.parameters_json or ANY_OBJECT
     _check_describes_object(parameters)
     tool = Tool(
@@ -111,6 +142,7 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
         effect=policy.effect(offer.name, offer.hints),
         timeout_seconds=policy.timeout_seconds,
         definition_hash=offer.definition_hash,
+        definition_json=offer.definition_json,
     )
     output = schemas.compile(offer.output_schema_json) if offer.output_schema_json else None
     return Entry(tool=tool, arguments=schemas.compile(parameters), output=output)

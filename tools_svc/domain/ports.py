@@ -1,10 +1,12 @@
 """What the domain needs from outside."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from typing import Protocol
 
 from threadmesh.conversation import CallFinished
+from threadmesh.errors import MeshError
 from tools_svc.domain.call import Invocation, Update
+from tools_svc.domain.pin import Pin
 from tools_svc.domain.tool import ServerStatus
 
 
@@ -60,4 +62,39 @@ class CallListener(Protocol):
 
     def ended(self, tool: str, finished: CallFinished) -> None:
         """Take note; must not fail."""
+        ...
+
+
+class PinStore(Protocol):
+    """Keeps the trusted definitions of tools, one for each tool of a server."""
+
+    def pins(self) -> Collection[Pin]:
+        """Give every pin that was kept."""
+        ...
+
+    def keep(self, pins: Collection[Pin]) -> None:
+        """Keep these pins, each instead of an earlier one of its tool: all of them or none.
+
+        They outlive the process when this returns, if the store is one that does. Raises `StoreUnavailable`.
+        """
+        ...
+
+
+class PinListener(Protocol):
+    """Hears what becomes of definitions; must not fail."""
+
+    def pinned(self, pin: Pin, *, server_known: bool) -> None:
+        """A tool was seen for the first time; `server_known` if its server had tools before."""
+        ...
+
+    def accepted(self, pin: Pin) -> None:
+        """A change was trusted without a person's word."""
+        ...
+
+    def approved(self, pin: Pin) -> None:
+        """A person approved a change."""
+        ...
+
+    def not_kept(self, error: MeshError) -> None:
+        """Pins hold only until the process ends."""
         ...

@@ -35,7 +35,7 @@ class Hints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OfferedTool:
-    """A tool as its server describes it; `definition_hash` is taken over the description as it was sent."""
+    """A tool as its server describes it; `definition_hash` is taken over `definition_json`: all that was sent."""
 
     name: str
     title: str = ""
@@ -44,6 +44,7 @@ class OfferedTool:
     output_schema_json: str = ""
     hints: Hints = Hints()
     definition_hash: str = ""
+    definition_json: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +61,7 @@ class Tool:
     effect: Effect
     timeout_seconds: float
     definition_hash: str
+    definition_json: str
 
     @property
     def definition(self) -> ToolDefinition:

@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
-from tools_svc.domain.catalog import Catalogue, Dropped, Shelf, shelve
+from threadmesh.errors import DefinitionDiffers, ToolNotFound
+from tools_svc.domain.catalog import Catalogue, Dropped, Quarantined, Shelf, shelve
 from tools_svc.domain.latest import Latest
+from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import SchemaCompiler, ToolSource
-from tools_svc.domain.tool import ServerState, ServerStatus
+from tools_svc.domain.tool import ServerState, ServerStatus, Tool
 
 
 class CatalogueWatcher:
@@ -20,13 +22,17 @@ class CatalogueWatcher:
         *,
         policies: Mapping[str, ServerPolicy],
         schemas: SchemaCompiler,
+        pins: Pins,
         on_dropped: Callable[[Dropped], None],
+        on_quarantined: Callable[[Quarantined], None],
     ) -> None:
-        """`on_dropped` hears once of each tool that is left out."""
-        self._sources = sources
+        """`on_dropped` and `on_quarantined` hear once of each tool that is left out and of each that waits."""
+        self._sources = {each.name: each for each in sources}
         self._policies = policies
         self._schemas = schemas
+        self._pins = pins
         self._on_dropped = on_dropped
+        self._on_quarantined = on_quarantined
         self._catalogue = Latest(Catalogue(shelves={each.name: self._shelf(each, each.status) for each in sources}))
 
     @property
@@ -45,10 +51,32 @@ class CatalogueWatcher:
                 if all(server.state is not ServerState.CONNECTING for server in catalogue.servers):
                     return
 
+    def approve(self, name: str, definition_hash: str) -> Tool:
+        """Trust the present definition of a tool, if it is the one of this hash, and offer it; once more is harmless.
+
+        Raises `ToolNotFound`, `DefinitionDiffers` with the present hash, and `StoreUnavailable`, which changes nothing.
+        """
+        tool = self._known(name)
+        if tool.definition_hash != definition_hash:
+            raise DefinitionDiffers(tool=name, present_hash=tool.definition_hash)
+        if any(held.tool == tool for held in self.catalogue.quarantined):
+            self._pins.approve(tool)
+            source = self._sources[tool.server]
+            self._place(source, source.status)
+        return tool
+
+    def _known(self, name: str) -> Tool:
+        for shelf in self.catalogue.shelves.values():
+            tools = [entry.tool for entry in shelf.entries] + [held.tool for held in shelf.quarantined]
+            for tool in tools:
+                if tool.name == name:
+                    return tool
+        raise ToolNotFound(tool=name)
+
     async def run(self) -> None:
         """Follow every source until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for source in self._sources:
+            for source in self._sources.values():
                 tasks.create_task(self._follow(source), name=f"catalogue:{source.name}")
 
     async def _follow(self, source: ToolSource) -> None:
@@ -62,12 +90,15 @@ class CatalogueWatcher:
         for dropped in shelf.dropped:
             if dropped not in before.dropped:
                 self._on_dropped(dropped)
+        for held in shelf.quarantined:
+            if held not in before.quarantined:
+                self._on_quarantined(held)
         if (shelf.server, _tools(shelf)) != (before.server, _tools(before)):
             self._catalogue.set(Catalogue(shelves={**self.catalogue.shelves, source.name: shelf}))
 
     def _shelf(self, source: ToolSource, status: ServerStatus) -> Shelf:
-        return shelve(source.name, status, self._policies[source.name], self._schemas)
+        return self._pins.inspect(shelve(source.name, status, self._policies[source.name], self._schemas))
 
 
 def _tools(shelf: Shelf) -> list[object]:
-    return [entry.tool for entry in shelf.entries]
+    return [*(entry.tool for entry in shelf.entries), *shelf.quarantined]

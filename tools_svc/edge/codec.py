@@ -10,7 +10,7 @@ from threadmesh.codec import decode_tool_call, encode_tool_definition
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted
 from threadmesh.event_codec import encode_call_finished, encode_call_progress, encode_call_started, encode_failure
 from tools_svc.domain.call import Batch, CallEvent, RunEvent
-from tools_svc.domain.catalog import Catalogue
+from tools_svc.domain.catalog import Catalogue, Quarantined
 from tools_svc.domain.tool import Effect, Server, ServerState, Tool
 
 _EFFECTS = {
@@ -41,7 +41,11 @@ def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
 
 def encode_catalogue(catalogue: Catalogue) -> pb.Catalogue:
     """Encode the catalogue."""
-    return pb.Catalogue(tools=map(encode_tool, catalogue.tools), servers=map(encode_server, catalogue.servers))
+    return pb.Catalogue(
+        tools=map(encode_tool, catalogue.tools),
+        servers=map(encode_server, catalogue.servers),
+        quarantined=map(encode_quarantined, catalogue.quarantined),
+    )
 
 
 def encode_tool(tool: Tool) -> pb.Tool:
@@ -55,6 +59,20 @@ def encode_tool(tool: Tool) -> pb.Tool:
         effect=_EFFECTS[tool.effect],
         definition_hash=tool.definition_hash,
     )
+
+
+def encode_quarantined(held: Quarantined) -> pb.QuarantinedTool:
+    """Encode a tool that waits for approval."""
+    tool, pin = held.tool, held.pin
+    wire = pb.QuarantinedTool(
+        name=tool.name,
+        server=tool.server,
+        server_tool=tool.server_tool,
+        pinned=pb.Definition(hash=pin.definition_hash, definition_json=pin.definition_json),
+        present=pb.Definition(hash=tool.definition_hash, definition_json=tool.definition_json),
+    )
+    wire.pinned.pin_time.FromDatetime(pin.pinned_at)
+    return wire
 
 
 def encode_server(server: Server) -> pb.Server:

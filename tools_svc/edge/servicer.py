@@ -36,10 +36,13 @@ class ToolsServicer(ToolsServiceServicer):
         self._heartbeat_seconds = heartbeat_seconds
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Context) -> pb.ListToolsResponse:
-        """List the tools that can be called now."""
+        """List the tools that can be called now, and those that wait for approval."""
         catalogue = codec.encode_catalogue(self._watcher.catalogue)
-        wanted = [tool for tool in catalogue.tools if not request.names or tool.definition.name in request.names]
-        return pb.ListToolsResponse(tools=wanted, servers=catalogue.servers)
+        return pb.ListToolsResponse(
+            tools=(tool for tool in catalogue.tools if not request.names or tool.definition.name in request.names),
+            servers=catalogue.servers,
+            quarantined=(held for held in catalogue.quarantined if not request.names or held.name in request.names),
+        )
 
     async def WatchTools(self, request: pb.WatchToolsRequest, context: Context) -> AsyncIterator[pb.WatchToolsResponse]:
         """Stream the catalogue and its changes."""
@@ -91,8 +94,9 @@ class ToolsServicer(ToolsServiceServicer):
     async def ApproveDefinition(
         self, request: pb.ApproveDefinitionRequest, context: Context
     ) -> pb.ApproveDefinitionResponse:
-        """Refuse: changed definitions are offered without approval."""
-        raise Unsupported("This server offers changed definitions at once; there is nothing to approve.")
+        """Accept the changed definition of a tool."""
+        tool = self._watcher.approve(request.name, request.definition_hash)
+        return pb.ApproveDefinitionResponse(tool=codec.encode_tool(tool))
 
     def _beating(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         return with_heartbeats(items, every=self._heartbeat_seconds)

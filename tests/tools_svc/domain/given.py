@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
+from tools_svc.adapters.memory_pins import MemoryPins
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
+from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
 from tools_svc.domain.execute import Executor
+from tools_svc.domain.pins import Changes, Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.tool import Effect, OfferedTool
 from tools_svc.domain.watch import CatalogueWatcher
@@ -64,7 +67,12 @@ async def house(
     ledger = Ledger()
     policy = ServerPolicy(timeout_seconds=timeout_seconds, effects={"t": effect})
     watcher = CatalogueWatcher(
-        [source], policies={"s": policy}, schemas=JsonSchemaCompiler(), on_dropped=lambda _: None
+        [source],
+        policies={"s": policy},
+        schemas=JsonSchemaCompiler(),
+        pins=Pins(MemoryPins(), changes=Changes.QUARANTINE, clock=FakeClock(), listener=PinLog()),
+        on_dropped=lambda _: None,
+        on_quarantined=lambda _: None,
     )
     executor = Executor(
         {"s": source},

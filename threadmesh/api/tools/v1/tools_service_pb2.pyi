@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from threadmesh.api.conversation.v1 import conversation_pb2 as _conversation_pb2
@@ -146,6 +147,7 @@ class ListToolsResponse(_message.Message):
 
     TOOLS_FIELD_NUMBER: _builtins.int
     SERVERS_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Holds the tools, ordered by name."""
@@ -154,15 +156,20 @@ class ListToolsResponse(_message.Message):
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Server]:
         """Holds the servers, ordered by name."""
 
+    @_builtins.property
+    def quarantined(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuarantinedTool]:
+        """Holds the tools that wait for approval, ordered by name."""
+
     def __init__(
         self,
         *,
         tools: _abc.Iterable[Global___Tool] | None = ...,
         servers: _abc.Iterable[Global___Server] | None = ...,
+        quarantined: _abc.Iterable[Global___QuarantinedTool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["servers", b"servers", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -234,6 +241,7 @@ class Catalogue(_message.Message):
 
     TOOLS_FIELD_NUMBER: _builtins.int
     SERVERS_FIELD_NUMBER: _builtins.int
+    QUARANTINED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Holds the tools, ordered by name."""
@@ -242,15 +250,20 @@ class Catalogue(_message.Message):
     def servers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Server]:
         """Holds the servers, ordered by name."""
 
+    @_builtins.property
+    def quarantined(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuarantinedTool]:
+        """Holds the tools that wait for approval, ordered by name."""
+
     def __init__(
         self,
         *,
         tools: _abc.Iterable[Global___Tool] | None = ...,
         servers: _abc.Iterable[Global___Server] | None = ...,
+        quarantined: _abc.Iterable[Global___QuarantinedTool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["servers", b"servers", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -303,6 +316,80 @@ class Tool(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class QuarantinedTool(_message.Message):
+    """A tool whose definition is not the pinned one. It is not offered to models, and calls of it are refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    SERVER_TOOL_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    PRESENT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Names the tool as models would."""
+    server: _builtins.str
+    """Names the server that runs it."""
+    server_tool: _builtins.str
+    """Names the tool as the server knows it."""
+    @_builtins.property
+    def pinned(self) -> Global___Definition:
+        """Holds the definition that was first seen or last approved."""
+
+    @_builtins.property
+    def present(self) -> Global___Definition:
+        """Holds the definition that the server sends now."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        server: _builtins.str = ...,
+        server_tool: _builtins.str = ...,
+        pinned: Global___Definition | None = ...,
+        present: Global___Definition | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pinned", b"pinned", "present", b"present"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pinned", b"pinned", "present", b"present", "server", b"server", "server_tool", b"server_tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuarantinedTool: _TypeAlias = QuarantinedTool  # noqa: Y015
+
+@_typing.final
+class Definition(_message.Message):
+    """What a server says of a tool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HASH_FIELD_NUMBER: _builtins.int
+    DEFINITION_JSON_FIELD_NUMBER: _builtins.int
+    PIN_TIME_FIELD_NUMBER: _builtins.int
+    hash: _builtins.str
+    """Identifies it."""
+    definition_json: _builtins.str
+    """Holds every field that the server sent, as JSON in ASCII with sorted keys."""
+    @_builtins.property
+    def pin_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when it was pinned; absent while it is not."""
+
+    def __init__(
+        self,
+        *,
+        hash: _builtins.str = ...,
+        definition_json: _builtins.str = ...,
+        pin_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pin_time", b"pin_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition_json", b"definition_json", "hash", b"hash", "pin_time", b"pin_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Definition: _TypeAlias = Definition  # noqa: Y015
 
 @_typing.final
 class Server(_message.Message):

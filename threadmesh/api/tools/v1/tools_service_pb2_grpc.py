@@ -122,7 +122,9 @@ class ToolsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ApproveDefinition(self, request, context):
-        """Accepts the changed definition of a tool.
+        """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
+
+        Fails with FAILED_PRECONDITION when the server sends another definition by now; `present_hash` then identifies it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

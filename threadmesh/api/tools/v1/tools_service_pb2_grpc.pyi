@@ -50,7 +50,10 @@ class ToolsServiceStub:
     ResolveCall: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ResolveCallRequest, _tools_service_pb2.ResolveCallResponse]
     """Settles a call whose outcome nobody but a person can know."""
     ApproveDefinition: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ApproveDefinitionRequest, _tools_service_pb2.ApproveDefinitionResponse]
-    """Accepts the changed definition of a tool."""
+    """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
+
+    Fails with FAILED_PRECONDITION when the server sends another definition by now; `present_hash` then identifies it.
+    """
 
 @_typing.type_check_only
 class ToolsServiceAsyncStub(ToolsServiceStub):
@@ -74,7 +77,10 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     ResolveCall: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ResolveCallRequest, _tools_service_pb2.ResolveCallResponse]  # type: ignore[assignment]
     """Settles a call whose outcome nobody but a person can know."""
     ApproveDefinition: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ApproveDefinitionRequest, _tools_service_pb2.ApproveDefinitionResponse]  # type: ignore[assignment]
-    """Accepts the changed definition of a tool."""
+    """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
+
+    Fails with FAILED_PRECONDITION when the server sends another definition by now; `present_hash` then identifies it.
+    """
 
 class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs the tools of the configured MCP servers. It never calls a model."""
@@ -137,6 +143,9 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _tools_service_pb2.ApproveDefinitionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_tools_service_pb2.ApproveDefinitionResponse, _abc.Awaitable[_tools_service_pb2.ApproveDefinitionResponse]]:
-        """Accepts the changed definition of a tool."""
+        """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
+
+        Fails with FAILED_PRECONDITION when the server sends another definition by now; `present_hash` then identifies it.
+        """
 
 def add_ToolsServiceServicer_to_server(servicer: ToolsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,153 @@
+"""Which definitions are trusted."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import pytest
+
+from threadmesh.errors import MeshError, StoreUnavailable
+from threadmesh.testing.clock import FakeClock
+from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
+from tools_svc.adapters.memory_pins import MemoryPins
+from tools_svc.domain.catalog import Shelf, shelve
+from tools_svc.domain.pin import Pin
+from tools_svc.domain.pins import Changes, Pins
+from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.tool import OfferedTool, ServerState, ServerStatus
+
+
+@dataclass(slots=True)
+class Diary:
+    """A `PinListener` that remembers what it hears."""
+
+    heard: list[str] = field(default_factory=list)
+
+    def pinned(self, pin: Pin, *, server_known: bool) -> None:
+        self.heard.append(f"pinned {pin.server}/{pin.tool}{' of a known server' if server_known else ''}")
+
+    def accepted(self, pin: Pin) -> None:
+        self.heard.append(f"accepted {pin.server}/{pin.tool}")
+
+    def approved(self, pin: Pin) -> None:
+        self.heard.append(f"approved {pin.server}/{pin.tool}")
+
+    def not_kept(self, error: MeshError) -> None:
+        self.heard.append("not kept")
+
+
+class FullPins(MemoryPins):
+    """A store that has no room."""
+
+    def keep(self, pins: Collection[Pin]) -> None:
+        raise StoreUnavailable
+
+
+def _shelf(*words: str, server: str = "s", state: ServerState = ServerState.READY) -> Shelf:
+    """Make a shelf of tools, each written as its name and its hash."""
+    offers = [OfferedTool(name=name, definition_hash=f"{name}{digest}") for name, digest in map(str.split, words)]
+    status = ServerStatus(state=state, tools=tuple(offers))
+    return shelve(server, status, ServerPolicy(timeout_seconds=1), JsonSchemaCompiler())
+
+
+def _pins(store: MemoryPins, diary: Diary | None = None, *, changes: Changes = Changes.QUARANTINE) -> Pins:
+    return Pins(store, changes=changes, clock=FakeClock(), listener=diary or Diary())
+
+
+def _names(shelf: Shelf) -> tuple[list[str], list[str]]:
+    return [each.tool.server_tool for each in shelf.entries], [each.tool.server_tool for each in shelf.quarantined]
+
+
+def test_what_is_seen_first_is_trusted_and_stays_so() -> None:
+    diary = Diary()
+    pins = _pins(MemoryPins(), diary)
+
+    assert _names(pins.inspect(_shelf("a 1", "b 1"))) == (["a", "b"], [])
+    assert _names(pins.inspect(_shelf("b 1", "a 1"))) == (["b", "a"], [])
+    assert diary.heard == ["pinned s/a", "pinned s/b"]
+
+
+def test_a_changed_tool_is_taken_off_the_shelf_and_the_others_stay() -> None:
+    pins = _pins(MemoryPins())
+    pins.inspect(_shelf("a 1", "b 1"))
+
+    shelf = pins.inspect(_shelf("a 2", "b 1"))
+
+    assert _names(shelf) == (["b"], ["a"])
+    assert shelf.server.tool_count == 1
+    assert shelf.quarantined[0].pin.definition_hash == "a1"
+
+
+def test_a_tool_that_changes_back_is_offered_again() -> None:
+    pins = _pins(MemoryPins())
+    pins.inspect(_shelf("a 1"))
+    pins.inspect(_shelf("a 2"))
+
+    assert _names(pins.inspect(_shelf("a 1"))) == (["a"], [])
+
+
+def test_a_tool_that_goes_and_returns_changed_is_held_back_after_a_restart_too() -> None:
+    store = MemoryPins()
+    pins = _pins(store)
+    pins.inspect(_shelf("a 1"))
+    pins.inspect(_shelf())
+
+    assert _names(_pins(store).inspect(_shelf("a 2"))) == ([], ["a"])
+
+
+def test_a_new_tool_of_a_known_server_is_trusted_and_told_apart() -> None:
+    diary = Diary()
+    pins = _pins(MemoryPins(), diary)
+    pins.inspect(_shelf("a 1"))
+
+    assert _names(pins.inspect(_shelf("a 1", "b 1"))) == (["a", "b"], [])
+    assert diary.heard == ["pinned s/a", "pinned s/b of a known server"]
+
+
+def test_servers_have_pins_of_their_own() -> None:
+    pins = _pins(MemoryPins())
+    pins.inspect(_shelf("a 1"))
+
+    assert _names(pins.inspect(_shelf("a 2", server="r"))) == (["a"], [])
+
+
+def test_an_approved_definition_is_the_trusted_one_after_a_restart_too() -> None:
+    store, diary = MemoryPins(), Diary()
+    pins = _pins(store, diary)
+    pins.inspect(_shelf("a 1"))
+    held = pins.inspect(_shelf("a 2")).quarantined[0]
+
+    pins.approve(held.tool)
+
+    assert _names(pins.inspect(_shelf("a 2"))) == (["a"], [])
+    assert _names(_pins(store).inspect(_shelf("a 1"))) == ([], ["a"])
+    assert diary.heard[-1] == "approved s/a"
+
+
+def test_accepted_changes_are_offered_told_and_pinned() -> None:
+    store, diary = MemoryPins(), Diary()
+    pins = _pins(store, diary, changes=Changes.ACCEPT)
+    pins.inspect(_shelf("a 1"))
+
+    assert _names(pins.inspect(_shelf("a 2"))) == (["a"], [])
+    assert diary.heard == ["pinned s/a", "accepted s/a"]
+    assert _names(_pins(store).inspect(_shelf("a 2"))) == (["a"], [])
+
+
+def test_a_server_that_is_away_counts_no_tools() -> None:
+    pins = _pins(MemoryPins())
+    pins.inspect(_shelf("a 1"))
+
+    assert pins.inspect(_shelf("a 2", state=ServerState.UNAVAILABLE)).server.tool_count == 0
+
+
+def test_a_store_without_room_costs_the_memory_of_pins_but_no_approval_passes_for_kept() -> None:
+    diary = Diary()
+    pins = _pins(FullPins(), diary)
+
+    assert _names(pins.inspect(_shelf("a 1"))) == (["a"], [])
+    held = pins.inspect(_shelf("a 2")).quarantined[0]
+    with pytest.raises(StoreUnavailable):
+        pins.approve(held.tool)
+
+    assert _names(pins.inspect(_shelf("a 2"))) == ([], ["a"])
+    assert diary.heard == ["not kept", "pinned s/a"]

@@ -1,0 +1,102 @@
+"""Which definition of a tool is trusted: the one that was seen first, until a person approves another.
+
+A tool that a known server adds is trusted like those of a new server: who may add tools under a server's name was
+trusted when the server was configured, and what models have been told of other tools stays as it was. It is told to
+the listener all the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from threadmesh.clock import Clock
+from threadmesh.errors import MeshError
+from tools_svc.domain.catalog import Entry, Quarantined, Shelf
+from tools_svc.domain.pin import Pin
+from tools_svc.domain.ports import PinListener, PinStore
+from tools_svc.domain.tool import Tool
+
+
+class Changes(StrEnum):
+    """What happens to a tool whose definition changes."""
+
+    QUARANTINE = "quarantine"
+    ACCEPT = "accept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Verdict:
+    """What is to be done with a shelf: which tools may be offered and which not, and what is to be pinned."""
+
+    offered: tuple[Entry, ...]
+    quarantined: tuple[Quarantined, ...]
+    new: tuple[Pin, ...]
+    accepted: tuple[Pin, ...]
+
+
+class Pins:
+    """Knows the trusted definition of every tool ever seen, and keeps it in a store.
+
+    What the store cannot keep is trusted until the process ends; the listener hears of it.
+    """
+
+    def __init__(self, store: PinStore, *, changes: Changes, clock: Clock, listener: PinListener) -> None:
+        self._store = store
+        self._changes = changes
+        self._clock = clock
+        self._listener = listener
+        self._pins = {(pin.server, pin.tool): pin for pin in store.pins()}
+
+    def inspect(self, shelf: Shelf) -> Shelf:
+        """Pin the tools that are seen for the first time, and take off the shelf those that are not as pinned."""
+        known = any(server == shelf.server.name for server, _ in self._pins)
+        verdict = self._judge(shelf.entries)
+        self._pin(verdict.new + verdict.accepted)
+        for pin in verdict.new:
+            self._listener.pinned(pin, server_known=known)
+        for pin in verdict.accepted:
+            self._listener.accepted(pin)
+        hidden = min(len(verdict.quarantined), shelf.server.tool_count)
+        server = replace(shelf.server, tool_count=shelf.server.tool_count - hidden)
+        return replace(shelf, server=server, entries=verdict.offered, quarantined=verdict.quarantined)
+
+    def approve(self, tool: Tool) -> None:
+        """Trust this definition of the tool from now on; raises `StoreUnavailable` when it cannot be kept."""
+        pin = self._pin_of(tool)
+        self._store.keep([pin])
+        self._pins[pin.server, pin.tool] = pin
+        self._listener.approved(pin)
+
+    def _judge(self, entries: Iterable[Entry]) -> _Verdict:
+        offered, quarantined = list[Entry](), list[Quarantined]()
+        new, accepted = list[Pin](), list[Pin]()
+        for entry in entries:
+            pin = self._pins.get((entry.tool.server, entry.tool.server_tool))
+            if pin is not None and pin.definition_hash != entry.tool.definition_hash:
+                if self._changes is Changes.QUARANTINE:
+                    quarantined.append(Quarantined(tool=entry.tool, pin=pin))
+                    continue
+                accepted.append(self._pin_of(entry.tool))
+            elif pin is None:
+                new.append(self._pin_of(entry.tool))
+            offered.append(entry)
+        return _Verdict(
+            offered=tuple(offered), quarantined=tuple(quarantined), new=tuple(new), accepted=tuple(accepted)
+        )
+
+    def _pin(self, pins: tuple[Pin, ...]) -> None:
+        self._pins |= {(pin.server, pin.tool): pin for pin in pins}
+        try:
+            if pins:
+                self._store.keep(pins)
+        except MeshError as error:
+            self._listener.not_kept(error)
+
+    def _pin_of(self, tool: Tool) -> Pin:
+        return Pin(
+            server=tool.server,
+            tool=tool.server_tool,
+            definition_hash=tool.definition_hash,
+            definition_json=tool.definition_json,
+            pinned_at=self._clock.now(),
+        )
