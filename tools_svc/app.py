@@ -20,6 +20,7 @@ from threadmesh.rpc.unit import Unit
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_http import http_transport
+from tools_svc.adapters.mcp_mending import mending
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
@@ -126,6 +127,10 @@ def _source(server: ServerConfig, settings: ToolsSettings) -> McpSource:
 
 
 def _transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
+    return mending(_bare_transport(server, lifeline), server.quirks)
+
+
+def _bare_transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
     match server.transport:
         case StdioServer() as stdio:
             return stdio_transport(server.name, stdio, lifeline)

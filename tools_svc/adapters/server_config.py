@@ -26,10 +26,14 @@ class HttpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool."""
+    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool.
+
+    `quirks` name how it deviates from the protocol; `mcp_quirks.QUIRKS` tells what they mean.
+    """
 
     name: str
     transport: StdioServer | HttpServer
     timeout_seconds: float | None = None
     disabled: bool = False
     effects: Mapping[str, Effect] = field(default_factory=dict)
+    quirks: tuple[str, ...] = ()

@@ -1,8 +1,8 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
 A server has either `command` (with `args`, `env`, `cwd`) or `url` (with `headers`), and may have `timeout_seconds`,
-`disabled`, and `effects` by tool. `${python}` as the command stands for the running interpreter. Secrets are named as
-`${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
+`disabled`, `effects` by tool, and `quirks`. `${python}` as the command stands for the running interpreter. Secrets are
+named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
 """
 
 import ipaddress
@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from threadmesh.settings import ConfigurationError
 from tools_svc.adapters import located_json
 from tools_svc.adapters.located_json import JsonError, Located
+from tools_svc.adapters.mcp_quirks import QUIRKS
 from tools_svc.adapters.secrets import SecretMissing, expand, has_placeholder
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
 from tools_svc.domain.naming import is_server_name
@@ -26,7 +27,7 @@ DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
 _STDIO_KEYS = {"command", "args", "env", "cwd"}
 _HTTP_KEYS = {"url", "headers"}
-_COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects"}
+_COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects", "quirks"}
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
 _SECRET_NAME = re.compile(r"token|secret|passw|api[-_]?key|credential|authorization|cookie", re.IGNORECASE)
@@ -169,6 +170,15 @@ def _check_effects(value: Any) -> Iterator[Complaint]:
             yield (tool,), f"it must be one of {', '.join(allowed)}"
 
 
+def _check_quirks(value: Any) -> Iterator[Complaint]:
+    if not isinstance(value, list):
+        yield (), "it must be a list of quirks"
+        return
+    for index, quirk in enumerate(value):
+        if not isinstance(quirk, str) or quirk not in QUIRKS:
+            yield (index,), f"it must be one of {', '.join(QUIRKS)}"
+
+
 _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "command": _check_command,
     "args": _check_args,
@@ -179,6 +189,7 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "timeout_seconds": _check_timeout,
     "disabled": _check_disabled,
     "effects": _check_effects,
+    "quirks": _check_quirks,
 }
 
 
@@ -190,6 +201,7 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         timeout_seconds=None if timeout is None else float(timeout),
         disabled=raw.get("disabled", False),
         effects={tool: Effect(effect) for tool, effect in raw.get("effects", {}).items()},
+        quirks=tuple(raw.get("quirks", ())),
     )
 
 

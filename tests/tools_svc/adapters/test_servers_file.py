@@ -39,17 +39,19 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
             "timeout_seconds": 2,
             "disabled": True,
             "effects": {"get": "read_only"},
+            "quirks": ["server_info", "json_content"],
         },
     )
 
     assert stdio.transport == StdioServer(
         command="npx", args=("-y", "x"), env={"API_TOKEN": "${env:A_TOKEN}"}, cwd=str(tmp_path)
     )
-    assert stdio.timeout_seconds is None
+    assert (stdio.timeout_seconds, stdio.quirks) == (None, ())
     assert http.transport == HttpServer(
         url="https://example.com/mcp", headers={"Authorization": "Bearer ${env:A_TOKEN}"}
     )
     assert (http.timeout_seconds, http.disabled, http.effects) == (2, True, {"get": Effect.READ_ONLY})
+    assert http.quirks == ("server_info", "json_content")
 
 
 GOOD = {"command": "npx"}
@@ -100,6 +102,9 @@ WEB = {"url": "https://example.com"}
         (GOOD | {"effects": {"get": "harmless"}}, "s.effects.get"),
         (GOOD | {"effects": ["get"]}, "s.effects"),
         (GOOD | {"effects": {"get": ["read_only"]}}, "s.effects.get"),
+        (GOOD | {"quirks": "json_content"}, "s.quirks"),
+        (GOOD | {"quirks": ["json_content", "json"]}, "s.quirks.1"),
+        (GOOD | {"quirks": [["json_content"]]}, "s.quirks.0"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_with_its_place_and_without_secrets(
