@@ -17,6 +17,7 @@ TOOLS: dict[str, dict[str, Any]] = {
     "discord.play_audio": {"guild_id": ID, "url": {"type": "string"}},
 }
 MESSAGE_ID = 2**60 + 1
+SPEAKER_ID = 2**59 + 7
 
 
 def send(message: dict[str, Any]) -> None:
@@ -45,8 +46,9 @@ def called(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def overheard(arguments: dict[str, Any]) -> None:
-    """Announce speech, which a bot hears once it has joined a channel."""
-    said = {"user_id": 2**59 + 7, "transcript": "hello there", "correlation_id": "utterance-1", **arguments}
+    """Announce speech, which a bot hears once it has joined a channel: first far too much of it."""
+    send({"method": "discord/transcript", "params": {"transcript": "x" * 100_000}})
+    said = {"user_id": SPEAKER_ID, "transcript": "hello there", "correlation_id": "utterance-1", **arguments}
     send({"method": "discord/transcript", "params": said})
 
 

@@ -11,6 +11,7 @@ from threadmesh.clock import SystemClock
 from tools_svc.adapters.backoff import Backoff
 from tools_svc.adapters.mcp_http import http_transport
 from tools_svc.adapters.mcp_mending import mending
+from tools_svc.adapters.mcp_notifications import Announcements
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.server_config import HttpServer, StdioServer
@@ -37,13 +38,14 @@ def mcp_source(
     name: str = "workshop",
     connect_seconds: float = 20,
     quirks: tuple[str, ...] = (),
+    announcements: Announcements | None = None,
 ) -> McpSource:
     """Make a source that reconnects soon."""
 
     def transport(lifeline: Any) -> Any:
         if isinstance(server, StdioServer):
-            return mending(stdio_transport(name, server, lifeline), quirks)
-        return mending(http_transport(server, lifeline), quirks)
+            return mending(stdio_transport(name, server, lifeline), quirks, announcements)
+        return mending(http_transport(server, lifeline), quirks, announcements)
 
     return McpSource(name, transport, clock=SystemClock(), connect_seconds=connect_seconds, backoff=SOON)
 

@@ -1,5 +1,6 @@
 """A bot with a protocol of its own, as the tools service shows it."""
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.deploy.recipes import recipe
-from tests.servers.discord_bot import MESSAGE_ID
+from tests.servers.discord_bot import MESSAGE_ID, SPEAKER_ID
 from tests.servers.given import DISCORD_BOT
+from tests.servers.hook import hook
 from tests.tools_svc.given import call, mesh, text
 from threadmesh.api.conversation.v1 import events_pb2 as events
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
@@ -58,3 +60,14 @@ async def test_a_message_whose_answer_nobody_understands_is_posted_once_and_its_
     assert ended["sends"].failure.reason == "TOOL_ANSWER_UNREADABLE"
     assert '"json_content"' in ended["sends"].failure.message
     assert len(_ledger(tmp_path)) == 1
+
+
+async def test_what_a_bot_hears_is_posted_to_its_webhook(tmp_path: Path) -> None:
+    async with hook() as kept, asyncio.timeout(60):
+        bot = _bot(tmp_path, notifications={"discord/transcript": {"webhook": kept.url}})
+        async with mesh(tmp_path, discord=bot) as running:
+            await running.run(call(public_name("discord", "discord.join_voice"), "joins", guild_id=1, channel_id=2))
+            _, body = await kept.posted.get()
+
+    assert json.loads(body)["user_id"] == SPEAKER_ID
+    assert json.loads(body)["transcript"] == "hello there"

@@ -1,6 +1,6 @@
-"""A transport whose server's answers are mended, between their framing and the SDK, which takes only what it knows."""
+"""A transport whose server's messages are made what the SDK knows, between their framing and the SDK."""
 
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import TracebackType
@@ -11,36 +11,40 @@ from mcp.shared.message import SessionMessage
 from mcp_types import ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCResponse
 
 from tools_svc.adapters.mcp_errors import DEVIATES
+from tools_svc.adapters.mcp_notifications import Announcements
 from tools_svc.adapters.mcp_quirks import mended, missing
 
 
-def mending(transport: Transport, quirks: Collection[str]) -> Transport:
-    """Wrap a transport to a server with these quirks.
+def mending(transport: Transport, quirks: Collection[str], announcements: Announcements | None) -> Transport:
+    """Wrap a transport to a server with these quirks; the SDK never sees its `announcements`.
 
     An answer that another quirk would mend becomes an error that names it: the SDK would refuse the answer, too.
     """
-    return _mending(transport, quirks)
+    return _mending(transport, quirks, announcements)
 
 
 @asynccontextmanager
-async def _mending(transport: Transport, quirks: Collection[str]) -> AsyncGenerator[Any]:
+async def _mending(
+    transport: Transport, quirks: Collection[str], announcements: Announcements | None
+) -> AsyncGenerator[Any]:
     async with transport as (incoming, outgoing):
-        yield _MendedStream(incoming, quirks), outgoing
+        yield _MendedStream(incoming, quirks, announcements), outgoing
 
 
 class _MendedStream:
     """The SDK's `ReadStream` over another one."""
 
-    def __init__(self, inner: Any, quirks: Collection[str]) -> None:
+    def __init__(self, inner: Any, quirks: Collection[str], announcements: Announcements | None) -> None:
         self._inner = inner
         self._quirks = quirks
+        self._announcements = announcements
 
     @property
     def last_context(self) -> Any:
         return getattr(self._inner, "last_context", None)
 
     async def receive(self) -> SessionMessage | Exception:
-        return self._understood(await self._inner.receive())
+        return await self._next(self._inner.receive)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
@@ -49,7 +53,7 @@ class _MendedStream:
         return self
 
     async def __anext__(self) -> SessionMessage | Exception:
-        return self._understood(await self._inner.__anext__())
+        return await self._next(self._inner.__anext__)
 
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
@@ -64,10 +68,16 @@ class _MendedStream:
         closed: bool | None = await self._inner.__aexit__(kind, error, traceback)
         return closed
 
-    def _understood(self, item: SessionMessage | Exception) -> SessionMessage | Exception:
-        if isinstance(item, SessionMessage) and isinstance(item.message, JSONRPCResponse):
-            return replace(item, message=_answer(item.message, self._quirks))
-        return item
+    async def _next(self, read: Callable[[], Awaitable[SessionMessage | Exception]]) -> SessionMessage | Exception:
+        """Give the next message that is for the SDK, as it can be understood."""
+        while True:
+            item = await read()
+            if not isinstance(item, SessionMessage):
+                return item
+            if isinstance(item.message, JSONRPCResponse):
+                return replace(item, message=_answer(item.message, self._quirks))
+            if self._announcements is None or not self._announcements.take(item.message):
+                return item
 
 
 def _answer(response: JSONRPCResponse, quirks: Collection[str]) -> JSONRPCMessage:

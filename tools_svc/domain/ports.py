@@ -5,6 +5,7 @@ from typing import Protocol
 
 from threadmesh.conversation import CallFinished
 from tools_svc.domain.call import Invocation, Update
+from tools_svc.domain.notification import Notification
 from tools_svc.domain.tool import ServerStatus
 
 
@@ -60,4 +61,12 @@ class CallListener(Protocol):
 
     def ended(self, tool: str, finished: CallFinished) -> None:
         """Take note; must not fail."""
+        ...
+
+
+class NotificationListener(Protocol):
+    """Hears what servers announce outside of the protocol, while their messages are read."""
+
+    def heard(self, notification: Notification) -> None:
+        """Take note; must neither fail nor wait."""
         ...
