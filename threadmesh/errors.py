@@ -19,7 +19,9 @@
     │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged  EventLogExpired
-    ├── ToolFailed  ToolAuthenticationFailed  ToolResultTooLarge  ToolResultInvalid
+    ├── ToolFailed  ToolAuthenticationFailed  ToolResultTooLarge
+    ├── ToolResultInvalid
+    │   └── ToolAnswerUnreadable
     ├── DeadlineExceeded  Cancelled  Aborted
     ├── Unsupported                this server does not offer it
     │   └── ToolInputRequired
@@ -392,3 +394,9 @@ class ToolResultInvalid(MeshError):
 
     code = Code.UNKNOWN
     reason = "TOOL_RESULT_INVALID"
+
+
+class ToolAnswerUnreadable(ToolResultInvalid):
+    """The tool's server answered something that breaks the protocol; what the call did is not known."""
+
+    reason = "TOOL_ANSWER_UNREADABLE"

@@ -21,17 +21,20 @@ from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_http import http_transport
+from tools_svc.adapters.mcp_mending import mending
+from tools_svc.adapters.mcp_notifications import Announcements
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
+from tools_svc.adapters.webhook_listener import WebhookListener
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
-from tools_svc.domain.ports import ToolSource
+from tools_svc.domain.ports import NotificationListener, ToolSource
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.servicer import ToolsServicer
 from tools_svc.settings import ToolsSettings
@@ -48,7 +51,8 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     """
     servers = [each for each in read_servers(_servers_file(settings)) if not each.disabled]
     metrics = ToolMetrics(registry, servers=frozenset(each.name for each in servers))
-    connections = [_source(each, settings) for each in servers]
+    webhooks = _webhooks(servers, metrics)
+    connections = [_source(each, settings, webhooks) for each in servers]
     sources = {each.name: MeteredSource(each, metrics) for each in connections}
     watcher = _watcher(servers, sources, settings)
     executor = Executor(
@@ -60,7 +64,8 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     )
     started = asyncio.Event()
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-    async with _alongside(executor.run(), watcher.run(), beginning, *(each.run() for each in connections)) as alive:
+    work = (executor.run(), watcher.run(), webhooks.run(), beginning, *(each.run() for each in connections))
+    async with _alongside(*work) as alive:
         yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
 
 
@@ -128,16 +133,26 @@ def _servers_file(settings: ToolsSettings) -> Path:
     return Path(settings.servers_file).expanduser() if settings.servers_file else DEFAULT
 
 
-def _source(server: ServerConfig, settings: ToolsSettings) -> McpSource:
+def _webhooks(servers: Sequence[ServerConfig], metrics: ToolMetrics) -> WebhookListener:
+    hooks = {(each.name, method): hook for each in servers for method, hook in each.notifications.items()}
+    return WebhookListener(hooks, count=metrics.notification)
+
+
+def _source(server: ServerConfig, settings: ToolsSettings, listener: NotificationListener) -> McpSource:
+    announcements = Announcements(server.name, server.notifications.keys(), listener)
     return McpSource(
         server.name,
-        partial(_transport, server),
+        partial(_transport, server, announcements),
         clock=SystemClock(),
         connect_seconds=settings.connect_timeout_seconds,
     )
 
 
-def _transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
+def _transport(server: ServerConfig, announcements: Announcements, lifeline: Lifeline) -> Transport:
+    return mending(_bare_transport(server, lifeline), server.quirks, announcements)
+
+
+def _bare_transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
     match server.transport:
         case StdioServer() as stdio:
             return stdio_transport(server.name, stdio, lifeline)

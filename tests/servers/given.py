@@ -10,6 +10,8 @@ from typing import Any
 from threadmesh.clock import SystemClock
 from tools_svc.adapters.backoff import Backoff
 from tools_svc.adapters.mcp_http import http_transport
+from tools_svc.adapters.mcp_mending import mending
+from tools_svc.adapters.mcp_notifications import Announcements
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.server_config import HttpServer, StdioServer
@@ -20,6 +22,7 @@ from tools_svc.domain.tool import ServerState, ServerStatus
 HERE = Path(__file__).parent
 WORKSHOP = str(HERE / "workshop.py")
 CROOKED = str(HERE / "crooked.py")
+DISCORD_BOT = str(HERE / "discord_bot.py")
 SOON = Backoff(first=0.01, most=0.05, stable=3600)
 
 
@@ -29,13 +32,20 @@ def stdio_source(script: str, *args: str, **options: Any) -> McpSource:
     return mcp_source(server, **options)
 
 
-def mcp_source(server: StdioServer | HttpServer, *, name: str = "workshop", connect_seconds: float = 20) -> McpSource:
+def mcp_source(
+    server: StdioServer | HttpServer,
+    *,
+    name: str = "workshop",
+    connect_seconds: float = 20,
+    quirks: tuple[str, ...] = (),
+    announcements: Announcements | None = None,
+) -> McpSource:
     """Make a source that reconnects soon."""
 
     def transport(lifeline: Any) -> Any:
         if isinstance(server, StdioServer):
-            return stdio_transport(name, server, lifeline)
-        return http_transport(server, lifeline)
+            return mending(stdio_transport(name, server, lifeline), quirks, announcements)
+        return mending(http_transport(server, lifeline), quirks, announcements)
 
     return McpSource(name, transport, clock=SystemClock(), connect_seconds=connect_seconds, backoff=SOON)
 

@@ -9,10 +9,10 @@ from threadmesh.errors import (
     DeadlineExceeded,
     MeshError,
     Overloaded,
+    ToolAnswerUnreadable,
     ToolAuthenticationFailed,
     ToolConnectionLost,
     ToolFailed,
-    ToolResultInvalid,
     ToolResultTooLarge,
     ToolServerUnavailable,
 )
@@ -23,14 +23,17 @@ NOT_SENT = -39002
 LOST = -39003
 AUTHENTICATION = -39004
 RATE_LIMITED = -39005
+DEVIATES = -39006
 
-_MEANINGS: dict[int, tuple[type[MeshError], str]] = {
+# What a code means and in which words: None takes the error's own, "" those of the class.
+_MEANINGS: dict[int, tuple[type[MeshError], str | None]] = {
     NOT_SENT: (ToolServerUnavailable, ""),
     LOST: (ToolConnectionLost, ""),
     types.CONNECTION_CLOSED: (ToolConnectionLost, ""),
     types.PARSE_ERROR: (ToolConnectionLost, ""),
     RESULT_TOO_LARGE: (ToolResultTooLarge, ""),
     AUTHENTICATION: (ToolAuthenticationFailed, ""),
+    DEVIATES: (ToolAnswerUnreadable, None),
     RATE_LIMITED: (Overloaded, "The tool's server is too busy; try again in a moment."),
     types.REQUEST_TIMEOUT: (DeadlineExceeded, "The tool's server did not answer in time."),
 }
@@ -56,13 +59,13 @@ def translated(error: BaseException) -> MeshError:
     match error:
         case MeshError():
             return error
-        case MCPError(code=code) if code in _MEANINGS:
+        case MCPError(code=code, message=said) if code in _MEANINGS:
             meaning, message = _MEANINGS[code]
-            return meaning(message)
+            return meaning(said[:_LONGEST_MESSAGE] if message is None else message)
         case MCPError(code=code, message=message):
             return ToolFailed(message[:_LONGEST_MESSAGE], mcp_code=code)
         case ValidationError() | KeyError() | TypeError():
-            return ToolResultInvalid("The tool's server sent an answer that breaks the protocol.")
+            return ToolAnswerUnreadable()
         case TimeoutError():
             return DeadlineExceeded("The tool's server did not answer in time.")
         case _:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from threadmesh.conversation import Media, Part, Text
-from threadmesh.errors import ToolInputRequired, ToolResultInvalid
+from threadmesh.errors import ToolAnswerUnreadable, ToolInputRequired
 from tools_svc.domain.call import Invocation, ToolOutput
 from tools_svc.domain.tool import Hints, OfferedTool
 
@@ -46,12 +46,12 @@ def call_meta(invocation: Invocation) -> dict[str, Any]:
 
 
 def tool_output(raw: Mapping[str, Any]) -> ToolOutput:
-    """Read a call's result; raises `ToolInputRequired` and `ToolResultInvalid`."""
+    """Read a call's result; raises `ToolInputRequired` and `ToolAnswerUnreadable`."""
     if raw.get("resultType", "complete") != "complete":
         raise ToolInputRequired
     blocks = raw.get("content")
     if not isinstance(blocks, list):
-        raise ToolResultInvalid("The tool ran, but its answer has no content.")
+        raise ToolAnswerUnreadable("The tool ran, but its answer has no content.")
     structured = raw.get("structuredContent")
     return ToolOutput(
         parts=tuple(_part(block) for block in blocks),
@@ -79,9 +79,9 @@ def _media(data: str, mime_type: str) -> Part:
     try:
         content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ToolResultInvalid("The tool ran, but an image or sound in its answer is not base64.") from error
+        raise ToolAnswerUnreadable("The tool ran, but an image or sound in its answer is not base64.") from error
     if not content or not 3 <= len(mime_type) <= _LONGEST_MIME_TYPE:
-        raise ToolResultInvalid("The tool ran, but an image or sound in its answer is empty or of no known type.")
+        raise ToolAnswerUnreadable("The tool ran, but an image or sound in its answer is empty or of no known type.")
     return Media(mime_type=mime_type, data=content)
 
 

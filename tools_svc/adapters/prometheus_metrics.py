@@ -40,6 +40,9 @@ class ToolMetrics:
         self.changes = Counter(
             f"{_PREFIX}_catalogue_changes_total", "Changes of a server's tools.", by_server, registry=registry
         )
+        self._notifications = Counter(
+            f"{_PREFIX}_notifications_total", "What servers announced.", ["server", "outcome"], registry=registry
+        )
         self._parallel = Histogram(
             f"{_PREFIX}_batch_parallelism", "Calls in one batch.", buckets=(1, 2, 3, 5, 8, 13), registry=registry
         )
@@ -51,6 +54,10 @@ class ToolMetrics:
         self._seconds.labels(label).observe(finished.seconds)
         if finished.outcome is CallOutcome.UNKNOWN:
             self._unknown.labels(label).inc()
+
+    def notification(self, server: str, outcome: str) -> None:
+        """Count a notification by what became of it."""
+        self._notifications.labels(server, outcome).inc()
 
     def batch(self, calls: int) -> None:
         """Count a batch of calls."""

@@ -25,11 +25,25 @@ class HttpServer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Webhook:
+    """Where to POST what a server announces. Values of `headers` may name secrets as `${env:}`, `${file:}`."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool."""
+    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool.
+
+    `quirks` name how it deviates from the protocol; `mcp_quirks.QUIRKS` tells what they mean. `notifications` are
+    hooks by the method of a notification that the protocol does not know.
+    """
 
     name: str
     transport: StdioServer | HttpServer
     timeout_seconds: float | None = None
     disabled: bool = False
     effects: Mapping[str, Effect] = field(default_factory=dict)
+    quirks: tuple[str, ...] = ()
+    notifications: Mapping[str, Webhook] = field(default_factory=dict)

@@ -1,24 +1,24 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
 A server has either `command` (with `args`, `env`, `cwd`) or `url` (with `headers`), and may have `timeout_seconds`,
-`disabled`, and `effects` by tool. `${python}` as the command stands for the running interpreter. Secrets are named as
-`${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
+`disabled`, `effects` by tool, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by their method.
+`${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in
+values of `env` and `headers`, never written down.
 """
 
-import ipaddress
 import math
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters import located_json
+from tools_svc.adapters import located_json, web_address
 from tools_svc.adapters.located_json import JsonError, Located
+from tools_svc.adapters.mcp_quirks import QUIRKS
 from tools_svc.adapters.secrets import SecretMissing, expand, has_placeholder
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer, Webhook
 from tools_svc.domain.naming import is_server_name
 from tools_svc.domain.tool import Effect
 
@@ -26,7 +26,7 @@ DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
 _STDIO_KEYS = {"command", "args", "env", "cwd"}
 _HTTP_KEYS = {"url", "headers"}
-_COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects"}
+_COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects", "quirks", "notifications"}
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
 _SECRET_NAME = re.compile(r"token|secret|passw|api[-_]?key|credential|authorization|cookie", re.IGNORECASE)
@@ -133,19 +133,8 @@ def _missing(text: str) -> Iterator[str]:
 
 
 def _check_url(value: Any) -> Iterator[Complaint]:
-    try:
-        parts = urlsplit(value if isinstance(value, str) else "")
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host = ""
-    if not host or parts.scheme not in ("http", "https"):
-        yield (), "it must be an https:// address"
-    elif parts.username or parts.password:
-        yield (), "it holds credentials; put them into 'headers' as ${env:NAME}"
-    elif parts.scheme == "http" and not _is_loopback(host):
-        yield (), "http:// is allowed to this machine only; use https://"
-    elif _is_link_local(host):
-        yield (), "a link-local address is no place for a tool server"
+    if complaint := web_address.complaint(value):
+        yield (), complaint
 
 
 def _check_timeout(value: Any) -> Iterator[Complaint]:
@@ -169,6 +158,30 @@ def _check_effects(value: Any) -> Iterator[Complaint]:
             yield (tool,), f"it must be one of {', '.join(allowed)}"
 
 
+def _check_quirks(value: Any) -> Iterator[Complaint]:
+    if not isinstance(value, list):
+        yield (), "it must be a list of quirks"
+        return
+    for index, quirk in enumerate(value):
+        if not isinstance(quirk, str) or quirk not in QUIRKS:
+            yield (index,), f"it must be one of {', '.join(QUIRKS)}"
+
+
+def _check_notifications(value: Any) -> Iterator[Complaint]:
+    if not isinstance(value, dict):
+        yield (), "it must be an object of hooks by method"
+        return
+    for method, hook in value.items():
+        if method.startswith("notifications/"):
+            yield (method,), "the protocol's own notifications cannot be passed on"
+        elif not isinstance(hook, dict) or "webhook" not in hook or hook.keys() - {"webhook", "headers"}:
+            yield (method,), "it must be an object with 'webhook' and perhaps 'headers'"
+        else:
+            yield from (((method, "webhook"), reason) for _, reason in _check_url(hook["webhook"]))
+            inner = _check_secrets(hook.get("headers", {}))
+            yield from (((method, "headers", *place), reason) for place, reason in inner)
+
+
 _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "command": _check_command,
     "args": _check_args,
@@ -179,6 +192,8 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "timeout_seconds": _check_timeout,
     "disabled": _check_disabled,
     "effects": _check_effects,
+    "quirks": _check_quirks,
+    "notifications": _check_notifications,
 }
 
 
@@ -190,6 +205,11 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         timeout_seconds=None if timeout is None else float(timeout),
         disabled=raw.get("disabled", False),
         effects={tool: Effect(effect) for tool, effect in raw.get("effects", {}).items()},
+        quirks=tuple(raw.get("quirks", ())),
+        notifications={
+            method: Webhook(url=hook["webhook"], headers=hook.get("headers", {}))
+            for method, hook in raw.get("notifications", {}).items()
+        },
     )
 
 
@@ -200,20 +220,3 @@ def _stdio(raw: dict[str, Any]) -> StdioServer:
 
 def _key(place: located_json.Path) -> str:
     return ".".join(str(part) for part in place[1:]) or ".".join(str(part) for part in place) or "file"
-
-
-def _is_loopback(host: str) -> bool:
-    address = _address(host)
-    return host == "localhost" or (address is not None and address.is_loopback)
-
-
-def _is_link_local(host: str) -> bool:
-    address = _address(host)
-    return address is not None and address.is_link_local
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None

@@ -12,6 +12,7 @@ from threadmesh.errors import (
     DeadlineExceeded,
     Internal,
     MeshError,
+    ToolAnswerUnreadable,
     ToolConnectionLost,
     ToolServerUnavailable,
 )
@@ -22,7 +23,7 @@ from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.run_log import RunLog
 
 _MOST_ATTEMPTS = 2
-_UNANSWERED = (ToolConnectionLost, DeadlineExceeded, Cancelled, Internal)
+_UNANSWERED = (ToolConnectionLost, ToolAnswerUnreadable, DeadlineExceeded, Cancelled, Internal)
 """Errors that leave open what a call that was sent has done."""
 
 

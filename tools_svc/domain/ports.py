@@ -6,6 +6,7 @@ from typing import Protocol
 from threadmesh.conversation import CallFinished
 from threadmesh.errors import MeshError
 from tools_svc.domain.call import Invocation, Update
+from tools_svc.domain.notification import Notification
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.tool import ServerStatus
 
@@ -97,4 +98,12 @@ class PinListener(Protocol):
 
     def not_kept(self, error: MeshError) -> None:
         """Pins hold only until the process ends."""
+        ...
+
+
+class NotificationListener(Protocol):
+    """Hears what servers announce outside of the protocol, while their messages are read."""
+
+    def heard(self, notification: Notification) -> None:
+        """Take note; must neither fail nor wait."""
         ...

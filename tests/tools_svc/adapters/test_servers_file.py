@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer, Webhook
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.tool import Effect
 
@@ -39,21 +39,26 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
             "timeout_seconds": 2,
             "disabled": True,
             "effects": {"get": "read_only"},
+            "quirks": ["server_info", "json_content"],
+            "notifications": {"heard": {"webhook": "http://127.0.0.1:1/", "headers": {"X-Token": "${env:A_TOKEN}"}}},
         },
     )
 
     assert stdio.transport == StdioServer(
         command="npx", args=("-y", "x"), env={"API_TOKEN": "${env:A_TOKEN}"}, cwd=str(tmp_path)
     )
-    assert stdio.timeout_seconds is None
+    assert (stdio.timeout_seconds, stdio.quirks) == (None, ())
     assert http.transport == HttpServer(
         url="https://example.com/mcp", headers={"Authorization": "Bearer ${env:A_TOKEN}"}
     )
     assert (http.timeout_seconds, http.disabled, http.effects) == (2, True, {"get": Effect.READ_ONLY})
+    assert http.quirks == ("server_info", "json_content")
+    assert http.notifications == {"heard": Webhook(url="http://127.0.0.1:1/", headers={"X-Token": "${env:A_TOKEN}"})}
 
 
 GOOD = {"command": "npx"}
 WEB = {"url": "https://example.com"}
+HOOK = {"webhook": "https://example.com"}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +105,20 @@ WEB = {"url": "https://example.com"}
         (GOOD | {"effects": {"get": "harmless"}}, "s.effects.get"),
         (GOOD | {"effects": ["get"]}, "s.effects"),
         (GOOD | {"effects": {"get": ["read_only"]}}, "s.effects.get"),
+        (GOOD | {"quirks": "json_content"}, "s.quirks"),
+        (GOOD | {"quirks": ["json_content", "json"]}, "s.quirks.1"),
+        (GOOD | {"quirks": [["json_content"]]}, "s.quirks.0"),
+        (GOOD | {"notifications": ["heard"]}, "s.notifications"),
+        (GOOD | {"notifications": {"heard": "https://example.com"}}, "s.notifications.heard"),
+        (GOOD | {"notifications": {"heard": {}}}, "s.notifications.heard"),
+        (GOOD | {"notifications": {"heard": {"webhook": "https://example.com", "x": 1}}}, "s.notifications.heard"),
+        (GOOD | {"notifications": {"notifications/progress": HOOK}}, "s.notifications.notifications/progress"),
+        (GOOD | {"notifications": {"heard": {"webhook": "http://example.com"}}}, "s.notifications.heard.webhook"),
+        (GOOD | {"notifications": {"heard": HOOK | {"headers": []}}}, "s.notifications.heard.headers"),
+        (
+            GOOD | {"notifications": {"heard": HOOK | {"headers": {"X-Token": "hunter2"}}}},
+            "s.notifications.heard.headers.X-Token",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line_with_its_place_and_without_secrets(

@@ -7,7 +7,13 @@ import pytest
 
 from tests.tools_svc.domain.given import batch, house
 from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted, Text
-from threadmesh.errors import CallNotFound, ToolConnectionLost, ToolResultTooLarge, ToolServerUnavailable
+from threadmesh.errors import (
+    CallNotFound,
+    ToolAnswerUnreadable,
+    ToolConnectionLost,
+    ToolResultTooLarge,
+    ToolServerUnavailable,
+)
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.memory_source import Report
 from tools_svc.domain.call import Invocation, ToolOutput
@@ -125,6 +131,25 @@ async def test_an_answer_that_cannot_be_passed_on_is_a_failure_and_not_a_questio
         finished = await home.finished(batch())
 
     assert finished.outcome is CallOutcome.FAILED
+
+
+@pytest.mark.parametrize(
+    ("effect", "outcome"),
+    [
+        (Effect.READ_ONLY, CallOutcome.FAILED),
+        (Effect.IDEMPOTENT, CallOutcome.UNKNOWN),
+        (Effect.UNSAFE, CallOutcome.UNKNOWN),
+    ],
+)
+async def test_an_answer_that_nobody_understands_leaves_the_outcome_open_and_is_not_asked_for_again(
+    effect: Effect, outcome: CallOutcome
+) -> None:
+    tool = Tool(ToolAnswerUnreadable())
+    async with house(tool, effect=effect) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is outcome
+    assert len(tool.invocations) == 1
 
 
 async def test_a_result_that_is_too_large_is_left_out() -> None:
