@@ -134,7 +134,11 @@ def _transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
 
 
 def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
-    return ServerPolicy(timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds, effects=server.effects)
+    return ServerPolicy(
+        timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds,
+        effects=server.effects,
+        hints_trusted=server.hints_trusted,
+    )
 
 
 def _log_dropped(dropped: Dropped) -> None:

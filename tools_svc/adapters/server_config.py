@@ -26,10 +26,14 @@ class HttpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool."""
+    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool.
+
+    `hints_trusted`: the server's own word on effects holds where the file has none, because the operator wrote it.
+    """
 
     name: str
     transport: StdioServer | HttpServer
     timeout_seconds: float | None = None
     disabled: bool = False
     effects: Mapping[str, Effect] = field(default_factory=dict)
+    hints_trusted: bool = False

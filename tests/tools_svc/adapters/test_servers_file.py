@@ -52,6 +52,16 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     assert (http.timeout_seconds, http.disabled, http.effects) == (2, True, {"get": Effect.READ_ONLY})
 
 
+def test_a_file_of_functions_is_run_by_this_interpreter_and_its_own_word_on_effects_holds(tmp_path: Path) -> None:
+    (server,) = _read(tmp_path, home={"python": __file__, "env": {"PYTHONPATH": "/more"}})
+
+    assert isinstance(server.transport, StdioServer)
+    assert server.transport.command == sys.executable
+    assert server.transport.args[-1] == __file__
+    assert server.transport.env["PYTHONPATH"].endswith(":/more")
+    assert server.hints_trusted
+
+
 GOOD = {"command": "npx"}
 WEB = {"url": "https://example.com"}
 
@@ -62,6 +72,12 @@ WEB = {"url": "https://example.com"}
         ("npx", "s"),
         ({}, "s"),
         (GOOD | WEB, "s"),
+        (GOOD | {"python": "/x.py"}, "s"),
+        ({"python": "tools.py"}, "s.python"),
+        ({"python": "/no/such/tools.py"}, "s.python"),
+        ({"python": "package.module"}, "s.python"),
+        ({"python": __file__, "args": []}, "s.args"),
+        ({"python": __file__, "type": "stdio"}, "s.type"),
         (GOOD | {"colour": "red"}, "s.colour"),
         (GOOD | {"headers": {}}, "s.headers"),
         (WEB | {"args": []}, "s.args"),
