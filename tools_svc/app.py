@@ -21,9 +21,10 @@ from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_http import http_transport
 from tools_svc.adapters.mcp_source import McpSource
+from tools_svc.adapters.mcp_sse import sse_transport
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
@@ -131,6 +132,8 @@ def _transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
             return stdio_transport(server.name, stdio, lifeline)
         case HttpServer() as http:
             return http_transport(http, lifeline)
+        case SseServer() as sse:
+            return sse_transport(server.name, sse, lifeline)
 
 
 def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:

@@ -25,6 +25,14 @@ class HttpServer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SseServer:
+    """A server that we reach by HTTP with SSE, as of 2024-11-05; `headers` as those of `HttpServer`."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
     """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool.
 
@@ -32,7 +40,7 @@ class ServerConfig:
     """
 
     name: str
-    transport: StdioServer | HttpServer
+    transport: StdioServer | HttpServer | SseServer
     timeout_seconds: float | None = None
     disabled: bool = False
     effects: Mapping[str, Effect] = field(default_factory=dict)

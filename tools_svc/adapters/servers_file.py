@@ -1,9 +1,9 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
 A server has either `command` (with `args`, `env`, `cwd`), `python` (a file of functions, with `env`, `cwd`) or `url`
-(with `headers`), and may have `timeout_seconds`, `disabled`, and `effects` by tool. `${python}` as the command stands
-for the running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`,
-never written down.
+(with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`, `disabled`, and
+`effects` by tool. `${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}` or
+`${file:path}` in values of `env` and `headers`, never written down.
 """
 
 import ipaddress
@@ -20,7 +20,7 @@ from threadmesh.settings import ConfigurationError
 from tools_svc.adapters import located_json
 from tools_svc.adapters.located_json import JsonError, Located
 from tools_svc.adapters.secrets import SecretMissing, expand, has_placeholder
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.domain.naming import is_server_name
 from tools_svc.domain.tool import Effect
 
@@ -35,7 +35,7 @@ _KEYS = {
     "url": {"url", "headers"},
 }
 _COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects"}
-_TYPES = {"stdio": "command", "http": "url", "streamable-http": "url"}
+_TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "sse": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
 _SECRET_NAME = re.compile(r"token|secret|passw|api[-_]?key|credential|authorization|cookie", re.IGNORECASE)
 _LONGEST_TIMEOUT = 24 * 3600.0
@@ -209,9 +209,10 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
     )
 
 
-def _transport(raw: dict[str, Any]) -> StdioServer | HttpServer:
+def _transport(raw: dict[str, Any]) -> StdioServer | HttpServer | SseServer:
     if "url" in raw:
-        return HttpServer(url=raw["url"], headers=raw.get("headers", {}))
+        kind = SseServer if raw.get("type") == "sse" else HttpServer
+        return kind(url=raw["url"], headers=raw.get("headers", {}))
     return _functions(raw) if "python" in raw else _stdio(raw)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.tool import Effect
 
@@ -62,6 +62,14 @@ def test_a_file_of_functions_is_run_by_this_interpreter_and_its_own_word_on_effe
     assert server.hints_trusted
 
 
+def test_a_type_tells_the_older_http_with_sse_from_streamable_http(tmp_path: Path) -> None:
+    old, new, default = _read(tmp_path, a=WEB | {"type": "sse"}, b=WEB | {"type": "http"}, c=WEB)
+
+    assert isinstance(old.transport, SseServer)
+    assert isinstance(new.transport, HttpServer)
+    assert isinstance(default.transport, HttpServer)
+
+
 GOOD = {"command": "npx"}
 WEB = {"url": "https://example.com"}
 
@@ -82,6 +90,9 @@ WEB = {"url": "https://example.com"}
         (GOOD | {"headers": {}}, "s.headers"),
         (WEB | {"args": []}, "s.args"),
         (GOOD | {"type": "http"}, "s.type"),
+        (GOOD | {"type": "sse"}, "s.type"),
+        (WEB | {"type": "websocket"}, "s.type"),
+        ({"type": "sse", "url": "http://example.com/sse"}, "s.url"),
         ({"command": ""}, "s.command"),
         ({"command": "npx -y x"}, "s.command"),
         ({"command": "a;b"}, "s.command"),
