@@ -1,7 +1,7 @@
 """Builds tools_svc from its settings."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,8 @@ from threadmesh.clock import SystemClock
 from threadmesh.errors import Internal, ToolServerUnavailable
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
+from threadmesh.settings import ConfigurationError
+from tools_svc.adapters.file_changes import changes
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_http import http_transport
@@ -28,8 +30,8 @@ from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
+from tools_svc.domain.fleet import Fleet, Member
 from tools_svc.domain.policy import ServerPolicy
-from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.servicer import ToolsServicer
 from tools_svc.settings import ToolsSettings
@@ -44,13 +46,13 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     It is ready once its servers have started or failed to, and after a few seconds whatever they do: a server that is
     away costs its own tools only.
     """
-    servers = [each for each in read_servers(_servers_file(settings)) if not each.disabled]
-    metrics = ToolMetrics(registry, servers=frozenset(each.name for each in servers))
-    connections = [_source(each, settings) for each in servers]
-    sources = {each.name: MeteredSource(each, metrics) for each in connections}
-    watcher = _watcher(servers, sources, settings)
+    file = _servers_file(settings)
+    servers = _enabled(file)
+    metrics = ToolMetrics(registry, servers=frozenset(servers))
+    watcher = CatalogueWatcher([], policies={}, schemas=JsonSchemaCompiler(), on_dropped=_log_dropped)
+    fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics), watcher)
     executor = Executor(
-        sources,
+        fleet.sources,
         catalogue=lambda: watcher.catalogue,
         clock=SystemClock(),
         listener=metrics,
@@ -58,19 +60,36 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     )
     started = asyncio.Event()
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-    async with _alongside(executor.run(), watcher.run(), beginning, *(each.run() for each in connections)) as alive:
+    # The fleet before the beginning, which waits for the servers that are there.
+    async with _alongside(executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning) as alive:
         yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
 
 
-def _watcher(
-    servers: Sequence[ServerConfig], sources: Mapping[str, ToolSource], settings: ToolsSettings
-) -> CatalogueWatcher:
-    return CatalogueWatcher(
-        list(sources.values()),
-        policies={each.name: _policy(each, settings) for each in servers},
-        schemas=JsonSchemaCompiler(),
-        on_dropped=_log_dropped,
-    )
+def _enabled(file: Path) -> dict[str, ServerConfig]:
+    return {each.name: each for each in read_servers(file) if not each.disabled}
+
+
+async def _wanted(
+    file: Path, servers: Mapping[str, ServerConfig], metrics: ToolMetrics
+) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
+    """Give the servers, and again whenever the file has changed; one with errors changes nothing."""
+    yield servers
+    async for _ in changes(file):
+        try:
+            servers = _enabled(file)
+        except ConfigurationError as error:
+            log.error("servers_file.refused", problems=error.message.splitlines())
+            metrics.file_refused.set(1)
+        else:
+            log.info("servers_file.read", servers=sorted(servers))
+            metrics.file_refused.set(0)
+            yield servers
+
+
+def _member(settings: ToolsSettings, metrics: ToolMetrics, server: ServerConfig) -> Member:
+    metrics.know(server.name)
+    source = _source(server, settings)
+    return Member(source=MeteredSource(source, metrics), policy=_policy(server, settings), run=source.run)
 
 
 async def _ping(alive: Callable[[], None], started: asyncio.Event) -> None:
