@@ -1,7 +1,7 @@
 """Builds tools_svc from its settings."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,8 @@ from threadmesh.clock import SystemClock
 from threadmesh.errors import Internal, ToolServerUnavailable
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
+from threadmesh.settings import ConfigurationError
+from tools_svc.adapters.file_changes import changes
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.lifeline import Lifeline
@@ -24,17 +26,19 @@ from tools_svc.adapters.mcp_http import http_transport
 from tools_svc.adapters.mcp_mending import mending
 from tools_svc.adapters.mcp_notifications import Announcements
 from tools_svc.adapters.mcp_source import McpSource
+from tools_svc.adapters.mcp_sse import sse_transport
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.adapters.webhook_listener import WebhookListener
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
+from tools_svc.domain.fleet import Fleet, Member
 from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
-from tools_svc.domain.ports import NotificationListener, ToolSource
+from tools_svc.domain.ports import NotificationListener
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.servicer import ToolsServicer
 from tools_svc.settings import ToolsSettings
@@ -49,14 +53,13 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     It is ready once its servers have started or failed to, and after a few seconds whatever they do: a server that is
     away costs its own tools only.
     """
-    servers = [each for each in read_servers(_servers_file(settings)) if not each.disabled]
-    metrics = ToolMetrics(registry, servers=frozenset(each.name for each in servers))
-    webhooks = _webhooks(servers, metrics)
-    connections = [_source(each, settings, webhooks) for each in servers]
-    sources = {each.name: MeteredSource(each, metrics) for each in connections}
-    watcher = _watcher(servers, sources, settings)
+    file = _servers_file(settings)
+    servers = _enabled(file)
+    metrics = ToolMetrics(registry, servers=frozenset(servers))
+    watcher = _watcher(settings)
+    fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics), watcher)
     executor = Executor(
-        sources,
+        fleet.sources,
         catalogue=lambda: watcher.catalogue,
         clock=SystemClock(),
         listener=metrics,
@@ -64,14 +67,12 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     )
     started = asyncio.Event()
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-    work = (executor.run(), watcher.run(), webhooks.run(), beginning, *(each.run() for each in connections))
-    async with _alongside(*work) as alive:
+    # The fleet before the beginning, which waits for the servers that are there.
+    async with _alongside(executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning) as alive:
         yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
 
 
-def _watcher(
-    servers: Sequence[ServerConfig], sources: Mapping[str, ToolSource], settings: ToolsSettings
-) -> CatalogueWatcher:
+def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
     listener = PinLog()
     pins = Pins(
         JsonPins(settings.state_dir / "pins.json"),
@@ -80,13 +81,52 @@ def _watcher(
         listener=listener,
     )
     return CatalogueWatcher(
-        list(sources.values()),
-        policies={each.name: _policy(each, settings) for each in servers},
+        [],
+        policies={},
         schemas=JsonSchemaCompiler(),
         pins=pins,
         on_dropped=_log_dropped,
         on_quarantined=listener.quarantined,
     )
+
+
+def _enabled(file: Path) -> dict[str, ServerConfig]:
+    return {each.name: each for each in read_servers(file) if not each.disabled}
+
+
+async def _wanted(
+    file: Path, servers: Mapping[str, ServerConfig], metrics: ToolMetrics
+) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
+    """Give the servers, and again whenever the file has changed; one with errors changes nothing."""
+    yield servers
+    async for _ in changes(file):
+        try:
+            servers = _enabled(file)
+        except ConfigurationError as error:
+            log.error("servers_file.refused", problems=error.message.splitlines())
+            metrics.file_refused.set(1)
+        else:
+            log.info("servers_file.read", servers=sorted(servers))
+            metrics.file_refused.set(0)
+            yield servers
+
+
+def _member(settings: ToolsSettings, metrics: ToolMetrics, server: ServerConfig) -> Member:
+    metrics.know(server.name)
+    hooks = {(server.name, method): hook for method, hook in server.notifications.items()}
+    webhooks = WebhookListener(hooks, count=metrics.notification)
+    source = _source(server, settings, webhooks)
+    return Member(
+        source=MeteredSource(source, metrics),
+        policy=_policy(server, settings),
+        run=partial(_together, source.run, webhooks.run),
+    )
+
+
+async def _together(*work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for each in work:
+            tasks.create_task(each())
 
 
 async def _ping(alive: Callable[[], None], started: asyncio.Event) -> None:
@@ -133,11 +173,6 @@ def _servers_file(settings: ToolsSettings) -> Path:
     return Path(settings.servers_file).expanduser() if settings.servers_file else DEFAULT
 
 
-def _webhooks(servers: Sequence[ServerConfig], metrics: ToolMetrics) -> WebhookListener:
-    hooks = {(each.name, method): hook for each in servers for method, hook in each.notifications.items()}
-    return WebhookListener(hooks, count=metrics.notification)
-
-
 def _source(server: ServerConfig, settings: ToolsSettings, listener: NotificationListener) -> McpSource:
     announcements = Announcements(server.name, server.notifications.keys(), listener)
     return McpSource(
@@ -158,10 +193,16 @@ def _bare_transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
             return stdio_transport(server.name, stdio, lifeline)
         case HttpServer() as http:
             return http_transport(http, lifeline)
+        case SseServer() as sse:
+            return sse_transport(server.name, sse, lifeline)
 
 
 def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
-    return ServerPolicy(timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds, effects=server.effects)
+    return ServerPolicy(
+        timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds,
+        effects=server.effects,
+        hints_trusted=server.hints_trusted,
+    )
 
 
 def _log_dropped(dropped: Dropped) -> None:

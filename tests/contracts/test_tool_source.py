@@ -24,13 +24,13 @@ from tests.servers.given import (
 from tests.servers.memory_workshop import memory_workshop
 from threadmesh.conversation import CallProgress, Text
 from threadmesh.errors import Internal, ToolConnectionLost, ToolServerUnavailable
-from tools_svc.adapters.server_config import HttpServer, StdioServer
+from tools_svc.adapters.server_config import HttpServer, SseServer, StdioServer
 from tools_svc.domain.call import Sent, ToolOutput
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.tool import ServerState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-KINDS = ("memory", "stdio", "http")
+KINDS = ("memory", "stdio", "http", "sse")
 
 
 @asynccontextmanager
@@ -42,8 +42,9 @@ async def _source(kind: str) -> AsyncIterator[ToolSource]:
         if kind == "stdio":
             yield await stack.enter_async_context(running(stdio_source(WORKSHOP, "stdio")))
         else:
-            url, _ = await stack.enter_async_context(http_workshop())
-            yield await stack.enter_async_context(running(mcp_source(HttpServer(url=url))))
+            url, _ = await stack.enter_async_context(http_workshop(kind=kind))
+            server = SseServer(url=url) if kind == "sse" else HttpServer(url=url)
+            yield await stack.enter_async_context(running(mcp_source(server)))
 
 
 @pytest_asyncio.fixture(params=KINDS, scope="module", loop_scope="module")
@@ -66,10 +67,12 @@ async def unreachable(request: pytest.FixtureRequest) -> AsyncIterator[ToolSourc
         memory.fail(Internal())
         yield memory
         return
-    nowhere = (
-        StdioServer(command="no-such-command") if request.param == "stdio" else HttpServer(url="http://127.0.0.1:9/")
-    )
-    async with running(mcp_source(nowhere), state=ServerState.UNAVAILABLE) as absent:
+    nowhere: dict[str, StdioServer | HttpServer | SseServer] = {
+        "stdio": StdioServer(command="no-such-command"),
+        "http": HttpServer(url="http://127.0.0.1:9/"),
+        "sse": SseServer(url="http://127.0.0.1:9/"),
+    }
+    async with running(mcp_source(nowhere[request.param]), state=ServerState.UNAVAILABLE) as absent:
         yield absent
 
 

@@ -13,8 +13,9 @@ from tools_svc.adapters.mcp_http import http_transport
 from tools_svc.adapters.mcp_mending import mending
 from tools_svc.adapters.mcp_notifications import Announcements
 from tools_svc.adapters.mcp_source import McpSource
+from tools_svc.adapters.mcp_sse import sse_transport
 from tools_svc.adapters.mcp_stdio import stdio_transport
-from tools_svc.adapters.server_config import HttpServer, StdioServer
+from tools_svc.adapters.server_config import HttpServer, SseServer, StdioServer
 from tools_svc.domain.call import Invocation, ToolOutput, Update
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.tool import ServerState, ServerStatus
@@ -33,7 +34,7 @@ def stdio_source(script: str, *args: str, **options: Any) -> McpSource:
 
 
 def mcp_source(
-    server: StdioServer | HttpServer,
+    server: StdioServer | HttpServer | SseServer,
     *,
     name: str = "workshop",
     connect_seconds: float = 20,
@@ -45,22 +46,24 @@ def mcp_source(
     def transport(lifeline: Any) -> Any:
         if isinstance(server, StdioServer):
             return mending(stdio_transport(name, server, lifeline), quirks, announcements)
+        if isinstance(server, SseServer):
+            return mending(sse_transport(name, server, lifeline), quirks, announcements)
         return mending(http_transport(server, lifeline), quirks, announcements)
 
     return McpSource(name, transport, clock=SystemClock(), connect_seconds=connect_seconds, backoff=SOON)
 
 
 @asynccontextmanager
-async def http_workshop(port: int = 0) -> AsyncIterator[tuple[str, int]]:
-    """Run the workshop over HTTP; gives its address and process id."""
+async def http_workshop(port: int = 0, kind: str = "http") -> AsyncIterator[tuple[str, int]]:
+    """Run the workshop over streamable HTTP, or with `kind` `sse` the older way; gives its address and process id."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, WORKSHOP, "http", str(port)), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, WORKSHOP, kind, str(port)), stdout=asyncio.subprocess.PIPE
     )
     try:
         assert process.stdout is not None
         async with asyncio.timeout(20):
             port = int(await process.stdout.readline())
-        yield f"http://127.0.0.1:{port}/mcp", process.pid
+        yield f"http://127.0.0.1:{port}/{'sse' if kind == 'sse' else 'mcp'}", process.pid
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,4 +1,4 @@
-"""A tool server for tests, with a tool for every way a call can go: `workshop.py stdio`, `workshop.py http <port>`."""
+"""A tool server for tests, with a tool for every way a call can go: `workshop.py stdio|http|sse [<port>]`."""
 
 import asyncio
 import os
@@ -160,12 +160,12 @@ async def _grown() -> str:
     return "new"
 
 
-async def _serve_http(port: int) -> None:
+async def _serve_http(kind: str, port: int) -> None:
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.bind(("127.0.0.1", port))
     print(listening.getsockname()[1], flush=True)  # noqa: T201  # tells the test where it listens
-    app = server.streamable_http_app()
+    app = server.sse_app() if kind == "sse" else server.streamable_http_app()
     await uvicorn.Server(uvicorn.Config(app, log_level="warning")).serve(sockets=[listening])
 
 
@@ -173,4 +173,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "stdio":
         server.run("stdio")
     else:
-        asyncio.run(_serve_http(int(sys.argv[2])))
+        asyncio.run(_serve_http(sys.argv[1], int(sys.argv[2])))

@@ -4,8 +4,6 @@ Ours instead of the SDK's because messages must be bounded (the SDK's reader tak
 child must die with us and gets a smaller environment, and its end must be noticed while nobody waits for an answer.
 """
 
-import json
-import re
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -16,13 +14,12 @@ import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client import Transport
 from mcp.shared.message import SessionMessage
-from mcp_types import ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCNotification, jsonrpc_message_adapter
+from mcp_types import JSONRPCNotification
 
 from threadmesh.errors import ToolConnectionLost
-from tools_svc.adapters import child_process
+from tools_svc.adapters import child_process, json_rpc
 from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES, Framer, Oversized
 from tools_svc.adapters.lifeline import Lifeline
-from tools_svc.adapters.mcp_errors import RESULT_TOO_LARGE
 from tools_svc.adapters.pace import Pace
 from tools_svc.adapters.server_config import StdioServer
 
@@ -31,7 +28,6 @@ log = structlog.get_logger()
 _LARGEST_DISCARDED_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _EXIT_SECONDS = 0.05
-_ID = re.compile(rb'"id"\s*:\s*(\d+)\s*[,}]')
 
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 Outgoing = MemoryObjectReceiveStream[SessionMessage]
@@ -75,7 +71,7 @@ async def _read(name: str, process: Process, incoming: Incoming, lifeline: Lifel
                             await pace.step()
                         await incoming.send(message)
                 if framer.pending > _LARGEST_DISCARDED_BYTES:
-                    await incoming.send(_too_large(name, framer.abandoned()))
+                    await incoming.send(json_rpc.message(name, framer.abandoned()))
                     raise ToolConnectionLost("The tool's server sent a message without end.")
             await child_process.exited(process, _EXIT_SECONDS)
             raise ToolConnectionLost(f"The tool's server ended{_status(process)}.")
@@ -86,35 +82,11 @@ async def _read(name: str, process: Process, incoming: Incoming, lifeline: Lifel
 
 
 def _message(name: str, line: bytes | Oversized) -> SessionMessage | None:
-    if isinstance(line, Oversized):
-        return _too_large(name, line)
-    if not line.lstrip().startswith(b"{"):
+    if isinstance(line, bytes) and not line.lstrip().startswith(b"{"):
         if line.strip():
             log.warning("tool_server.noise", server=name, line=line[:200].decode(errors="replace"))
         return None
-    try:
-        return SessionMessage(_parsed(line))
-    except (ValueError, RecursionError) as error:
-        raise ToolConnectionLost("The tool's server sent a message that is not JSON-RPC.") from error
-
-
-def _parsed(line: bytes) -> JSONRPCMessage:
-    try:
-        return jsonrpc_message_adapter.validate_json(line, by_name=False)
-    except ValueError:
-        # The strict parser takes neither bytes that are not UTF-8 nor half a surrogate pair; neither is worth a call.
-        lenient = json.dumps(json.loads(line.decode(errors="replace")), ensure_ascii=False)
-        return jsonrpc_message_adapter.validate_json(lenient.encode(errors="replace"), by_name=False)
-
-
-def _too_large(name: str, line: Oversized) -> SessionMessage:
-    """Answer the call whose result was thrown away; without its id nobody knows which of them that is."""
-    log.warning("tool_server.message_too_large", server=name, bytes=line.length)
-    found = _ID.search(line.head) or _ID.search(line.tail)
-    if found is None:
-        raise ToolConnectionLost(f"The tool's server sent a message of {line.length} bytes.")
-    error = ErrorData(code=RESULT_TOO_LARGE, message=f"{line.length} bytes")
-    return SessionMessage(JSONRPCError(jsonrpc="2.0", id=int(found[1]), error=error))
+    return json_rpc.message(name, line)
 
 
 async def _write(process: Process, outgoing: Outgoing, lifeline: Lifeline) -> None:

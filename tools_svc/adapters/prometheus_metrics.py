@@ -24,7 +24,7 @@ class ToolMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry, *, servers: frozenset[str]) -> None:
-        self._servers = servers
+        self._servers = set(servers)
         self._tools: set[str] = set()
         by_outcome, by_server = ["tool", "outcome"], ["server"]
         self._calls = Counter(f"{_PREFIX}_calls_total", "Calls ended.", by_outcome, registry=registry)
@@ -43,6 +43,11 @@ class ToolMetrics:
         self._notifications = Counter(
             f"{_PREFIX}_notifications_total", "What servers announced.", ["server", "outcome"], registry=registry
         )
+        self.file_refused = Gauge(
+            f"{_PREFIX}_servers_file_refused",
+            "1 while the servers file has errors and is not followed.",
+            registry=registry,
+        )
         self._parallel = Histogram(
             f"{_PREFIX}_batch_parallelism", "Calls in one batch.", buckets=(1, 2, 3, 5, 8, 13), registry=registry
         )
@@ -58,6 +63,10 @@ class ToolMetrics:
     def notification(self, server: str, outcome: str) -> None:
         """Count a notification by what became of it."""
         self._notifications.labels(server, outcome).inc()
+
+    def know(self, server: str) -> None:
+        """Count a server's tools by name from now on."""
+        self._servers.add(server)
 
     def batch(self, calls: int) -> None:
         """Count a batch of calls."""
@@ -91,13 +100,16 @@ class MeteredSource:
     async def changes(self) -> AsyncGenerator[ServerStatus, None]:
         """Follow the status."""
         tools = self._inner.status.tools
-        async with aclosing(self._inner.changes()) as changes:
-            async for status in changes:
-                self._metrics.up.labels(self.name).set(status.state is ServerState.READY)
-                if status.tools != tools:
-                    self._metrics.changes.labels(self.name).inc()
-                tools = status.tools
-                yield status
+        try:
+            async with aclosing(self._inner.changes()) as changes:
+                async for status in changes:
+                    self._metrics.up.labels(self.name).set(status.state is ServerState.READY)
+                    if status.tools != tools:
+                        self._metrics.changes.labels(self.name).inc()
+                    tools = status.tools
+                    yield status
+        finally:
+            self._metrics.up.remove(self.name)
 
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call."""

@@ -25,6 +25,14 @@ class HttpServer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SseServer:
+    """A server that we reach by HTTP with SSE, as of 2024-11-05; `headers` as those of `HttpServer`."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
     """Where to POST what a server announces. Values of `headers` may name secrets as `${env:}`, `${file:}`."""
 
@@ -38,12 +46,14 @@ class ServerConfig:
 
     `quirks` name how it deviates from the protocol; `mcp_quirks.QUIRKS` tells what they mean. `notifications` are
     hooks by the method of a notification that the protocol does not know.
+    `hints_trusted`: the server's own word on effects holds where the file has none, because the operator wrote it.
     """
 
     name: str
-    transport: StdioServer | HttpServer
+    transport: StdioServer | HttpServer | SseServer
     timeout_seconds: float | None = None
     disabled: bool = False
     effects: Mapping[str, Effect] = field(default_factory=dict)
     quirks: tuple[str, ...] = ()
     notifications: Mapping[str, Webhook] = field(default_factory=dict)
+    hints_trusted: bool = False

@@ -1,12 +1,14 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
-A server has either `command` (with `args`, `env`, `cwd`) or `url` (with `headers`), and may have `timeout_seconds`,
-`disabled`, `effects` by tool, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by their method.
-`${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in
-values of `env` and `headers`, never written down.
+A server has either `command` (with `args`, `env`, `cwd`), `python` (a file of functions, with `env`, `cwd`) or `url`
+(with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`, `disabled`,
+`effects` by tool, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by their method. `${python}`
+as the command stands for the running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of
+`env` and `headers`, never written down.
 """
 
 import math
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -18,16 +20,22 @@ from tools_svc.adapters import located_json, web_address
 from tools_svc.adapters.located_json import JsonError, Located
 from tools_svc.adapters.mcp_quirks import QUIRKS
 from tools_svc.adapters.secrets import SecretMissing, expand, has_placeholder
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer, Webhook
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer, Webhook
 from tools_svc.domain.naming import is_server_name
 from tools_svc.domain.tool import Effect
 
 DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
-_STDIO_KEYS = {"command", "args", "env", "cwd"}
-_HTTP_KEYS = {"url", "headers"}
+_FUNCTION_SERVER = "tools_svc.adapters.function_server"
+_CODE = Path(__file__).parents[2]
+
+_KEYS = {
+    "command": {"command", "args", "env", "cwd"},
+    "python": {"python", "env", "cwd"},
+    "url": {"url", "headers"},
+}
 _COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects", "quirks", "notifications"}
-_TYPES = {"stdio": "command", "http": "url", "streamable-http": "url"}
+_TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "sse": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
 _SECRET_NAME = re.compile(r"token|secret|passw|api[-_]?key|credential|authorization|cookie", re.IGNORECASE)
 _LONGEST_TIMEOUT = 24 * 3600.0
@@ -78,12 +86,11 @@ def _complaints(value: Any) -> Iterator[Complaint]:
 
 
 def _server_complaints(raw: dict[str, Any]) -> Iterator[Complaint]:
-    kinds = {"command", "url"} & raw.keys()
+    kinds = [kind for kind in _KEYS if kind in raw]
     if len(kinds) != 1:
-        yield (), "it needs either 'command' or 'url'"
+        yield (), "it needs either 'command', 'python' or 'url'"
         return
-    own = _STDIO_KEYS if "command" in kinds else _HTTP_KEYS
-    yield from (((key,), "no such key") for key in raw if key not in own | _COMMON_KEYS)
+    yield from (((key,), "no such key") for key in raw if key not in _KEYS[kinds[0]] | _COMMON_KEYS)
     if "type" in raw and _TYPES.get(str(raw["type"])) not in kinds:
         yield ("type",), "it does not fit the server; leave it out"
     for key, check in _CHECKS.items():
@@ -103,6 +110,13 @@ def _check_command(value: Any) -> Iterator[Complaint]:
 def _check_args(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, list) or not all(isinstance(each, str) and "\0" not in each for each in value):
         yield (), "it must be a list of strings"
+
+
+def _check_python(value: Any) -> Iterator[Complaint]:
+    if not isinstance(value, str) or not value.startswith("/") or not value.endswith(".py"):
+        yield (), "it must be the absolute path of a file '.py'"
+    elif not Path(value).is_file():
+        yield (), "there is no such file"
 
 
 def _check_cwd(value: Any) -> Iterator[Complaint]:
@@ -185,6 +199,7 @@ def _check_notifications(value: Any) -> Iterator[Complaint]:
 _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "command": _check_command,
     "args": _check_args,
+    "python": _check_python,
     "env": _check_secrets,
     "cwd": _check_cwd,
     "url": _check_url,
@@ -201,7 +216,7 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
     timeout = raw.get("timeout_seconds")
     return ServerConfig(
         name=name,
-        transport=_stdio(raw) if "command" in raw else HttpServer(url=raw["url"], headers=raw.get("headers", {})),
+        transport=_transport(raw),
         timeout_seconds=None if timeout is None else float(timeout),
         disabled=raw.get("disabled", False),
         effects={tool: Effect(effect) for tool, effect in raw.get("effects", {}).items()},
@@ -210,7 +225,23 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
             method: Webhook(url=hook["webhook"], headers=hook.get("headers", {}))
             for method, hook in raw.get("notifications", {}).items()
         },
+        hints_trusted="python" in raw,
     )
+
+
+def _transport(raw: dict[str, Any]) -> StdioServer | HttpServer | SseServer:
+    if "url" in raw:
+        kind = SseServer if raw.get("type") == "sse" else HttpServer
+        return kind(url=raw["url"], headers=raw.get("headers", {}))
+    return _functions(raw) if "python" in raw else _stdio(raw)
+
+
+def _functions(raw: dict[str, Any]) -> StdioServer:
+    env = raw.get("env", {})
+    # A checkout that is not installed must be found too; `-P` keeps the working directory out of the modules' path.
+    path = os.pathsep.join([str(_CODE), *([env["PYTHONPATH"]] if "PYTHONPATH" in env else [])])
+    arguments = ("-P", "-m", _FUNCTION_SERVER, raw["python"])
+    return StdioServer(command=sys.executable, args=arguments, env=env | {"PYTHONPATH": path}, cwd=raw.get("cwd"))
 
 
 def _stdio(raw: dict[str, Any]) -> StdioServer:

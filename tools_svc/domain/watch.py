@@ -28,7 +28,7 @@ class CatalogueWatcher:
     ) -> None:
         """`on_dropped` and `on_quarantined` hear once of each tool that is left out and of each that waits."""
         self._sources = {each.name: each for each in sources}
-        self._policies = policies
+        self._policies = dict(policies)
         self._schemas = schemas
         self._pins = pins
         self._on_dropped = on_dropped
@@ -77,9 +77,24 @@ class CatalogueWatcher:
         """Follow every source until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for source in self._sources.values():
-                tasks.create_task(self._follow(source), name=f"catalogue:{source.name}")
+                tasks.create_task(self.follow(source), name=f"catalogue:{source.name}")
 
-    async def _follow(self, source: ToolSource) -> None:
+    def add(self, source: ToolSource, policy: ServerPolicy) -> None:
+        """Show one source more; whoever adds it calls `follow`."""
+        self._sources[source.name] = source
+        self._policies[source.name] = policy
+        self._show({**self.catalogue.shelves, source.name: self._shelf(source, source.status)})
+
+    def remove(self, name: str) -> None:
+        """Show a source that was added no longer; whoever called `follow` has cancelled it."""
+        del self._sources[name]
+        self._show({each: shelf for each, shelf in self.catalogue.shelves.items() if each != name})
+
+    def _show(self, shelves: Mapping[str, Shelf]) -> None:
+        self._catalogue.set(Catalogue(shelves=shelves))
+
+    async def follow(self, source: ToolSource) -> None:
+        """Follow one source until cancelled."""
         async with aclosing(source.changes()) as changes:
             async for status in changes:
                 self._place(source, status)
@@ -94,7 +109,7 @@ class CatalogueWatcher:
             if held not in before.quarantined:
                 self._on_quarantined(held)
         if (shelf.server, _tools(shelf)) != (before.server, _tools(before)):
-            self._catalogue.set(Catalogue(shelves={**self.catalogue.shelves, source.name: shelf}))
+            self._show({**self.catalogue.shelves, source.name: shelf})
 
     def _shelf(self, source: ToolSource, status: ServerStatus) -> Shelf:
         return self._pins.inspect(shelve(source.name, status, self._policies[source.name], self._schemas))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer, Webhook
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer, Webhook
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.tool import Effect
 
@@ -56,6 +56,24 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     assert http.notifications == {"heard": Webhook(url="http://127.0.0.1:1/", headers={"X-Token": "${env:A_TOKEN}"})}
 
 
+def test_a_file_of_functions_is_run_by_this_interpreter_and_its_own_word_on_effects_holds(tmp_path: Path) -> None:
+    (server,) = _read(tmp_path, home={"python": __file__, "env": {"PYTHONPATH": "/more"}})
+
+    assert isinstance(server.transport, StdioServer)
+    assert server.transport.command == sys.executable
+    assert server.transport.args[-1] == __file__
+    assert server.transport.env["PYTHONPATH"].endswith(":/more")
+    assert server.hints_trusted
+
+
+def test_a_type_tells_the_older_http_with_sse_from_streamable_http(tmp_path: Path) -> None:
+    old, new, default = _read(tmp_path, a=WEB | {"type": "sse"}, b=WEB | {"type": "http"}, c=WEB)
+
+    assert isinstance(old.transport, SseServer)
+    assert isinstance(new.transport, HttpServer)
+    assert isinstance(default.transport, HttpServer)
+
+
 GOOD = {"command": "npx"}
 WEB = {"url": "https://example.com"}
 HOOK = {"webhook": "https://example.com"}
@@ -67,10 +85,19 @@ HOOK = {"webhook": "https://example.com"}
         ("npx", "s"),
         ({}, "s"),
         (GOOD | WEB, "s"),
+        (GOOD | {"python": "/x.py"}, "s"),
+        ({"python": "tools.py"}, "s.python"),
+        ({"python": "/no/such/tools.py"}, "s.python"),
+        ({"python": "package.module"}, "s.python"),
+        ({"python": __file__, "args": []}, "s.args"),
+        ({"python": __file__, "type": "stdio"}, "s.type"),
         (GOOD | {"colour": "red"}, "s.colour"),
         (GOOD | {"headers": {}}, "s.headers"),
         (WEB | {"args": []}, "s.args"),
         (GOOD | {"type": "http"}, "s.type"),
+        (GOOD | {"type": "sse"}, "s.type"),
+        (WEB | {"type": "websocket"}, "s.type"),
+        ({"type": "sse", "url": "http://example.com/sse"}, "s.url"),
         ({"command": ""}, "s.command"),
         ({"command": "npx -y x"}, "s.command"),
         ({"command": "a;b"}, "s.command"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tools_svc.domain.policy import ServerPolicy
@@ -11,6 +13,21 @@ POLICY = ServerPolicy(
 
 def test_a_tool_that_nobody_classified_is_unsafe_whatever_its_server_says() -> None:
     assert POLICY.effect("other", Hints(read_only=True, idempotent=True)) is Effect.UNSAFE
+
+
+@pytest.mark.parametrize(
+    ("tool", "hints", "effect"),
+    [
+        ("other", Hints(), Effect.UNSAFE),
+        ("other", Hints(read_only=True), Effect.READ_ONLY),
+        ("other", Hints(read_only=False, idempotent=True), Effect.IDEMPOTENT),
+        ("risks", Hints(read_only=True), Effect.UNSAFE),
+    ],
+)
+def test_the_word_of_a_server_that_the_operator_wrote_holds_where_the_operator_has_none(
+    tool: str, hints: Hints, effect: Effect
+) -> None:
+    assert replace(POLICY, hints_trusted=True).effect(tool, hints) is effect
 
 
 @pytest.mark.parametrize(

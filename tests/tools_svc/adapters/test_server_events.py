@@ -1,0 +1,35 @@
+import pytest
+
+from tools_svc.adapters.framing import Oversized
+from tools_svc.adapters.server_events import EventFramer, ServerEvent
+
+STREAM = (
+    b": hello\r\nevent: endpoint\r\ndata: /messages?session_id=1\r\n\r\n"
+    b"data:{}\nid: 7\n\nevent: ping\n\ndata: a\ndata: b\n\n"
+)
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_events_come_out_as_they_were_meant_however_the_bytes_are_cut(size: int) -> None:
+    framer = EventFramer(100)
+
+    chunks = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
+    events = [event for chunk in chunks for event in framer.feed(chunk)]
+
+    assert events == [
+        ServerEvent(kind="endpoint", data=b"/messages?session_id=1"),
+        ServerEvent(kind="message", data=b"{}"),
+        ServerEvent(kind="message", data=b"a\nb"),
+    ]
+
+
+@pytest.mark.parametrize("lines", [b"data: begin" + b"x" * 200 + b"end\n", b"data: begin\n" + b"data: xxxxend\n" * 50])
+def test_of_data_that_is_too_long_only_the_ends_are_kept_and_the_next_event_is_whole(lines: bytes) -> None:
+    framer = EventFramer(100)
+
+    long, short = framer.feed(lines + b"\ndata: short\n\n")
+
+    assert isinstance(long.data, Oversized)
+    assert b"begin" in long.data.head
+    assert long.data.tail.endswith(b"end")
+    assert short == ServerEvent(kind="message", data=b"short")
