@@ -1,7 +1,7 @@
 """Builds tools_svc from its settings."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,12 @@ from tools_svc.adapters.mcp_http import http_transport
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
+from tools_svc.adapters.prometheus_policies import PolicyMetrics
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
+from tools_svc.domain.govern import govern
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.watch import CatalogueWatcher
@@ -44,10 +46,13 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     away costs its own tools only.
     """
     servers = [each for each in read_servers(_servers_file(settings)) if not each.disabled]
-    metrics = ToolMetrics(registry, servers=frozenset(each.name for each in servers))
+    names = frozenset(each.name for each in servers)
+    metrics = ToolMetrics(registry, servers=names)
     connections = [_source(each, settings) for each in servers]
-    sources = {each.name: MeteredSource(each, metrics) for each in connections}
-    watcher = _watcher(servers, sources, settings)
+    policies = {each.name: _policy(each, settings) for each in servers}
+    governing = partial(govern, clock=SystemClock(), listener=PolicyMetrics(registry, servers=names))
+    sources = {each.name: governing(MeteredSource(each, metrics), policies[each.name]) for each in connections}
+    watcher = _watcher(sources, policies)
     executor = Executor(
         sources,
         catalogue=lambda: watcher.catalogue,
@@ -61,12 +66,10 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
         yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
 
 
-def _watcher(
-    servers: Sequence[ServerConfig], sources: Mapping[str, ToolSource], settings: ToolsSettings
-) -> CatalogueWatcher:
+def _watcher(sources: Mapping[str, ToolSource], policies: Mapping[str, ServerPolicy]) -> CatalogueWatcher:
     return CatalogueWatcher(
         list(sources.values()),
-        policies={each.name: _policy(each, settings) for each in servers},
+        policies=policies,
         schemas=JsonSchemaCompiler(),
         on_dropped=_log_dropped,
     )
@@ -134,7 +137,13 @@ def _transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
 
 
 def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
-    return ServerPolicy(timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds, effects=server.effects)
+    return ServerPolicy(
+        timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds,
+        effects=server.effects,
+        max_parallel=server.max_parallel,
+        rate=server.rate,
+        tools=server.tools,
+    )
 
 
 def _log_dropped(dropped: Dropped) -> None:

@@ -14,6 +14,7 @@ from threadmesh.errors import (
     ToolFailed,
     ToolResultInvalid,
     ToolResultTooLarge,
+    ToolServerFailed,
     ToolServerUnavailable,
 )
 
@@ -60,7 +61,8 @@ def translated(error: BaseException) -> MeshError:
             meaning, message = _MEANINGS[code]
             return meaning(message)
         case MCPError(code=code, message=message):
-            return ToolFailed(message[:_LONGEST_MESSAGE], mcp_code=code)
+            failed = ToolServerFailed if code == types.INTERNAL_ERROR else ToolFailed
+            return failed(message[:_LONGEST_MESSAGE], mcp_code=code)
         case ValidationError() | KeyError() | TypeError():
             return ToolResultInvalid("The tool's server sent an answer that breaks the protocol.")
         case TimeoutError():

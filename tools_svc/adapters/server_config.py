@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tools_svc.domain.policy import MOST_PARALLEL, ToolPolicy
+from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
 
@@ -26,10 +28,13 @@ class HttpServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool."""
+    """One server: how to reach it, seconds that a call may take (None: the unit's default), and its tools' policy."""
 
     name: str
     transport: StdioServer | HttpServer
     timeout_seconds: float | None = None
     disabled: bool = False
     effects: Mapping[str, Effect] = field(default_factory=dict)
+    max_parallel: int = MOST_PARALLEL
+    rate: Rate | None = None
+    tools: Mapping[str, ToolPolicy] = field(default_factory=dict)

@@ -1,12 +1,11 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
 A server has either `command` (with `args`, `env`, `cwd`) or `url` (with `headers`), and may have `timeout_seconds`,
-`disabled`, and `effects` by tool. `${python}` as the command stands for the running interpreter. Secrets are named as
-`${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
+`disabled`, `effects` by tool, and the keys of `policy_keys`. `${python}` as the command stands for the running
+interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
 """
 
 import ipaddress
-import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -15,22 +14,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters import located_json
+from tools_svc.adapters import located_json, policy_keys
 from tools_svc.adapters.located_json import JsonError, Located
 from tools_svc.adapters.secrets import SecretMissing, expand, has_placeholder
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, StdioServer
 from tools_svc.domain.naming import is_server_name
-from tools_svc.domain.tool import Effect
+from tools_svc.domain.policy import MOST_PARALLEL
 
 DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
 _STDIO_KEYS = {"command", "args", "env", "cwd"}
 _HTTP_KEYS = {"url", "headers"}
-_COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects"}
+_COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects", "max_parallel", "rate", "tools"}
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
 _SECRET_NAME = re.compile(r"token|secret|passw|api[-_]?key|credential|authorization|cookie", re.IGNORECASE)
-_LONGEST_TIMEOUT = 24 * 3600.0
 _LARGEST_FILE = 1024 * 1024
 
 Complaint = tuple[located_json.Path, str]
@@ -89,6 +87,7 @@ def _server_complaints(raw: dict[str, Any]) -> Iterator[Complaint]:
     for key, check in _CHECKS.items():
         if key in raw:
             yield from (((key, *inner), reason) for inner, reason in check(raw[key]))
+    yield from policy_keys.check_together(raw)
 
 
 def _check_command(value: Any) -> Iterator[Complaint]:
@@ -148,12 +147,6 @@ def _check_url(value: Any) -> Iterator[Complaint]:
         yield (), "a link-local address is no place for a tool server"
 
 
-def _check_timeout(value: Any) -> Iterator[Complaint]:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 < value <= _LONGEST_TIMEOUT:
-        yield (), f"it must be a number of seconds, more than 0 and at most {_LONGEST_TIMEOUT:.0f}"
-
-
 def _check_disabled(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, bool):
         yield (), "it must be true or false"
@@ -163,10 +156,8 @@ def _check_effects(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, dict):
         yield (), "it must be an object of effects by tool"
         return
-    allowed = [effect.value for effect in Effect]
     for tool, effect in value.items():
-        if effect not in allowed:
-            yield (tool,), f"it must be one of {', '.join(allowed)}"
+        yield from (((tool,), reason) for _, reason in policy_keys.check_effect(effect))
 
 
 _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
@@ -176,9 +167,12 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "cwd": _check_cwd,
     "url": _check_url,
     "headers": _check_secrets,
-    "timeout_seconds": _check_timeout,
+    "timeout_seconds": policy_keys.check_seconds,
     "disabled": _check_disabled,
     "effects": _check_effects,
+    "max_parallel": policy_keys.check_max_parallel,
+    "rate": policy_keys.check_rate,
+    "tools": policy_keys.check_tools,
 }
 
 
@@ -189,7 +183,10 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         transport=_stdio(raw) if "command" in raw else HttpServer(url=raw["url"], headers=raw.get("headers", {})),
         timeout_seconds=None if timeout is None else float(timeout),
         disabled=raw.get("disabled", False),
-        effects={tool: Effect(effect) for tool, effect in raw.get("effects", {}).items()},
+        effects=policy_keys.effects(raw),
+        max_parallel=raw.get("max_parallel", MOST_PARALLEL),
+        rate=policy_keys.rate(raw.get("rate")),
+        tools=policy_keys.tools(raw),
     )
 
 

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from threadmesh.conversation import CallFinished, ToolCall
+from threadmesh.errors import MeshError
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
 from tools_svc.domain.execute import Executor
-from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.policy import RETRIES, ServerPolicy, ToolPolicy
 from tools_svc.domain.tool import Effect, OfferedTool
 from tools_svc.domain.watch import CatalogueWatcher
 
@@ -20,13 +21,17 @@ Run = Callable[[Invocation, Report], Awaitable[ToolOutput]]
 
 @dataclass(slots=True)
 class Ledger:
-    """Hears of calls that ended and of defects."""
+    """Hears of calls that ended, of further attempts and of defects."""
 
     calls: list[tuple[str, CallFinished]] = field(default_factory=list)
+    retries: list[tuple[str, str]] = field(default_factory=list)
     defects: list[Exception] = field(default_factory=list)
 
     def ended(self, tool: str, finished: CallFinished) -> None:
         self.calls.append((tool, finished))
+
+    def retried(self, tool: str, error: MeshError) -> None:
+        self.retries.append((tool, error.reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,13 +61,17 @@ async def house(
     effect: Effect = Effect.UNSAFE,
     timeout_seconds: float = 5,
     output: str = "",
+    retries: int = RETRIES,
+    pause_seconds: float = 0,
     clock: FakeClock | None = None,
 ) -> AsyncIterator[House]:
     """Build the house around the tool's function until the block ends."""
     offer = OfferedTool(name="t", parameters_json='{"type":"object"}', output_schema_json=output)
     source = MemorySource("s", {"t": MemoryTool(offer=offer, run=run)})
     ledger = Ledger()
-    policy = ServerPolicy(timeout_seconds=timeout_seconds, effects={"t": effect})
+    policy = ServerPolicy(
+        timeout_seconds=timeout_seconds, effects={"t": effect}, tools={"t": ToolPolicy(retries=retries)}
+    )
     watcher = CatalogueWatcher(
         [source], policies={"s": policy}, schemas=JsonSchemaCompiler(), on_dropped=lambda _: None
     )
@@ -72,6 +81,7 @@ async def house(
         clock=clock or FakeClock(),
         listener=ledger,
         on_defect=ledger.defects.append,
+        pause=lambda _: pause_seconds,
     )
     working = asyncio.create_task(executor.run())
     try:

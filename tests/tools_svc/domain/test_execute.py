@@ -7,7 +7,15 @@ import pytest
 
 from tests.tools_svc.domain.given import batch, house
 from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted, Text
-from threadmesh.errors import CallNotFound, ToolConnectionLost, ToolResultTooLarge, ToolServerUnavailable
+from threadmesh.errors import (
+    CallNotFound,
+    ToolConnectionLost,
+    ToolFailed,
+    ToolResultTooLarge,
+    ToolServerFailed,
+    ToolServerResting,
+    ToolServerUnavailable,
+)
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.memory_source import Report
 from tools_svc.domain.call import Invocation, ToolOutput
@@ -48,23 +56,32 @@ async def test_a_call_starts_and_ends_once() -> None:
 @pytest.mark.parametrize(
     ("effect", "sent", "outcome"),
     [
-        (Effect.READ_ONLY, 2, CallOutcome.FAILED),
-        (Effect.IDEMPOTENT, 2, CallOutcome.UNKNOWN),
-        (Effect.KEYED, 2, CallOutcome.UNKNOWN),
+        (Effect.READ_ONLY, 3, CallOutcome.FAILED),
+        (Effect.IDEMPOTENT, 3, CallOutcome.UNKNOWN),
+        (Effect.KEYED, 3, CallOutcome.UNKNOWN),
         (Effect.UNSAFE, 1, CallOutcome.UNKNOWN),
     ],
 )
 async def test_a_connection_that_always_breaks_ends_the_call_by_its_effect(
     effect: Effect, sent: int, outcome: CallOutcome
 ) -> None:
-    tool = Tool(ToolConnectionLost(), ToolConnectionLost(), ToolConnectionLost())
+    tool = Tool(*(ToolConnectionLost() for _ in range(5)))
     async with house(tool, effect=effect) as home:
-        finished = await home.finished(batch())
+        finished = await home.finished(batch(run_id="r"))
 
     assert len(tool.invocations) == sent
     assert finished.outcome is outcome
     assert finished.failure is not None
     assert finished.failure.reason == "TOOL_CONNECTION_LOST"
+
+
+async def test_a_call_without_a_key_by_which_its_server_could_know_it_again_is_not_repeated() -> None:
+    tool = Tool(ToolConnectionLost())
+    async with house(tool, effect=Effect.KEYED) as home:
+        finished = await home.finished(batch(run_id=""))
+
+    assert finished.outcome is CallOutcome.UNKNOWN
+    assert len(tool.invocations) == 1
 
 
 @pytest.mark.parametrize("effect", [Effect.READ_ONLY, Effect.IDEMPOTENT, Effect.KEYED])
@@ -80,7 +97,7 @@ async def test_a_repeatable_call_survives_one_broken_connection(effect: Effect) 
 
 async def test_a_second_try_that_cannot_be_made_leaves_the_first_ones_outcome_open() -> None:
     tool = Tool(ToolConnectionLost(), ToolServerUnavailable())
-    async with house(tool, effect=Effect.IDEMPOTENT) as home:
+    async with house(tool, effect=Effect.IDEMPOTENT, retries=1) as home:
         finished = await home.finished(batch())
 
     assert finished.outcome is CallOutcome.UNKNOWN
@@ -89,13 +106,74 @@ async def test_a_second_try_that_cannot_be_made_leaves_the_first_ones_outcome_op
 @pytest.mark.parametrize("effect", Effect)
 async def test_a_call_that_reached_nobody_has_failed_and_nothing_more(effect: Effect) -> None:
     tool = Tool(ToolServerUnavailable())
-    async with house(tool, effect=effect) as home:
+    async with house(tool, effect=effect, retries=0) as home:
         finished = await home.finished(batch())
 
     assert finished.outcome is CallOutcome.FAILED
     assert finished.failure is not None
     assert finished.failure.retryable
     assert len(tool.invocations) == 1
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_a_call_that_reached_nobody_is_tried_again_whatever_it_does(effect: Effect) -> None:
+    tool = Tool(ToolServerUnavailable(), ToolServerUnavailable())
+    async with house(tool, effect=effect) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is CallOutcome.SUCCEEDED
+    assert home.ledger.retries == [("s__t", "TOOL_SERVER_UNAVAILABLE")] * 2
+
+
+async def test_an_unsafe_call_that_was_sent_after_it_reached_nobody_is_not_sent_again() -> None:
+    tool = Tool(ToolServerUnavailable(), ToolConnectionLost())
+    async with house(tool, effect=Effect.UNSAFE) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is CallOutcome.UNKNOWN
+    assert len(tool.invocations) == 2
+
+
+async def test_a_server_that_is_left_alone_is_not_tried_again() -> None:
+    tool = Tool(ToolServerResting())
+    async with house(tool, effect=Effect.READ_ONLY) as home:
+        finished = await home.finished(batch())
+
+    assert finished.failure is not None
+    assert finished.failure.reason == "TOOL_SERVER_UNAVAILABLE"
+    assert len(tool.invocations) == 1
+
+
+@pytest.mark.parametrize(
+    ("effect", "sent"),
+    [(Effect.READ_ONLY, 3), (Effect.IDEMPOTENT, 1), (Effect.KEYED, 1), (Effect.UNSAFE, 1)],
+)
+async def test_a_servers_own_error_is_worth_another_try_of_a_read_only(effect: Effect, sent: int) -> None:
+    tool = Tool(*(ToolServerFailed() for _ in range(5)))
+    async with house(tool, effect=effect) as home:
+        finished = await home.finished(batch(run_id="r"))
+
+    assert len(tool.invocations) == sent
+    assert finished.outcome is CallOutcome.FAILED
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_what_the_tool_itself_reports_is_never_tried_again(effect: Effect) -> None:
+    tool = Tool(ToolFailed())
+    async with house(tool, effect=effect) as home:
+        await home.finished(batch(run_id="r"))
+
+    assert len(tool.invocations) == 1
+
+
+async def test_an_attempt_that_would_begin_after_the_time_limit_is_not_waited_for() -> None:
+    tool = Tool(ToolConnectionLost())
+    async with house(tool, effect=Effect.READ_ONLY, timeout_seconds=60, pause_seconds=61) as home:
+        finished = await home.finished(batch())
+
+    assert finished.failure is not None
+    assert finished.failure.reason == "TOOL_CONNECTION_LOST"
+    assert home.ledger.retries == []
 
 
 @pytest.mark.parametrize(
