@@ -14,12 +14,13 @@
     ├── ThreadBusy                 somebody else is at it
     ├── Unauthenticated
     ├── Overloaded                 too much at once; try later
+    │   └── ToolRateLimited
     ├── Unavailable                a part is missing; try later
-    │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable
+    │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable  ToolServerResting
     │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged  EventLogExpired
-    ├── ToolFailed  ToolAuthenticationFailed  ToolResultTooLarge
+    ├── ToolFailed  ToolServerFailed  ToolAuthenticationFailed  ToolResultTooLarge
     ├── ToolResultInvalid
     │   └── ToolAnswerUnreadable
     ├── DeadlineExceeded  Cancelled  Aborted
@@ -256,6 +257,12 @@ class Overloaded(MeshError):
     retry_after = 1.0
 
 
+class ToolRateLimited(Overloaded):
+    """The tool may not be called that often; try again later."""
+
+    reason = "TOOL_RATE_LIMITED"
+
+
 class Unavailable(MeshError):
     """A service cannot be reached now; try again in a moment."""
 
@@ -296,6 +303,10 @@ class ToolServerUnavailable(Unavailable):
     """The tool's server cannot be reached now."""
 
     reason = "TOOL_SERVER_UNAVAILABLE"
+
+
+class ToolServerResting(ToolServerUnavailable):
+    """The tool's server failed too often and is left alone for a while; try again later."""
 
 
 class DeadlineExceeded(MeshError):
@@ -361,6 +372,12 @@ class ToolFailed(MeshError):
 
     code = Code.UNKNOWN
     reason = "TOOL_FAILED"
+
+
+class ToolServerFailed(ToolFailed):
+    """The tool's server reported an error of its own."""
+
+    reason = "TOOL_SERVER_FAILED"
 
 
 class ToolConnectionLost(Unavailable):

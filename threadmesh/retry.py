@@ -13,6 +13,17 @@ from threadmesh.errors import MeshError
 Result = TypeVar("Result")
 
 _FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
+
+
+def full_jitter(failures: int) -> float:
+    """Draw the pause, in seconds, after so many failures in a row.
+
+    Anything from 0 to 0.1 s after the first, twice as much after each further one, up to 2 s: of all ways to draw it
+    the one that keeps callers apart best ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+    """
+    longest = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** min(failures - 1, 32))
+    return random.uniform(0, longest)  # noqa: S311  # only to keep callers apart
 
 
 async def persist(operation: Callable[[], Awaitable[Result]], *, seconds: float) -> Result:
@@ -35,7 +46,7 @@ async def _repeat(operation: Callable[[], Awaitable[Result]], *, seconds: float)
     async def attempt() -> Result:
         return await operation()
 
-    await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_SECONDS))  # noqa: S311  # only to keep callers apart
+    await asyncio.sleep(full_jitter(1))
     attempts = AsyncRetrying(
         retry=retry_if_exception(lambda error: isinstance(error, MeshError) and error.retryable),
         wait=wait_random_exponential(multiplier=2 * _FIRST_PAUSE_SECONDS, max=1),

@@ -30,12 +30,14 @@ from tools_svc.adapters.mcp_sse import sse_transport
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
+from tools_svc.adapters.prometheus_policies import PolicyMetrics
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.adapters.webhook_listener import WebhookListener
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.fleet import Fleet, Member
+from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import NotificationListener
@@ -56,8 +58,9 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     file = _servers_file(settings)
     servers = _enabled(file)
     metrics = ToolMetrics(registry, servers=frozenset(servers))
+    policies = PolicyMetrics(registry)
     watcher = _watcher(settings)
-    fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics), watcher)
+    fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
     executor = Executor(
         fleet.sources,
         catalogue=lambda: watcher.catalogue,
@@ -111,14 +114,16 @@ async def _wanted(
             yield servers
 
 
-def _member(settings: ToolsSettings, metrics: ToolMetrics, server: ServerConfig) -> Member:
+def _member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetrics, server: ServerConfig) -> Member:
     metrics.know(server.name)
+    policies.know(server.name)
+    policy = _policy(server, settings)
     hooks = {(server.name, method): hook for method, hook in server.notifications.items()}
     webhooks = WebhookListener(hooks, count=metrics.notification)
     source = _source(server, settings, webhooks)
     return Member(
-        source=MeteredSource(source, metrics),
-        policy=_policy(server, settings),
+        source=govern(MeteredSource(source, metrics), policy, clock=SystemClock(), listener=policies),
+        policy=policy,
         run=partial(_together, source.run, webhooks.run),
     )
 
@@ -202,6 +207,9 @@ def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
         timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds,
         effects=server.effects,
         hints_trusted=server.hints_trusted,
+        max_parallel=server.max_parallel,
+        rate=server.rate,
+        tools=server.tools,
     )
 
 

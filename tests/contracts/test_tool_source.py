@@ -22,21 +22,47 @@ from tests.servers.given import (
     updates,
 )
 from tests.servers.memory_workshop import memory_workshop
+from threadmesh.breaker import BreakerState
+from threadmesh.clock import SystemClock
 from threadmesh.conversation import CallProgress, Text
 from threadmesh.errors import Internal, ToolConnectionLost, ToolServerUnavailable
 from tools_svc.adapters.server_config import HttpServer, SseServer, StdioServer
 from tools_svc.domain.call import Sent, ToolOutput
+from tools_svc.domain.govern import govern
+from tools_svc.domain.policy import ServerPolicy, ToolPolicy
 from tools_svc.domain.ports import ToolSource
-from tools_svc.domain.tool import ServerState
+from tools_svc.domain.token_bucket import Rate
+from tools_svc.domain.tool import Effect, ServerState
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-KINDS = ("memory", "stdio", "http", "sse")
+KINDS = ("memory", "stdio", "http", "sse", "governed")
+POLICY = ServerPolicy(
+    timeout_seconds=30,
+    effects={"echo": Effect.READ_ONLY},
+    rate=Rate(per_second=1000, burst=10),
+    tools={"echo": ToolPolicy(cache_seconds=60), "meet": ToolPolicy(max_parallel=4)},
+)
+
+
+class Deaf:
+    def waiting(self, server: str, calls: int) -> None: ...
+
+    def cached(self, server: str, tool: str) -> None: ...
+
+    def breaker(self, server: str, state: BreakerState) -> None: ...
+
+
+def _governed(source: ToolSource) -> ToolSource:
+    return govern(source, POLICY, clock=SystemClock(), listener=Deaf())
 
 
 @asynccontextmanager
 async def _source(kind: str) -> AsyncIterator[ToolSource]:
     if kind == "memory":
         yield memory_workshop()
+        return
+    if kind == "governed":
+        yield _governed(memory_workshop())
         return
     async with AsyncExitStack() as stack:
         if kind == "stdio":
@@ -62,10 +88,10 @@ async def mortal(request: pytest.FixtureRequest) -> AsyncIterator[ToolSource]:
 
 @pytest_asyncio.fixture(params=KINDS, loop_scope="module")
 async def unreachable(request: pytest.FixtureRequest) -> AsyncIterator[ToolSource]:
-    if request.param == "memory":
+    if request.param in ("memory", "governed"):
         memory = memory_workshop()
         memory.fail(Internal())
-        yield memory
+        yield memory if request.param == "memory" else _governed(memory)
         return
     nowhere: dict[str, StdioServer | HttpServer | SseServer] = {
         "stdio": StdioServer(command="no-such-command"),

@@ -3,9 +3,11 @@
 from collections.abc import Awaitable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from threadmesh.errors import InvalidArgument, MeshError, Unavailable
-from threadmesh.retry import persist
+from threadmesh.retry import full_jitter, persist
 
 
 class Operation:
@@ -42,3 +44,8 @@ async def test_the_last_error_is_raised_when_the_time_is_over() -> None:
 
     with pytest.raises(Unavailable, match="first"):
         await persist(operation, seconds=0)
+
+
+@given(st.integers(1, 10_000))
+def test_pauses_grow_and_stay_within_two_seconds(failures: int) -> None:
+    assert 0 <= full_jitter(failures) <= min(2.0, 0.1 * 2.0 ** min(failures - 1, 10))

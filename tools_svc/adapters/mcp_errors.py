@@ -14,6 +14,7 @@ from threadmesh.errors import (
     ToolConnectionLost,
     ToolFailed,
     ToolResultTooLarge,
+    ToolServerFailed,
     ToolServerUnavailable,
 )
 
@@ -63,7 +64,8 @@ def translated(error: BaseException) -> MeshError:
             meaning, message = _MEANINGS[code]
             return meaning(said[:_LONGEST_MESSAGE] if message is None else message)
         case MCPError(code=code, message=message):
-            return ToolFailed(message[:_LONGEST_MESSAGE], mcp_code=code)
+            failed = ToolServerFailed if code == types.INTERNAL_ERROR else ToolFailed
+            return failed(message[:_LONGEST_MESSAGE], mcp_code=code)
         case ValidationError() | KeyError() | TypeError():
             return ToolAnswerUnreadable()
         case TimeoutError():

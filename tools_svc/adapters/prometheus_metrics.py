@@ -34,6 +34,9 @@ class ToolMetrics:
         self._unknown = Counter(
             f"{_PREFIX}_calls_unknown_outcome_total", "Calls nobody knows the effect of.", ["tool"], registry=registry
         )
+        self._retries = Counter(
+            f"{_PREFIX}_retries_total", "Attempts of calls after the first.", ["tool", "reason"], registry=registry
+        )
         self.attempts = Counter(f"{_PREFIX}_attempts_total", "Tries of calls.", by_outcome, registry=registry)
         self.in_flight = Gauge(f"{_PREFIX}_calls_in_flight", "Calls a server works on.", by_server, registry=registry)
         self.up = Gauge(f"{_PREFIX}_server_up", "1 while a server's tools can be called.", by_server, registry=registry)
@@ -67,6 +70,10 @@ class ToolMetrics:
     def know(self, server: str) -> None:
         """Count a server's tools by name from now on."""
         self._servers.add(server)
+
+    def retried(self, tool: str, error: MeshError) -> None:
+        """Count an attempt after the first, by what ended the one before."""
+        self._retries.labels(self.label(tool), error.reason.lower()).inc()
 
     def batch(self, calls: int) -> None:
         """Count a batch of calls."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tools_svc.domain.policy import MOST_PARALLEL, ToolPolicy
+from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
 
@@ -42,7 +44,7 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerConfig:
-    """One server: how to reach it, seconds that a call may take (None: the unit's default), effects by tool.
+    """One server: how to reach it, seconds that a call may take (None: the unit's default), its tools' policy.
 
     `quirks` name how it deviates from the protocol; `mcp_quirks.QUIRKS` tells what they mean. `notifications` are
     hooks by the method of a notification that the protocol does not know.
@@ -57,3 +59,6 @@ class ServerConfig:
     quirks: tuple[str, ...] = ()
     notifications: Mapping[str, Webhook] = field(default_factory=dict)
     hints_trusted: bool = False
+    max_parallel: int = MOST_PARALLEL
+    rate: Rate | None = None
+    tools: Mapping[str, ToolPolicy] = field(default_factory=dict)

@@ -2,12 +2,11 @@
 
 A server has either `command` (with `args`, `env`, `cwd`), `python` (a file of functions, with `env`, `cwd`) or `url`
 (with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`, `disabled`,
-`effects` by tool, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by their method. `${python}`
-as the command stands for the running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of
-`env` and `headers`, never written down.
+`effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by
+their method. `${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}` or
+`${file:path}` in values of `env` and `headers`, never written down.
 """
 
-import math
 import os
 import re
 import sys
@@ -16,13 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters import located_json, web_address
+from tools_svc.adapters import located_json, policy_keys, quirk_keys, web_keys
 from tools_svc.adapters.located_json import JsonError, Located
-from tools_svc.adapters.mcp_quirks import QUIRKS
-from tools_svc.adapters.secrets import SecretMissing, expand, has_placeholder
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer, Webhook
+from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.domain.naming import is_server_name
-from tools_svc.domain.tool import Effect
+from tools_svc.domain.policy import MOST_PARALLEL
 
 DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
@@ -34,11 +31,19 @@ _KEYS = {
     "python": {"python", "env", "cwd"},
     "url": {"url", "headers"},
 }
-_COMMON_KEYS = {"type", "timeout_seconds", "disabled", "effects", "quirks", "notifications"}
+_COMMON_KEYS = {
+    "type",
+    "timeout_seconds",
+    "disabled",
+    "effects",
+    "max_parallel",
+    "rate",
+    "tools",
+    "quirks",
+    "notifications",
+}
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "sse": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
-_SECRET_NAME = re.compile(r"token|secret|passw|api[-_]?key|credential|authorization|cookie", re.IGNORECASE)
-_LONGEST_TIMEOUT = 24 * 3600.0
 _LARGEST_FILE = 1024 * 1024
 
 Complaint = tuple[located_json.Path, str]
@@ -96,6 +101,7 @@ def _server_complaints(raw: dict[str, Any]) -> Iterator[Complaint]:
     for key, check in _CHECKS.items():
         if key in raw:
             yield from (((key, *inner), reason) for inner, reason in check(raw[key]))
+    yield from policy_keys.check_together(raw)
 
 
 def _check_command(value: Any) -> Iterator[Complaint]:
@@ -126,37 +132,6 @@ def _check_cwd(value: Any) -> Iterator[Complaint]:
         yield (), "there is no such directory"
 
 
-def _check_secrets(value: Any) -> Iterator[Complaint]:
-    if not isinstance(value, dict):
-        yield (), "it must be an object of strings"
-        return
-    for name, text in value.items():
-        if not isinstance(text, str) or re.search(r"[\0\r\n]", name + text):
-            yield (name,), "it must be a string of one line"
-        elif _SECRET_NAME.search(name) and text and not has_placeholder(text):
-            yield (name,), "it holds a secret; write ${env:NAME} or ${file:/path} instead"
-        else:
-            yield from (((name,), reason) for reason in _missing(text))
-
-
-def _missing(text: str) -> Iterator[str]:
-    try:
-        expand(text)
-    except SecretMissing as error:
-        yield error.message
-
-
-def _check_url(value: Any) -> Iterator[Complaint]:
-    if complaint := web_address.complaint(value):
-        yield (), complaint
-
-
-def _check_timeout(value: Any) -> Iterator[Complaint]:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not 0 < value <= _LONGEST_TIMEOUT:
-        yield (), f"it must be a number of seconds, more than 0 and at most {_LONGEST_TIMEOUT:.0f}"
-
-
 def _check_disabled(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, bool):
         yield (), "it must be true or false"
@@ -166,49 +141,26 @@ def _check_effects(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, dict):
         yield (), "it must be an object of effects by tool"
         return
-    allowed = [effect.value for effect in Effect]
     for tool, effect in value.items():
-        if effect not in allowed:
-            yield (tool,), f"it must be one of {', '.join(allowed)}"
-
-
-def _check_quirks(value: Any) -> Iterator[Complaint]:
-    if not isinstance(value, list):
-        yield (), "it must be a list of quirks"
-        return
-    for index, quirk in enumerate(value):
-        if not isinstance(quirk, str) or quirk not in QUIRKS:
-            yield (index,), f"it must be one of {', '.join(QUIRKS)}"
-
-
-def _check_notifications(value: Any) -> Iterator[Complaint]:
-    if not isinstance(value, dict):
-        yield (), "it must be an object of hooks by method"
-        return
-    for method, hook in value.items():
-        if method.startswith("notifications/"):
-            yield (method,), "the protocol's own notifications cannot be passed on"
-        elif not isinstance(hook, dict) or "webhook" not in hook or hook.keys() - {"webhook", "headers"}:
-            yield (method,), "it must be an object with 'webhook' and perhaps 'headers'"
-        else:
-            yield from (((method, "webhook"), reason) for _, reason in _check_url(hook["webhook"]))
-            inner = _check_secrets(hook.get("headers", {}))
-            yield from (((method, "headers", *place), reason) for place, reason in inner)
+        yield from (((tool,), reason) for _, reason in policy_keys.check_effect(effect))
 
 
 _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "command": _check_command,
     "args": _check_args,
     "python": _check_python,
-    "env": _check_secrets,
+    "env": web_keys.check_secrets,
     "cwd": _check_cwd,
-    "url": _check_url,
-    "headers": _check_secrets,
-    "timeout_seconds": _check_timeout,
+    "url": web_keys.check_url,
+    "headers": web_keys.check_secrets,
+    "timeout_seconds": policy_keys.check_seconds,
     "disabled": _check_disabled,
     "effects": _check_effects,
-    "quirks": _check_quirks,
-    "notifications": _check_notifications,
+    "quirks": quirk_keys.check_quirks,
+    "notifications": quirk_keys.check_notifications,
+    "max_parallel": policy_keys.check_max_parallel,
+    "rate": policy_keys.check_rate,
+    "tools": policy_keys.check_tools,
 }
 
 
@@ -219,12 +171,12 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         transport=_transport(raw),
         timeout_seconds=None if timeout is None else float(timeout),
         disabled=raw.get("disabled", False),
-        effects={tool: Effect(effect) for tool, effect in raw.get("effects", {}).items()},
+        effects=policy_keys.effects(raw),
+        max_parallel=raw.get("max_parallel", MOST_PARALLEL),
+        rate=policy_keys.rate(raw.get("rate")),
+        tools=policy_keys.tools(raw),
         quirks=tuple(raw.get("quirks", ())),
-        notifications={
-            method: Webhook(url=hook["webhook"], headers=hook.get("headers", {}))
-            for method, hook in raw.get("notifications", {}).items()
-        },
+        notifications=quirk_keys.notifications(raw),
         hints_trusted="python" in raw,
     )
 

@@ -43,6 +43,11 @@ class Invocation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The call waits for its turn: nothing of it goes out before `Sent`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """From here on the call may have taken effect."""
 
@@ -56,7 +61,7 @@ class ToolOutput:
     is_error: bool = False
 
 
-Update = Sent | CallProgress | ToolOutput
+Update = Waiting | Sent | CallProgress | ToolOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -140,7 +140,8 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
         parameters_json=parameters,
         output_schema_json=offer.output_schema_json,
         effect=policy.effect(offer.name, offer.hints),
-        timeout_seconds=policy.timeout_seconds,
+        timeout_seconds=policy.call_seconds(offer.name),
+        retries=policy.tool(offer.name).retries,
         definition_hash=offer.definition_hash,
         definition_json=offer.definition_json,
     )

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import Context, copy_context
+from functools import partial
 
 from threadmesh.clock import Clock
 from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.errors import CallNotFound, InvalidArgument
+from threadmesh.retry import full_jitter
 from tools_svc.domain.call import Batch, Invocation, RunEvent, idempotency_key
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.execution import Execution
@@ -19,7 +21,7 @@ from tools_svc.domain.runs import Run, Runs
 class Executor:
     """Owns the calls that are under way; they live in `run`, not in the streams that watch them.
 
-    `on_defect` hears of errors that are nobody's but ours.
+    `on_defect` hears of errors that are nobody's but ours; `pause` gives the seconds between attempts of a call.
     """
 
     def __init__(
@@ -30,12 +32,14 @@ class Executor:
         clock: Clock,
         listener: CallListener,
         on_defect: Callable[[Exception], None],
+        pause: Callable[[int], float] = full_jitter,
     ) -> None:
         self._sources = sources
         self._catalogue = catalogue
         self._clock = clock
         self._listener = listener
         self._on_defect = on_defect
+        self._pause = pause
         self._runs = Runs()
         self._begun: asyncio.Queue[tuple[Execution, Run, Context]] = asyncio.Queue()
 
@@ -99,6 +103,8 @@ class Executor:
             source=self._sources[planned.entry.tool.server],
             log=run.log,
             clock=self._clock,
+            pause=self._pause,
+            on_retry=partial(self._listener.retried, planned.entry.tool.name),
             on_defect=self._on_defect,
         )
         run.executions[planned.call.id] = execution

@@ -1,6 +1,7 @@
-"""The life of one call: out, perhaps once more, and to exactly one end."""
+"""The life of one call: out, perhaps again, and to exactly one end."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import replace
@@ -14,15 +15,17 @@ from threadmesh.errors import (
     MeshError,
     ToolAnswerUnreadable,
     ToolConnectionLost,
+    ToolServerFailed,
+    ToolServerResting,
     ToolServerUnavailable,
 )
-from tools_svc.domain.call import Invocation, Sent, ToolOutput
+from tools_svc.domain.call import Invocation, Sent, ToolOutput, Waiting
 from tools_svc.domain.output import failed, finish
 from tools_svc.domain.plan import Planned
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.run_log import RunLog
+from tools_svc.domain.tool import Effect
 
-_MOST_ATTEMPTS = 2
 _UNANSWERED = (ToolConnectionLost, ToolAnswerUnreadable, DeadlineExceeded, Cancelled, Internal)
 """Errors that leave open what a call that was sent has done."""
 
@@ -30,8 +33,10 @@ _UNANSWERED = (ToolConnectionLost, ToolAnswerUnreadable, DeadlineExceeded, Cance
 class Execution:
     """One call that goes out. Everything that happens to it is told to its run's log.
 
-    `run` must be running for anything to happen. A call whose connection breaks is sent once more if its tool may be
-    repeated; any other call is sent at most once. It ends within `invocation.timeout_seconds`.
+    `run` must be running for anything to happen. A call that reached nobody is tried again, up to the tool's `retries`;
+    one whose connection breaks only if its tool may be repeated, so any other is sent at most once. It ends within
+    `invocation.timeout_seconds`. `pause` gives the seconds before the next attempt after so many; `on_retry` hears why
+    there is one.
     """
 
     def __init__(
@@ -42,6 +47,8 @@ class Execution:
         source: ToolSource,
         log: RunLog,
         clock: Clock,
+        pause: Callable[[int], float],
+        on_retry: Callable[[MeshError], None],
         on_defect: Callable[[Exception], None],
     ) -> None:
         self.followers = 0
@@ -51,8 +58,11 @@ class Execution:
         self._source = source
         self._log = log
         self._clock = clock
+        self._pause = pause
+        self._on_retry = on_retry
         self._on_defect = on_defect
         self._sent = False
+        self._waiting = False
         self._stopped = False
         self._limit: asyncio.Timeout | None = None
 
@@ -102,9 +112,12 @@ class Execution:
             return self._broken(self._interruption())
 
     def _interruption(self) -> MeshError:
-        if self._stopped:
-            return Cancelled()
-        return DeadlineExceeded(f"The tool did not answer within {self._invocation.timeout_seconds:g} s.")
+        seconds = f"{self._invocation.timeout_seconds:g} s"
+        if self._waiting and not self._sent:
+            if self._stopped:
+                return Cancelled("It was stopped while it waited for its turn; it was not sent.")
+            return DeadlineExceeded(f"The call waited for its turn for {seconds} and was not sent.")
+        return Cancelled() if self._stopped else DeadlineExceeded(f"The tool did not answer within {seconds}.")
 
     async def _tried(self) -> CallFinished:
         attempt = 1
@@ -112,19 +125,44 @@ class Execution:
             try:
                 output = await self._attempt(attempt)
                 return finish(output, self._planned.entry.output)
-            except ToolConnectionLost as error:
-                if attempt == _MOST_ATTEMPTS or not self._planned.entry.tool.effect.repeatable:
-                    return self._broken(error)
-                attempt += 1
             except MeshError as error:
-                return self._broken(error)
+                pause = self._pause(attempt)
+                if attempt > self._planned.entry.tool.retries or not self._repeatable(error) or pause >= self._left():
+                    return self._broken(error)
+                self._on_retry(error)
+            await asyncio.sleep(pause)
+            attempt += 1
+
+    def _repeatable(self, error: MeshError) -> bool:
+        """Whether another attempt may follow: none that could do again what this one may have done."""
+        effect = self._planned.entry.tool.effect
+        match error:
+            case ToolServerResting():
+                return False
+            case ToolServerUnavailable():
+                return True
+            case ToolConnectionLost():
+                return effect.repeatable and (effect is not Effect.KEYED or bool(self._invocation.idempotency_key))
+            case ToolServerFailed():
+                return effect.harmless
+            case _:
+                return False
+
+    def _left(self) -> float:
+        ends = self._limit.when() if self._limit is not None else None
+        return math.inf if ends is None else ends - asyncio.get_running_loop().time()
 
     async def _attempt(self, attempt: int) -> ToolOutput:
         sent_before = self._sent
+        invocation = self._invocation
+        if attempt > 1:
+            invocation = replace(invocation, timeout_seconds=max(0.0, self._left()))
         try:
-            async with aclosing(self._source.call(self._invocation)) as updates:
+            async with aclosing(self._source.call(invocation)) as updates:
                 async for update in updates:
                     match update:
+                        case Waiting():
+                            self._waiting = True
                         case Sent():
                             self._started(attempt)
                         case CallProgress():
@@ -137,7 +175,7 @@ class Execution:
         raise ToolConnectionLost
 
     def _started(self, attempt: int) -> None:
-        self._sent = True
+        self._sent, self._waiting = True, False
         started = CallStarted(
             name=self.tool, server=self._source.name, arguments_json=self.call.arguments_json, attempt=attempt
         )

@@ -36,10 +36,14 @@ def failed(error: MeshError, outcome: CallOutcome = CallOutcome.FAILED) -> CallF
     return CallFinished(outcome=outcome, parts=(Text(text=error.message),), failure=Failure.of(error))
 
 
+def size_of(output: ToolOutput) -> int:
+    """Give the bytes that an answer holds."""
+    return sum(_size(part) for part in output.parts) + len(output.structured_json.encode())
+
+
 def _check_size(output: ToolOutput) -> None:
-    sizes = [_size(part) for part in output.parts]
-    total = sum(sizes) + len(output.structured_json.encode())
-    largest = max((size for size, part in zip(sizes, output.parts, strict=True) if isinstance(part, Media)), default=0)
+    total = size_of(output)
+    largest = max((_size(part) for part in output.parts if isinstance(part, Media)), default=0)
     if total > LARGEST_BYTES or largest > LARGEST_MEDIA_BYTES:
         raise ToolResultTooLarge(bytes=total)
 

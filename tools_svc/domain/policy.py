@@ -3,7 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect, Hints
+
+MOST_PARALLEL = 8
+"""Calls that a server works on at once, where nothing else is said."""
+
+RETRIES = 2
+"""Further attempts of a call that may be repeated, where nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolPolicy:
+    """What is said of one tool; None where its server's word holds or nothing limits it."""
+
+    timeout_seconds: float | None = None
+    max_parallel: int | None = None
+    rate: Rate | None = None
+    retries: int = RETRIES
+    cache_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,11 +29,23 @@ class ServerPolicy:
     """The rules for one server's tools: seconds that a call may take, and the effect of each tool by its own name.
 
     `hints_trusted` is for a server that the operator wrote: what it says of a tool holds where `effects` has no word.
+    `max_parallel` and `rate` hold for all of its calls together; `tools` narrows and refines by a tool's own name.
     """
 
     timeout_seconds: float
     effects: Mapping[str, Effect] = field(default_factory=dict)
     hints_trusted: bool = False
+    max_parallel: int = MOST_PARALLEL
+    rate: Rate | None = None
+    tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
+
+    def tool(self, tool: str) -> ToolPolicy:
+        """Give what is said of a tool."""
+        return self.tools.get(tool, ToolPolicy())
+
+    def call_seconds(self, tool: str) -> float:
+        """Give the seconds that a call of the tool may take."""
+        return self.tool(tool).timeout_seconds or self.timeout_seconds
 
     def effect(self, tool: str, hints: Hints) -> Effect:
         """Give the effect to reckon with: the operator's word, UNSAFE without one.

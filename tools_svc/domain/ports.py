@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Collection
 from typing import Protocol
 
+from threadmesh.breaker import BreakerState
 from threadmesh.conversation import CallFinished
 from threadmesh.errors import MeshError
 from tools_svc.domain.call import Invocation, Update
@@ -16,11 +17,12 @@ class ToolSource(Protocol):
 
     `changes` gives the present status first and then each later one; a slow reader misses what was replaced.
 
-    `call` gives `Sent` when the call goes out, then snapshots of progress (a later one may replace an earlier one
-    that nobody has read; the last before the answer is never lost), then exactly one `ToolOutput`. Calls run side by
-    side. It raises `ToolServerUnavailable` only if nothing has reached the server, `ToolConnectionLost` if nobody can
-    tell, and no error that is not a `MeshError`. Closing it stops the call as well as the server allows, at once.
-    A source that is just connecting is waited for.
+    `call` gives `Waiting` if the call has to wait for its turn, `Sent` when it goes out, then snapshots of progress (a
+    later one may replace an earlier one that nobody has read; the last before the answer is never lost), then exactly
+    one `ToolOutput`. Calls run side by side. It raises `ToolServerUnavailable` only if nothing has reached the server,
+    `ToolRateLimited` if the call's turn would come too late, `ToolConnectionLost` if nobody can tell, and no error that
+    is not a `MeshError`. Closing it stops the call as well as the server allows, at once. A source that is just
+    connecting is waited for.
     """
 
     name: str
@@ -59,10 +61,30 @@ class SchemaCompiler(Protocol):
 
 
 class CallListener(Protocol):
-    """Hears of every call that ended."""
+    """Hears of every call that ended and of every attempt after the first; must not fail."""
 
     def ended(self, tool: str, finished: CallFinished) -> None:
-        """Take note; must not fail."""
+        """Take note of a call's end."""
+        ...
+
+    def retried(self, tool: str, error: MeshError) -> None:
+        """Take note that the call is tried again after this error."""
+        ...
+
+
+class PolicyListener(Protocol):
+    """Hears what the policies make of a server's calls; must not fail. A tool goes by its server's own name."""
+
+    def waiting(self, server: str, calls: int) -> None:
+        """Take note that so many calls wait for their turn now."""
+        ...
+
+    def cached(self, server: str, tool: str) -> None:
+        """Take note that a call was answered without its server."""
+        ...
+
+    def breaker(self, server: str, state: BreakerState) -> None:
+        """Take note of the state that the server's breaker has now."""
         ...
 
 

@@ -49,7 +49,10 @@ class OfferedTool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A tool as models see and operators configure it; a call of it takes at most `timeout_seconds`."""
+    """A tool as models see and operators configure it; a call of it takes at most `timeout_seconds`.
+
+    A call that may be repeated is sent again up to `retries` times.
+    """
 
     name: str
     server: str
@@ -60,6 +63,7 @@ class Tool:
     output_schema_json: str
     effect: Effect
     timeout_seconds: float
+    retries: int
     definition_hash: str
     definition_json: str
 

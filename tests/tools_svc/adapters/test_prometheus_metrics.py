@@ -1,7 +1,10 @@
 from prometheus_client import CollectorRegistry
 
+from threadmesh.breaker import BreakerState
 from threadmesh.conversation import CallFinished, CallOutcome
+from threadmesh.errors import ToolConnectionLost
 from tools_svc.adapters.prometheus_metrics import ToolMetrics
+from tools_svc.adapters.prometheus_policies import PolicyMetrics
 
 UNKNOWN = CallFinished(outcome=CallOutcome.UNKNOWN, seconds=2)
 
@@ -14,6 +17,34 @@ def test_a_call_with_an_unknown_outcome_is_counted_where_the_alert_looks() -> No
     assert value("threadmesh_tools_calls_unknown_outcome_total", {"tool": "s__t"}) == 1
     assert value("threadmesh_tools_calls_total", {"tool": "s__t", "outcome": "unknown"}) == 1
     assert value("threadmesh_tools_call_duration_seconds_sum", {"tool": "s__t"}) == 2
+
+
+def test_further_attempts_are_counted_by_what_made_them_necessary() -> None:
+    registry = CollectorRegistry()
+    ToolMetrics(registry, servers=frozenset({"s"})).retried("s__t", ToolConnectionLost())
+
+    labels = {"tool": "s__t", "reason": "tool_connection_lost"}
+    assert registry.get_sample_value("threadmesh_tools_retries_total", labels) == 1
+
+
+def test_policies_show_from_the_start_and_as_they_are_now() -> None:
+    registry = CollectorRegistry()
+    metrics = PolicyMetrics(registry)
+    metrics.know("s")
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"threadmesh_tools_{name}", {"server": "s", **labels})
+
+    state = "threadmesh_tools_breaker_state"
+    assert (value("calls_waiting"), value("cache_hits_total")) == (0, 0)
+    assert value("breaker_state", **{state: "closed"}) == 1
+
+    metrics.waiting("s", 3)
+    metrics.cached("s", "t")
+    metrics.breaker("s", BreakerState.OPEN)
+
+    assert (value("calls_waiting"), value("cache_hits_total")) == (3, 1)
+    assert [value("breaker_state", **{state: each}) for each in ("closed", "open")] == [0, 1]
 
 
 def test_labels_come_from_a_closed_set() -> None:

@@ -9,6 +9,8 @@ import pytest
 from threadmesh.settings import ConfigurationError
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer, Webhook
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
+from tools_svc.domain.policy import ToolPolicy
+from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
 
@@ -72,6 +74,31 @@ def test_a_type_tells_the_older_http_with_sse_from_streamable_http(tmp_path: Pat
     assert isinstance(old.transport, SseServer)
     assert isinstance(new.transport, HttpServer)
     assert isinstance(default.transport, HttpServer)
+
+
+def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
+    plain, full = _read(
+        tmp_path,
+        plain={"command": "npx"},
+        full={
+            "command": "npx",
+            "max_parallel": 2,
+            "rate": 2.5,
+            "effects": {"get": "read_only"},
+            "tools": {
+                "get": {"cache_seconds": 60, "retries": 0, "timeout_seconds": 1.5},
+                "put": {"effect": "keyed", "max_parallel": 1, "rate": {"per_second": 0.5, "burst": 4}},
+            },
+        },
+    )
+
+    assert (plain.max_parallel, plain.rate, plain.tools) == (8, None, {})
+    assert (full.max_parallel, full.rate) == (2, Rate(per_second=2.5, burst=3))
+    assert full.effects == {"get": Effect.READ_ONLY, "put": Effect.KEYED}
+    assert full.tools == {
+        "get": ToolPolicy(cache_seconds=60, retries=0, timeout_seconds=1.5),
+        "put": ToolPolicy(max_parallel=1, rate=Rate(per_second=0.5, burst=4)),
+    }
 
 
 GOOD = {"command": "npx"}
@@ -146,6 +173,33 @@ HOOK = {"webhook": "https://example.com"}
             GOOD | {"notifications": {"heard": HOOK | {"headers": {"X-Token": "hunter2"}}}},
             "s.notifications.heard.headers.X-Token",
         ),
+        (GOOD | {"max_parallel": 0}, "s.max_parallel"),
+        (GOOD | {"max_parallel": 1.5}, "s.max_parallel"),
+        (GOOD | {"max_parallel": True}, "s.max_parallel"),
+        (GOOD | {"max_parallel": 100_000}, "s.max_parallel"),
+        (GOOD | {"rate": 0}, "s.rate"),
+        (GOOD | {"rate": -1}, "s.rate"),
+        (GOOD | {"rate": "5/s"}, "s.rate"),
+        (GOOD | {"rate": 1e9}, "s.rate"),
+        (GOOD | {"rate": {}}, "s.rate.per_second"),
+        (GOOD | {"rate": {"per_second": True}}, "s.rate.per_second"),
+        (GOOD | {"rate": {"per_second": 1, "burst": 0}}, "s.rate.burst"),
+        (GOOD | {"rate": {"per_second": 1, "each": 1}}, "s.rate.each"),
+        (GOOD | {"tools": []}, "s.tools"),
+        (GOOD | {"tools": {"get": "read_only"}}, "s.tools.get"),
+        (GOOD | {"tools": {"get": {"colour": "red"}}}, "s.tools.get.colour"),
+        (GOOD | {"tools": {"get": {"effect": "harmless"}}}, "s.tools.get.effect"),
+        (GOOD | {"tools": {"get": {"effect": []}}}, "s.tools.get.effect"),
+        (GOOD | {"tools": {"get": {"timeout_seconds": 0}}}, "s.tools.get.timeout_seconds"),
+        (GOOD | {"tools": {"get": {"max_parallel": -1}}}, "s.tools.get.max_parallel"),
+        (GOOD | {"tools": {"get": {"rate": None}}}, "s.tools.get.rate"),
+        (GOOD | {"tools": {"get": {"retries": -1}}}, "s.tools.get.retries"),
+        (GOOD | {"tools": {"get": {"retries": 11}}}, "s.tools.get.retries"),
+        (GOOD | {"tools": {"get": {"effect": "read_only", "cache_seconds": 0}}}, "s.tools.get.cache_seconds"),
+        (GOOD | {"tools": {"get": {"cache_seconds": 5}}}, "s.tools.get.cache_seconds"),
+        (GOOD | {"tools": {"get": {"effect": "idempotent", "cache_seconds": 5}}}, "s.tools.get.cache_seconds"),
+        (GOOD | {"effects": {"get": "keyed"}, "tools": {"get": {"cache_seconds": 5}}}, "s.tools.get.cache_seconds"),
+        (GOOD | {"effects": {"get": "keyed"}, "tools": {"get": {"effect": "keyed"}}}, "s.tools.get.effect"),
     ],
 )
 def test_a_mistake_is_told_in_one_line_with_its_place_and_without_secrets(

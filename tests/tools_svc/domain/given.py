@@ -1,11 +1,14 @@
-"""Tools of this process, and an executor over them."""
+"""Tools of this process, under a policy, and an executor over them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from threadmesh.breaker import BreakerState
+from threadmesh.clock import SystemClock
 from threadmesh.conversation import CallFinished, ToolCall
+from threadmesh.errors import MeshError
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.memory_pins import MemoryPins
@@ -13,8 +16,9 @@ from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
 from tools_svc.domain.execute import Executor
+from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Changes, Pins
-from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.policy import MOST_PARALLEL, RETRIES, ServerPolicy, ToolPolicy
 from tools_svc.domain.tool import Effect, OfferedTool
 from tools_svc.domain.watch import CatalogueWatcher
 
@@ -23,13 +27,26 @@ Run = Callable[[Invocation, Report], Awaitable[ToolOutput]]
 
 @dataclass(slots=True)
 class Ledger:
-    """Hears of calls that ended and of defects."""
+    """Hears of calls that ended, of further attempts and of defects."""
 
     calls: list[tuple[str, CallFinished]] = field(default_factory=list)
+    retries: list[tuple[str, str]] = field(default_factory=list)
     defects: list[Exception] = field(default_factory=list)
+    waits: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ended(self, tool: str, finished: CallFinished) -> None:
         self.calls.append((tool, finished))
+
+    def retried(self, tool: str, error: MeshError) -> None:
+        self.retries.append((tool, error.reason))
+
+    def waiting(self, server: str, calls: int) -> None:
+        if calls:
+            self.waits.set()
+
+    def cached(self, server: str, tool: str) -> None: ...
+
+    def breaker(self, server: str, state: BreakerState) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +76,21 @@ async def house(
     effect: Effect = Effect.UNSAFE,
     timeout_seconds: float = 5,
     output: str = "",
+    retries: int = RETRIES,
+    pause_seconds: float = 0,
+    max_parallel: int = MOST_PARALLEL,
     clock: FakeClock | None = None,
 ) -> AsyncIterator[House]:
     """Build the house around the tool's function until the block ends."""
     offer = OfferedTool(name="t", parameters_json='{"type":"object"}', output_schema_json=output)
     source = MemorySource("s", {"t": MemoryTool(offer=offer, run=run)})
     ledger = Ledger()
-    policy = ServerPolicy(timeout_seconds=timeout_seconds, effects={"t": effect})
+    policy = ServerPolicy(
+        timeout_seconds=timeout_seconds,
+        effects={"t": effect},
+        max_parallel=max_parallel,
+        tools={"t": ToolPolicy(retries=retries)},
+    )
     watcher = CatalogueWatcher(
         [source],
         policies={"s": policy},
@@ -74,12 +99,14 @@ async def house(
         on_dropped=lambda _: None,
         on_quarantined=lambda _: None,
     )
+    governed = govern(source, policy, clock=SystemClock(), listener=ledger)
     executor = Executor(
-        {"s": source},
+        {"s": governed},
         catalogue=lambda: watcher.catalogue,
         clock=clock or FakeClock(),
         listener=ledger,
         on_defect=ledger.defects.append,
+        pause=lambda _: pause_seconds,
     )
     working = asyncio.create_task(executor.run())
     try:

@@ -11,7 +11,10 @@ from threadmesh.errors import (
     CallNotFound,
     ToolAnswerUnreadable,
     ToolConnectionLost,
+    ToolFailed,
     ToolResultTooLarge,
+    ToolServerFailed,
+    ToolServerResting,
     ToolServerUnavailable,
 )
 from threadmesh.testing.clock import FakeClock
@@ -28,9 +31,14 @@ class Tool:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.invocations: list[Invocation] = []
+        self.begun = asyncio.Event()
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def __call__(self, invocation: Invocation, report: Report) -> ToolOutput:
         self.invocations.append(invocation)
+        self.begun.set()
+        await self.gate.wait()
         if self.errors:
             raise self.errors.pop(0)
         return DONE
@@ -54,23 +62,32 @@ async def test_a_call_starts_and_ends_once() -> None:
 @pytest.mark.parametrize(
     ("effect", "sent", "outcome"),
     [
-        (Effect.READ_ONLY, 2, CallOutcome.FAILED),
-        (Effect.IDEMPOTENT, 2, CallOutcome.UNKNOWN),
-        (Effect.KEYED, 2, CallOutcome.UNKNOWN),
+        (Effect.READ_ONLY, 3, CallOutcome.FAILED),
+        (Effect.IDEMPOTENT, 3, CallOutcome.UNKNOWN),
+        (Effect.KEYED, 3, CallOutcome.UNKNOWN),
         (Effect.UNSAFE, 1, CallOutcome.UNKNOWN),
     ],
 )
 async def test_a_connection_that_always_breaks_ends_the_call_by_its_effect(
     effect: Effect, sent: int, outcome: CallOutcome
 ) -> None:
-    tool = Tool(ToolConnectionLost(), ToolConnectionLost(), ToolConnectionLost())
+    tool = Tool(*(ToolConnectionLost() for _ in range(5)))
     async with house(tool, effect=effect) as home:
-        finished = await home.finished(batch())
+        finished = await home.finished(batch(run_id="r"))
 
     assert len(tool.invocations) == sent
     assert finished.outcome is outcome
     assert finished.failure is not None
     assert finished.failure.reason == "TOOL_CONNECTION_LOST"
+
+
+async def test_a_call_without_a_key_by_which_its_server_could_know_it_again_is_not_repeated() -> None:
+    tool = Tool(ToolConnectionLost())
+    async with house(tool, effect=Effect.KEYED) as home:
+        finished = await home.finished(batch(run_id=""))
+
+    assert finished.outcome is CallOutcome.UNKNOWN
+    assert len(tool.invocations) == 1
 
 
 @pytest.mark.parametrize("effect", [Effect.READ_ONLY, Effect.IDEMPOTENT, Effect.KEYED])
@@ -86,7 +103,7 @@ async def test_a_repeatable_call_survives_one_broken_connection(effect: Effect) 
 
 async def test_a_second_try_that_cannot_be_made_leaves_the_first_ones_outcome_open() -> None:
     tool = Tool(ToolConnectionLost(), ToolServerUnavailable())
-    async with house(tool, effect=Effect.IDEMPOTENT) as home:
+    async with house(tool, effect=Effect.IDEMPOTENT, retries=1) as home:
         finished = await home.finished(batch())
 
     assert finished.outcome is CallOutcome.UNKNOWN
@@ -95,13 +112,74 @@ async def test_a_second_try_that_cannot_be_made_leaves_the_first_ones_outcome_op
 @pytest.mark.parametrize("effect", Effect)
 async def test_a_call_that_reached_nobody_has_failed_and_nothing_more(effect: Effect) -> None:
     tool = Tool(ToolServerUnavailable())
-    async with house(tool, effect=effect) as home:
+    async with house(tool, effect=effect, retries=0) as home:
         finished = await home.finished(batch())
 
     assert finished.outcome is CallOutcome.FAILED
     assert finished.failure is not None
     assert finished.failure.retryable
     assert len(tool.invocations) == 1
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_a_call_that_reached_nobody_is_tried_again_whatever_it_does(effect: Effect) -> None:
+    tool = Tool(ToolServerUnavailable(), ToolServerUnavailable())
+    async with house(tool, effect=effect) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is CallOutcome.SUCCEEDED
+    assert home.ledger.retries == [("s__t", "TOOL_SERVER_UNAVAILABLE")] * 2
+
+
+async def test_an_unsafe_call_that_was_sent_after_it_reached_nobody_is_not_sent_again() -> None:
+    tool = Tool(ToolServerUnavailable(), ToolConnectionLost())
+    async with house(tool, effect=Effect.UNSAFE) as home:
+        finished = await home.finished(batch())
+
+    assert finished.outcome is CallOutcome.UNKNOWN
+    assert len(tool.invocations) == 2
+
+
+async def test_a_server_that_is_left_alone_is_not_tried_again() -> None:
+    tool = Tool(ToolServerResting())
+    async with house(tool, effect=Effect.READ_ONLY) as home:
+        finished = await home.finished(batch())
+
+    assert finished.failure is not None
+    assert finished.failure.reason == "TOOL_SERVER_UNAVAILABLE"
+    assert len(tool.invocations) == 1
+
+
+@pytest.mark.parametrize(
+    ("effect", "sent"),
+    [(Effect.READ_ONLY, 3), (Effect.IDEMPOTENT, 1), (Effect.KEYED, 1), (Effect.UNSAFE, 1)],
+)
+async def test_a_servers_own_error_is_worth_another_try_of_a_read_only(effect: Effect, sent: int) -> None:
+    tool = Tool(*(ToolServerFailed() for _ in range(5)))
+    async with house(tool, effect=effect) as home:
+        finished = await home.finished(batch(run_id="r"))
+
+    assert len(tool.invocations) == sent
+    assert finished.outcome is CallOutcome.FAILED
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_what_the_tool_itself_reports_is_never_tried_again(effect: Effect) -> None:
+    tool = Tool(ToolFailed())
+    async with house(tool, effect=effect) as home:
+        await home.finished(batch(run_id="r"))
+
+    assert len(tool.invocations) == 1
+
+
+async def test_an_attempt_that_would_begin_after_the_time_limit_is_not_waited_for() -> None:
+    tool = Tool(ToolConnectionLost())
+    async with house(tool, effect=Effect.READ_ONLY, timeout_seconds=60, pause_seconds=61) as home:
+        finished = await home.finished(batch())
+
+    assert finished.failure is not None
+    assert finished.failure.reason == "TOOL_CONNECTION_LOST"
+    assert home.ledger.retries == []
 
 
 @pytest.mark.parametrize(
@@ -122,7 +200,7 @@ async def test_a_batch_can_shorten_the_time_limit_but_not_stretch_it() -> None:
         await home.events(batch("a", timeout_seconds=2))
         await home.events(batch("b", timeout_seconds=60))
 
-    assert [invocation.timeout_seconds for invocation in tool.invocations] == [2, 5]
+    assert [invocation.timeout_seconds for invocation in tool.invocations] == pytest.approx([2, 5], abs=1)
 
 
 async def test_an_answer_that_cannot_be_passed_on_is_a_failure_and_not_a_question() -> None:
@@ -289,3 +367,38 @@ async def test_a_refused_call_is_refused_the_same_way_again() -> None:
         again = await home.finished(batch(run_id="r"))
 
     assert again == first
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_a_call_whose_time_is_over_before_its_turn_was_never_sent_and_says_so(effect: Effect) -> None:
+    tool = Tool()
+    tool.gate.clear()
+    async with house(tool, effect=effect, max_parallel=1) as home, asyncio.timeout(10):
+        first = asyncio.create_task(home.finished(batch("first", run_id="r")))
+        await tool.begun.wait()
+        second = await home.finished(batch("second", timeout_seconds=0.01))
+        tool.gate.set()
+        await first
+
+    assert second.outcome is CallOutcome.FAILED
+    assert second.parts == (Text(text="The call waited for its turn for 0.01 s and was not sent."),)
+    assert [invocation.call_id for invocation in tool.invocations] == ["first"]
+
+
+@pytest.mark.parametrize("effect", Effect)
+async def test_a_call_cancelled_before_its_turn_was_never_sent_and_says_so(effect: Effect) -> None:
+    tool = Tool()
+    tool.gate.clear()
+    async with house(tool, effect=effect, max_parallel=1) as home, asyncio.timeout(10):
+        first = asyncio.create_task(home.finished(batch("first", run_id="r")))
+        await tool.begun.wait()
+        second = asyncio.create_task(home.finished(batch("second", run_id="r")))
+        await home.ledger.waits.wait()
+        assert home.executor.cancel("r", "second")
+        finished = await second
+        tool.gate.set()
+        await first
+
+    assert finished.outcome is CallOutcome.CANCELLED
+    assert finished.parts == (Text(text="It was stopped while it waited for its turn; it was not sent."),)
+    assert [invocation.call_id for invocation in tool.invocations] == ["first"]

@@ -1,0 +1,62 @@
+"""What the servers file says about calls holds on the wire, with real servers."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from tests.tools_svc.given import WORKSHOP_SERVER, Mesh, call, mesh, text
+from threadmesh.api.conversation.v1.events_pb2 import CALL_OUTCOME_FAILED, CALL_OUTCOME_SUCCEEDED
+
+EFFECTS: dict[str, Any] = {"effects": {}}
+
+
+async def _begun(running: Mesh, *calls: Any, **request: Any) -> "asyncio.Task[Any]":
+    """Begin a batch and come back when a server works on it."""
+    task = asyncio.create_task(running.run(*calls, **request))
+    async with asyncio.timeout(30):
+        while not running.registry.get_sample_value("threadmesh_tools_calls_in_flight", {"server": "shop"}):
+            await asyncio.sleep(0)
+    return task
+
+
+async def test_a_call_that_has_no_turn_within_its_time_is_not_sent_and_delays_nobody(tmp_path: Path) -> None:
+    shop = WORKSHOP_SERVER | EFFECTS | {"tools": {"gate": {"max_parallel": 1}}}
+    async with mesh(tmp_path, shop=shop, other=WORKSHOP_SERVER) as running:
+        held = await _begun(running, call("shop__gate", "held", name="g"))
+
+        late, others = await asyncio.gather(
+            running.run(call("shop__gate", "late", name="never"), timeout=Duration(seconds=1)),
+            running.run(call("shop__echo", "echo", value="x"), call("other__echo", "other", value="x")),
+        )
+        await running.run(call("shop__open_gate", name="g"))
+        first = (await held)["held"]
+
+    assert late["late"].outcome == CALL_OUTCOME_FAILED
+    assert text(late["late"]) == "The call waited for its turn for 1 s and was not sent."
+    assert others["echo"].outcome == others["other"].outcome == first.outcome == CALL_OUTCOME_SUCCEEDED
+
+
+async def test_a_kept_answer_is_given_without_asking_its_server(tmp_path: Path) -> None:
+    shop = WORKSHOP_SERVER | EFFECTS | {"tools": {"pid": {"effect": "read_only", "cache_seconds": 600}}}
+    async with mesh(tmp_path, shop=shop) as running:
+        first = await running.run(call("shop__pid", "one"))
+        again = await running.run(call("shop__pid", "two"))
+        hits = running.registry.get_sample_value("threadmesh_tools_cache_hits_total", {"server": "shop"})
+        sent = running.registry.get_sample_value(
+            "threadmesh_tools_attempts_total", {"tool": "shop__pid", "outcome": "succeeded"}
+        )
+
+    assert text(first["one"]) == text(again["two"])
+    assert (hits, sent) == (1, 1)
+
+
+async def test_a_rate_refuses_with_the_time_of_the_next_turn(tmp_path: Path) -> None:
+    shop = WORKSHOP_SERVER | {"rate": {"per_second": 0.01, "burst": 1}}
+    async with mesh(tmp_path, shop=shop) as running:
+        await running.run(call("shop__echo", "now", value="x"))
+        refused = (await running.run(call("shop__echo", "later", value="x")))["later"]
+
+    assert refused.outcome == CALL_OUTCOME_FAILED
+    assert refused.failure.reason == "TOOL_RATE_LIMITED"

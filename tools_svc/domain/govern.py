@@ -1,0 +1,19 @@
+"""Puts a source under its operator's policy."""
+
+from threadmesh.breaker import Breaker
+from threadmesh.clock import Clock
+from tools_svc.domain.cached_source import CachedSource
+from tools_svc.domain.guarded_source import GuardedSource
+from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.ports import PolicyListener, ToolSource
+from tools_svc.domain.queued_source import QueuedSource
+
+
+def govern(source: ToolSource, policy: ServerPolicy, *, clock: Clock, listener: PolicyListener) -> ToolSource:
+    """Give the source as its policy wants it called.
+
+    A kept answer needs no turn; a call that has its turn goes out only if the server is not left alone.
+    """
+    guarded = GuardedSource(source, Breaker(clock), clock=clock, listener=listener)
+    queued = QueuedSource(guarded, policy, clock=clock, listener=listener, check=guarded.check)
+    return CachedSource(queued, policy, clock=clock, listener=listener)
