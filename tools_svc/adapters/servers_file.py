@@ -31,17 +31,7 @@ _KEYS = {
     "python": {"python", "env", "cwd"},
     "url": {"url", "headers"},
 }
-_COMMON_KEYS = {
-    "type",
-    "timeout_seconds",
-    "disabled",
-    "effects",
-    "max_parallel",
-    "rate",
-    "tools",
-    "quirks",
-    "notifications",
-}
+_COMMON_KEYS = {"type", "timeout_seconds", "disabled"} | policy_keys.KEYS | quirk_keys.KEYS
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "sse": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
 _LARGEST_FILE = 1024 * 1024

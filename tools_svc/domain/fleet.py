@@ -80,7 +80,7 @@ class Fleet(Generic[Config]):
 
 async def _retire(post: _Post[Any]) -> None:
     with suppress(TimeoutError):
-        async with asyncio.timeout(post.policy.timeout_seconds):
+        async with asyncio.timeout(post.policy.longest_seconds):
             await post.source.idle()
     post.keeping.cancel()
 

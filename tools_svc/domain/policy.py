@@ -43,6 +43,11 @@ class ServerPolicy:
         """Give what is said of a tool."""
         return self.tools.get(tool, ToolPolicy())
 
+    @property
+    def longest_seconds(self) -> float:
+        """The seconds that any call of this server may take."""
+        return max(self.timeout_seconds, *(tool.timeout_seconds or 0.0 for tool in self.tools.values()), 0.0)
+
     def call_seconds(self, tool: str) -> float:
         """Give the seconds that a call of the tool may take."""
         return self.tool(tool).timeout_seconds or self.timeout_seconds

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from tools_svc.domain.policy import ServerPolicy
+from tools_svc.domain.policy import ServerPolicy, ToolPolicy
 from tools_svc.domain.tool import Effect, Hints
 
 POLICY = ServerPolicy(
@@ -46,3 +46,10 @@ def test_the_word_of_a_server_that_the_operator_wrote_holds_where_the_operator_h
 )
 def test_hints_only_make_the_operators_word_stricter(tool: str, hints: Hints, effect: Effect) -> None:
     assert POLICY.effect(tool, hints) is effect
+
+
+def test_the_longest_call_is_that_of_the_most_patient_tool() -> None:
+    tools = {"scale": ToolPolicy(timeout_seconds=600), "get": ToolPolicy(timeout_seconds=5), "put": ToolPolicy()}
+
+    assert ServerPolicy(timeout_seconds=30, tools=tools).longest_seconds == 600
+    assert ServerPolicy(timeout_seconds=30).longest_seconds == 30
