@@ -116,7 +116,7 @@ def _environment(unit: str, directory: Path, ports: Mapping[str, int], step_ms: 
         case "tools":
             servers = directory / "servers.json"
             servers.write_text('{"mcpServers": {}}')
-            own |= {"TOOLS_SERVERS_FILE": str(servers)}
+            own |= {"TOOLS_SERVERS_FILE": str(servers), "TOOLS_STATE_DIR": str(directory / "tools")}
         case "context":
             own |= {"CONTEXT_STORE": f"sqlite:{directory / 'context.db'}"}
         case _:

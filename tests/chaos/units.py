@@ -130,7 +130,7 @@ def mesh_of_units(directory: Path, *, store: str = "", scripted: bool = True, re
                 "INFERENCE_STATE_DIR": str(directory / "inference"),
             },
         ),
-        "tools": ("tools_svc", {"TOOLS_SERVERS_FILE": str(servers)}),
+        "tools": ("tools_svc", {"TOOLS_SERVERS_FILE": str(servers), "TOOLS_STATE_DIR": str(directory / "tools")}),
         "facade": ("facade", targets),
         "other": ("facade", targets),
     }
