@@ -1,6 +1,7 @@
 """What every server and every channel of the mesh promises."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
@@ -26,7 +27,9 @@ from threadmesh.errors import (
 )
 from threadmesh.rpc import deadline
 from threadmesh.rpc.channel import MeshChannel, connect, translated, translated_stream
+from threadmesh.rpc.server import serve
 from threadmesh.telemetry.logs import bound_ids
+from threadmesh.telemetry.metrics import new_registry
 from threadmesh.testing.loopback import channel_for
 
 
@@ -39,6 +42,16 @@ def servicer() -> Behaving:
 async def channel(servicer: Behaving) -> AsyncIterator[MeshChannel]:
     async with channel_for(service(servicer)) as channel:
         yield channel
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+async def _ready() -> None:
+    return
 
 
 async def approve(channel: MeshChannel, name: str, timeout: float = 5) -> None:
@@ -180,6 +193,19 @@ async def test_an_unreachable_peer_is_named() -> None:
     async with connect("127.0.0.1:1") as channel:
         with pytest.raises(Unavailable, match="tools"):
             await approve(channel, "fine", timeout=5)
+
+
+async def test_a_channel_does_not_wait_out_the_failures_of_another(servicer: Behaving, free_port: int) -> None:
+    address = f"127.0.0.1:{free_port}"
+    async with connect(address) as earlier:
+        with pytest.raises(Unavailable):
+            await approve(earlier, "anything")
+        async with (
+            serve([service(servicer)], address=address, registry=new_registry(), ping=_ready),
+            connect(address) as channel,
+        ):
+            with pytest.raises(ToolNotFound):
+                await approve(channel, "missing")
 
 
 async def test_health_is_told_for_each_service_and_for_the_whole(channel: MeshChannel) -> None:

@@ -47,6 +47,8 @@ _OPTIONS = [
     # A unit that restarts is back within seconds; the default of up to two minutes would outlast it.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Channels of one process would else share connections, and with them the pauses after each other's failures.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
 ]
 
