@@ -272,6 +272,10 @@ class Unavailable(MeshError):
     retry_after: float | None = 1.0
 
 
+class Unreachable(Unavailable):
+    """There is no connection to a service: nothing of this request has reached it."""
+
+
 class BackendUnavailable(Unavailable):
     """No backend can take this request now."""
 

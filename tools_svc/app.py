@@ -61,14 +61,15 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     policies = PolicyMetrics(registry)
     watcher = _watcher(settings)
     fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
+    started = asyncio.Event()
     executor = Executor(
         fleet.sources,
         catalogue=lambda: watcher.catalogue,
+        settled=started.wait,
         clock=SystemClock(),
         listener=metrics,
         on_defect=_log_defect,
     )
-    started = asyncio.Event()
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
     # The fleet before the beginning, which waits for the servers that are there.
     async with _alongside(executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning) as alive:

@@ -35,10 +35,16 @@ class ToolsClient:
             response = await self._stub.ListTools(pb.ListToolsRequest(), timeout=_SECONDS)
         return [Tool(definition=decode_tool_definition(tool.definition), server=tool.server) for tool in response.tools]
 
-    async def execute(self, calls: Sequence[ToolCall], *, run: Run) -> AsyncGenerator[tuple[str, CallEvent], None]:
+    async def execute(
+        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False
+    ) -> AsyncGenerator[tuple[str, CallEvent], None]:
         """Run calls in parallel and stream what happens, each event with its call's id."""
         request = pb.ExecuteToolsRequest(
-            run_id=run.id, thread_id=run.thread_id, epoch=run.epoch, calls=map(encode_tool_call, calls)
+            run_id=run.id,
+            thread_id=run.thread_id,
+            epoch=run.epoch,
+            calls=map(encode_tool_call, calls),
+            resumed=resumed,
         )
         crash_point("run.before_send")
         call = self._stub.ExecuteTools(request)

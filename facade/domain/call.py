@@ -1,40 +1,39 @@
 """One round of tool calls: intents are durable before anything is sent, results before a model reads them."""
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import assert_never
+from dataclasses import dataclass
 
-from facade.domain.events import CallEvent
-from facade.domain.journal import Journal
-from facade.domain.ports import CallRecord, CallState, NewItem, Tools
-from facade.domain.tokens import TokenCount
-from threadmesh.conversation import (
-    CallFinished,
-    CallOutcome,
-    CallProgress,
-    CallStarted,
-    Failure,
-    Message,
-    Part,
-    Role,
-    Text,
-    ToolCall,
+from facade.domain.call_log import CallLog
+from facade.domain.events import Run
+from facade.domain.ports import CallRecord, CallState, Tools
+from threadmesh.conversation import ToolCall
+from threadmesh.errors import (
+    Internal,
+    InvalidArgument,
+    MeshError,
+    Overloaded,
+    PreconditionFailed,
+    StaleEpoch,
+    ToolServerUnavailable,
+    Unauthenticated,
+    Unreachable,
 )
-from threadmesh.errors import Aborted, Internal, MeshError, StaleEpoch, ToolServerUnavailable
+from threadmesh.retry import full_jitter
 
-_UNKNOWN = "The outcome of this call is unknown: it may or may not have taken effect. Do not repeat it on your own."
-
-
-_LOST = "The process that made this call is gone and left no result."
+_NEVER_SENT = (Unreachable, InvalidArgument, PreconditionFailed, Overloaded, Unauthenticated)
+"""Errors that say that the calls were not begun."""
+_MOST_BREAKS = 3
+"""How often a round is asked for again; what breaks more tools services than that is not given to another."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResultShape:
-    """How results stand in the thread: cut to `characters`, their tokens counted."""
+class Patience:
+    """For how many seconds a tools service that is gone is waited for: before it was reached, and after."""
 
-    characters: int
-    count: TokenCount
+    first_seconds: float
+    return_seconds: float
 
 
 def intents(calls: Sequence[ToolCall], *, first_ordinal: int) -> list[CallRecord]:
@@ -44,106 +43,53 @@ def intents(calls: Sequence[ToolCall], *, first_ordinal: int) -> list[CallRecord
     ]
 
 
-async def run_calls(
-    records: Sequence[CallRecord],
-    tools: Tools,
-    journal: Journal,
-    *,
-    in_round: int,
-    shape: "ResultShape",
-) -> None:
+async def run_calls(log: CallLog, tools: Tools, run: Run, *, patience: Patience, resumed: bool) -> None:
     """Make calls in parallel; their results become items of the thread, in the order of the calls.
 
-    Their intents are durable already. What happens is written to the journal as it happens, and the results become
-    items together with the last of them. A call whose stream broke after it was sent has the outcome UNKNOWN; one that
-    was never sent has failed.
+    Their intents are durable already; `resumed` says that an earlier owner of the run may have sent them. What happens
+    is written down as it happens, and the results become items together with the last of them. When the stream breaks,
+    the calls are asked for again: the tools service knows them, or decides which of them may be sent once more. If it
+    does not come back, those that may have been sent have the outcome UNKNOWN, the others have failed.
     """
-    log = _CallLog(records, journal, in_round=in_round, shape=shape)
-    broken: MeshError = Internal("The tools service ended its stream without a result.")
-    try:
-        async with aclosing(tools.execute([record.call for record in records], run=journal.run)) as events:
-            async for call_id, event in events:
-                await log.take(call_id, event)
-    except StaleEpoch:
-        raise
-    except MeshError as error:
-        broken = ToolServerUnavailable(error.message, **error.facts) if error.retryable else error
-    await log.end(broken)
+    trouble = _Trouble(patience, sent=resumed)
+    while log.open:
+        try:
+            async with aclosing(tools.execute(log.open, run=run, resumed=trouble.sent)) as events:
+                async for call_id, event in events:
+                    trouble.over()
+                    await log.take(call_id, event)
+            await log.end(Internal("The tools service ended its stream without a result."), sent=trouble.sent)
+        except StaleEpoch:
+            raise
+        except MeshError as error:
+            if trouble.bearable(error):
+                await asyncio.sleep(full_jitter(trouble.failures))
+                continue
+            broken = ToolServerUnavailable(error.message, **error.facts) if error.retryable else error
+            await log.end(broken, sent=trouble.sent)
 
 
-async def settle_calls(begun: Sequence[CallRecord], journal: Journal, *, in_round: int, shape: "ResultShape") -> None:
-    """End the calls that another process had begun: what has no result may have been sent, so it is UNKNOWN."""
-    log = _CallLog(begun, journal, in_round=in_round, shape=shape)
-    await log.end(Aborted(_LOST), sent=True)
+class _Trouble:
+    """What is wrong between us and the tools service; `sent` says whether the calls may have gone out."""
 
+    def __init__(self, patience: Patience, *, sent: bool) -> None:
+        self.sent = sent
+        self.failures = 0
+        self._patience = patience
+        self._breaks = 0
+        self._began = 0.0
 
-class _CallLog:
-    """Writes down what becomes of the calls of a round."""
+    def over(self) -> None:
+        """Note that the service was heard."""
+        self.failures = 0
 
-    def __init__(self, records: Sequence[CallRecord], journal: Journal, *, in_round: int, shape: "ResultShape") -> None:
-        self._records = {record.call.id: record for record in records}
-        self._journal, self._round, self._shape = journal, in_round, shape
-        self._sent: set[str] = set()
-        self._finished = {record.call.id: record.finished for record in records if record.finished is not None}
-
-    async def take(self, call_id: str, event: CallEvent) -> None:
-        """Write down what happened to a call; after its end nothing more is heard of it."""
-        if call_id not in self._records or call_id in self._finished:
-            return
-        if isinstance(event, CallFinished):
-            event = replace(event, name=self._records[call_id].call.name)
-        await self._journal.emit(event, in_round=self._round, call_id=call_id)
-        match event:
-            case CallStarted():
-                self._sent.add(call_id)
-            case CallProgress():
-                pass
-            case CallFinished():
-                await self._finish(call_id, event)
-            case other:
-                assert_never(other)
-
-    async def end(self, error: MeshError, *, sent: bool = False) -> None:
-        """Give an end to every call that has none, because of `error`; `sent` says that all may have been sent."""
-        for call_id in self._records:
-            outcome = CallOutcome.UNKNOWN if sent or call_id in self._sent else CallOutcome.FAILED
-            await self.take(call_id, CallFinished(outcome=outcome, failure=Failure.of(error)))
-
-    async def _finish(self, call_id: str, finished: CallFinished) -> None:
-        self._finished[call_id] = finished
-        record = replace(self._records[call_id], state=CallState.FINISHED, finished=finished)
-        await self._journal.commit(items=await self._results(), calls=[record])
-
-    async def _results(self) -> list[NewItem]:
-        """Give the results as items once all are there."""
-        if len(self._finished) < len(self._records):
-            return []
-        messages = [
-            result_message(record.call, self._finished[call_id], self._shape.characters)
-            for call_id, record in self._records.items()
-        ]
-        tokens = await self._shape.count.of(messages)
-        return [NewItem(message=each, tokens=count) for each, count in zip(messages, tokens, strict=True)]
-
-
-def result_message(call: ToolCall, finished: CallFinished, characters: int) -> Message:
-    """Give a call's result as the model reads it, cut to `characters`."""
-    return Message(role=Role.TOOL, tool_call_id=call.id, name=call.name, parts=_result_parts(finished, characters))
-
-
-def _result_parts(finished: CallFinished, characters: int) -> tuple[Part, ...]:
-    texts = "\n".join(part.text for part in finished.parts if isinstance(part, Text))
-    others = tuple(part for part in finished.parts if not isinstance(part, Text))
-    text = _result_text(finished, texts)
-    if len(text) > characters:
-        text = f"{text[:characters]}\n[cut: {len(text) - characters} more characters]"
-    return (Text(text=text), *others)
-
-
-def _result_text(finished: CallFinished, text: str) -> str:
-    if finished.outcome is CallOutcome.SUCCEEDED:
-        return text or finished.structured_json or "The tool gave no output."
-    if finished.outcome is CallOutcome.UNKNOWN:
-        return _UNKNOWN
-    why = finished.failure.message if finished.failure else ""
-    return f"The call {finished.outcome.value}. {text or why}".strip()
+    def bearable(self, error: MeshError) -> bool:
+        """Note an error; says whether to ask again."""
+        now = asyncio.get_running_loop().time()
+        if self.failures == 0:
+            self._began = now
+            self._breaks += 1
+        self.failures += 1
+        self.sent = self.sent or not isinstance(error, _NEVER_SENT)
+        seconds = self._patience.return_seconds if self.sent else self._patience.first_seconds
+        return error.retryable and self._breaks <= _MOST_BREAKS and now - self._began < seconds

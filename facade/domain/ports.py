@@ -68,10 +68,14 @@ class Tools(Protocol):
         """List the tools that can be called now."""
         ...
 
-    def execute(self, calls: Sequence[ToolCall], *, run: Run) -> AsyncGenerator[tuple[str, CallEvent], None]:
+    def execute(
+        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False
+    ) -> AsyncGenerator[tuple[str, CallEvent], None]:
         """Run calls in parallel and stream what happens, each event with its call's id.
 
-        Every call ends with one `CallFinished`, unless the stream raises.
+        Calls that are `resumed` may have been sent before: those that are known are followed from their beginning, of
+        the others only those are sent that may be repeated. Every call ends with one `CallFinished`, unless the stream
+        raises; `Unreachable` if the calls cannot have gone out.
         """
         ...
 

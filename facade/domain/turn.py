@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
 from facade.domain.answer import answer
-from facade.domain.call import ResultShape, intents, run_calls, settle_calls
+from facade.domain.call import Patience, intents, run_calls
+from facade.domain.call_log import CallLog, ResultShape
 from facade.domain.events import ModelEvent, RunFinished, RunState
 from facade.domain.journal import Journal
 from facade.domain.parameters import ServerTools, TurnParameters
@@ -184,16 +185,19 @@ class Turn:
         return ToolChoice(mode=ToolChoiceMode.NONE if last else ToolChoiceMode.AUTO)
 
     async def _run_calls(self, own: Sequence[ToolCall]) -> None:
-        """Run the calls of this round, or settle those that another process has begun."""
+        """Run the calls of this round, or go on with those that another process has begun."""
+        resumed = bool(self._at.begun)
+        if not resumed:
+            asked = self._last_items()
+            self._at.begun = intents(own, first_ordinal=self._at.calls)
+            await self._journal.commit(items=asked, calls=self._at.begun)
+        patience = Patience(first_seconds=2 * self._limits.patience_seconds, return_seconds=self._limits.return_seconds)
+        await run_calls(self._call_log(), self._mesh.tools, self._journal.run, patience=patience, resumed=resumed)
+
+    def _call_log(self) -> CallLog:
         count = TokenCount(self._mesh.inference, self._parameters.model)
         shape = ResultShape(characters=self._limits.result_characters, count=count)
-        if self._at.begun:
-            await settle_calls(self._at.begun, self._journal, in_round=self._at.round, shape=shape)
-            return
-        asked = self._last_items()
-        self._at.begun = intents(own, first_ordinal=self._at.calls)
-        await self._journal.commit(items=asked, calls=self._at.begun)
-        await run_calls(self._at.begun, self._mesh.tools, self._journal, in_round=self._at.round, shape=shape)
+        return CallLog(self._at.begun, self._journal, in_round=self._at.round, shape=shape, attempts=self._at.attempts)
 
     async def _model(self) -> Model:
         models = await persist(self._mesh.inference.models, seconds=self._limits.patience_seconds)

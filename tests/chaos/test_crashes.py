@@ -74,6 +74,8 @@ CASES = [
         for ask in (COUNT, "act NAME")
     ),
 ]
+SENT = ("run.after_send", "run.before_result_commit", "run.after_result_commit", "run.before_terminal")
+"""Points of the facade at which the calls have reached the tools service."""
 _numbers = itertools.count(1)
 
 
@@ -110,3 +112,5 @@ def test_a_process_dies_and_the_answer_comes_to_its_end(units: Units, case: Case
     assert reader.gap <= TAKEOVER_SECONDS
     if case.ask == COUNT:
         assert reader.text == COUNTED
+    if case.unit == "facade" and case.crash in SENT:
+        assert "unknown" not in reader.text.lower(), "whoever takes the run over hears how its calls ended"

@@ -16,6 +16,7 @@ class Behaving(rpc.ToolsServiceServicer):
     """ApproveDefinition does what the request's name says; WatchTools counts until it is closed."""
 
     def __init__(self) -> None:
+        self.called = asyncio.Event()
         self.stream_closed = asyncio.Event()
         self.ids: dict[str, str] = {}
         self.remaining: float | None = None
@@ -35,6 +36,7 @@ class Behaving(rpc.ToolsServiceServicer):
             case "cancelled":
                 raise asyncio.CancelledError
             case "hangs":
+                self.called.set()
                 await asyncio.Event().wait()
         return pb.ApproveDefinitionResponse()
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 from google.rpc import error_details_pb2
@@ -24,6 +24,7 @@ from threadmesh.errors import (
     Overloaded,
     ToolNotFound,
     Unavailable,
+    Unreachable,
 )
 from threadmesh.rpc import deadline
 from threadmesh.rpc.channel import MeshChannel, connect, translated, translated_stream
@@ -191,8 +192,25 @@ async def test_a_reader_that_is_cancelled_is_not_told_of_silence(channel: MeshCh
 
 async def test_an_unreachable_peer_is_named() -> None:
     async with connect("127.0.0.1:1") as channel:
-        with pytest.raises(Unavailable, match="tools"):
+        with pytest.raises(Unreachable, match="tools"):
             await approve(channel, "fine", timeout=5)
+
+
+async def test_a_peer_that_goes_away_in_the_middle_was_reached(servicer: Behaving, free_port: int) -> None:
+    address = f"127.0.0.1:{free_port}"
+    async with AsyncExitStack() as stack:
+        life = await stack.enter_async_context(AsyncExitStack())
+        await life.enter_async_context(
+            serve([service(servicer)], address=address, registry=new_registry(), ping=_ready)
+        )
+        channel = await stack.enter_async_context(connect(address))
+        asking = asyncio.create_task(approve(channel, "hangs"))
+        await servicer.called.wait()
+        await life.aclose()
+        with pytest.raises(Unavailable) as caught:
+            await asking
+
+    assert type(caught.value) is Unavailable
 
 
 async def test_a_channel_does_not_wait_out_the_failures_of_another(servicer: Behaving, free_port: int) -> None:

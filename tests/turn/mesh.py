@@ -49,7 +49,7 @@ class Mesh:
     async def tools_are_ready(self) -> None:
         """Wait until the tool server can be called."""
         async with asyncio.timeout(30):
-            async for state in ToolsServiceStub(self.tools).WatchTools(tools.WatchToolsRequest()):
+            async for state in ToolsServiceStub(self.tools).WatchTools(tools.WatchToolsRequest(), wait_for_ready=True):
                 if any(server.state == tools.SERVER_STATE_READY for server in state.catalogue.servers):
                     return
 
@@ -62,17 +62,22 @@ class Mesh:
         return ThreadsServiceStub(self.context)
 
 
+def tools_settings(directory: Path, **effects: str) -> ToolsSettings:
+    """Give the settings of a tools service with the workshop; `effects` are those of its tools."""
+    directory.mkdir(exist_ok=True)
+    servers = directory / "servers.json"
+    workshop = {"command": sys.executable, "args": [WORKSHOP, "stdio"], "effects": effects}
+    servers.write_text(json.dumps({"mcpServers": {"workshop": workshop}}))
+    return ToolsSettings(servers_file=str(servers))
+
+
 @asynccontextmanager
 async def running(directory: Path, *, wait_for_tools: bool = True, **changed: Any) -> AsyncIterator[Mesh]:
     """Run a mesh whose state is in `directory`; `changed` are settings of the facade, also where other units are."""
-    servers = directory / "servers.json"
-    servers.write_text(
-        json.dumps({"mcpServers": {"workshop": {"command": sys.executable, "args": [WORKSHOP, "stdio"]}}})
-    )
     async with AsyncExitStack() as stack:
         ports = {
             "inference": await served(stack, inference_app, InferenceSettings(model="none", script=str(SCRIPT))),
-            "tools": await served(stack, tools_app, ToolsSettings(servers_file=str(servers))),
+            "tools": await served(stack, tools_app, tools_settings(directory)),
             "context": await served(stack, context_app, ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
         }
         targets: dict[str, Any] = {f"{unit}_target": f"127.0.0.1:{port}" for unit, port in ports.items()}

@@ -22,10 +22,13 @@ from threadmesh.errors import (
     InvalidArgument,
     MeshError,
     Unavailable,
+    Unreachable,
 )
 from threadmesh.streams import Silence
 
 DOMAIN = "threadmesh"
+_NO_CONNECTION = ("connections to all backends failing", "failed to connect to all addresses", "DNS resolution failed")
+"""What the core of gRPC says of a request that found no connection to go out on."""
 _UNLIMITED = 1e9
 """Seconds that nobody waits."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -64,7 +67,10 @@ async def abort(context: grpc.aio.ServicerContext[object, object], error: MeshEr
 
 
 def from_rpc_error(error: AioRpcError, *, peer: str) -> MeshError:
-    """Rebuild the error that a peer reported; what the network reports is `Unavailable` and names the peer."""
+    """Rebuild the error that a peer reported; what the network reports is `Unavailable` and names the peer.
+
+    `Unreachable` is a proof that the request never went out; any other `Unavailable` leaves that open.
+    """
     status = rpc_status.from_call(error)
     if status is not None:
         for detail in status.details:
@@ -72,12 +78,12 @@ def from_rpc_error(error: AioRpcError, *, peer: str) -> MeshError:
             if detail.Unpack(info):
                 return _restore(info, status, error.code())
     if _connection_lost(error):
-        return Unavailable(f"The {peer} service cannot be reached now; try again in a moment.", peer=peer)
+        kind = Unreachable if (error.details() or "").startswith(_NO_CONNECTION) else Unavailable
+        return kind(f"The {peer} service cannot be reached now; try again in a moment.", peer=peer)
     code = Code(error.code().value[0])
     if code in {Code.UNKNOWN, Code.INTERNAL}:
         return Internal(peer=peer)
-    kind = _BY_CODE.get(code, MeshError)
-    restored = kind(error.details() or "", peer=peer)
+    restored = _BY_CODE.get(code, MeshError)(error.details() or "", peer=peer)
     restored.code = code
     return restored
 

@@ -14,7 +14,7 @@ CallEvent = CallStarted | CallProgress | CallFinished
 class Batch:
     """Calls to run on behalf of one run; an empty `run_id` is a person's own.
 
-    `timeout_seconds` shortens what each call may take.
+    `timeout_seconds` shortens what each call may take. Calls that are `resumed` may have been sent before.
     """
 
     calls: tuple[ToolCall, ...]
@@ -23,6 +23,7 @@ class Batch:
     request_id: str = ""
     epoch: int = 0
     timeout_seconds: float | None = None
+    resumed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Runs batches of calls, each call independent of the others and of whoever listens."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from contextvars import Context, copy_context
 from functools import partial
@@ -13,7 +13,7 @@ from threadmesh.retry import full_jitter
 from tools_svc.domain.call import Batch, Invocation, RunEvent, idempotency_key
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.execution import Execution
-from tools_svc.domain.plan import Planned, Refused, plan
+from tools_svc.domain.plan import Planned, Refused, plan, resumed
 from tools_svc.domain.ports import CallListener, ToolSource
 from tools_svc.domain.runs import Run, Runs
 
@@ -21,7 +21,8 @@ from tools_svc.domain.runs import Run, Runs
 class Executor:
     """Owns the calls that are under way; they live in `run`, not in the streams that watch them.
 
-    `on_defect` hears of errors that are nobody's but ours; `pause` gives the seconds between attempts of a call.
+    `settled` returns once the servers had their chance to start. `on_defect` hears of errors that are nobody's but
+    ours; `pause` gives the seconds between attempts of a call.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class Executor:
         sources: Mapping[str, ToolSource],
         *,
         catalogue: Callable[[], Catalogue],
+        settled: Callable[[], Awaitable[object]],
         clock: Clock,
         listener: CallListener,
         on_defect: Callable[[Exception], None],
@@ -36,6 +38,7 @@ class Executor:
     ) -> None:
         self._sources = sources
         self._catalogue = catalogue
+        self._settled = settled
         self._clock = clock
         self._listener = listener
         self._on_defect = on_defect
@@ -55,8 +58,12 @@ class Executor:
 
         A call of the run that is under way or has ended recently is not sent again: its events are given again.
         Closing the stream stops the calls that nobody else follows and that cannot have changed anything yet; the
-        others run on. Raises `StaleEpoch`, and `InvalidArgument` when one id stands for two calls.
+        others run on. `resumed`, those that were stopped so begin anew. Of resumed calls that are not known, those that
+        may not be repeated end with the outcome UNKNOWN. Raises `StaleEpoch`, and `InvalidArgument` when one
+        id stands for two calls.
         """
+        if batch.resumed:
+            await self._resumable(batch)
         self._runs.fence(batch.run_id, batch.epoch)
         run = self._runs.open(batch.run_id)
         self._admit(batch, run)
@@ -85,13 +92,24 @@ class Executor:
                 async for event in events:
                     yield event
 
+    async def _resumable(self, batch: Batch) -> None:
+        """Wait for the servers of a process that has just begun, and for the end of calls that were abandoned."""
+        if run := self._runs.find(batch.run_id):
+            for call in batch.calls:
+                if (execution := run.executions.get(call.id)) and execution.abandoned:
+                    await execution.ended.wait()
+        await self._settled()
+
     def _admit(self, batch: Batch, run: Run) -> None:
         _check_same(batch.calls, run)
+        for call in batch.calls:
+            if (execution := run.executions.get(call.id)) and execution.renewable and batch.resumed:
+                run.forget(call.id)
         for each in plan([call for call in batch.calls if call.id not in run.calls], self._catalogue()):
             run.calls[each.call.id] = each.call
-            match each:
-                case Planned():
-                    self._start(each, batch, run)
+            match resumed(each, keyed=bool(batch.run_id)) if batch.resumed else each:
+                case Planned() as planned:
+                    self._start(planned, batch, run)
                 case Refused(call=call, finished=finished):
                     run.log.append(call.id, finished)
                     self._listener.ended(call.name, finished)
@@ -106,6 +124,7 @@ class Executor:
             pause=self._pause,
             on_retry=partial(self._listener.retried, planned.entry.tool.name),
             on_defect=self._on_defect,
+            sent_before=batch.resumed,
         )
         run.executions[planned.call.id] = execution
         run.log.begin()
@@ -137,8 +156,8 @@ async def _until_finished(open_calls: set[str], run: Run) -> AsyncGenerator[RunE
 def _leave(followed: Sequence[Execution]) -> None:
     for execution in followed:
         execution.followers -= 1
-        if execution.followers == 0 and execution.abandonable:
-            execution.cancel()
+        if execution.followers == 0:
+            execution.abandon()
 
 
 def _check_same(calls: Sequence[ToolCall], run: Run) -> None:

@@ -24,7 +24,6 @@ from tools_svc.domain.output import failed, finish
 from tools_svc.domain.plan import Planned
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.run_log import RunLog
-from tools_svc.domain.tool import Effect
 
 _UNANSWERED = (ToolConnectionLost, ToolAnswerUnreadable, DeadlineExceeded, Cancelled, Internal)
 """Errors that leave open what a call that was sent has done."""
@@ -36,7 +35,7 @@ class Execution:
     `run` must be running for anything to happen. A call that reached nobody is tried again, up to the tool's `retries`;
     one whose connection breaks only if its tool may be repeated, so any other is sent at most once. It ends within
     `invocation.timeout_seconds`. `pause` gives the seconds before the next attempt after so many; `on_retry` hears why
-    there is one.
+    there is one. A call that may have been `sent_before` by a process that is gone goes out as its second attempt.
     """
 
     def __init__(
@@ -50,9 +49,11 @@ class Execution:
         pause: Callable[[int], float],
         on_retry: Callable[[MeshError], None],
         on_defect: Callable[[Exception], None],
+        sent_before: bool = False,
     ) -> None:
         self.followers = 0
         self.finished: CallFinished | None = None
+        self.ended = asyncio.Event()
         self._planned = planned
         self._invocation = invocation
         self._source = source
@@ -61,9 +62,11 @@ class Execution:
         self._pause = pause
         self._on_retry = on_retry
         self._on_defect = on_defect
-        self._sent = False
+        self._sent = sent_before
+        self._earlier = int(sent_before)
         self._waiting = False
         self._stopped = False
+        self._abandoned = False
         self._limit: asyncio.Timeout | None = None
 
     @property
@@ -77,9 +80,28 @@ class Execution:
         return self._planned.entry.tool.name
 
     @property
-    def abandonable(self) -> bool:
-        """Whether it may be stopped when nobody listens any more: it cannot have changed anything."""
+    def abandoned(self) -> bool:
+        """Whether it was stopped because nobody listened."""
+        return self._abandoned
+
+    @property
+    def renewable(self) -> bool:
+        """Whether its end is nobody's answer: nobody listened, and it cannot have changed anything."""
+        return self._abandoned and self._changed_nothing and not self._succeeded
+
+    @property
+    def _changed_nothing(self) -> bool:
         return not self._sent or self._planned.entry.tool.effect.harmless
+
+    @property
+    def _succeeded(self) -> bool:
+        return self.finished is not None and self.finished.outcome is CallOutcome.SUCCEEDED
+
+    def abandon(self) -> None:
+        """Stop it, as nobody listens any more, unless it may have changed something."""
+        if self.finished is None and not self._stopped and self._changed_nothing:
+            self._abandoned = True
+            self.cancel()
 
     def cancel(self) -> bool:
         """Stop the call as well as its tool allows; False when it had ended before."""
@@ -100,6 +122,7 @@ class Execution:
             finished = self._broken(Internal())
         self.finished = replace(finished, seconds=self._clock.monotonic() - began)
         self._log.append(self.call.id, self.finished)
+        self.ended.set()
         return self.finished
 
     async def _limited(self) -> CallFinished:
@@ -142,7 +165,7 @@ class Execution:
             case ToolServerUnavailable():
                 return True
             case ToolConnectionLost():
-                return effect.repeatable and (effect is not Effect.KEYED or bool(self._invocation.idempotency_key))
+                return effect.repeatable_by(keyed=bool(self._invocation.idempotency_key))
             case ToolServerFailed():
                 return effect.harmless
             case _:
@@ -177,7 +200,10 @@ class Execution:
     def _started(self, attempt: int) -> None:
         self._sent, self._waiting = True, False
         started = CallStarted(
-            name=self.tool, server=self._source.name, arguments_json=self.call.arguments_json, attempt=attempt
+            name=self.tool,
+            server=self._source.name,
+            arguments_json=self.call.arguments_json,
+            attempt=self._earlier + attempt,
         )
         self._log.append(self.call.id, started)
 

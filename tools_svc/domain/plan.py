@@ -1,14 +1,16 @@
 """Decides for each call of a batch whether it goes out; a call that may not is answered without asking its server."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from threadmesh.conversation import CallFinished, ToolCall
-from threadmesh.errors import InvalidArgument, InvalidToolArguments, MeshError
+from threadmesh.conversation import CallFinished, CallOutcome, ToolCall
+from threadmesh.errors import Aborted, InvalidArgument, InvalidToolArguments, MeshError
 from tools_svc.domain.arguments import parse_arguments
 from tools_svc.domain.catalog import Catalogue, Entry
 from tools_svc.domain.output import failed
+
+_LOST = "The process that made this call is gone and left no result."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,25 @@ def plan(calls: Sequence[ToolCall], catalogue: Catalogue) -> list[Planned | Refu
             raise InvalidArgument("Two calls of one batch have the same id.", field=f"calls[{index}].id")
         seen.add(call.id)
     return [_plan(call, catalogue) for call in calls]
+
+
+def resumed(planned: Planned | Refused, *, keyed: bool) -> Planned | Refused:
+    """Decide the same for a call that may have been sent before; `keyed` says that a server could know it again.
+
+    It goes out once more only if its tool may be repeated. Otherwise nobody knows how it ended, also when its tool is
+    gone by now; only arguments that do not fit were never sent.
+    """
+    match planned:
+        case Planned(call=call, entry=entry) if not entry.tool.effect.repeatable_by(keyed=keyed):
+            return Refused(call=call, finished=failed(Aborted(_LOST), CallOutcome.UNKNOWN))
+        case Refused(call=call, finished=finished) if not _was_never_sent(finished):
+            return Refused(call=call, finished=replace(finished, outcome=CallOutcome.UNKNOWN))
+        case _:
+            return planned
+
+
+def _was_never_sent(finished: CallFinished) -> bool:
+    return finished.failure is not None and finished.failure.reason == InvalidToolArguments.reason
 
 
 def _plan(call: ToolCall, catalogue: Catalogue) -> Planned | Refused:

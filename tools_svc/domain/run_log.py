@@ -29,6 +29,13 @@ class RunLog:
         self._events[self._sequence] = RunEvent(sequence=self._sequence, call_id=call_id, event=event)
         self._wake()
 
+    def forget(self, call_id: str) -> None:
+        """Forget what happened to a call, which begins anew."""
+        for number in [number for number, event in self._events.items() if event.call_id == call_id]:
+            event = self._events.pop(number).event
+            self.bytes -= _size(event) if isinstance(event, CallFinished) else 0
+        self._progress.pop(call_id, None)
+
     def begin(self) -> None:
         """Count one more call in flight."""
         self.in_flight += 1

@@ -22,6 +22,11 @@ class Run:
     calls: dict[str, ToolCall] = field(default_factory=dict)
     executions: dict[str, Execution] = field(default_factory=dict)
 
+    def forget(self, call_id: str) -> None:
+        """Forget a call, so that it can begin anew."""
+        del self.calls[call_id], self.executions[call_id]
+        self.log.forget(call_id)
+
 
 class Runs:
     """Every run with calls, in memory; the longest unused are forgotten beyond 512 runs or 64 MiB of results.

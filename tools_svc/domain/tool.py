@@ -19,6 +19,10 @@ class Effect(StrEnum):
         """Whether sending a call twice changes what sending it once does."""
         return self is not Effect.UNSAFE
 
+    def repeatable_by(self, *, keyed: bool) -> bool:
+        """Whether that holds for a call which its server can, or cannot, know again by an idempotency key."""
+        return self.repeatable and (keyed or self is not Effect.KEYED)
+
     @property
     def harmless(self) -> bool:
         """Whether a call that was cut off cannot have changed anything."""

@@ -36,6 +36,7 @@ def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
         request_id=request_id,
         epoch=request.epoch,
         timeout_seconds=timeout,
+        resumed=request.resumed,
     )
 
 

@@ -103,6 +103,7 @@ async def house(
     executor = Executor(
         {"s": governed},
         catalogue=lambda: watcher.catalogue,
+        settled=watcher.settled,
         clock=clock or FakeClock(),
         listener=ledger,
         on_defect=ledger.defects.append,
@@ -116,7 +117,9 @@ async def house(
         await asyncio.gather(working, return_exceptions=True)
 
 
-def batch(*ids: str, run_id: str = "", timeout_seconds: float | None = None) -> Batch:
+def batch(
+    *ids: str, run_id: str = "", timeout_seconds: float | None = None, resumed: bool = False, tool: str = "s__t"
+) -> Batch:
     """Make a batch of calls of the tool."""
-    calls = tuple(ToolCall(id=each, name="s__t", arguments_json="{}") for each in ids or ("c",))
-    return Batch(calls=calls, run_id=run_id, timeout_seconds=timeout_seconds)
+    calls = tuple(ToolCall(id=each, name=tool, arguments_json="{}") for each in ids or ("c",))
+    return Batch(calls=calls, run_id=run_id, timeout_seconds=timeout_seconds, resumed=resumed)

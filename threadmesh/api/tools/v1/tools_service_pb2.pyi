@@ -442,12 +442,19 @@ class ExecuteToolsRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    RESUMED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run on whose behalf the tools are called; empty for a person's own call."""
     thread_id: _builtins.str
     """Names the run's thread, for logs and policies."""
     epoch: _builtins.int
     """Fences stale owners of the run: a batch with a lower epoch than one seen before is refused."""
+    resumed: _builtins.bool
+    """Says that the calls may have been sent before, by somebody who was not told how they ended.
+
+    A call that is known is followed, or its end is given again. One that is not known is sent once more if its tool may
+    be repeated, and otherwise ends with the outcome UNKNOWN.
+    """
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.ToolCall]:
         """Holds the calls; ids are unique within the run."""
@@ -464,10 +471,11 @@ class ExecuteToolsRequest(_message.Message):
         epoch: _builtins.int = ...,
         calls: _abc.Iterable[_conversation_pb2.ToolCall] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        resumed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "epoch", b"epoch", "run_id", b"run_id", "thread_id", b"thread_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "epoch", b"epoch", "resumed", b"resumed", "run_id", b"run_id", "thread_id", b"thread_id", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,121 @@
+"""What becomes of the calls of one round, written down as it happens."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from facade.domain.events import CallEvent
+from facade.domain.journal import Journal
+from facade.domain.ports import CallRecord, CallState, NewItem
+from facade.domain.tokens import TokenCount
+from threadmesh.conversation import (
+    CallFinished,
+    CallOutcome,
+    CallProgress,
+    CallStarted,
+    Failure,
+    Message,
+    Part,
+    Role,
+    Text,
+    ToolCall,
+)
+from threadmesh.errors import MeshError
+
+_UNKNOWN = "The outcome of this call is unknown: it may or may not have taken effect. Do not repeat it on your own."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultShape:
+    """How results stand in the thread: cut to `characters`, their tokens counted."""
+
+    characters: int
+    count: TokenCount
+
+
+class CallLog:
+    """Writes down what becomes of the calls of a round; `attempts` says which tries were written down before."""
+
+    def __init__(
+        self,
+        records: Sequence[CallRecord],
+        journal: Journal,
+        *,
+        in_round: int,
+        shape: ResultShape,
+        attempts: Mapping[str, int],
+    ) -> None:
+        self._records = {record.call.id: record for record in records}
+        self._journal, self._round, self._shape = journal, in_round, shape
+        self._attempts = dict(attempts)
+        self._finished = {record.call.id: record.finished for record in records if record.finished is not None}
+
+    @property
+    def open(self) -> list[ToolCall]:
+        """The calls that have no end yet, in their order."""
+        return [record.call for call_id, record in self._records.items() if call_id not in self._finished]
+
+    async def take(self, call_id: str, event: CallEvent) -> None:
+        """Write down what happened to a call, once; after its end nothing more is heard of it."""
+        if call_id not in self._records or call_id in self._finished or self._is_old(call_id, event):
+            return
+        if isinstance(event, CallFinished):
+            event = replace(event, name=self._records[call_id].call.name)
+        await self._journal.emit(event, in_round=self._round, call_id=call_id)
+        match event:
+            case CallStarted():
+                self._attempts[call_id] = event.attempt
+            case CallProgress():
+                pass
+            case CallFinished():
+                await self._finish(call_id, event)
+            case other:
+                assert_never(other)
+
+    async def end(self, error: MeshError, *, sent: bool) -> None:
+        """Give an end to every call that has none, because of `error`; `sent` says that all may have been sent."""
+        for call in self.open:
+            outcome = CallOutcome.UNKNOWN if sent or call.id in self._attempts else CallOutcome.FAILED
+            await self.take(call.id, CallFinished(outcome=outcome, failure=Failure.of(error)))
+
+    def _is_old(self, call_id: str, event: CallEvent) -> bool:
+        return isinstance(event, CallStarted) and event.attempt <= self._attempts.get(call_id, 0)
+
+    async def _finish(self, call_id: str, finished: CallFinished) -> None:
+        self._finished[call_id] = finished
+        record = replace(self._records[call_id], state=CallState.FINISHED, finished=finished)
+        await self._journal.commit(items=await self._results(), calls=[record])
+
+    async def _results(self) -> list[NewItem]:
+        """Give the results as items once all are there."""
+        if len(self._finished) < len(self._records):
+            return []
+        messages = [
+            result_message(record.call, self._finished[call_id], self._shape.characters)
+            for call_id, record in self._records.items()
+        ]
+        tokens = await self._shape.count.of(messages)
+        return [NewItem(message=each, tokens=count) for each, count in zip(messages, tokens, strict=True)]
+
+
+def result_message(call: ToolCall, finished: CallFinished, characters: int) -> Message:
+    """Give a call's result as the model reads it, cut to `characters`."""
+    return Message(role=Role.TOOL, tool_call_id=call.id, name=call.name, parts=_result_parts(finished, characters))
+
+
+def _result_parts(finished: CallFinished, characters: int) -> tuple[Part, ...]:
+    texts = "\n".join(part.text for part in finished.parts if isinstance(part, Text))
+    others = tuple(part for part in finished.parts if not isinstance(part, Text))
+    text = _result_text(finished, texts)
+    if len(text) > characters:
+        text = f"{text[:characters]}\n[cut: {len(text) - characters} more characters]"
+    return (Text(text=text), *others)
+
+
+def _result_text(finished: CallFinished, text: str) -> str:
+    if finished.outcome is CallOutcome.SUCCEEDED:
+        return text or finished.structured_json or "The tool gave no output."
+    if finished.outcome is CallOutcome.UNKNOWN:
+        return _UNKNOWN
+    why = finished.failure.message if finished.failure else ""
+    return f"The call {finished.outcome.value}. {text or why}".strip()
