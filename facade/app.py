@@ -19,6 +19,8 @@ from facade.edge import errors, health, keys, metrics, models, openapi
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.executor import Executor
+from facade.edge.runs.routes import Runs
+from facade.edge.runs.schemas import Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
 from facade.edge.server import serve
 from facade.settings import FacadeSettings
@@ -77,6 +79,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
         built.include_router(chat.router(), dependencies=guarded)
+        built.include_router(Runs(context, executor).router(), dependencies=guarded)
         built.include_router(models.router(inference), dependencies=guarded)
         built.include_router(
             health.router({"facade": executor.ping, "inference": inference.ping, "context": context.ping})
@@ -84,7 +87,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
         built.include_router(metrics.router(registry))
         errors.install(built)
-        openapi.install(built, ChatRequest)
+        openapi.install(built, ChatRequest, Approval, Denial, Settlement)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
 
@@ -95,6 +98,7 @@ def _limits(settings: FacadeSettings) -> Limits:
         tool_rounds=settings.tool_rounds,
         result_characters=settings.tool_result_characters,
         seconds=settings.turn_seconds,
+        approval_seconds=settings.approval_seconds,
     )
 
 
@@ -102,6 +106,7 @@ def _chat_options(settings: FacadeSettings) -> ChatOptions:
     return ChatOptions(
         default_tools=settings.default_tools,
         run_seconds=settings.turn_seconds + END_SECONDS,
+        approval_seconds=settings.approval_seconds,
         keepalive_seconds=settings.keepalive_seconds,
         orchestrator_fields=settings.orchestrator_fields,
         share_prompts=settings.share_prompts,

@@ -41,6 +41,13 @@ class FacadeSettings(ProcessSettings):
         description="Limit of an answer whose request sets none; 0 lets it go on to the end of the context.",
     )
     turn_seconds: float = Field(default=600.0, gt=0, le=86_400, description="Limit of one turn, tools included.")
+    approval_seconds: float = Field(
+        default=600.0,
+        gt=0,
+        le=86_400,
+        description="Time a person has to approve a tool call; without an answer the call is denied. It is no part of "
+        "the turn's.",
+    )
     keepalive_seconds: float = Field(default=10.0, gt=0, le=300, description="Longest silence of a stream.")
     orchestrator_fields: bool = Field(
         default=False, description="Adds processing_ms, total_ms and prompt_bytes to the body of completions."

@@ -220,6 +220,17 @@ class CallStarted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallAwaiting:
+    """A tool call waits for a person's approval, for so many `seconds`; the hash identifies the tool's definition."""
+
+    name: str
+    server: str
+    arguments_json: str
+    definition_hash: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CallProgress:
     """How far a tool is, in its own unit. A snapshot, not an increment; `total` is None when the tool does not know."""
 

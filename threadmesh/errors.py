@@ -233,6 +233,31 @@ class DefinitionDiffers(PreconditionFailed):
     reason = "DEFINITION_DIFFERS"
 
 
+class CallNotWaiting(PreconditionFailed):
+    """Nobody asks about this call now."""
+
+    reason = "CALL_NOT_WAITING"
+
+
+class CallAlreadyDecided(PreconditionFailed):
+    """Something else was said about this call before; the first word holds."""
+
+    reason = "CALL_ALREADY_DECIDED"
+
+
+class ToolNeedsApproval(PreconditionFailed):
+    """This tool is called only when a person approves."""
+
+    reason = "TOOL_NEEDS_APPROVAL"
+
+
+class CallDenied(MeshError):
+    """A person has denied this call; do not repeat it on your own."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "CALL_DENIED"
+
+
 class ThreadBusy(MeshError):
     """The thread has an active run; wait until it has ended."""
 

@@ -6,6 +6,7 @@ from threadmesh.api.conversation.v1 import conversation_pb2 as pb
 from threadmesh.api.conversation.v1 import events_pb2 as events
 from threadmesh.codec import decode_part, encode_part
 from threadmesh.conversation import (
+    CallAwaiting,
     CallFinished,
     CallOutcome,
     CallProgress,
@@ -149,6 +150,29 @@ def encode_call_started(started: CallStarted) -> events.CallStarted:
     """Encode the beginning of a tool call."""
     return events.CallStarted(
         name=started.name, server=started.server, arguments_json=started.arguments_json, attempt=started.attempt
+    )
+
+
+def encode_call_awaiting(awaiting: CallAwaiting) -> events.CallAwaiting:
+    """Encode the question whether a tool may be called."""
+    wire = events.CallAwaiting(
+        name=awaiting.name,
+        server=awaiting.server,
+        arguments_json=awaiting.arguments_json,
+        definition_hash=awaiting.definition_hash,
+    )
+    wire.timeout.FromTimedelta(timedelta(seconds=awaiting.seconds))
+    return wire
+
+
+def decode_call_awaiting(awaiting: events.CallAwaiting) -> CallAwaiting:
+    """Decode the question whether a tool may be called."""
+    return CallAwaiting(
+        name=awaiting.name,
+        server=awaiting.server,
+        arguments_json=awaiting.arguments_json,
+        definition_hash=awaiting.definition_hash,
+        seconds=awaiting.timeout.ToTimedelta().total_seconds(),
     )
 
 

@@ -210,6 +210,7 @@ def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
         hints_trusted=server.hints_trusted,
         max_parallel=server.max_parallel,
         rate=server.rate,
+        approval=server.approval,
         tools=server.tools,
     )
 

@@ -201,6 +201,9 @@ class MemoryStore:
             self._prune(change.thread, pruned)
         for item in change.items:
             self._items.setdefault(item.thread_id, []).append(item)
+        for amended in change.amended:
+            items = self._items.get(amended.thread_id, ())
+            self._items[amended.thread_id] = [amended if item.sequence == amended.sequence else item for item in items]
         if change.events:
             self._batches.setdefault(change.events.run_id, []).append(change.events)
         if change.receipt:

@@ -145,6 +145,7 @@ def _writes(change: Change, seen: Seen) -> Iterator[Write]:
     yield from (_insert("inputs", rows.input_row(item)) for item in change.waiting)
     yield from _admission(change)
     yield from (_insert("items", rows.item_row(item)) for item in change.items)
+    yield from ((statements.AMEND, rows.item_row(item)) for item in change.amended)
     if change.events:
         yield _insert("events", batch_row(change.events))
     yield from (_put("calls", rows.call_row(call)) for call in change.calls)

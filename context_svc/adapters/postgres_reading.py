@@ -28,6 +28,7 @@ _THREADS = f"SELECT * FROM threads WHERE thread_id IN ({_WHOSE}) ORDER BY thread
 _RUN = """
     run_id, thread_id, number, state, epoch, owner, lease_until, expires, create_time, deadline, next_event,
     first_event, input_count, first_item, cancel_requested, last_write, finished, finish_time,
+    actions, wait_until, waits,
     CASE WHEN run_id = ANY(%(known)s) THEN NULL ELSE params END AS params
 """
 _RUNS = f"SELECT {_RUN} FROM runs WHERE run_id = ANY(%(runs)s) ORDER BY run_id FOR UPDATE"  # noqa: S608  # constants

@@ -31,7 +31,7 @@ _decode = json.JSONDecoder().raw_decode  # `decode` would look for blanks around
 
 def dump_item(message: Message, covers: Span | None) -> str:
     """Write an item's message, and what it stands for if it is a summary."""
-    record: dict[str, Any] = {"role": message.role.value, "parts": [_dump_part(part) for part in message.parts]}
+    record: dict[str, Any] = {"role": message.role.value, "parts": [dump_part(part) for part in message.parts]}
     if message.tool_calls:
         record["tool_calls"] = [asdict(call) for call in message.tool_calls]
     if message.tool_call_id:
@@ -46,7 +46,7 @@ def dump_item(message: Message, covers: Span | None) -> str:
 def load_item(text: str) -> tuple[Message, Span | None]:
     """Read what `dump_item` wrote; raises `ValueError`, `KeyError` or `TypeError` when the text is not that."""
     record = _load(text)
-    role, parts = _ROLES[record["role"]], tuple([_load_part(part) for part in record["parts"]])
+    role, parts = _ROLES[record["role"]], tuple([load_part(part) for part in record["parts"]])
     if len(record) == 2:  # nearly all are; a window holds hundreds
         return Message(role=role, parts=parts), None
     covers = record.get("covers")
@@ -88,7 +88,7 @@ def dump_call_finished(finished: CallFinished) -> str:
     return _dump(
         {
             "outcome": finished.outcome.value,
-            "parts": [_dump_part(part) for part in finished.parts],
+            "parts": [dump_part(part) for part in finished.parts],
             "structured_json": finished.structured_json,
             "failure": _dump_failure(finished.failure),
             "seconds": finished.seconds,
@@ -101,7 +101,7 @@ def load_call_finished(text: str) -> CallFinished:
     record = json.loads(text)
     return CallFinished(
         outcome=CallOutcome(record["outcome"]),
-        parts=tuple(_load_part(part) for part in record["parts"]),
+        parts=tuple(load_part(part) for part in record["parts"]),
         structured_json=record["structured_json"],
         failure=_load_failure(record["failure"]),
         seconds=record["seconds"],
@@ -119,7 +119,8 @@ def _dump(record: dict[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False, separators=(",", ":"))
 
 
-def _dump_part(part: Part) -> dict[str, Any]:
+def dump_part(part: Part) -> dict[str, Any]:
+    """Write a part of a message."""
     match part:
         case Text(text=text):
             return {"text": text}
@@ -133,7 +134,8 @@ def _dump_part(part: Part) -> dict[str, Any]:
             assert_never(other)
 
 
-def _load_part(record: dict[str, Any]) -> Part:
+def load_part(record: dict[str, Any]) -> Part:
+    """Read a part of a message; raises `ValueError` for anything else."""
     if isinstance(text := record.get("text"), str):  # nearly all are; matching a pattern takes five times as long
         return Text(text=text)
     match record:

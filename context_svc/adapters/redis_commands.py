@@ -73,6 +73,7 @@ def _contents(change: Change, thread_id: str, keys: Keys) -> Iterator[Command]:
         yield ("ADMIT", keys.run(change.admitted, ":input"), thread_id, first_item(change) or 0)
     for chunk in _chunks(_ordered(change.items)):
         yield ("ITEMS", thread_id, *(word for item in chunk for word in (item.sequence, records.dump_item(item))))
+    yield from (("AMEND", thread_id, item.sequence, records.dump_item(item)) for item in change.amended)
     if change.events:
         about, bodies = records.dump_batch(change.events)
         # A stream's ids begin at 1.

@@ -18,6 +18,9 @@ from threadmesh.errors import ThreadDamaged
 _DIGEST_BYTES = 16
 _CONTENT = itemgetter("item_id", "run_id", "create_time", "kind", "status", "provenance", "body", "tokens", "schema_v")
 
+_ADDED = {"actions": "", "wait_until": None, "waits": 0}
+"""What runs that earlier versions wrote do not say."""
+
 
 def dump_thread(thread: Thread) -> str:
     """Write a thread."""
@@ -41,7 +44,7 @@ def dump_changing(run: Run) -> str:
 
 def load_run(fixed: bytes, changing: bytes, lease: bytes) -> Run:
     """Read a run."""
-    return rows.run_of({**json.loads(fixed), **json.loads(changing), "lease_until": float(lease)})
+    return rows.run_of({**_ADDED, **json.loads(fixed), **json.loads(changing), "lease_until": float(lease)})
 
 
 def dump_item(item: Item) -> bytes:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from context_svc.adapters import records
+from context_svc.adapters.action_records import dump_actions, load_actions
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.change import Receipt
 from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance, Span
@@ -111,6 +112,9 @@ def run_changes(run: Run) -> Row:
         "last_write": run.last_write,
         "finished": records.dump_run_finished(run.finished) if run.finished else None,
         "finish_time": microseconds(run.finish_time) if run.finish_time else None,
+        "actions": dump_actions(run.actions),
+        "wait_until": microseconds(run.wait_until) if run.wait_until else None,
+        "waits": run.waits,
     }
 
 
@@ -136,6 +140,9 @@ def run_of(row: Columns) -> Run:
         parameters_json=row["params"],
         finished=records.load_run_finished(row["finished"]) if row["finished"] else None,
         finish_time=date(row["finish_time"]) if row["finish_time"] is not None else None,
+        actions=load_actions(row["actions"]),
+        wait_until=date(row["wait_until"]) if row["wait_until"] is not None else None,
+        waits=row["waits"],
     )
 
 

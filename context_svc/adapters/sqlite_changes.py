@@ -11,7 +11,10 @@ from context_svc.domain.run import Run
 from context_svc.domain.thread import Thread
 
 _RESTART_LEASES = """
-    UPDATE runs SET lease_until = :lease, expires = :steady + (deadline - :time) / 1e6 WHERE finish_time IS NULL
+    UPDATE runs SET
+        lease_until = coalesce(:steady + (wait_until - :time) / 1e6, :lease),
+        expires = :steady + (deadline - :time) / 1e6
+    WHERE finish_time IS NULL
 """
 _MOST_KNOWN = 1_024
 
@@ -83,6 +86,7 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
     if change.admitted:
         _admit(connection, next(run for run in change.runs if run.id == change.admitted))
     _add(connection, "items", map(rows.item_row, change.items))
+    connection.executemany(statements.AMEND, map(rows.item_row, change.amended))
     if change.events:
         _add(connection, "events", [batch_row(change.events)])
     for call in change.calls:

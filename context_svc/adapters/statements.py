@@ -17,8 +17,13 @@ UPDATE_RUN = """
         state = :state, epoch = :epoch, owner = :owner, lease_until = :lease_until, next_event = :next_event,
         first_event = :first_event, first_item = :first_item,
         cancel_requested = :cancel_requested, last_write = :last_write,
-        finished = :finished, finish_time = :finish_time
+        finished = :finished, finish_time = :finish_time,
+        actions = :actions, wait_until = :wait_until, waits = :waits
     WHERE run_id = :run_id
+"""
+AMEND = """
+    UPDATE items SET body = :body, tokens = :tokens, schema_v = :schema_v, digest = :digest
+    WHERE thread_id = :thread_id AND seq = :seq
 """
 DELETE_INPUTS = "DELETE FROM inputs WHERE run_id = :run_id"
 DELETE_EVENTS = "DELETE FROM events WHERE run_id = :run_id AND last_seq < :first_event"

@@ -60,26 +60,32 @@ def _appending(write: Write) -> tuple[Scope, Decide[Run]]:
     return Scope(run_id=write.run_id, only_run=not write.items), partial(_append, write)
 
 
-def _append(write: Write, state: State) -> tuple[Change, Run]:
-    repeated = _repeated(write, state)
-    if repeated and not repeated.finished:
-        return NOTHING, repeated
+def appended(write: Write, state: State) -> tuple[Change, Run]:
+    """Decide on a write that is no repetition."""
     run = _written(write, state)
     thread = _lengthened(state.existing_thread(), write, state) if write.items else None
     return _change(write, state, run, thread), run
 
 
+def repeated(write: Write, state: State) -> Run | None:
+    """Give the run if this was its last write."""
+    run = state.existing_run()
+    return run if run.epoch == write.epoch and run.last_write == write.digest else None
+
+
+def _append(write: Write, state: State) -> tuple[Change, Run]:
+    before = repeated(write, state)
+    if before and not before.finished:
+        return NOTHING, before
+    return appended(write, state)
+
+
 def _finish(write: Write, finished: RunFinished, state: State) -> tuple[Change, Run]:
-    if repeated := _repeated(write, state):
-        return NOTHING, repeated
+    if before := repeated(write, state):
+        return NOTHING, before
     run = _written(write, state).ended(finished, state.now.time)
     thread = _lengthened(released(state, run), write, state)
     return _change(write, state, run, thread), run
-
-
-def _repeated(write: Write, state: State) -> Run | None:
-    run = state.existing_run()
-    return run if run.epoch == write.epoch and run.last_write == write.digest else None
 
 
 def _written(write: Write, state: State) -> Run:

@@ -22,7 +22,7 @@ async def cancel(run_id: str, *, store: RunStore) -> Run:
 
 def stopped(run: Run, now: Moment) -> Run:
     """Give an open run with a request to stop for its writer, or ended when it has none."""
-    if run.state is not RunState.QUEUED and held(run, now):
+    if run.state is RunState.RUNNING and held(run, now):
         return replace(run, cancel_requested=True)
     failure = Failure.of(Cancelled())
     return run.ended(RunFinished(state=RunState.CANCELLED, failure=failure), now.time)

@@ -62,8 +62,9 @@ def _wait(run: Run, lost: tuple[Run, ...], state: State) -> Change:
 
 def take(run: Run, lost: tuple[Run, ...], owner: str, state: State) -> tuple[Change, Run]:
     """Make the owner the run's writer, with the next epoch; `lost` are runs before it that end with this change."""
-    taken = replace(renewed(run, state.now), epoch=run.epoch + 1, owner=owner)
+    taken = replace(renewed(run, state.now), epoch=run.epoch + 1, owner=owner, wait_until=None)
     if run.state is not RunState.QUEUED:
+        taken = replace(taken, state=RunState.RUNNING)
         return Change(thread=released(state, *lost, taken), runs=(*lost, taken)), taken
     end = state.existing_thread().item_count
     taken = replace(taken, state=RunState.RUNNING, first_item=end)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from context_svc.domain.action import Action
 from threadmesh.conversation import Failure, FinishReason, Usage
 
 
@@ -45,6 +46,9 @@ class Run:
     the first of the run's items in its thread, once it is RUNNING. `last_write` identifies the last accepted write.
     `finished` is also the log's last event, which has the number `next_sequence - 1`. The events numbered below
     `first_sequence` were forgotten.
+
+    `actions` are what persons are asked about the run's calls or have said of them. While the run REQUIRES_ACTION, its
+    lease ends at `wait_until`; then it goes on without an answer. `waits` counts how often that was so.
     """
 
     id: str
@@ -66,6 +70,9 @@ class Run:
     last_write: str = ""
     finished: RunFinished | None = None
     finish_time: datetime | None = None
+    actions: tuple[Action, ...] = ()
+    wait_until: datetime | None = None
+    waits: int = 0
 
     def ended(self, finished: RunFinished, now: datetime) -> "Run":
         """Give the run in its final state, its terminal event numbered and nobody writing."""
@@ -76,6 +83,7 @@ class Run:
             finish_time=now,
             owner="",
             lease_until=0.0,
+            wait_until=None,
             next_sequence=self.next_sequence + 1,
         )
 

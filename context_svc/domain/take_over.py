@@ -63,9 +63,7 @@ def _take_over(owner: str, state: State) -> tuple[Change, Run | None]:
     run, now = state.run, state.now
     if run is None or run.finished or held(run, now) or run.expires <= now.steady:
         return NOTHING, None
-    if run.state is RunState.REQUIRES_ACTION:
-        return NOTHING, None  # it waits for a person
-    if run.cancel_requested or run.epoch >= MOST_WRITERS:
+    if run.cancel_requested or run.epoch - run.waits >= MOST_WRITERS:
         after = run.ended(_end(run), now.time)
         return Change(thread=released(state, after), runs=(after,)), None
     if any(each.number < run.number for each in state.open_runs):

@@ -88,6 +88,7 @@ def encode_run(run: Run) -> pb.Run:
         cancel_requested=run.cancel_requested,
         finished=_encode_finished(run.finished) if run.finished else None,
         finish_time=timestamp(run.finish_time) if run.finish_time else None,
+        action_expire_time=timestamp(run.wait_until) if run.wait_until else None,
     )
 
 

@@ -10,12 +10,15 @@ import structlog
 from context_svc.domain.append_events import append_events, append_to_runs, finish
 from context_svc.domain.cancel import cancel
 from context_svc.domain.claim import claim, renew
+from context_svc.domain.decide_call import decide_call
 from context_svc.domain.lease import LEASE_SECONDS
-from context_svc.domain.ports import RunStore
+from context_svc.domain.ports import Store
+from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run
 from context_svc.domain.start import start
 from context_svc.domain.take_over import hand_over, take_over
 from context_svc.domain.watch import watch
+from context_svc.edge.actions_codec import decode_require_action, decode_word, encode_decided
 from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.runs_codec import (
     decode_append,
@@ -25,7 +28,6 @@ from context_svc.edge.runs_codec import (
     decode_writes,
     duration,
     encode_appended,
-    encode_call,
     encode_event,
     encode_outcome,
     encode_run,
@@ -51,7 +53,7 @@ _TAKING_SECONDS = 1.0
 class RunsServicer(rpc.RunsServiceServicer):
     """Keeps runs, their event logs and who may write to them in a store."""
 
-    def __init__(self, store: RunStore, clock: Clock, metrics: EdgeMetrics) -> None:
+    def __init__(self, store: Store, clock: Clock, metrics: EdgeMetrics) -> None:
         self._store = store
         self._clock = clock
         self._metrics = metrics
@@ -164,10 +166,25 @@ class RunsServicer(rpc.RunsServiceServicer):
         _tell("run.cancelled", run)
         return pb.CancelRunResponse(run=encode_run(run))
 
+    async def RequireAction(self, request: pb.RequireActionRequest, context: Context) -> pb.RequireActionResponse:
+        """Let a run wait until persons have decided about its calls."""
+        write, actions, seconds = decode_require_action(request)
+        run = await require_action(write, actions, seconds=seconds, store=self._store)
+        _tell("run.waiting", run, calls=[action.call_id for action in actions])
+        return pb.RequireActionResponse(run=encode_run(run))
+
+    async def ResolveCall(self, request: pb.ResolveCallRequest, context: Context) -> pb.ResolveCallResponse:
+        """Take a person's word about a tool call."""
+        word = decode_word(request)
+        run, call = await decide_call(request.run_id, request.call_id, word, store=self._store)
+        _tell("call.decided", run, call_id=call.id, tool=call.name, resolution=word.resolution.value)
+        return pb.ResolveCallResponse(call=encode_decided(call, run), run=encode_run(run))
+
     async def ListCalls(self, request: pb.ListCallsRequest, context: Context) -> pb.ListCallsResponse:
         """List the tool calls of a run with their journal."""
+        calls = await self._store.calls(request.run_id)
         run = await self._store.run(request.run_id)
-        return pb.ListCallsResponse(calls=map(encode_call, await self._store.calls(run.id)))
+        return pb.ListCallsResponse(calls=(encode_decided(call, run) for call in calls))
 
 
 def _tell(event: str, run: Run, **facts: object) -> None:

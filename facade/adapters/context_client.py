@@ -6,10 +6,10 @@ from datetime import timedelta
 from functools import partial
 
 from facade.adapters.local_logs import LocalLogs
-from facade.adapters.run_codec import decode_call, decode_event, decode_run, encode_items
+from facade.adapters.run_codec import decode_call, decode_event, decode_run, encode_items, encode_verdict
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
 from facade.domain.events import Run, RunEvent, RunFinished
-from facade.domain.ports import CallRecord, NewItem, NewRun, Window
+from facade.domain.ports import CallRecord, NewItem, NewRun, Verdict, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
@@ -89,6 +89,13 @@ class ContextClient:
         async with translated(PEER):
             response = await self._runs.ListCalls(pb.ListCallsRequest(run_id=run_id), timeout=SECONDS)
         return [decode_call(call) for call in response.calls]
+
+    async def decide(self, run_id: str, call_id: str, verdict: Verdict) -> CallRecord:
+        """Take a person's word about a call."""
+        request = encode_verdict(run_id, call_id, verdict)
+        async with translated(PEER):
+            response = await self._runs.ResolveCall(request, timeout=SECONDS)
+        return decode_call(response.call)
 
     async def claim(self, run_id: str) -> Run:
         """Become the run's writer, waiting for earlier runs of its thread."""

@@ -1,20 +1,22 @@
 """Runs, their events and their journal to and from protobuf."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import Any, assert_never
 
 from facade.domain.events import Body, ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
-from facade.domain.ports import Batch, CallRecord, CallState, NewItem
+from facade.domain.ports import Batch, CallRecord, CallState, NewItem, Verdict
 from threadmesh import event_codec as events
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
-from threadmesh.codec import encode_message
+from threadmesh.codec import encode_message, encode_part
 from threadmesh.conversation import (
+    CallAwaiting,
     CallFinished,
     CallProgress,
     CallStarted,
     ReasoningDelta,
+    Text,
     TextDelta,
     ToolCall,
     ToolCallDelta,
@@ -29,7 +31,20 @@ _STATES = {
     pb.RUN_STATE_CANCELLED: RunState.CANCELLED,
 }
 _STATES_BACK = {state: wire for wire, state in _STATES.items()}
-_CALL_STATES = {CallState.INTENT: pb.CALL_STATE_INTENT, CallState.FINISHED: pb.CALL_STATE_FINISHED}
+_CALL_STATES = {
+    CallState.PLANNED: pb.CALL_STATE_PLANNED,
+    CallState.AWAITING_APPROVAL: pb.CALL_STATE_AWAITING_APPROVAL,
+    CallState.INTENT: pb.CALL_STATE_INTENT,
+    CallState.FINISHED: pb.CALL_STATE_FINISHED,
+}
+_RESOLUTIONS = {
+    "approved": pb.RESOLUTION_APPROVED,
+    "denied": pb.RESOLUTION_DENIED,
+    "succeeded": pb.RESOLUTION_SUCCEEDED,
+    "failed": pb.RESOLUTION_FAILED,
+}
+_RESOLUTIONS_BACK: dict[int, str] = {wire: resolution for resolution, wire in _RESOLUTIONS.items()}
+_CALL_STATES_BACK: dict[int, CallState] = {wire: state for state, wire in _CALL_STATES.items()}
 
 
 def decode_run(run: pb.Run) -> Run:
@@ -86,6 +101,8 @@ def encode_event(event: RunEvent) -> pb.RunEvent:
         case ModelFinished(reason=reason, usage=usage):
             wire.model_finished.reason = events.encode_finish_reason(reason)
             wire.model_finished.usage.CopyFrom(events.encode_usage(usage))
+        case CallAwaiting() as awaiting:
+            wire.call_awaiting.CopyFrom(events.encode_call_awaiting(awaiting))
         case CallStarted() as started:
             wire.call_started.CopyFrom(events.encode_call_started(started))
         case CallProgress() as progress:
@@ -151,9 +168,33 @@ def decode_call(call: pb.Call) -> CallRecord:
     return CallRecord(
         call=ToolCall(id=call.id, name=call.name, arguments_json=call.arguments_json),
         ordinal=call.ordinal,
-        state=CallState.FINISHED if call.HasField("finished") else CallState.INTENT,
+        state=_CALL_STATES_BACK.get(call.state, CallState.INTENT),
         finished=events.decode_call_finished(call.finished) if call.HasField("finished") else None,
+        definition_hash=call.definition_hash,
+        approved=call.approval.resolution == pb.RESOLUTION_APPROVED if call.HasField("approval") else None,
+        reason=call.approval.reason or call.settlement.reason,
+        settled=_RESOLUTIONS_BACK.get(call.settlement.resolution, ""),
     )
+
+
+def encode_verdict(run_id: str, call_id: str, verdict: Verdict) -> pb.ResolveCallRequest:
+    """Encode a person's word about a call."""
+    return pb.ResolveCallRequest(
+        run_id=run_id,
+        call_id=call_id,
+        resolution=_RESOLUTIONS[verdict.resolution],
+        reason=verdict.reason,
+        parts=[encode_part(Text(text=verdict.output))] if verdict.output else (),
+        definition_hash=verdict.definition_hash,
+    )
+
+
+def encode_require_action(batch: Batch, asked: Sequence[CallRecord], seconds: float) -> pb.RequireActionRequest:
+    """Encode the last write before persons decide."""
+    actions = (pb.RequiredAction(call_id=each.call.id, definition_hash=each.definition_hash) for each in asked)
+    request = pb.RequireActionRequest(write=encode_batch(batch), actions=actions)
+    request.timeout.FromTimedelta(timedelta(seconds=seconds))
+    return request
 
 
 def _decode_model_started(started: pb.ModelStarted) -> ModelStarted:
@@ -172,6 +213,7 @@ _BODIES: dict[str, Callable[[Any], Body]] = {
     "reasoning_delta": events.decode_reasoning_delta,
     "tool_call_delta": events.decode_tool_call_delta,
     "model_finished": _decode_model_finished,
+    "call_awaiting": events.decode_call_awaiting,
     "call_started": events.decode_call_started,
     "call_progress": events.decode_call_progress,
     "call_finished": events.decode_call_finished,

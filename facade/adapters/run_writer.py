@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import grpc
 
 from facade.adapters.local_logs import LocalLogs
-from facade.adapters.run_codec import encode_batch, encode_run_finished
+from facade.adapters.run_codec import encode_batch, encode_require_action, encode_run_finished
 from facade.domain.events import RunEvent, RunFinished
-from facade.domain.ports import Batch, CallState
+from facade.domain.ports import Batch, CallRecord, CallState
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
 from threadmesh.crash_points import crash_point
@@ -178,6 +178,15 @@ class RunWriter:
         self._log(batch, batch.events)
         return acknowledged.cancel_requested
 
+    async def require_action(self, batch: Batch, asked: Sequence[CallRecord], *, seconds: float) -> None:
+        """Write the last batch before persons decide about calls, and give the run up."""
+        self._written.add(batch.run_id)
+        request = encode_require_action(batch, asked, seconds)
+        crash_point("run.before_waiting")
+        await persist(lambda: self._require_action(request), seconds=PERSIST_SECONDS)
+        crash_point("run.after_waiting")
+        self._log(batch, batch.events)
+
     async def finish(self, batch: Batch, finished: RunFinished) -> None:
         """Write the last batch and the terminal event."""
         self._written.add(batch.run_id)
@@ -199,6 +208,10 @@ class RunWriter:
         """Send the readers of what was written here to the store."""
         for run_id in self._written:
             self._logs.end(run_id)
+
+    async def _require_action(self, request: pb.RequireActionRequest) -> pb.RequireActionResponse:
+        async with translated(PEER):
+            return await self._runs.RequireAction(request, timeout=SECONDS)
 
     async def _finish(self, request: pb.FinishRunRequest) -> pb.FinishRunResponse:
         async with translated(PEER):

@@ -1,10 +1,10 @@
 """The mesh's own tools as tools_svc runs them."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
 from facade.domain.events import CallEvent, Run
-from facade.domain.ports import Tool
+from facade.domain.ports import NO_APPROVALS, Tool
 from threadmesh import event_codec as events
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1 import tools_service_pb2_grpc as rpc
@@ -33,10 +33,10 @@ class ToolsClient:
         """List the tools that can be called now."""
         async with translated(_PEER):
             response = await self._stub.ListTools(pb.ListToolsRequest(), timeout=_SECONDS)
-        return [Tool(definition=decode_tool_definition(tool.definition), server=tool.server) for tool in response.tools]
+        return [_decode_tool(tool) for tool in response.tools]
 
     async def execute(
-        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False
+        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False, approvals: Mapping[str, str] = NO_APPROVALS
     ) -> AsyncGenerator[tuple[str, CallEvent], None]:
         """Run calls in parallel and stream what happens, each event with its call's id."""
         request = pb.ExecuteToolsRequest(
@@ -45,6 +45,7 @@ class ToolsClient:
             epoch=run.epoch,
             calls=map(encode_tool_call, calls),
             resumed=resumed,
+            approvals=(pb.Approval(call_id=call_id, definition_hash=seen) for call_id, seen in approvals.items()),
         )
         crash_point("run.before_send")
         call = self._stub.ExecuteTools(request)
@@ -53,6 +54,15 @@ class ToolsClient:
                 crash_point("run.after_send")
                 if (event := decode_response(response)) is not None:
                     yield response.call_id, event
+
+
+def _decode_tool(tool: pb.Tool) -> Tool:
+    return Tool(
+        definition=decode_tool_definition(tool.definition),
+        server=tool.server,
+        definition_hash=tool.definition_hash,
+        requires_approval=tool.requires_approval,
+    )
 
 
 def decode_response(response: pb.ExecuteToolsResponse) -> CallEvent | None:

@@ -1,14 +1,13 @@
 """One round of tool calls: intents are durable before anything is sent, results before a model reads them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from facade.domain.call_log import CallLog
 from facade.domain.events import Run
-from facade.domain.ports import CallRecord, CallState, Tools
-from threadmesh.conversation import ToolCall
+from facade.domain.ports import NO_APPROVALS, Tools
 from threadmesh.errors import (
     Internal,
     InvalidArgument,
@@ -36,14 +35,15 @@ class Patience:
     return_seconds: float
 
 
-def intents(calls: Sequence[ToolCall], *, first_ordinal: int) -> list[CallRecord]:
-    """Give the records of calls that are about to be made."""
-    return [
-        CallRecord(call=call, ordinal=first_ordinal + index, state=CallState.INTENT) for index, call in enumerate(calls)
-    ]
-
-
-async def run_calls(log: CallLog, tools: Tools, run: Run, *, patience: Patience, resumed: bool) -> None:
+async def run_calls(
+    log: CallLog,
+    tools: Tools,
+    run: Run,
+    *,
+    patience: Patience,
+    resumed: bool,
+    approvals: Mapping[str, str] = NO_APPROVALS,
+) -> None:
     """Make calls in parallel; their results become items of the thread, in the order of the calls.
 
     Their intents are durable already; `resumed` says that an earlier owner of the run may have sent them. What happens
@@ -54,7 +54,10 @@ async def run_calls(log: CallLog, tools: Tools, run: Run, *, patience: Patience,
     trouble = _Trouble(patience, sent=resumed)
     while log.open:
         try:
-            async with aclosing(tools.execute(log.open, run=run, resumed=trouble.sent)) as events:
+            calls = log.open
+            allowed = {call.id: approvals[call.id] for call in calls if call.id in approvals}
+            attached = tools.execute(calls, run=run, resumed=trouble.sent, approvals=allowed)
+            async with aclosing(attached) as events:
                 async for call_id, event in events:
                     trouble.over()
                     await log.take(call_id, event)

@@ -118,4 +118,5 @@ def _result_text(finished: CallFinished, text: str) -> str:
     if finished.outcome is CallOutcome.UNKNOWN:
         return _UNKNOWN
     why = finished.failure.message if finished.failure else ""
-    return f"The call {finished.outcome.value}. {text or why}".strip()
+    was = {CallOutcome.FAILED: "failed", CallOutcome.CANCELLED: "was cancelled", CallOutcome.DENIED: "was denied"}
+    return f"The call {was[finished.outcome]}. {text or why}".strip()

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from threadmesh.conversation import (
+    CallAwaiting,
     CallFinished,
     CallProgress,
     CallStarted,
@@ -59,7 +60,7 @@ class RunFinished:
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 ModelEvent = ModelStarted | Delta | ModelFinished
 CallEvent = CallStarted | CallProgress | CallFinished
-Body = ModelEvent | CallEvent | RunFinished
+Body = ModelEvent | CallAwaiting | CallEvent | RunFinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,6 +59,15 @@ class Journal:
             if batch.events or items or calls:
                 await self._append(batch)
 
+    async def require_action(
+        self, asked: Sequence[CallRecord], *, items: Sequence[NewItem], calls: Sequence[CallRecord], seconds: float
+    ) -> None:
+        """Write what is pending with items and calls, and give the run up until persons have decided."""
+        async with self._writing:
+            batch = self._batch(self._take(), items, calls)
+            await self._writer.require_action(batch, asked, seconds=seconds)
+            self._next += len(batch.events)
+
     async def finish(self, finished: RunFinished, *, items: Sequence[NewItem] = ()) -> None:
         """Write what is pending, the last items and the terminal event, and return when they are durable."""
         async with self._writing:

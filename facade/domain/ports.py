@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Protocol
 
 from facade.domain.events import CallEvent, ModelEvent, Run, RunEvent, RunFinished
@@ -55,10 +56,18 @@ class Inference(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
-    """A tool of the mesh, and the server that runs it."""
+    """A tool of the mesh, and the server that runs it.
+
+    The hash identifies its definition; one that `requires_approval` is called only if a person approves.
+    """
 
     definition: ToolDefinition
     server: str
+    definition_hash: str = ""
+    requires_approval: bool = False
+
+
+NO_APPROVALS: Mapping[str, str] = MappingProxyType({})
 
 
 class Tools(Protocol):
@@ -69,12 +78,13 @@ class Tools(Protocol):
         ...
 
     def execute(
-        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False
+        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False, approvals: Mapping[str, str] = NO_APPROVALS
     ) -> AsyncGenerator[tuple[str, CallEvent], None]:
         """Run calls in parallel and stream what happens, each event with its call's id.
 
         Calls that are `resumed` may have been sent before: those that are known are followed from their beginning, of
-        the others only those are sent that may be repeated. Every call ends with one `CallFinished`, unless the stream
+        the others only those are sent that may be repeated. `approvals` are the hashes of definitions that persons have
+        approved, by the calls' ids. Every call ends with one `CallFinished`, unless the stream
         raises; `Unreachable` if the calls cannot have gone out.
         """
         ...
@@ -92,18 +102,41 @@ class NewItem:
 class CallState(StrEnum):
     """How far a tool call is; INTENT is durable before anything is sent."""
 
+    PLANNED = "planned"
+    AWAITING_APPROVAL = "awaiting_approval"
     INTENT = "intent"
     FINISHED = "finished"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallRecord:
-    """What the journal knows of one tool call; `ordinal` numbers it within its run."""
+    """What the journal knows of one tool call; `ordinal` numbers it within its run.
+
+    Where a person was asked, the hash identifies the tool's definition, and `approved` is the answer, with its reason.
+    What a person found out about an unknown outcome is `settled`: `succeeded` or `failed`.
+    """
 
     call: ToolCall
     ordinal: int
     state: CallState
     finished: CallFinished | None = None
+    definition_hash: str = ""
+    approved: bool | None = None
+    reason: str = ""
+    settled: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """A person's word about a call: `approved` or `denied`, or `succeeded` or `failed` where that was unknown.
+
+    `output` is the result of a call that succeeded; the hash identifies the tool's definition as the person saw it.
+    """
+
+    resolution: str
+    reason: str = ""
+    output: str = ""
+    definition_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +196,13 @@ class Writer(Protocol):
         """Write durably; gives whether somebody asked to stop the run. Raises `StaleEpoch`."""
         ...
 
+    async def require_action(self, batch: Batch, asked: Sequence[CallRecord], *, seconds: float) -> None:
+        """Write the last batch before persons decide about the asked calls, and give the run up for so long at most.
+
+        Raises `StaleEpoch`.
+        """
+        ...
+
     async def finish(self, batch: Batch, finished: RunFinished) -> None:
         """Write the last batch and the terminal event. Raises `StaleEpoch`."""
         ...
@@ -181,6 +221,13 @@ class Context(Protocol):
 
     async def calls(self, run_id: str) -> Sequence[CallRecord]:
         """Give the tool calls of a run in their order."""
+        ...
+
+    async def decide(self, run_id: str, call_id: str, verdict: Verdict) -> CallRecord:
+        """Give the call as it is with a person's word; the run goes on once all its calls have one.
+
+        Raises `RunNotFound`, `CallNotFound`, `CallNotWaiting`, `CallAlreadyDecided` and `DefinitionDiffers`.
+        """
         ...
 
     async def claim(self, run_id: str) -> Run:

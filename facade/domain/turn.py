@@ -5,12 +5,13 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
 from facade.domain.answer import answer
-from facade.domain.call import Patience, intents, run_calls
+from facade.domain.approval import approvals, ask, awaiting, heed, planned
+from facade.domain.call import Patience, run_calls
 from facade.domain.call_log import CallLog, ResultShape
 from facade.domain.events import ModelEvent, RunFinished, RunState
 from facade.domain.journal import Journal
 from facade.domain.parameters import ServerTools, TurnParameters
-from facade.domain.ports import Catalogue, Context, Generation, Inference, Model, NewItem, Tools, Window
+from facade.domain.ports import CallState, Catalogue, Context, Generation, Inference, Model, NewItem, Tools, Window
 from facade.domain.progress import Progress
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import Failure, FinishReason, ToolCall, ToolChoice, ToolChoiceMode
@@ -39,7 +40,8 @@ class Limits:
 
     `answer_tokens` bounds an answer whose request does not (0: the context does), `result_characters` what a model
     reads of one tool's result, `seconds` the whole turn. A model that cannot be reached is waited for for
-    `patience_seconds`, and for `return_seconds` where it has begun its answer.
+    `patience_seconds`, and for `return_seconds` where it has begun its answer. A person who is asked has
+    `approval_seconds`, which are not the turn's.
     """
 
     answer_tokens: int = 0
@@ -48,6 +50,7 @@ class Limits:
     seconds: float = 600.0
     patience_seconds: float = 2.0
     return_seconds: float = 15.0
+    approval_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +78,9 @@ class Turn:
     async def run(self) -> RunState:
         """Answer, and finish the run whatever happens, also when this is cancelled; gives how it ended.
 
-        An error becomes the run's failure; what was said until then stays in the thread, marked incomplete. Raises
-        what keeps the run from being finished, such as `StaleEpoch` or a store that is gone, and defects.
+        A run that waits for a person's decision REQUIRES_ACTION, and others go on with it. An error becomes the run's
+        failure; what was said until then stays in the thread, marked incomplete. Raises what keeps the run from being
+        finished, such as `StaleEpoch` or a store that is gone, and defects.
         """
         try:
             async with asyncio.timeout(self._limits.seconds):
@@ -92,11 +96,14 @@ class Turn:
             await self._give_up(RunState.FAILED, Internal())
             raise
         else:
+            if reason is None:
+                return RunState.REQUIRES_ACTION
             finished = RunFinished(state=RunState.SUCCEEDED, reason=reason, usage=self._at.usage)
             await self._journal.finish(finished, items=self._last_items())
             return finished.state
 
-    async def _rounds(self) -> FinishReason:
+    async def _rounds(self) -> FinishReason | None:
+        """Give why the last model stopped; None if a person decides how the run goes on."""
         model = await self._model()
         catalogue = await self._catalogue()
         while True:
@@ -107,8 +114,8 @@ class Turn:
                 self._at.answer.drop_broken_call()
             own = [call for call in self._at.answer.calls if self._is_own(call.name)]
             theirs = len(self._at.answer.calls) - len(own)
-            if own:
-                await self._run_calls(own)
+            if own and not await self._run_calls(own, catalogue):
+                return None
             if theirs or not own or self._at.round == self._limits.tool_rounds:
                 return reason
             self._at.next_round()
@@ -184,15 +191,33 @@ class Turn:
         last = self._at.round == self._limits.tool_rounds
         return ToolChoice(mode=ToolChoiceMode.NONE if last else ToolChoiceMode.AUTO)
 
-    async def _run_calls(self, own: Sequence[ToolCall]) -> None:
-        """Run the calls of this round, or go on with those that another process has begun."""
-        resumed = bool(self._at.begun)
-        if not resumed:
+    async def _run_calls(self, own: Sequence[ToolCall], catalogue: Catalogue) -> bool:
+        """Run the calls of this round, or go on with those that another process has begun; False if they must wait."""
+        resumed = any(record.state is CallState.INTENT for record in self._at.begun)
+        if not self._at.begun:
             asked = self._last_items()
-            self._at.begun = intents(own, first_ordinal=self._at.calls)
+            self._at.begun = planned(own, catalogue, first_ordinal=self._at.calls)
+            if awaiting(self._at.begun):
+                await self._ask_persons(asked, catalogue)
+                return False
             await self._journal.commit(items=asked, calls=self._at.begun)
-        patience = Patience(first_seconds=2 * self._limits.patience_seconds, return_seconds=self._limits.return_seconds)
-        await run_calls(self._call_log(), self._mesh.tools, self._journal.run, patience=patience, resumed=resumed)
+        log = self._call_log()
+        await heed(self._at.begun, log, self._journal)
+        await run_calls(
+            log,
+            self._mesh.tools,
+            self._journal.run,
+            patience=Patience(
+                first_seconds=2 * self._limits.patience_seconds, return_seconds=self._limits.return_seconds
+            ),
+            resumed=resumed,
+            approvals=approvals(self._at.begun),
+        )
+        return True
+
+    async def _ask_persons(self, items: Sequence[NewItem], catalogue: Catalogue) -> None:
+        seconds = self._limits.approval_seconds
+        await ask(self._at.begun, catalogue, self._journal, in_round=self._at.round, items=items, seconds=seconds)
 
     def _call_log(self) -> CallLog:
         count = TokenCount(self._mesh.inference, self._parameters.model)

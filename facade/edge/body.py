@@ -25,12 +25,13 @@ _MESSAGES = {
 _CODES = {"missing": "missing_required_parameter"}
 
 
-async def read(request: Request, model: type[Model]) -> Model:
-    """Read the request's body as a `model`.
+async def read(request: Request, model: type[Model], *, optional: bool = False) -> Model:
+    """Read the request's body as a `model`; an `optional` one may be empty.
 
     Raises `InvalidArgument` whose `field` is the path of the first offending value, such as `messages[3].content`.
     """
-    raw = strict_json.decode(await _bytes(request))
+    body = await _bytes(request)
+    raw = {} if optional and not body else strict_json.decode(body)
     try:
         return model.model_validate(raw)
     except ValidationError as error:

@@ -40,6 +40,9 @@ _BY_CODE = {
     Code.DEADLINE_EXCEEDED: _Shape(504, _SERVER),
 }
 _BY_REASON = {
+    "CALL_ALREADY_DECIDED": _Shape(409, "conflict_error"),
+    "CALL_NOT_WAITING": _Shape(409, "conflict_error"),
+    "DEFINITION_DIFFERS": _Shape(409, "conflict_error"),
     "EVENT_LOG_EXPIRED": _Shape(410, _INVALID),
     "STORE_FULL": _Shape(507, _SERVER),
     "REQUEST_TOO_LARGE": _Shape(413, _INVALID),

@@ -17,14 +17,17 @@ from context_svc.adapters.file_systems import vanishes
 from context_svc.adapters.sqlite_file import connect, prepare
 from context_svc.adapters.sqlite_store import INSTRUCTIONS, SqliteStore, sqlite_store
 from context_svc.adapters.sqlite_threads import Writer
+from context_svc.domain.action import Action
 from context_svc.domain.append_events import append_to_runs
 from context_svc.domain.append_items import append_items
 from context_svc.domain.cancel import cancel
 from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.delete import delete
 from context_svc.domain.item import numbered
+from context_svc.domain.require_action import require_action
 from context_svc.domain.resolve import resolve
 from context_svc.domain.run import Run
+from context_svc.domain.take_over import take_over
 from tests.context_svc.given import (
     appended,
     claimed,
@@ -71,6 +74,25 @@ async def test_a_restart_measures_leases_by_the_clock_of_its_own_boot(database: 
 
     assert (taken.epoch, taken.expires) == (2, 50.0)
     assert taken.deadline == run.deadline
+
+
+async def test_a_restart_does_not_shorten_what_a_person_has_time_for(database: Path) -> None:
+    before = FakeClock()
+    before.advance(1_000_000)
+    async with sqlite_store(database, before) as store:
+        run = await running(store, before)
+        action = Action(call_id="c")
+        await require_action(writing(run, b"a"), [action], seconds=100.0, store=store)
+    rebooted = FakeClock(now=before.now())
+    rebooted.advance(90)
+    async with sqlite_store(database, rebooted) as store:
+        early = await take_over(owner="facade-2", patience=0, store=store, clock=rebooted)
+        rebooted.advance(10)
+        late = await take_over(owner="facade-2", patience=0, store=store, clock=rebooted)
+
+    assert early is None
+    assert late is not None
+    assert late.id == run.id
 
 
 async def test_two_processes_can_share_a_file(database: Path, clock: FakeClock) -> None:

@@ -1,7 +1,7 @@
 """A run's events are written in order, together where that costs nobody anything, and never held back at the start."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ import pytest
 
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunFinished, RunState
 from facade.domain.journal import Journal
-from facade.domain.ports import Batch, NewItem
+from facade.domain.ports import Batch, CallRecord, NewItem
 from threadmesh.conversation import FinishReason, Role, TextDelta, message
 from threadmesh.errors import StaleEpoch
 
@@ -31,6 +31,9 @@ class Store:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def require_action(self, batch: Batch, asked: Sequence[CallRecord], *, seconds: float) -> None:
+        await self.batches.put(batch)
 
     async def finish(self, batch: Batch, finished: RunFinished) -> None:
         await self.batches.put(batch)

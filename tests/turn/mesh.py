@@ -20,6 +20,7 @@ from facade.settings import FacadeSettings
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
 from tests.servers.given import WORKSHOP
+from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
 from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceStub
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools
@@ -53,6 +54,12 @@ class Mesh:
                 if any(server.state == tools.SERVER_STATE_READY for server in state.catalogue.servers):
                     return
 
+    async def window(self, thread_id: str) -> list[str]:
+        """Give the texts that a model would read of a thread."""
+        request = pb.AssembleWindowRequest(thread_id=thread_id)
+        response = await self.threads.AssembleWindow(request)
+        return ["".join(part.text for part in message.parts) for message in response.messages]
+
     @property
     def runs(self) -> Any:
         return RunsServiceStub(self.context)
@@ -62,11 +69,11 @@ class Mesh:
         return ThreadsServiceStub(self.context)
 
 
-def tools_settings(directory: Path, **effects: str) -> ToolsSettings:
-    """Give the settings of a tools service with the workshop; `effects` are those of its tools."""
+def tools_settings(directory: Path, tools: dict[str, Any] | None = None, **effects: str) -> ToolsSettings:
+    """Give the settings of a tools service with the workshop, with effects and policies of its tools."""
     directory.mkdir(exist_ok=True)
     servers = directory / "servers.json"
-    workshop = {"command": sys.executable, "args": [WORKSHOP, "stdio"], "effects": effects}
+    workshop = {"command": sys.executable, "args": [WORKSHOP, "stdio"], "effects": effects, "tools": tools or {}}
     servers.write_text(json.dumps({"mcpServers": {"workshop": workshop}}))
     return ToolsSettings(servers_file=str(servers))
 

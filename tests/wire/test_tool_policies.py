@@ -7,7 +7,12 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 
 from tests.tools_svc.given import WORKSHOP_SERVER, Mesh, call, mesh, text
-from threadmesh.api.conversation.v1.events_pb2 import CALL_OUTCOME_FAILED, CALL_OUTCOME_SUCCEEDED
+from threadmesh.api.conversation.v1.events_pb2 import (
+    CALL_OUTCOME_DENIED,
+    CALL_OUTCOME_FAILED,
+    CALL_OUTCOME_SUCCEEDED,
+)
+from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 
 EFFECTS: dict[str, Any] = {"effects": {}}
 
@@ -50,6 +55,29 @@ async def test_a_kept_answer_is_given_without_asking_its_server(tmp_path: Path) 
 
     assert text(first["one"]) == text(again["two"])
     assert (hits, sent) == (1, 1)
+
+
+async def test_a_tool_that_needs_approval_is_called_only_as_it_was_approved(tmp_path: Path) -> None:
+    shop = WORKSHOP_SERVER | {"tools": {"echo": {"approval": "always"}}}
+    async with mesh(tmp_path, shop=shop) as running:
+        listed = await running.tools.ListTools(pb.ListToolsRequest(names=["shop__echo", "shop__pid"]))
+        (echo, pid) = listed.tools
+        bare, changed, approved = [
+            (await running.run(call("shop__echo", name, value=1), run_id=name, approvals=approvals))[name]
+            for name, approvals in (
+                ("bare", []),
+                ("changed", [pb.Approval(call_id="changed", definition_hash="another")]),
+                ("approved", [pb.Approval(call_id="approved", definition_hash=echo.definition_hash)]),
+            )
+        ]
+        sent = running.registry.get_sample_value(
+            "threadmesh_tools_attempts_total", {"tool": "shop__echo", "outcome": "succeeded"}
+        )
+
+    assert (echo.requires_approval, pid.requires_approval) == (True, False)
+    assert (bare.outcome, bare.failure.reason) == (CALL_OUTCOME_DENIED, "TOOL_NEEDS_APPROVAL")
+    assert (changed.outcome, changed.failure.reason) == (CALL_OUTCOME_DENIED, "DEFINITION_DIFFERS")
+    assert (approved.outcome, sent) == (CALL_OUTCOME_SUCCEEDED, 1)
 
 
 async def test_a_rate_refuses_with_the_time_of_the_next_turn(tmp_path: Path) -> None:

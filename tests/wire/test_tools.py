@@ -18,7 +18,6 @@ from threadmesh.errors import (
     CallNotFound,
     InvalidArgument,
     StaleEpoch,
-    Unsupported,
 )
 from threadmesh.rpc.channel import translated
 
@@ -302,14 +301,6 @@ async def test_a_tool_with_an_odd_name_can_be_called_by_its_fitted_one(running: 
     assert re.fullmatch(r"workshop__an_odd_name_with_signs_[0-9a-f]{8}", odd.definition.name)
     assert [tool.server_tool for tool in only.tools] == [odd.server_tool]
     assert text(ended["call"]) == "odd"
-
-
-async def test_what_is_not_offered_is_refused_with_a_sentence(running: Mesh) -> None:
-    with pytest.raises(Unsupported):
-        async with translated(peer="tools"):
-            await running.tools.ResolveCall(
-                pb.ResolveCallRequest(run_id="r", call_id="c", resolution=pb.RESOLUTION_SUCCEEDED)
-            )
 
 
 async def test_an_empty_batch_is_refused(running: Mesh) -> None:

@@ -1,7 +1,7 @@
 """The keys of the servers file that limit, repeat and remember calls.
 
-A server may have `max_parallel` and `rate`, and `tools`: for each tool by its own name `effect`, `timeout_seconds`,
-`max_parallel`, `rate`, `retries` and `cache_seconds`.
+A server may have `max_parallel`, `rate` and `approval`, and `tools`: for each tool by its own name `effect`,
+`timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds` and `approval`.
 """
 
 import math
@@ -13,7 +13,7 @@ from tools_svc.domain.policy import RETRIES, ToolPolicy
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
-KEYS = {"effects", "max_parallel", "rate", "tools"}
+KEYS = {"approval", "effects", "max_parallel", "rate", "tools"}
 
 Complaint = tuple[located_json.Path, str]
 Check = Callable[[Any], Iterator[Complaint]]
@@ -23,6 +23,7 @@ _MOST_PARALLEL = 1024
 _MOST_RETRIES = 10
 _SLOWEST, _FASTEST = 0.001, 10_000.0
 _LARGEST_BURST = 10_000
+_APPROVAL = ("always", "never")
 
 
 def check_seconds(value: Any) -> Iterator[Complaint]:
@@ -36,6 +37,12 @@ def check_effect(value: Any) -> Iterator[Complaint]:
     allowed = [effect.value for effect in Effect]
     if value not in allowed:
         yield (), f"it must be one of {', '.join(allowed)}"
+
+
+def check_approval(value: Any) -> Iterator[Complaint]:
+    """Complain about what does not say whether a person approves each call."""
+    if value not in _APPROVAL:
+        yield (), f"it must be one of {', '.join(_APPROVAL)}"
 
 
 def check_max_parallel(value: Any) -> Iterator[Complaint]:
@@ -94,6 +101,11 @@ def tools(raw: dict[str, Any]) -> dict[str, ToolPolicy]:
     return {tool: _tool(policy) for tool, policy in raw.get("tools", {}).items()}
 
 
+def approval(value: Any) -> bool:
+    """Say whether a person approves each call."""
+    return bool(value == "always")
+
+
 def rate(value: Any) -> Rate | None:
     """Give a rate without complaints; without a word about bursts, one second's calls may come at once."""
     if value is None:
@@ -110,6 +122,7 @@ def _tool(raw: dict[str, Any]) -> ToolPolicy:
         rate=rate(raw.get("rate")),
         retries=raw.get("retries", RETRIES),
         cache_seconds=raw.get("cache_seconds"),
+        requires_approval=approval(raw["approval"]) if "approval" in raw else None,
     )
 
 
@@ -146,4 +159,5 @@ _TOOL_CHECKS: dict[str, Check] = {
     "rate": check_rate,
     "retries": _check_retries,
     "cache_seconds": check_seconds,
+    "approval": check_approval,
 }

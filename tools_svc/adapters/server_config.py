@@ -60,5 +60,6 @@ class ServerConfig:
     notifications: Mapping[str, Webhook] = field(default_factory=dict)
     hints_trusted: bool = False
     max_parallel: int = MOST_PARALLEL
+    approval: bool = False
     rate: Rate | None = None
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)

@@ -150,6 +150,7 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "notifications": quirk_keys.check_notifications,
     "max_parallel": policy_keys.check_max_parallel,
     "rate": policy_keys.check_rate,
+    "approval": policy_keys.check_approval,
     "tools": policy_keys.check_tools,
 }
 
@@ -164,6 +165,7 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         effects=policy_keys.effects(raw),
         max_parallel=raw.get("max_parallel", MOST_PARALLEL),
         rate=policy_keys.rate(raw.get("rate")),
+        approval=policy_keys.approval(raw.get("approval", "never")),
         tools=policy_keys.tools(raw),
         quirks=tuple(raw.get("quirks", ())),
         notifications=quirk_keys.notifications(raw),

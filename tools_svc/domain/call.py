@@ -2,7 +2,8 @@
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted, Part, ToolCall
@@ -14,7 +15,8 @@ CallEvent = CallStarted | CallProgress | CallFinished
 class Batch:
     """Calls to run on behalf of one run; an empty `run_id` is a person's own.
 
-    `timeout_seconds` shortens what each call may take. Calls that are `resumed` may have been sent before.
+    `timeout_seconds` shortens what each call may take. Calls that are `resumed` may have been sent before. `approvals`
+    are the hashes of definitions that persons have approved, by the calls' ids.
     """
 
     calls: tuple[ToolCall, ...]
@@ -24,6 +26,7 @@ class Batch:
     epoch: int = 0
     timeout_seconds: float | None = None
     resumed: bool = False
+    approvals: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

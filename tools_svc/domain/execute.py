@@ -105,7 +105,8 @@ class Executor:
         for call in batch.calls:
             if (execution := run.executions.get(call.id)) and execution.renewable and batch.resumed:
                 run.forget(call.id)
-        for each in plan([call for call in batch.calls if call.id not in run.calls], self._catalogue()):
+        new = [call for call in batch.calls if call.id not in run.calls]
+        for each in plan(new, self._catalogue(), approvals=batch.approvals):
             run.calls[each.call.id] = each.call
             match resumed(each, keyed=bool(batch.run_id)) if batch.resumed else each:
                 case Planned() as planned:

@@ -1,15 +1,26 @@
 """Decides for each call of a batch whether it goes out; a call that may not is answered without asking its server."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from threadmesh.conversation import CallFinished, CallOutcome, ToolCall
-from threadmesh.errors import Aborted, InvalidArgument, InvalidToolArguments, MeshError
+from threadmesh.errors import (
+    Aborted,
+    DefinitionDiffers,
+    InvalidArgument,
+    InvalidToolArguments,
+    MeshError,
+    ToolNeedsApproval,
+)
 from tools_svc.domain.arguments import parse_arguments
 from tools_svc.domain.catalog import Catalogue, Entry
 from tools_svc.domain.output import failed
+from tools_svc.domain.tool import Tool
 
+NO_APPROVALS: Mapping[str, str] = MappingProxyType({})
+_NEVER_SENT = {InvalidToolArguments.reason, ToolNeedsApproval.reason}
 _LOST = "The process that made this call is gone and left no result."
 
 
@@ -30,14 +41,19 @@ class Refused:
     finished: CallFinished
 
 
-def plan(calls: Sequence[ToolCall], catalogue: Catalogue) -> list[Planned | Refused]:
-    """Plan each call, in order; raises `InvalidArgument` when two calls share an id."""
+def plan(
+    calls: Sequence[ToolCall], catalogue: Catalogue, *, approvals: Mapping[str, str] = NO_APPROVALS
+) -> list[Planned | Refused]:
+    """Plan each call, in order; raises `InvalidArgument` when two calls share an id.
+
+    `approvals` are the hashes of definitions that persons have approved, by the calls' ids.
+    """
     seen: set[str] = set()
     for index, call in enumerate(calls):
         if call.id in seen:
             raise InvalidArgument("Two calls of one batch have the same id.", field=f"calls[{index}].id")
         seen.add(call.id)
-    return [_plan(call, catalogue) for call in calls]
+    return [_plan(call, catalogue, approvals.get(call.id, "")) for call in calls]
 
 
 def resumed(planned: Planned | Refused, *, keyed: bool) -> Planned | Refused:
@@ -56,15 +72,26 @@ def resumed(planned: Planned | Refused, *, keyed: bool) -> Planned | Refused:
 
 
 def _was_never_sent(finished: CallFinished) -> bool:
-    return finished.failure is not None and finished.failure.reason == InvalidToolArguments.reason
+    return finished.failure is not None and finished.failure.reason in _NEVER_SENT
 
 
-def _plan(call: ToolCall, catalogue: Catalogue) -> Planned | Refused:
+def _check_approved(tool: Tool, approved_hash: str) -> None:
+    if not tool.requires_approval or approved_hash == tool.definition_hash:
+        return
+    if not approved_hash:
+        raise ToolNeedsApproval(tool=tool.name)
+    raise DefinitionDiffers("The tool's definition is another one than a person approved.", tool=tool.name)
+
+
+def _plan(call: ToolCall, catalogue: Catalogue, approved_hash: str) -> Planned | Refused:
     try:
         entry = catalogue.find(call.name)
         arguments = parse_arguments(call.arguments_json)
         if complaint := entry.arguments.complaint(arguments):
             raise InvalidToolArguments(f"The arguments do not fit the tool's schema; {complaint}.")
+        _check_approved(entry.tool, approved_hash)
+    except (ToolNeedsApproval, DefinitionDiffers) as error:
+        return Refused(call=call, finished=failed(error, CallOutcome.DENIED))
     except MeshError as error:
         return Refused(call=call, finished=failed(error))
     return Planned(call=call, entry=entry, arguments=arguments)

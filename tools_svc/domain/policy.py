@@ -22,6 +22,7 @@ class ToolPolicy:
     rate: Rate | None = None
     retries: int = RETRIES
     cache_seconds: float | None = None
+    requires_approval: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class ServerPolicy:
     """The rules for one server's tools: seconds that a call may take, and the effect of each tool by its own name.
 
     `hints_trusted` is for a server that the operator wrote: what it says of a tool holds where `effects` has no word.
-    `max_parallel` and `rate` hold for all of its calls together; `tools` narrows and refines by a tool's own name.
+    `max_parallel` and `rate` hold for all of its calls together. With `approval`, a person approves each call of a tool
+    of which nothing else is said. `tools` narrows and refines by a tool's own name.
     """
 
     timeout_seconds: float
@@ -37,6 +39,7 @@ class ServerPolicy:
     hints_trusted: bool = False
     max_parallel: int = MOST_PARALLEL
     rate: Rate | None = None
+    approval: bool = False
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
 
     def tool(self, tool: str) -> ToolPolicy:
@@ -51,6 +54,11 @@ class ServerPolicy:
     def call_seconds(self, tool: str) -> float:
         """Give the seconds that a call of the tool may take."""
         return self.tool(tool).timeout_seconds or self.timeout_seconds
+
+    def requires_approval(self, tool: str) -> bool:
+        """Say whether a person must approve each call of the tool."""
+        said = self.tool(tool).requires_approval
+        return self.approval if said is None else said
 
     def effect(self, tool: str, hints: Hints) -> Effect:
         """Give the effect to reckon with: the operator's word, UNSAFE without one.

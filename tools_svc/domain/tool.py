@@ -55,7 +55,8 @@ class OfferedTool:
 class Tool:
     """A tool as models see and operators configure it; a call of it takes at most `timeout_seconds`.
 
-    A call that may be repeated is sent again up to `retries` times.
+    A call that may be repeated is sent again up to `retries` times. One of a tool that `requires_approval` is sent only
+    if a person has approved it.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Tool:
     effect: Effect
     timeout_seconds: float
     retries: int
+    requires_approval: bool = False
     definition_hash: str
     definition_json: str
 

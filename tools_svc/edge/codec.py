@@ -37,6 +37,7 @@ def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
         epoch=request.epoch,
         timeout_seconds=timeout,
         resumed=request.resumed,
+        approvals={approval.call_id: approval.definition_hash for approval in request.approvals},
     )
 
 
@@ -59,6 +60,7 @@ def encode_tool(tool: Tool) -> pb.Tool:
         output_schema_json=tool.output_schema_json,
         effect=_EFFECTS[tool.effect],
         definition_hash=tool.definition_hash,
+        requires_approval=tool.requires_approval,
     )
 
 

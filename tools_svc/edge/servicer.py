@@ -8,7 +8,6 @@ import grpc
 
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceServicer
-from threadmesh.errors import Unsupported
 from threadmesh.telemetry.logs import current_ids
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.watch import CatalogueWatcher
@@ -86,10 +85,6 @@ class ToolsServicer(ToolsServiceServicer):
     async def CancelCall(self, request: pb.CancelCallRequest, context: Context) -> pb.CancelCallResponse:
         """Stop a call as well as its tool allows."""
         return pb.CancelCallResponse(cancelled=self._executor.cancel(request.run_id, request.call_id))
-
-    async def ResolveCall(self, request: pb.ResolveCallRequest, context: Context) -> pb.ResolveCallResponse:
-        """Refuse: calls are not kept for a person's word."""
-        raise Unsupported("This server keeps no calls that wait for a person; see to the outcome and call again.")
 
     async def ApproveDefinition(
         self, request: pb.ApproveDefinitionRequest, context: Context

@@ -73,6 +73,14 @@ function own.ITEMS(thread, ...)
   end
 end
 
+-- Lets an item of a thread say something else, if it is still there.
+function own.AMEND(thread, number, record)
+  local list = thread_key(thread) .. ':items'
+  if redis.call('ZREMRANGEBYSCORE', list, number, number) > 0 then
+    redis.call('ZADD', list, number, record)
+  end
+end
+
 -- Moves the input of a run into its thread.
 function own.ADMIT(input, thread, first)
   for ordinal, record in ipairs(redis.call('LRANGE', input, 0, -1)) do

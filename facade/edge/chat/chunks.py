@@ -12,6 +12,7 @@ from facade.edge.chat.place import Place, id_of
 from facade.edge.chat.shown import Shown
 from facade.edge.errors import body_of
 from threadmesh.conversation import (
+    CallAwaiting,
     CallFinished,
     CallProgress,
     CallStarted,
@@ -84,7 +85,7 @@ class Chunks:
                 yield from self._end(finished)
             case ModelFinished():
                 pass
-            case CallStarted() | CallProgress() | CallFinished():
+            case CallAwaiting() | CallStarted() | CallProgress() | CallFinished():
                 if self._shown.events:
                     yield {**self._chunk({}), "threadmesh": call_event(event)}
 

@@ -4,7 +4,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from facade.domain.events import Run, RunEvent
-from threadmesh.conversation import CallFinished, CallProgress, CallStarted, Text, TokenLogprob, ToolCallDelta, Usage
+from threadmesh.conversation import (
+    CallAwaiting,
+    CallFinished,
+    CallProgress,
+    CallStarted,
+    Text,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
 
 
 def completion_id(run: Run) -> str:
@@ -35,6 +44,8 @@ def call_event(event: RunEvent) -> dict[str, Any]:
     """
     told: dict[str, Any] = {"call_id": event.call_id, "seq": event.sequence}
     match event.body:
+        case CallAwaiting() as asked:
+            return {"event": "tool.awaiting_approval", **told, **_question(asked)}
         case CallStarted(name=name, server=server, arguments_json=arguments):
             return {"event": "tool.started", **told, "name": name, "server": server, "arguments": arguments}
         case CallProgress(progress=progress, total=total, message=message):
@@ -46,6 +57,16 @@ def call_event(event: RunEvent) -> dict[str, Any]:
             return {"event": "tool.finished", **told, "name": name, **ended}
         case _:
             return told
+
+
+def _question(asked: CallAwaiting) -> dict[str, Any]:
+    return {
+        "name": asked.name,
+        "server": asked.server,
+        "arguments": asked.arguments_json,
+        "definition_hash": asked.definition_hash,
+        "seconds": asked.seconds,
+    }
 
 
 def logprobs_body(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:

@@ -45,6 +45,7 @@ class ChatOptions:
 
     default_tools: str
     run_seconds: float
+    approval_seconds: float
     keepalive_seconds: float
     orchestrator_fields: bool
     share_prompts: bool
@@ -87,7 +88,10 @@ class Chat:
         shown = presentation(asked, control)
         key = request.state.key
         scope = "" if self._options.share_prompts else key
-        new = new_run(asked, control, owner=key, cache_scope=scope, timeout_seconds=self._options.run_seconds)
+        # A run that may wait for a person may take longer; what it takes of its own is limited by its turn.
+        waits = self._options.approval_seconds if control.tools != "none" else 0.0
+        seconds = self._options.run_seconds + waits
+        new = new_run(asked, control, owner=key, cache_scope=scope, timeout_seconds=seconds)
         run, replayed = await self._start(new, request)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             if not replayed:

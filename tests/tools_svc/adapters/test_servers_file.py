@@ -83,21 +83,28 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
         full={
             "command": "npx",
             "max_parallel": 2,
+            "approval": "always",
             "rate": 2.5,
             "effects": {"get": "read_only"},
             "tools": {
                 "get": {"cache_seconds": 60, "retries": 0, "timeout_seconds": 1.5},
-                "put": {"effect": "keyed", "max_parallel": 1, "rate": {"per_second": 0.5, "burst": 4}},
+                "put": {
+                    "effect": "keyed",
+                    "max_parallel": 1,
+                    "rate": {"per_second": 0.5, "burst": 4},
+                    "approval": "never",
+                },
             },
         },
     )
 
     assert (plain.max_parallel, plain.rate, plain.tools) == (8, None, {})
+    assert (plain.approval, full.approval) == (False, True)
     assert (full.max_parallel, full.rate) == (2, Rate(per_second=2.5, burst=3))
     assert full.effects == {"get": Effect.READ_ONLY, "put": Effect.KEYED}
     assert full.tools == {
         "get": ToolPolicy(cache_seconds=60, retries=0, timeout_seconds=1.5),
-        "put": ToolPolicy(max_parallel=1, rate=Rate(per_second=0.5, burst=4)),
+        "put": ToolPolicy(max_parallel=1, rate=Rate(per_second=0.5, burst=4), requires_approval=False),
     }
 
 
@@ -174,6 +181,8 @@ HOOK = {"webhook": "https://example.com"}
             "s.notifications.heard.headers.X-Token",
         ),
         (GOOD | {"max_parallel": 0}, "s.max_parallel"),
+        (GOOD | {"approval": True}, "s.approval"),
+        (GOOD | {"tools": {"get": {"approval": "sometimes"}}}, "s.tools.get.approval"),
         (GOOD | {"max_parallel": 1.5}, "s.max_parallel"),
         (GOOD | {"max_parallel": True}, "s.max_parallel"),
         (GOOD | {"max_parallel": 100_000}, "s.max_parallel"),

@@ -24,6 +24,38 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Resolution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOLUTION_UNSPECIFIED: _Resolution.ValueType  # 0
+    """Is never sent."""
+    RESOLUTION_APPROVED: _Resolution.ValueType  # 1
+    """The call may be sent."""
+    RESOLUTION_DENIED: _Resolution.ValueType  # 2
+    """The call may not be sent."""
+    RESOLUTION_SUCCEEDED: _Resolution.ValueType  # 3
+    """The call took effect."""
+    RESOLUTION_FAILED: _Resolution.ValueType  # 4
+    """The call had no effect."""
+
+class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
+    """What a person says about a call."""
+
+RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0
+"""Is never sent."""
+RESOLUTION_APPROVED: Resolution.ValueType  # 1
+"""The call may be sent."""
+RESOLUTION_DENIED: Resolution.ValueType  # 2
+"""The call may not be sent."""
+RESOLUTION_SUCCEEDED: Resolution.ValueType  # 3
+"""The call took effect."""
+RESOLUTION_FAILED: Resolution.ValueType  # 4
+"""The call had no effect."""
+Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
+
 class _RunState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -864,6 +896,166 @@ class CancelRunResponse(_message.Message):
 Global___CancelRunResponse: _TypeAlias = CancelRunResponse  # noqa: Y015
 
 @_typing.final
+class RequireActionRequest(_message.Message):
+    """Lets a run wait for persons."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WRITE_FIELD_NUMBER: _builtins.int
+    ACTIONS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def write(self) -> Global___AppendEventsRequest:
+        """Is the last write, in which the calls are AWAITING_APPROVAL."""
+
+    @_builtins.property
+    def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredAction]:
+        """Names the calls about which persons decide."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Ends the waiting; it cannot last beyond the run's own deadline."""
+
+    def __init__(
+        self,
+        *,
+        write: Global___AppendEventsRequest | None = ...,
+        actions: _abc.Iterable[Global___RequiredAction] | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout", "write", b"write"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "timeout", b"timeout", "write", b"write"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequireActionRequest: _TypeAlias = RequireActionRequest  # noqa: Y015
+
+@_typing.final
+class RequiredAction(_message.Message):
+    """A call about which a person decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    DEFINITION_HASH_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Names the call."""
+    definition_hash: _builtins.str
+    """Identifies the tool's definition, so that no other one is approved."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        definition_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "definition_hash", b"definition_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequiredAction: _TypeAlias = RequiredAction  # noqa: Y015
+
+@_typing.final
+class RequireActionResponse(_message.Message):
+    """Gives the run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """Is the run, waiting."""
+
+    def __init__(
+        self,
+        *,
+        run: Global___Run | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RequireActionResponse: _TypeAlias = RequireActionResponse  # noqa: Y015
+
+@_typing.final
+class ResolveCallRequest(_message.Message):
+    """Says what a person thinks of a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DEFINITION_HASH_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Names the run."""
+    call_id: _builtins.str
+    """Names the call."""
+    resolution: Global___Resolution.ValueType
+    """Says what the person decided, or found out."""
+    reason: _builtins.str
+    """Says why; the model reads it where a call was denied or settled."""
+    definition_hash: _builtins.str
+    """Identifies the tool's definition as the person saw it; empty if that does not matter."""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Part]:
+        """Holds the tool's result, for a call that is known to have succeeded."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        resolution: Global___Resolution.ValueType = ...,
+        parts: _abc.Iterable[_conversation_pb2.Part] | None = ...,
+        reason: _builtins.str = ...,
+        definition_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "definition_hash", b"definition_hash", "parts", b"parts", "reason", b"reason", "resolution", b"resolution", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveCallRequest: _TypeAlias = ResolveCallRequest  # noqa: Y015
+
+@_typing.final
+class ResolveCallResponse(_message.Message):
+    """Gives the call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def call(self) -> Global___Call:
+        """Is the call with its decision."""
+
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """Is the run as it is now."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___Call | None = ...,
+        run: Global___Run | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveCallResponse: _TypeAlias = ResolveCallResponse  # noqa: Y015
+
+@_typing.final
 class ListCallsRequest(_message.Message):
     """Asks for the calls of a run."""
 
@@ -928,6 +1120,7 @@ class Run(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ACTION_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the run."""
     thread_id: _builtins.str
@@ -962,6 +1155,10 @@ class Run(_message.Message):
     def finish_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it ended."""
 
+    @_builtins.property
+    def action_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when a run that REQUIRES_ACTION goes on without an answer."""
+
     def __init__(
         self,
         *,
@@ -978,10 +1175,11 @@ class Run(_message.Message):
         finished: Global___RunFinished | None = ...,
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         first_sequence: _builtins.int = ...,
+        action_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "deadline", b"deadline", "finish_time", b"finish_time", "finished", b"finished"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "create_time", b"create_time", "deadline", b"deadline", "finish_time", b"finish_time", "finished", b"finished"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1007,6 +1205,7 @@ class RunEvent(_message.Message):
     CALL_PROGRESS_FIELD_NUMBER: _builtins.int
     CALL_FINISHED_FIELD_NUMBER: _builtins.int
     RUN_FINISHED_FIELD_NUMBER: _builtins.int
+    CALL_AWAITING_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Numbers the entry within its run, from 0 and without gaps."""
     round: _builtins.int
@@ -1055,6 +1254,10 @@ class RunEvent(_message.Message):
     def run_finished(self) -> Global___RunFinished:
         """The run ended. The last event of every log."""
 
+    @_builtins.property
+    def call_awaiting(self) -> _events_pb2.CallAwaiting:
+        """A tool of the mesh is about to be called, if a person approves."""
+
     def __init__(
         self,
         *,
@@ -1072,12 +1275,13 @@ class RunEvent(_message.Message):
         call_progress: _events_pb2.CallProgress | None = ...,
         call_finished: _events_pb2.CallFinished | None = ...,
         run_finished: Global___RunFinished | None = ...,
+        call_awaiting: _events_pb2.CallAwaiting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call_finished", b"call_finished", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "run_finished", b"run_finished", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_finished", b"call_finished", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "run_finished", b"run_finished", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_finished", b"call_finished", "call_id", b"call_id", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "hidden", b"hidden", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "round", b"round", "run_finished", b"run_finished", "sequence", b"sequence", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_finished", b"call_finished", "call_id", b"call_id", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "hidden", b"hidden", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "round", b"round", "run_finished", b"run_finished", "sequence", b"sequence", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["model_started", "text_delta", "reasoning_delta", "tool_call_delta", "model_finished", "call_started", "call_progress", "call_finished", "run_finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["model_started", "text_delta", "reasoning_delta", "tool_call_delta", "model_finished", "call_started", "call_progress", "call_finished", "run_finished", "call_awaiting"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1196,6 +1400,9 @@ class Call(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    DEFINITION_HASH_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    SETTLEMENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the call."""
     ordinal: _builtins.int
@@ -1208,9 +1415,19 @@ class Call(_message.Message):
     """Says how far it is."""
     attempt: _builtins.int
     """Counts its tries."""
+    definition_hash: _builtins.str
+    """Identifies the tool's definition, for a call about which a person was asked."""
     @_builtins.property
     def finished(self) -> _events_pb2.CallFinished:
         """Holds its result, once it has one."""
+
+    @_builtins.property
+    def approval(self) -> Global___Decision:
+        """Is what a person decided about sending it; absent until then."""
+
+    @_builtins.property
+    def settlement(self) -> Global___Decision:
+        """Is what a person found out about its outcome, where that was unknown."""
 
     def __init__(
         self,
@@ -1222,11 +1439,46 @@ class Call(_message.Message):
         state: Global___CallState.ValueType = ...,
         finished: _events_pb2.CallFinished | None = ...,
         attempt: _builtins.int = ...,
+        definition_hash: _builtins.str = ...,
+        approval: Global___Decision | None = ...,
+        settlement: Global___Decision | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "finished", b"finished", "settlement", b"settlement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "attempt", b"attempt", "finished", b"finished", "id", b"id", "name", b"name", "ordinal", b"ordinal", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "arguments_json", b"arguments_json", "attempt", b"attempt", "definition_hash", b"definition_hash", "finished", b"finished", "id", b"id", "name", b"name", "ordinal", b"ordinal", "settlement", b"settlement", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Call: _TypeAlias = Call  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """A person's word about a call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    resolution: Global___Resolution.ValueType
+    """Says what was decided, or found out."""
+    reason: _builtins.str
+    """Says why."""
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when."""
+
+    def __init__(
+        self,
+        *,
+        resolution: Global___Resolution.ValueType = ...,
+        reason: _builtins.str = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time", "reason", b"reason", "resolution", b"resolution"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015

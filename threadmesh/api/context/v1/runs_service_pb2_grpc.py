@@ -95,6 +95,16 @@ class RunsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.CancelRunRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.CancelRunResponse.FromString,
                 _registered_method=True)
+        self.RequireAction = channel.unary_unary(
+                '/threadmesh.api.context.v1.RunsService/RequireAction',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.RequireActionRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.RequireActionResponse.FromString,
+                _registered_method=True)
+        self.ResolveCall = channel.unary_unary(
+                '/threadmesh.api.context.v1.RunsService/ResolveCall',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallResponse.FromString,
+                _registered_method=True)
         self.ListCalls = channel.unary_unary(
                 '/threadmesh.api.context.v1.RunsService/ListCalls',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListCallsRequest.SerializeToString,
@@ -205,6 +215,27 @@ class RunsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RequireAction(self, request, context):
+        """Writes to a run for the last time before persons decide about its calls, in one transaction.
+
+        The run has no writer then, and REQUIRES_ACTION. Once every call has its decision, or when the time is up, it can be
+        taken over. A repeated request is answered as the first one was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveCall(self, request, context):
+        """Takes a person's word about a tool call: whether it may be sent, or how one ended whose outcome is unknown.
+
+        The stored call is what runs, so nothing of it can change. The first word holds: the same one again changes nothing,
+        another one fails with FAILED_PRECONDITION and the reason CALL_ALREADY_DECIDED. The reason CALL_NOT_WAITING says that
+        nobody asks, or not any more. How a call of unknown outcome ended is told to the model in the place of its result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCalls(self, request, context):
         """Lists the tool calls of a run with their journal; none once the run's events are forgotten.
         """
@@ -274,6 +305,16 @@ def add_RunsServiceServicer_to_server(servicer, server):
                     servicer.CancelRun,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.CancelRunRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.CancelRunResponse.SerializeToString,
+            ),
+            'RequireAction': grpc.unary_unary_rpc_method_handler(
+                    servicer.RequireAction,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.RequireActionRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.RequireActionResponse.SerializeToString,
+            ),
+            'ResolveCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveCall,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallResponse.SerializeToString,
             ),
             'ListCalls': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCalls,
@@ -606,6 +647,60 @@ class RunsService:
             '/threadmesh.api.context.v1.RunsService/CancelRun',
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.CancelRunRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.CancelRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RequireAction(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.RunsService/RequireAction',
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.RequireActionRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.RequireActionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.RunsService/ResolveCall',
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

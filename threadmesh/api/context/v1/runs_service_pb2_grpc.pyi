@@ -77,6 +77,19 @@ class RunsServiceStub:
     """Ends a run: its last items, its terminal event and its state in one transaction."""
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
+    RequireAction: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.RequireActionRequest, _runs_service_pb2.RequireActionResponse]
+    """Writes to a run for the last time before persons decide about its calls, in one transaction.
+
+    The run has no writer then, and REQUIRES_ACTION. Once every call has its decision, or when the time is up, it can be
+    taken over. A repeated request is answered as the first one was.
+    """
+    ResolveCall: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.ResolveCallRequest, _runs_service_pb2.ResolveCallResponse]
+    """Takes a person's word about a tool call: whether it may be sent, or how one ended whose outcome is unknown.
+
+    The stored call is what runs, so nothing of it can change. The first word holds: the same one again changes nothing,
+    another one fails with FAILED_PRECONDITION and the reason CALL_ALREADY_DECIDED. The reason CALL_NOT_WAITING says that
+    nobody asks, or not any more. How a call of unknown outcome ended is told to the model in the place of its result.
+    """
     ListCalls: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.ListCallsRequest, _runs_service_pb2.ListCallsResponse]
     """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
 
@@ -129,6 +142,19 @@ class RunsServiceAsyncStub(RunsServiceStub):
     """Ends a run: its last items, its terminal event and its state in one transaction."""
     CancelRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
+    RequireAction: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.RequireActionRequest, _runs_service_pb2.RequireActionResponse]  # type: ignore[assignment]
+    """Writes to a run for the last time before persons decide about its calls, in one transaction.
+
+    The run has no writer then, and REQUIRES_ACTION. Once every call has its decision, or when the time is up, it can be
+    taken over. A repeated request is answered as the first one was.
+    """
+    ResolveCall: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.ResolveCallRequest, _runs_service_pb2.ResolveCallResponse]  # type: ignore[assignment]
+    """Takes a person's word about a tool call: whether it may be sent, or how one ended whose outcome is unknown.
+
+    The stored call is what runs, so nothing of it can change. The first word holds: the same one again changes nothing,
+    another one fails with FAILED_PRECONDITION and the reason CALL_ALREADY_DECIDED. The reason CALL_NOT_WAITING says that
+    nobody asks, or not any more. How a call of unknown outcome ended is told to the model in the place of its result.
+    """
     ListCalls: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.ListCallsRequest, _runs_service_pb2.ListCallsResponse]  # type: ignore[assignment]
     """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
 
@@ -250,6 +276,31 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_runs_service_pb2.CancelRunResponse, _abc.Awaitable[_runs_service_pb2.CancelRunResponse]]:
         """Asks the writer of a run to stop; a run without a writer ends at once."""
+
+    @_abc_1.abstractmethod
+    def RequireAction(
+        self,
+        request: _runs_service_pb2.RequireActionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_service_pb2.RequireActionResponse, _abc.Awaitable[_runs_service_pb2.RequireActionResponse]]:
+        """Writes to a run for the last time before persons decide about its calls, in one transaction.
+
+        The run has no writer then, and REQUIRES_ACTION. Once every call has its decision, or when the time is up, it can be
+        taken over. A repeated request is answered as the first one was.
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveCall(
+        self,
+        request: _runs_service_pb2.ResolveCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_service_pb2.ResolveCallResponse, _abc.Awaitable[_runs_service_pb2.ResolveCallResponse]]:
+        """Takes a person's word about a tool call: whether it may be sent, or how one ended whose outcome is unknown.
+
+        The stored call is what runs, so nothing of it can change. The first word holds: the same one again changes nothing,
+        another one fails with FAILED_PRECONDITION and the reason CALL_ALREADY_DECIDED. The reason CALL_NOT_WAITING says that
+        nobody asks, or not any more. How a call of unknown outcome ended is told to the model in the place of its result.
+        """
 
     @_abc_1.abstractmethod
     def ListCalls(

@@ -304,6 +304,46 @@ class CallStarted(_message.Message):
 Global___CallStarted: _TypeAlias = CallStarted  # noqa: Y015
 
 @_typing.final
+class CallAwaiting(_message.Message):
+    """The question whether a tool may be called."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
+    DEFINITION_HASH_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Names the tool as the model knows it."""
+    server: _builtins.str
+    """Names the tool server that would run it."""
+    arguments_json: _builtins.str
+    """Holds the arguments that would be sent."""
+    definition_hash: _builtins.str
+    """Identifies the tool's definition."""
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """Says for how long the answer is waited for, from now on."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        server: _builtins.str = ...,
+        arguments_json: _builtins.str = ...,
+        definition_hash: _builtins.str = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "definition_hash", b"definition_hash", "name", b"name", "server", b"server", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallAwaiting: _TypeAlias = CallAwaiting  # noqa: Y015
+
+@_typing.final
 class CallProgress(_message.Message):
     """A sign of life from a running tool. Values are snapshots, not increments."""
 

@@ -29,7 +29,7 @@ from threadmesh.api.conversation.v1 import conversation_pb2 as threadmesh_dot_ap
 from threadmesh.api.conversation.v1 import events_pb2 as threadmesh_dot_api_dot_conversation_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+threadmesh/api/tools/v1/tools_service.proto\x12\x17threadmesh.api.tools.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x31threadmesh/api/conversation/v1/conversation.proto\x1a+threadmesh/api/conversation/v1/events.proto\"3\n\x10ListToolsRequest\x12\x1f\n\x05names\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\x80\x04R\x05names\"\xcf\x01\n\x11ListToolsResponse\x12\x33\n\x05tools\x18\x01 \x03(\x0b\x32\x1d.threadmesh.api.tools.v1.ToolR\x05tools\x12\x39\n\x07servers\x18\x02 \x03(\x0b\x32\x1f.threadmesh.api.tools.v1.ServerR\x07servers\x12J\n\x0bquarantined\x18\x03 \x03(\x0b\x32(.threadmesh.api.tools.v1.QuarantinedToolR\x0bquarantined\":\n\x11WatchToolsRequest\x12%\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04R\rafterSequence\"\xc1\x01\n\x12WatchToolsResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x42\n\tcatalogue\x18\x02 \x01(\x0b\x32\".threadmesh.api.tools.v1.CatalogueH\x00R\tcatalogue\x12\x42\n\theartbeat\x18\x03 \x01(\x0b\x32\".threadmesh.api.tools.v1.HeartbeatH\x00R\theartbeatB\x07\n\x05\x65vent\"\xc7\x01\n\tCatalogue\x12\x33\n\x05tools\x18\x01 \x03(\x0b\x32\x1d.threadmesh.api.tools.v1.ToolR\x05tools\x12\x39\n\x07servers\x18\x02 \x03(\x0b\x32\x1f.threadmesh.api.tools.v1.ServerR\x07servers\x12J\n\x0bquarantined\x18\x03 \x03(\x0b\x32(.threadmesh.api.tools.v1.QuarantinedToolR\x0bquarantined\"\xb5\x02\n\x04Tool\x12N\n\ndefinition\x18\x01 \x01(\x0b\x32..threadmesh.api.conversation.v1.ToolDefinitionR\ndefinition\x12\x16\n\x06server\x18\x02 \x01(\tR\x06server\x12\x1f\n\x0bserver_tool\x18\x03 \x01(\tR\nserverTool\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12,\n\x12output_schema_json\x18\x05 \x01(\tR\x10outputSchemaJson\x12\x37\n\x06\x65\x66\x66\x65\x63t\x18\x06 \x01(\x0e\x32\x1f.threadmesh.api.tools.v1.EffectR\x06\x65\x66\x66\x65\x63t\x12\'\n\x0f\x64\x65\x66inition_hash\x18\x07 \x01(\tR\x0e\x64\x65\x66initionHash\"\xda\x01\n\x0fQuarantinedTool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06server\x18\x02 \x01(\tR\x06server\x12\x1f\n\x0bserver_tool\x18\x03 \x01(\tR\nserverTool\x12;\n\x06pinned\x18\x04 \x01(\x0b\x32#.threadmesh.api.tools.v1.DefinitionR\x06pinned\x12=\n\x07present\x18\x05 \x01(\x0b\x32#.threadmesh.api.tools.v1.DefinitionR\x07present\"\x80\x01\n\nDefinition\x12\x12\n\x04hash\x18\x01 \x01(\tR\x04hash\x12\'\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\tR\x0e\x64\x65\x66initionJson\x12\x35\n\x08pin_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07pinTime\"\xe5\x01\n\x06Server\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12:\n\x05state\x18\x02 \x01(\x0e\x32$.threadmesh.api.tools.v1.ServerStateR\x05state\x12\x41\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\'.threadmesh.api.conversation.v1.FailureR\x07\x66\x61ilure\x12\x1d\n\ntool_count\x18\x04 \x01(\rR\ttoolCount\x12)\n\x10protocol_version\x18\x05 \x01(\tR\x0fprotocolVersion\"\x99\x02\n\x13\x45xecuteToolsRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05runId\x12%\n\tthread_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x08threadId\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12K\n\x05\x63\x61lls\x18\x04 \x03(\x0b\x32(.threadmesh.api.conversation.v1.ToolCallB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x01R\x05\x63\x61lls\x12=\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02*\x00R\x07timeout\x12\x18\n\x07resumed\x18\x06 \x01(\x08R\x07resumed\"\xae\x03\n\x14\x45xecuteToolsResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x17\n\x07\x63\x61ll_id\x18\x02 \x01(\tR\x06\x63\x61llId\x12G\n\x07started\x18\x03 \x01(\x0b\x32+.threadmesh.api.conversation.v1.CallStartedH\x00R\x07started\x12J\n\x08progress\x18\x04 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallProgressH\x00R\x08progress\x12J\n\x08\x66inished\x18\x05 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallFinishedH\x00R\x08\x66inished\x12\x42\n\theartbeat\x18\x06 \x01(\x0b\x32\".threadmesh.api.tools.v1.HeartbeatH\x00R\theartbeat\x12\x33\n\x04\x64one\x18\x07 \x01(\x0b\x32\x1d.threadmesh.api.tools.v1.DoneH\x00R\x04\x64oneB\x07\n\x05\x65vent\"]\n\x11WatchCallsRequest\x12!\n\x06run_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x05runId\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04R\rafterSequence\"\xac\x03\n\x12WatchCallsResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x17\n\x07\x63\x61ll_id\x18\x02 \x01(\tR\x06\x63\x61llId\x12G\n\x07started\x18\x03 \x01(\x0b\x32+.threadmesh.api.conversation.v1.CallStartedH\x00R\x07started\x12J\n\x08progress\x18\x04 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallProgressH\x00R\x08progress\x12J\n\x08\x66inished\x18\x05 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallFinishedH\x00R\x08\x66inished\x12\x42\n\theartbeat\x18\x06 \x01(\x0b\x32\".threadmesh.api.tools.v1.HeartbeatH\x00R\theartbeat\x12\x33\n\x04\x64one\x18\x07 \x01(\x0b\x32\x1d.threadmesh.api.tools.v1.DoneH\x00R\x04\x64oneB\x07\n\x05\x65vent\"\x0b\n\tHeartbeat\"\x06\n\x04\x44one\"Y\n\x11\x43\x61ncelCallRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05runId\x12#\n\x07\x63\x61ll_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x06\x63\x61llId\"2\n\x12\x43\x61ncelCallResponse\x12\x1c\n\tcancelled\x18\x01 \x01(\x08R\tcancelled\"\xb4\x02\n\x12ResolveCallRequest\x12!\n\x06run_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x05runId\x12#\n\x07\x63\x61ll_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x06\x63\x61llId\x12O\n\nresolution\x18\x03 \x01(\x0e\x32#.threadmesh.api.tools.v1.ResolutionB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\nresolution\x12:\n\x05parts\x18\x04 \x03(\x0b\x32$.threadmesh.api.conversation.v1.PartR\x05parts\x12 \n\x06reason\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06reason\x12\'\n\nrequest_id\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\trequestId\"_\n\x13ResolveCallResponse\x12H\n\x08\x66inished\x18\x01 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallFinishedR\x08\x66inished\"\x95\x01\n\x18\x41pproveDefinitionRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12\x30\n\x0f\x64\x65\x66inition_hash\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x0e\x64\x65\x66initionHash\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\trequestId\"N\n\x19\x41pproveDefinitionResponse\x12\x31\n\x04tool\x18\x01 \x01(\x0b\x32\x1d.threadmesh.api.tools.v1.ToolR\x04tool*r\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45\x46\x46\x45\x43T_READ_ONLY\x10\x01\x12\x15\n\x11\x45\x46\x46\x45\x43T_IDEMPOTENT\x10\x02\x12\x10\n\x0c\x45\x46\x46\x45\x43T_KEYED\x10\x03\x12\x11\n\rEFFECT_UNSAFE\x10\x04*~\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SERVER_STATE_CONNECTING\x10\x01\x12\x16\n\x12SERVER_STATE_READY\x10\x02\x12\x1c\n\x18SERVER_STATE_UNAVAILABLE\x10\x03*\x89\x01\n\nResolution\x12\x1a\n\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x17\n\x13RESOLUTION_APPROVED\x10\x01\x12\x15\n\x11RESOLUTION_DENIED\x10\x02\x12\x18\n\x14RESOLUTION_SUCCEEDED\x10\x03\x12\x15\n\x11RESOLUTION_FAILED\x10\x04\x32\x87\x08\n\x0cToolsService\x12u\n\tListTools\x12).threadmesh.api.tools.v1.ListToolsRequest\x1a*.threadmesh.api.tools.v1.ListToolsResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/tools\x12\x80\x01\n\nWatchTools\x12*.threadmesh.api.tools.v1.WatchToolsRequest\x1a+.threadmesh.api.tools.v1.WatchToolsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/tools:watch0\x01\x12\x8b\x01\n\x0c\x45xecuteTools\x12,.threadmesh.api.tools.v1.ExecuteToolsRequest\x1a-.threadmesh.api.tools.v1.ExecuteToolsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/tools:execute:\x01*0\x01\x12\x8e\x01\n\nWatchCalls\x12*.threadmesh.api.tools.v1.WatchCallsRequest\x1a+.threadmesh.api.tools.v1.WatchCallsResponse\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/runs/{run_id}/calls:watch0\x01\x12\x9a\x01\n\nCancelCall\x12*.threadmesh.api.tools.v1.CancelCallRequest\x1a+.threadmesh.api.tools.v1.CancelCallResponse\"3\x82\xd3\xe4\x93\x02-\"(/v1/runs/{run_id}/calls/{call_id}:cancel:\x01*\x12\x9e\x01\n\x0bResolveCall\x12+.threadmesh.api.tools.v1.ResolveCallRequest\x1a,.threadmesh.api.tools.v1.ResolveCallResponse\"4\x82\xd3\xe4\x93\x02.\")/v1/runs/{run_id}/calls/{call_id}:resolve:\x01*\x12\x9f\x01\n\x11\x41pproveDefinition\x12\x31.threadmesh.api.tools.v1.ApproveDefinitionRequest\x1a\x32.threadmesh.api.tools.v1.ApproveDefinitionResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/tools/{name}:approve:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+threadmesh/api/tools/v1/tools_service.proto\x12\x17threadmesh.api.tools.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x31threadmesh/api/conversation/v1/conversation.proto\x1a+threadmesh/api/conversation/v1/events.proto\"3\n\x10ListToolsRequest\x12\x1f\n\x05names\x18\x01 \x03(\tB\t\xbaH\x06\x92\x01\x03\x10\x80\x04R\x05names\"\xcf\x01\n\x11ListToolsResponse\x12\x33\n\x05tools\x18\x01 \x03(\x0b\x32\x1d.threadmesh.api.tools.v1.ToolR\x05tools\x12\x39\n\x07servers\x18\x02 \x03(\x0b\x32\x1f.threadmesh.api.tools.v1.ServerR\x07servers\x12J\n\x0bquarantined\x18\x03 \x03(\x0b\x32(.threadmesh.api.tools.v1.QuarantinedToolR\x0bquarantined\":\n\x11WatchToolsRequest\x12%\n\x0e\x61\x66ter_sequence\x18\x01 \x01(\x04R\rafterSequence\"\xc1\x01\n\x12WatchToolsResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x42\n\tcatalogue\x18\x02 \x01(\x0b\x32\".threadmesh.api.tools.v1.CatalogueH\x00R\tcatalogue\x12\x42\n\theartbeat\x18\x03 \x01(\x0b\x32\".threadmesh.api.tools.v1.HeartbeatH\x00R\theartbeatB\x07\n\x05\x65vent\"\xc7\x01\n\tCatalogue\x12\x33\n\x05tools\x18\x01 \x03(\x0b\x32\x1d.threadmesh.api.tools.v1.ToolR\x05tools\x12\x39\n\x07servers\x18\x02 \x03(\x0b\x32\x1f.threadmesh.api.tools.v1.ServerR\x07servers\x12J\n\x0bquarantined\x18\x03 \x03(\x0b\x32(.threadmesh.api.tools.v1.QuarantinedToolR\x0bquarantined\"\xe2\x02\n\x04Tool\x12N\n\ndefinition\x18\x01 \x01(\x0b\x32..threadmesh.api.conversation.v1.ToolDefinitionR\ndefinition\x12\x16\n\x06server\x18\x02 \x01(\tR\x06server\x12\x1f\n\x0bserver_tool\x18\x03 \x01(\tR\nserverTool\x12\x14\n\x05title\x18\x04 \x01(\tR\x05title\x12,\n\x12output_schema_json\x18\x05 \x01(\tR\x10outputSchemaJson\x12\x37\n\x06\x65\x66\x66\x65\x63t\x18\x06 \x01(\x0e\x32\x1f.threadmesh.api.tools.v1.EffectR\x06\x65\x66\x66\x65\x63t\x12\'\n\x0f\x64\x65\x66inition_hash\x18\x07 \x01(\tR\x0e\x64\x65\x66initionHash\x12+\n\x11requires_approval\x18\x08 \x01(\x08R\x10requiresApproval\"\xda\x01\n\x0fQuarantinedTool\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n\x06server\x18\x02 \x01(\tR\x06server\x12\x1f\n\x0bserver_tool\x18\x03 \x01(\tR\nserverTool\x12;\n\x06pinned\x18\x04 \x01(\x0b\x32#.threadmesh.api.tools.v1.DefinitionR\x06pinned\x12=\n\x07present\x18\x05 \x01(\x0b\x32#.threadmesh.api.tools.v1.DefinitionR\x07present\"\x80\x01\n\nDefinition\x12\x12\n\x04hash\x18\x01 \x01(\tR\x04hash\x12\'\n\x0f\x64\x65\x66inition_json\x18\x02 \x01(\tR\x0e\x64\x65\x66initionJson\x12\x35\n\x08pin_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07pinTime\"\xe5\x01\n\x06Server\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12:\n\x05state\x18\x02 \x01(\x0e\x32$.threadmesh.api.tools.v1.ServerStateR\x05state\x12\x41\n\x07\x66\x61ilure\x18\x03 \x01(\x0b\x32\'.threadmesh.api.conversation.v1.FailureR\x07\x66\x61ilure\x12\x1d\n\ntool_count\x18\x04 \x01(\rR\ttoolCount\x12)\n\x10protocol_version\x18\x05 \x01(\tR\x0fprotocolVersion\"\xe5\x02\n\x13\x45xecuteToolsRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05runId\x12%\n\tthread_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x08threadId\x12\x14\n\x05\x65poch\x18\x03 \x01(\x04R\x05\x65poch\x12K\n\x05\x63\x61lls\x18\x04 \x03(\x0b\x32(.threadmesh.api.conversation.v1.ToolCallB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x01R\x05\x63\x61lls\x12=\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\xbaH\x05\xaa\x01\x02*\x00R\x07timeout\x12\x18\n\x07resumed\x18\x06 \x01(\x08R\x07resumed\x12J\n\tapprovals\x18\x07 \x03(\x0b\x32!.threadmesh.api.tools.v1.ApprovalB\t\xbaH\x06\x92\x01\x03\x10\x80\x01R\tapprovals\"a\n\x08\x41pproval\x12#\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x06\x63\x61llId\x12\x30\n\x0f\x64\x65\x66inition_hash\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x0e\x64\x65\x66initionHash\"\xae\x03\n\x14\x45xecuteToolsResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x17\n\x07\x63\x61ll_id\x18\x02 \x01(\tR\x06\x63\x61llId\x12G\n\x07started\x18\x03 \x01(\x0b\x32+.threadmesh.api.conversation.v1.CallStartedH\x00R\x07started\x12J\n\x08progress\x18\x04 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallProgressH\x00R\x08progress\x12J\n\x08\x66inished\x18\x05 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallFinishedH\x00R\x08\x66inished\x12\x42\n\theartbeat\x18\x06 \x01(\x0b\x32\".threadmesh.api.tools.v1.HeartbeatH\x00R\theartbeat\x12\x33\n\x04\x64one\x18\x07 \x01(\x0b\x32\x1d.threadmesh.api.tools.v1.DoneH\x00R\x04\x64oneB\x07\n\x05\x65vent\"]\n\x11WatchCallsRequest\x12!\n\x06run_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x05runId\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04R\rafterSequence\"\xac\x03\n\x12WatchCallsResponse\x12\x1a\n\x08sequence\x18\x01 \x01(\x04R\x08sequence\x12\x17\n\x07\x63\x61ll_id\x18\x02 \x01(\tR\x06\x63\x61llId\x12G\n\x07started\x18\x03 \x01(\x0b\x32+.threadmesh.api.conversation.v1.CallStartedH\x00R\x07started\x12J\n\x08progress\x18\x04 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallProgressH\x00R\x08progress\x12J\n\x08\x66inished\x18\x05 \x01(\x0b\x32,.threadmesh.api.conversation.v1.CallFinishedH\x00R\x08\x66inished\x12\x42\n\theartbeat\x18\x06 \x01(\x0b\x32\".threadmesh.api.tools.v1.HeartbeatH\x00R\theartbeat\x12\x33\n\x04\x64one\x18\x07 \x01(\x0b\x32\x1d.threadmesh.api.tools.v1.DoneH\x00R\x04\x64oneB\x07\n\x05\x65vent\"\x0b\n\tHeartbeat\"\x06\n\x04\x44one\"Y\n\x11\x43\x61ncelCallRequest\x12\x1f\n\x06run_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05runId\x12#\n\x07\x63\x61ll_id\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x06\x63\x61llId\"2\n\x12\x43\x61ncelCallResponse\x12\x1c\n\tcancelled\x18\x01 \x01(\x08R\tcancelled\"\x95\x01\n\x18\x41pproveDefinitionRequest\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12\x30\n\x0f\x64\x65\x66inition_hash\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01R\x0e\x64\x65\x66initionHash\x12\'\n\nrequest_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\xff\x01R\trequestId\"N\n\x19\x41pproveDefinitionResponse\x12\x31\n\x04tool\x18\x01 \x01(\x0b\x32\x1d.threadmesh.api.tools.v1.ToolR\x04tool*r\n\x06\x45\x66\x66\x65\x63t\x12\x16\n\x12\x45\x46\x46\x45\x43T_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45\x46\x46\x45\x43T_READ_ONLY\x10\x01\x12\x15\n\x11\x45\x46\x46\x45\x43T_IDEMPOTENT\x10\x02\x12\x10\n\x0c\x45\x46\x46\x45\x43T_KEYED\x10\x03\x12\x11\n\rEFFECT_UNSAFE\x10\x04*~\n\x0bServerState\x12\x1c\n\x18SERVER_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17SERVER_STATE_CONNECTING\x10\x01\x12\x16\n\x12SERVER_STATE_READY\x10\x02\x12\x1c\n\x18SERVER_STATE_UNAVAILABLE\x10\x03\x32\xe6\x06\n\x0cToolsService\x12u\n\tListTools\x12).threadmesh.api.tools.v1.ListToolsRequest\x1a*.threadmesh.api.tools.v1.ListToolsResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/tools\x12\x80\x01\n\nWatchTools\x12*.threadmesh.api.tools.v1.WatchToolsRequest\x1a+.threadmesh.api.tools.v1.WatchToolsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/tools:watch0\x01\x12\x8b\x01\n\x0c\x45xecuteTools\x12,.threadmesh.api.tools.v1.ExecuteToolsRequest\x1a-.threadmesh.api.tools.v1.ExecuteToolsResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\"\x11/v1/tools:execute:\x01*0\x01\x12\x8e\x01\n\nWatchCalls\x12*.threadmesh.api.tools.v1.WatchCallsRequest\x1a+.threadmesh.api.tools.v1.WatchCallsResponse\"%\x82\xd3\xe4\x93\x02\x1f\x12\x1d/v1/runs/{run_id}/calls:watch0\x01\x12\x9a\x01\n\nCancelCall\x12*.threadmesh.api.tools.v1.CancelCallRequest\x1a+.threadmesh.api.tools.v1.CancelCallResponse\"3\x82\xd3\xe4\x93\x02-\"(/v1/runs/{run_id}/calls/{call_id}:cancel:\x01*\x12\x9f\x01\n\x11\x41pproveDefinition\x12\x31.threadmesh.api.tools.v1.ApproveDefinitionRequest\x1a\x32.threadmesh.api.tools.v1.ApproveDefinitionResponse\"#\x82\xd3\xe4\x93\x02\x1d\"\x18/v1/tools/{name}:approve:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,22 +46,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTETOOLSREQUEST'].fields_by_name['calls']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\001'
   _globals['_EXECUTETOOLSREQUEST'].fields_by_name['timeout']._loaded_options = None
   _globals['_EXECUTETOOLSREQUEST'].fields_by_name['timeout']._serialized_options = b'\272H\005\252\001\002*\000'
+  _globals['_EXECUTETOOLSREQUEST'].fields_by_name['approvals']._loaded_options = None
+  _globals['_EXECUTETOOLSREQUEST'].fields_by_name['approvals']._serialized_options = b'\272H\006\222\001\003\020\200\001'
+  _globals['_APPROVAL'].fields_by_name['call_id']._loaded_options = None
+  _globals['_APPROVAL'].fields_by_name['call_id']._serialized_options = b'\272H\007r\005\020\001\030\200\002'
+  _globals['_APPROVAL'].fields_by_name['definition_hash']._loaded_options = None
+  _globals['_APPROVAL'].fields_by_name['definition_hash']._serialized_options = b'\272H\004r\002\020\001'
   _globals['_WATCHCALLSREQUEST'].fields_by_name['run_id']._loaded_options = None
   _globals['_WATCHCALLSREQUEST'].fields_by_name['run_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_CANCELCALLREQUEST'].fields_by_name['run_id']._loaded_options = None
   _globals['_CANCELCALLREQUEST'].fields_by_name['run_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_CANCELCALLREQUEST'].fields_by_name['call_id']._loaded_options = None
   _globals['_CANCELCALLREQUEST'].fields_by_name['call_id']._serialized_options = b'\272H\007r\005\020\001\030\200\002'
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['run_id']._loaded_options = None
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['run_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['call_id']._loaded_options = None
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['call_id']._serialized_options = b'\272H\007r\005\020\001\030\200\002'
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['resolution']._loaded_options = None
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['resolution']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\200\010'
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['request_id']._loaded_options = None
-  _globals['_RESOLVECALLREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\377\001'
   _globals['_APPROVEDEFINITIONREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_APPROVEDEFINITIONREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_APPROVEDEFINITIONREQUEST'].fields_by_name['definition_hash']._loaded_options = None
@@ -78,16 +74,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLSSERVICE'].methods_by_name['WatchCalls']._serialized_options = b'\202\323\344\223\002\037\022\035/v1/runs/{run_id}/calls:watch'
   _globals['_TOOLSSERVICE'].methods_by_name['CancelCall']._loaded_options = None
   _globals['_TOOLSSERVICE'].methods_by_name['CancelCall']._serialized_options = b'\202\323\344\223\002-\"(/v1/runs/{run_id}/calls/{call_id}:cancel:\001*'
-  _globals['_TOOLSSERVICE'].methods_by_name['ResolveCall']._loaded_options = None
-  _globals['_TOOLSSERVICE'].methods_by_name['ResolveCall']._serialized_options = b'\202\323\344\223\002.\")/v1/runs/{run_id}/calls/{call_id}:resolve:\001*'
   _globals['_TOOLSSERVICE'].methods_by_name['ApproveDefinition']._loaded_options = None
   _globals['_TOOLSSERVICE'].methods_by_name['ApproveDefinition']._serialized_options = b'\202\323\344\223\002\035\"\030/v1/tools/{name}:approve:\001*'
-  _globals['_EFFECT']._serialized_start=3927
-  _globals['_EFFECT']._serialized_end=4041
-  _globals['_SERVERSTATE']._serialized_start=4043
-  _globals['_SERVERSTATE']._serialized_end=4169
-  _globals['_RESOLUTION']._serialized_start=4172
-  _globals['_RESOLUTION']._serialized_end=4309
+  _globals['_EFFECT']._serialized_start=3739
+  _globals['_EFFECT']._serialized_end=3853
+  _globals['_SERVERSTATE']._serialized_start=3855
+  _globals['_SERVERSTATE']._serialized_end=3981
   _globals['_LISTTOOLSREQUEST']._serialized_start=263
   _globals['_LISTTOOLSREQUEST']._serialized_end=314
   _globals['_LISTTOOLSRESPONSE']._serialized_start=317
@@ -99,37 +91,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CATALOGUE']._serialized_start=783
   _globals['_CATALOGUE']._serialized_end=982
   _globals['_TOOL']._serialized_start=985
-  _globals['_TOOL']._serialized_end=1294
-  _globals['_QUARANTINEDTOOL']._serialized_start=1297
-  _globals['_QUARANTINEDTOOL']._serialized_end=1515
-  _globals['_DEFINITION']._serialized_start=1518
-  _globals['_DEFINITION']._serialized_end=1646
-  _globals['_SERVER']._serialized_start=1649
-  _globals['_SERVER']._serialized_end=1878
-  _globals['_EXECUTETOOLSREQUEST']._serialized_start=1881
-  _globals['_EXECUTETOOLSREQUEST']._serialized_end=2162
-  _globals['_EXECUTETOOLSRESPONSE']._serialized_start=2165
-  _globals['_EXECUTETOOLSRESPONSE']._serialized_end=2595
-  _globals['_WATCHCALLSREQUEST']._serialized_start=2597
-  _globals['_WATCHCALLSREQUEST']._serialized_end=2690
-  _globals['_WATCHCALLSRESPONSE']._serialized_start=2693
-  _globals['_WATCHCALLSRESPONSE']._serialized_end=3121
-  _globals['_HEARTBEAT']._serialized_start=3123
-  _globals['_HEARTBEAT']._serialized_end=3134
-  _globals['_DONE']._serialized_start=3136
-  _globals['_DONE']._serialized_end=3142
-  _globals['_CANCELCALLREQUEST']._serialized_start=3144
-  _globals['_CANCELCALLREQUEST']._serialized_end=3233
-  _globals['_CANCELCALLRESPONSE']._serialized_start=3235
-  _globals['_CANCELCALLRESPONSE']._serialized_end=3285
-  _globals['_RESOLVECALLREQUEST']._serialized_start=3288
-  _globals['_RESOLVECALLREQUEST']._serialized_end=3596
-  _globals['_RESOLVECALLRESPONSE']._serialized_start=3598
-  _globals['_RESOLVECALLRESPONSE']._serialized_end=3693
-  _globals['_APPROVEDEFINITIONREQUEST']._serialized_start=3696
-  _globals['_APPROVEDEFINITIONREQUEST']._serialized_end=3845
-  _globals['_APPROVEDEFINITIONRESPONSE']._serialized_start=3847
-  _globals['_APPROVEDEFINITIONRESPONSE']._serialized_end=3925
-  _globals['_TOOLSSERVICE']._serialized_start=4312
-  _globals['_TOOLSSERVICE']._serialized_end=5343
+  _globals['_TOOL']._serialized_end=1339
+  _globals['_QUARANTINEDTOOL']._serialized_start=1342
+  _globals['_QUARANTINEDTOOL']._serialized_end=1560
+  _globals['_DEFINITION']._serialized_start=1563
+  _globals['_DEFINITION']._serialized_end=1691
+  _globals['_SERVER']._serialized_start=1694
+  _globals['_SERVER']._serialized_end=1923
+  _globals['_EXECUTETOOLSREQUEST']._serialized_start=1926
+  _globals['_EXECUTETOOLSREQUEST']._serialized_end=2283
+  _globals['_APPROVAL']._serialized_start=2285
+  _globals['_APPROVAL']._serialized_end=2382
+  _globals['_EXECUTETOOLSRESPONSE']._serialized_start=2385
+  _globals['_EXECUTETOOLSRESPONSE']._serialized_end=2815
+  _globals['_WATCHCALLSREQUEST']._serialized_start=2817
+  _globals['_WATCHCALLSREQUEST']._serialized_end=2910
+  _globals['_WATCHCALLSRESPONSE']._serialized_start=2913
+  _globals['_WATCHCALLSRESPONSE']._serialized_end=3341
+  _globals['_HEARTBEAT']._serialized_start=3343
+  _globals['_HEARTBEAT']._serialized_end=3354
+  _globals['_DONE']._serialized_start=3356
+  _globals['_DONE']._serialized_end=3362
+  _globals['_CANCELCALLREQUEST']._serialized_start=3364
+  _globals['_CANCELCALLREQUEST']._serialized_end=3453
+  _globals['_CANCELCALLRESPONSE']._serialized_start=3455
+  _globals['_CANCELCALLRESPONSE']._serialized_end=3505
+  _globals['_APPROVEDEFINITIONREQUEST']._serialized_start=3508
+  _globals['_APPROVEDEFINITIONREQUEST']._serialized_end=3657
+  _globals['_APPROVEDEFINITIONRESPONSE']._serialized_start=3659
+  _globals['_APPROVEDEFINITIONRESPONSE']._serialized_end=3737
+  _globals['_TOOLSSERVICE']._serialized_start=3984
+  _globals['_TOOLSSERVICE']._serialized_end=4854
 # @@protoc_insertion_point(module_scope)

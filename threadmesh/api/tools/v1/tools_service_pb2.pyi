@@ -83,38 +83,6 @@ SERVER_STATE_UNAVAILABLE: ServerState.ValueType  # 3
 """It cannot be reached; another attempt follows."""
 Global___ServerState: _TypeAlias = ServerState  # noqa: Y015
 
-class _Resolution:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    RESOLUTION_UNSPECIFIED: _Resolution.ValueType  # 0
-    """Is never sent."""
-    RESOLUTION_APPROVED: _Resolution.ValueType  # 1
-    """The call may be sent."""
-    RESOLUTION_DENIED: _Resolution.ValueType  # 2
-    """The call may not be sent."""
-    RESOLUTION_SUCCEEDED: _Resolution.ValueType  # 3
-    """The call took effect."""
-    RESOLUTION_FAILED: _Resolution.ValueType  # 4
-    """The call had no effect."""
-
-class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
-    """What a person says about a call."""
-
-RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0
-"""Is never sent."""
-RESOLUTION_APPROVED: Resolution.ValueType  # 1
-"""The call may be sent."""
-RESOLUTION_DENIED: Resolution.ValueType  # 2
-"""The call may not be sent."""
-RESOLUTION_SUCCEEDED: Resolution.ValueType  # 3
-"""The call took effect."""
-RESOLUTION_FAILED: Resolution.ValueType  # 4
-"""The call had no effect."""
-Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
-
 @_typing.final
 class ListToolsRequest(_message.Message):
     """Asks for the catalogue."""
@@ -282,6 +250,7 @@ class Tool(_message.Message):
     OUTPUT_SCHEMA_JSON_FIELD_NUMBER: _builtins.int
     EFFECT_FIELD_NUMBER: _builtins.int
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
+    REQUIRES_APPROVAL_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """Names the server that runs it."""
     server_tool: _builtins.str
@@ -294,6 +263,8 @@ class Tool(_message.Message):
     """Says what may happen when it is called."""
     definition_hash: _builtins.str
     """Identifies the definition as the server sent it."""
+    requires_approval: _builtins.bool
+    """Says that each call needs a person's approval."""
     @_builtins.property
     def definition(self) -> _conversation_pb2.ToolDefinition:
         """Holds what a model is told: a name such as `time__get_current_time`, a description and the arguments' schema."""
@@ -308,10 +279,11 @@ class Tool(_message.Message):
         output_schema_json: _builtins.str = ...,
         effect: Global___Effect.ValueType = ...,
         definition_hash: _builtins.str = ...,
+        requires_approval: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "server", b"server", "server_tool", b"server_tool", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -443,6 +415,7 @@ class ExecuteToolsRequest(_message.Message):
     CALLS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run on whose behalf the tools are called; empty for a person's own call."""
     thread_id: _builtins.str
@@ -463,6 +436,10 @@ class ExecuteToolsRequest(_message.Message):
     def timeout(self) -> _duration_pb2.Duration:
         """Shortens the time that each call may take; absent means each tool's own limit."""
 
+    @_builtins.property
+    def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
+        """Holds the approvals of persons; a call of a tool that requires one and has none here is refused."""
+
     def __init__(
         self,
         *,
@@ -472,14 +449,41 @@ class ExecuteToolsRequest(_message.Message):
         calls: _abc.Iterable[_conversation_pb2.ToolCall] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         resumed: _builtins.bool = ...,
+        approvals: _abc.Iterable[Global___Approval] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "epoch", b"epoch", "resumed", b"resumed", "run_id", b"run_id", "thread_id", b"thread_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "calls", b"calls", "epoch", b"epoch", "resumed", b"resumed", "run_id", b"run_id", "thread_id", b"thread_id", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExecuteToolsRequest: _TypeAlias = ExecuteToolsRequest  # noqa: Y015
+
+@_typing.final
+class Approval(_message.Message):
+    """Says that a person lets a call be sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    DEFINITION_HASH_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Names the call."""
+    definition_hash: _builtins.str
+    """Identifies the tool's definition that the person saw; of another one nothing was approved."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        definition_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "definition_hash", b"definition_hash"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Approval: _TypeAlias = Approval  # noqa: Y015
 
 @_typing.final
 class ExecuteToolsResponse(_message.Message):
@@ -704,74 +708,6 @@ class CancelCallResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelCallResponse: _TypeAlias = CancelCallResponse  # noqa: Y015
-
-@_typing.final
-class ResolveCallRequest(_message.Message):
-    """Settles a call."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    RUN_ID_FIELD_NUMBER: _builtins.int
-    CALL_ID_FIELD_NUMBER: _builtins.int
-    RESOLUTION_FIELD_NUMBER: _builtins.int
-    PARTS_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    REQUEST_ID_FIELD_NUMBER: _builtins.int
-    run_id: _builtins.str
-    """Names the run."""
-    call_id: _builtins.str
-    """Names the call."""
-    resolution: Global___Resolution.ValueType
-    """Says what a person found out, or decided about a call that waits for approval."""
-    reason: _builtins.str
-    """Says why, for the audit log."""
-    request_id: _builtins.str
-    """Makes a retried request settle once."""
-    @_builtins.property
-    def parts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Part]:
-        """Holds the tool's result, for a call that is known to have succeeded."""
-
-    def __init__(
-        self,
-        *,
-        run_id: _builtins.str = ...,
-        call_id: _builtins.str = ...,
-        resolution: Global___Resolution.ValueType = ...,
-        parts: _abc.Iterable[_conversation_pb2.Part] | None = ...,
-        reason: _builtins.str = ...,
-        request_id: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "parts", b"parts", "reason", b"reason", "request_id", b"request_id", "resolution", b"resolution", "run_id", b"run_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ResolveCallRequest: _TypeAlias = ResolveCallRequest  # noqa: Y015
-
-@_typing.final
-class ResolveCallResponse(_message.Message):
-    """Gives the settled call."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    FINISHED_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def finished(self) -> _events_pb2.CallFinished:
-        """Says how the call ended."""
-
-    def __init__(
-        self,
-        *,
-        finished: _events_pb2.CallFinished | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ResolveCallResponse: _TypeAlias = ResolveCallResponse  # noqa: Y015
 
 @_typing.final
 class ApproveDefinitionRequest(_message.Message):

@@ -60,11 +60,6 @@ class ToolsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallResponse.FromString,
                 _registered_method=True)
-        self.ResolveCall = channel.unary_unary(
-                '/threadmesh.api.tools.v1.ToolsService/ResolveCall',
-                request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ResolveCallRequest.SerializeToString,
-                response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ResolveCallResponse.FromString,
-                _registered_method=True)
         self.ApproveDefinition = channel.unary_unary(
                 '/threadmesh.api.tools.v1.ToolsService/ApproveDefinition',
                 request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ApproveDefinitionRequest.SerializeToString,
@@ -114,13 +109,6 @@ class ToolsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ResolveCall(self, request, context):
-        """Settles a call whose outcome nobody but a person can know.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
     def ApproveDefinition(self, request, context):
         """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
 
@@ -157,11 +145,6 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.CancelCall,
                     request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallResponse.SerializeToString,
-            ),
-            'ResolveCall': grpc.unary_unary_rpc_method_handler(
-                    servicer.ResolveCall,
-                    request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ResolveCallRequest.FromString,
-                    response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ResolveCallResponse.SerializeToString,
             ),
             'ApproveDefinition': grpc.unary_unary_rpc_method_handler(
                     servicer.ApproveDefinition,
@@ -305,33 +288,6 @@ class ToolsService:
             '/threadmesh.api.tools.v1.ToolsService/CancelCall',
             threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallRequest.SerializeToString,
             threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ResolveCall(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/threadmesh.api.tools.v1.ToolsService/ResolveCall',
-            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ResolveCallRequest.SerializeToString,
-            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ResolveCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,8 +47,6 @@ class ToolsServiceStub:
     """Streams what happened to the calls of a run after a given event, and what happens next."""
     CancelCall: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.CancelCallRequest, _tools_service_pb2.CancelCallResponse]
     """Stops a running call as well as its tool allows."""
-    ResolveCall: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ResolveCallRequest, _tools_service_pb2.ResolveCallResponse]
-    """Settles a call whose outcome nobody but a person can know."""
     ApproveDefinition: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ApproveDefinitionRequest, _tools_service_pb2.ApproveDefinitionResponse]
     """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
 
@@ -74,8 +72,6 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     """Streams what happened to the calls of a run after a given event, and what happens next."""
     CancelCall: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.CancelCallRequest, _tools_service_pb2.CancelCallResponse]  # type: ignore[assignment]
     """Stops a running call as well as its tool allows."""
-    ResolveCall: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ResolveCallRequest, _tools_service_pb2.ResolveCallResponse]  # type: ignore[assignment]
-    """Settles a call whose outcome nobody but a person can know."""
     ApproveDefinition: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ApproveDefinitionRequest, _tools_service_pb2.ApproveDefinitionResponse]  # type: ignore[assignment]
     """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
 
@@ -128,14 +124,6 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tools_service_pb2.CancelCallResponse, _abc.Awaitable[_tools_service_pb2.CancelCallResponse]]:
         """Stops a running call as well as its tool allows."""
-
-    @_abc_1.abstractmethod
-    def ResolveCall(
-        self,
-        request: _tools_service_pb2.ResolveCallRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_tools_service_pb2.ResolveCallResponse, _abc.Awaitable[_tools_service_pb2.ResolveCallResponse]]:
-        """Settles a call whose outcome nobody but a person can know."""
 
     @_abc_1.abstractmethod
     def ApproveDefinition(

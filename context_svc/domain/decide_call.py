@@ -1,0 +1,122 @@
+"""Takes a person's word about a tool call: whether it may be sent, or how one ended of which nobody knew."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+from context_svc.domain.action import Action, Decision, Resolution
+from context_svc.domain.call import Call
+from context_svc.domain.change import NOTHING, Change, Scope, State
+from context_svc.domain.item import Item
+from context_svc.domain.ports import Store
+from context_svc.domain.release import released
+from context_svc.domain.run import Run, RunState
+from context_svc.domain.tokens import estimated_tokens
+from threadmesh.conversation import CallOutcome, Part, Role, Text
+from threadmesh.errors import CallAlreadyDecided, CallNotFound, CallNotWaiting, DefinitionDiffers, InvalidArgument
+
+_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """What a person says; `definition_hash` is of the tool as the person saw it, empty if that does not matter."""
+
+    resolution: Resolution
+    reason: str = ""
+    parts: tuple[Part, ...] = ()
+    definition_hash: str = ""
+
+
+async def decide_call(run_id: str, call_id: str, word: Word, *, store: Store) -> tuple[Run, Call]:
+    """Note what a person says of a call; gives the run after it, and the call. The same word again changes nothing.
+
+    Once every call has its word, the run can be gone on with. Of a call whose outcome was unknown, the thread says from
+    then on what the person says. Raises `RunNotFound`, `CallNotFound`, `CallNotWaiting` also when it is too late,
+    `CallAlreadyDecided`, `DefinitionDiffers`, and `InvalidArgument` for a result where none belongs.
+    """
+    if word.parts and word.resolution is not Resolution.SUCCEEDED:
+        raise InvalidArgument("Only a call that succeeded has a result.", field="parts")
+    await store.run(run_id)
+    call = next((each for each in await store.calls(run_id) if each.id == call_id), None)
+    if call is None:
+        raise CallNotFound(call=call_id)
+    if word.resolution.permits:
+        return await store.change(Scope(run_id=run_id), partial(_permit, call, word)), call
+    if call.finished is None or call.finished.outcome is not CallOutcome.UNKNOWN:
+        raise CallNotWaiting("Only a call whose outcome is unknown can be settled.", call=call_id)
+    result = await _result(await store.run(run_id), call_id, store)
+    return await store.change(Scope(run_id=run_id), partial(_settle, call, word, result)), call
+
+
+def _permit(call: Call, word: Word, state: State) -> tuple[Change, Run]:
+    run = state.existing_run()
+    asked = next((each for each in run.actions if each.call_id == call.id and _asks_permission(each)), None)
+    if asked is None:
+        raise CallNotWaiting(call=call.id)
+    if _said(asked, word):
+        return NOTHING, run
+    if run.state is not RunState.REQUIRES_ACTION or state.now.steady >= run.lease_until:
+        raise CallNotWaiting("It is too late: the run has gone on without an answer.", call=call.id)
+    if word.definition_hash not in {"", asked.definition_hash}:
+        raise DefinitionDiffers(present_hash=asked.definition_hash)
+    after = _answered(run, replace(asked, decision=_decision(word, state)), state)
+    return Change(thread=released(state, after), runs=(after,)), after
+
+
+def _answered(run: Run, answered: Action, state: State) -> Run:
+    actions = tuple(
+        answered if _asks_permission(each) and each.call_id == answered.call_id else each for each in run.actions
+    )
+    after = replace(run, actions=actions)
+    if any(each.decision is None for each in actions):
+        return after
+    return replace(after, state=RunState.RUNNING, lease_until=state.now.steady, wait_until=None)
+
+
+def _settle(call: Call, word: Word, result: Item | None, state: State) -> tuple[Change, Run]:
+    run = state.existing_run()
+    before = next((each for each in run.actions if each.call_id == call.id and not _asks_permission(each)), None)
+    if before is not None and _said(before, word):
+        return NOTHING, run
+    settled = Action(call_id=call.id, decision=_decision(word, state))
+    after = replace(run, actions=(*run.actions, settled))
+    amended = (_amended(result, word),) if result else ()
+    return Change(thread=released(state, after), runs=(after,), amended=amended), after
+
+
+def _asks_permission(action: Action) -> bool:
+    return action.decision is None or action.decision.resolution.permits
+
+
+def _said(action: Action, word: Word) -> bool:
+    """Whether this was said before; raises `CallAlreadyDecided` when something else was."""
+    if action.decision is None:
+        return False
+    if action.decision.resolution is not word.resolution:
+        raise CallAlreadyDecided(call=action.call_id, resolution=action.decision.resolution.value)
+    return True
+
+
+def _decision(word: Word, state: State) -> Decision:
+    return Decision(resolution=word.resolution, time=state.now.time, reason=word.reason, parts=word.parts)
+
+
+async def _result(run: Run, call_id: str, store: Store) -> Item | None:
+    """Find the item that gives the model the call's result; None if it was pruned."""
+    after = run.first_item - 1 if run.first_item else None
+    while page := await store.items(run.thread_id, after=after, limit=_PAGE, descending=False):
+        for item in page:
+            if item.run_id == run.id and item.message.role is Role.TOOL and item.message.tool_call_id == call_id:
+                return item
+        after = page[-1].sequence
+    return None
+
+
+def _amended(item: Item, word: Word) -> Item:
+    message = replace(item.message, parts=word.parts or (Text(text=_told(word)),))
+    return replace(item, message=message, tokens=estimated_tokens(message))
+
+
+def _told(word: Word) -> str:
+    found = "took effect" if word.resolution is Resolution.SUCCEEDED else "had no effect"
+    return f"A person has found out that this call {found}. {word.reason}".strip()

@@ -1,0 +1,43 @@
+"""Lets a run wait for persons: nobody writes to it until they have decided about its calls, or time is up."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+
+from context_svc.domain.action import Action
+from context_svc.domain.append_events import Write, appended, repeated
+from context_svc.domain.change import NOTHING, Change, Scope, State
+from context_svc.domain.ports import RunStore
+from context_svc.domain.release import released
+from context_svc.domain.run import Run, RunState
+from threadmesh.errors import InvalidArgument
+
+
+async def require_action(write: Write, actions: Sequence[Action], *, seconds: float, store: RunStore) -> Run:
+    """Give the run after its writer's last write, waiting for decisions; both are stored together.
+
+    It can be taken over once every action has a decision, or after `seconds`. Repeating the request changes nothing.
+    Raises as `append_events` does, and `InvalidArgument` for two actions about one call.
+    """
+    if len({action.call_id for action in actions}) < len(actions):
+        raise InvalidArgument("A call can be asked about once.", field="actions")
+    return await store.change(Scope(run_id=write.run_id), partial(_require, write, tuple(actions), seconds))
+
+
+def _require(write: Write, actions: tuple[Action, ...], seconds: float, state: State) -> tuple[Change, Run]:
+    if before := repeated(write, state):
+        return NOTHING, before
+    change, run = appended(write, state)
+    asked = {action.call_id for action in actions}
+    waiting = replace(
+        run,
+        state=RunState.REQUIRES_ACTION,
+        owner="",
+        actions=(*(each for each in run.actions if each.call_id not in asked), *actions),
+        lease_until=state.now.steady + seconds,
+        wait_until=state.now.time + timedelta(seconds=seconds),
+        waits=run.waits + 1,
+    )
+    thread = change.thread or released(state, waiting)
+    return replace(change, runs=(waiting,), thread=thread), waiting

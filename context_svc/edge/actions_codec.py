@@ -1,0 +1,65 @@
+"""What persons are asked and say, to and from protobuf; `decode_*` raises `InvalidArgument`."""
+
+from dataclasses import replace
+
+from context_svc.domain.action import Action, Decision, Resolution
+from context_svc.domain.append_events import Write
+from context_svc.domain.call import Call
+from context_svc.domain.decide_call import Word
+from context_svc.domain.run import Run
+from context_svc.edge.runs_codec import decode_append, digest, encode_call
+from context_svc.edge.threads_codec import plain, timestamp
+from threadmesh.api.context.v1 import runs_service_pb2 as pb
+from threadmesh.codec import decode_part
+
+_RESOLUTIONS = {
+    Resolution.APPROVED: pb.RESOLUTION_APPROVED,
+    Resolution.DENIED: pb.RESOLUTION_DENIED,
+    Resolution.SUCCEEDED: pb.RESOLUTION_SUCCEEDED,
+    Resolution.FAILED: pb.RESOLUTION_FAILED,
+}
+_RESOLUTIONS_BACK: dict[int, Resolution] = {wire: resolution for resolution, wire in _RESOLUTIONS.items()}
+
+
+def decode_require_action(request: pb.RequireActionRequest) -> tuple[Write, list[Action], float]:
+    """Decode a last write, the calls it asks about, and for how many seconds."""
+    write = replace(decode_append(request.write), digest=digest(request))
+    actions = [
+        Action(call_id=plain(action.call_id, field="actions"), definition_hash=action.definition_hash)
+        for action in request.actions
+    ]
+    return write, actions, request.timeout.ToTimedelta().total_seconds()
+
+
+def decode_word(request: pb.ResolveCallRequest) -> Word:
+    """Decode what a person says."""
+    return Word(
+        resolution=_RESOLUTIONS_BACK[request.resolution],
+        reason=plain(request.reason, field="reason"),
+        parts=tuple(map(decode_part, request.parts)),
+        definition_hash=request.definition_hash,
+    )
+
+
+def encode_decided(call: Call, run: Run) -> pb.Call:
+    """Encode a call with what persons were asked and have said about it."""
+    wire = encode_call(call)
+    for action in run.actions:
+        if action.call_id == call.id:
+            _add(wire, action)
+    return wire
+
+
+def _add(wire: pb.Call, action: Action) -> None:
+    decision = action.decision
+    if decision is None or decision.resolution.permits:
+        wire.definition_hash = action.definition_hash
+    if decision is not None:
+        of = wire.approval if decision.resolution.permits else wire.settlement
+        of.CopyFrom(_encode_decision(decision))
+
+
+def _encode_decision(decision: Decision) -> pb.Decision:
+    return pb.Decision(
+        resolution=_RESOLUTIONS[decision.resolution], reason=decision.reason, decide_time=timestamp(decision.time)
+    )

@@ -1,0 +1,1 @@
+"""`/v1/runs`: what OpenAI has no word for."""

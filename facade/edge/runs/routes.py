@@ -1,0 +1,84 @@
+"""`/v1/runs`: look at a run and its tool calls, stop it, decide about calls that wait for a person."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from facade.domain.events import Run
+from facade.domain.parameters import TurnParameters
+from facade.domain.ports import Context, Verdict
+from facade.edge.body import read
+from facade.edge.executor import Executor
+from facade.edge.openapi import request_body
+from facade.edge.runs.encode import call_body, run_body
+from facade.edge.runs.schemas import Approval, Denial, Settlement
+from threadmesh.errors import RunNotFound
+
+_CALL = "/{run_id}/calls/{call_id}"
+
+
+class Runs:
+    """Answers requests about runs; those of other keys are not found."""
+
+    def __init__(self, context: Context, executor: Executor) -> None:
+        self._context = context
+        self._executor = executor
+
+    def router(self) -> APIRouter:
+        """Make the routes."""
+        routes = APIRouter(prefix="/v1/runs", tags=["runs"])
+        routes.add_api_route("/{run_id}", self.get, methods=["GET"], summary="Get a run")
+        routes.add_api_route("/{run_id}/cancel", self.cancel, methods=["POST"], summary="Stop a run")
+        routes.add_api_route("/{run_id}/calls", self.calls, methods=["GET"], summary="List the tool calls of a run")
+        for path, decide, body, summary in (
+            ("approve", self.approve, Approval, "Let a call be sent that waits for a person"),
+            ("deny", self.deny, Denial, "Refuse a call that waits for a person"),
+            ("resolve", self.resolve, Settlement, "Say how a call ended whose outcome is unknown"),
+        ):
+            routes.add_api_route(
+                f"{_CALL}/{path}", decide, methods=["POST"], summary=summary, openapi_extra=request_body(body)
+            )
+        return routes
+
+    async def get(self, request: Request, run_id: str) -> dict[str, Any]:
+        """Give a run."""
+        return run_body(await self._own(request, run_id))
+
+    async def cancel(self, request: Request, run_id: str) -> dict[str, Any]:
+        """Stop a run; it may take a moment until it has."""
+        run = await self._own(request, run_id)
+        await self._context.cancel(run.id)
+        self._executor.cancel(run)
+        return run_body(await self._context.run(run.id))
+
+    async def calls(self, request: Request, run_id: str) -> dict[str, Any]:
+        """List the calls in the order in which the model asked for them."""
+        run = await self._own(request, run_id)
+        return {"object": "list", "data": [call_body(call) for call in await self._context.calls(run.id)]}
+
+    async def approve(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
+        """Let a call be sent."""
+        asked = await read(request, Approval, optional=True)
+        verdict = Verdict(resolution="approved", reason=asked.reason, definition_hash=asked.definition_hash)
+        return await self._decide(request, run_id, call_id, verdict)
+
+    async def deny(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
+        """Refuse a call."""
+        asked = await read(request, Denial, optional=True)
+        return await self._decide(request, run_id, call_id, Verdict(resolution="denied", reason=asked.reason))
+
+    async def resolve(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
+        """Say how a call ended."""
+        asked = await read(request, Settlement)
+        verdict = Verdict(resolution=asked.outcome, reason=asked.reason, output=asked.output)
+        return await self._decide(request, run_id, call_id, verdict)
+
+    async def _decide(self, request: Request, run_id: str, call_id: str, verdict: Verdict) -> dict[str, Any]:
+        run = await self._own(request, run_id)
+        return call_body(await self._context.decide(run.id, call_id, verdict))
+
+    async def _own(self, request: Request, run_id: str) -> Run:
+        run = await self._context.run(run_id)
+        if TurnParameters.from_json(run.parameters_json).owner != request.state.key:
+            raise RunNotFound
+        return run

@@ -1,0 +1,207 @@
+"""What every store promises about runs that wait for persons, and about what these say of calls."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from context_svc.domain.action import Action, Resolution
+from context_svc.domain.append_events import append_events
+from context_svc.domain.call import Call, CallState
+from context_svc.domain.cancel import cancel
+from context_svc.domain.decide_call import Word, decide_call
+from context_svc.domain.expire import expire
+from context_svc.domain.lease import LEASE_SECONDS
+from context_svc.domain.ports import Store
+from context_svc.domain.require_action import require_action
+from context_svc.domain.run import Run, RunState
+from context_svc.domain.take_over import MOST_WRITERS, take_over
+from tests.context_svc.given import appended, asking, claimed, queued, result, running, texts, writing
+from threadmesh.conversation import CallFinished, CallOutcome, Text
+from threadmesh.errors import (
+    CallAlreadyDecided,
+    CallNotFound,
+    CallNotWaiting,
+    DefinitionDiffers,
+    InvalidArgument,
+    RunNotFound,
+    StaleEpoch,
+)
+from threadmesh.testing.clock import FakeClock
+
+APPROVED = Word(resolution=Resolution.APPROVED)
+DENIED = Word(resolution=Resolution.DENIED, reason="not today")
+SECONDS = 300.0
+
+
+def call(run: Run, name: str = "c", state: CallState = CallState.AWAITING_APPROVAL) -> Call:
+    return Call(id=name, run_id=run.id, ordinal=0, name="t", arguments_json="{}", state=state)
+
+
+async def waiting(store: Store, clock: FakeClock, *names: str, key: str = "k") -> Run:
+    """Let a run wait for decisions about the named calls."""
+    run = await running(store, clock, key)
+    return await wait(store, run, *names)
+
+
+async def wait(store: Store, run: Run, *names: str) -> Run:
+    write = writing(run, b"asks", calls=tuple(call(run, name) for name in names or ("c",)))
+    actions = [Action(call_id=name, definition_hash="h") for name in names or ("c",)]
+    return await require_action(write, actions, seconds=SECONDS, store=store)
+
+
+async def taken(store: Store, clock: FakeClock, patience: float = 0) -> Run | None:
+    return await take_over(owner="facade-2", patience=patience, store=store, clock=clock)
+
+
+async def decided(store: Store, run: Run, word: Word = APPROVED, call_id: str = "c") -> Run:
+    run, _ = await decide_call(run.id, call_id, word, store=store)
+    return run
+
+
+async def test_a_run_that_waits_for_a_person_has_no_writer_and_keeps_its_thread(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    clock.advance(LEASE_SECONDS * 2)
+
+    assert (run.state, run.owner, run.next_sequence) == (RunState.REQUIRES_ACTION, "", 1)
+    assert await expire(store) == ()
+    assert await taken(store, clock) is None
+    assert (await store.thread(run.thread_id)).active_run_id == run.id
+    assert [each.state for each in await store.calls(run.id)] == [CallState.AWAITING_APPROVAL]
+    assert await store.run(run.id) == run
+
+
+async def test_the_former_writer_of_a_waiting_run_can_repeat_its_last_word(store: Store, clock: FakeClock) -> None:
+    before = await running(store, clock, "k")
+    run = await wait(store, before)
+
+    assert await wait(store, before) == run
+    assert (await store.run(run.id)).waits == 1
+
+
+async def test_a_run_goes_on_at_once_when_the_last_call_was_decided(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock, "a", "b")
+    taking = asyncio.create_task(taken(store, clock, patience=30))
+    await decided(store, run, APPROVED, "a")
+    still = await store.run(run.id)
+    await decided(store, run, DENIED, "b")
+    async with asyncio.timeout(5):
+        after = await taking
+
+    assert still.state is RunState.REQUIRES_ACTION
+    assert after is not None
+    assert (after.state, after.epoch, after.owner) == (RunState.RUNNING, 2, "facade-2")
+    said = {each.call_id: each.decision and (each.decision.resolution, each.decision.reason) for each in after.actions}
+    assert said == {"a": (Resolution.APPROVED, ""), "b": (Resolution.DENIED, "not today")}
+    with pytest.raises(StaleEpoch):
+        await appended(store, run, b"late")
+
+
+async def test_a_run_goes_on_without_an_answer_when_it_has_waited_long_enough(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    clock.advance(SECONDS)
+    with pytest.raises(CallNotWaiting, match="too late"):
+        await decided(store, run)
+    after = await taken(store, clock)
+
+    assert after is not None
+    assert (after.state, after.actions[0].decision, after.wait_until) == (RunState.RUNNING, None, None)
+
+
+async def test_a_decision_holds_whoever_says_what_later(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    first = await decided(store, run)
+
+    assert await decided(store, run) == first
+    with pytest.raises(CallAlreadyDecided):
+        await decided(store, run, DENIED)
+    assert (await store.run(run.id)).actions == first.actions
+
+
+async def test_of_two_who_decide_at_once_one_is_heard(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    answers = await asyncio.gather(
+        *(decided(store, run, word) for word in (APPROVED, DENIED) * 4), return_exceptions=True
+    )
+
+    heard = [answer for answer in answers if isinstance(answer, Run)]
+    assert len(heard) == 4
+    assert all(isinstance(answer, Run | CallAlreadyDecided) for answer in answers)
+
+
+async def test_what_was_approved_is_the_tool_that_was_shown(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    with pytest.raises(DefinitionDiffers):
+        await decided(store, run, replace(APPROVED, definition_hash="another"))
+
+    assert (await decided(store, run, replace(APPROVED, definition_hash="h"))).state is RunState.RUNNING
+
+
+async def test_nobody_decides_about_what_nobody_asks(store: Store, clock: FakeClock) -> None:
+    run = await running(store, clock, "k")
+    await append_events(writing(run, b"a", calls=(call(run, state=CallState.INTENT),)), store=store)
+
+    with pytest.raises(CallNotWaiting):
+        await decided(store, run)
+    with pytest.raises(CallNotFound):
+        await decided(store, run, call_id="nobody's")
+    with pytest.raises(RunNotFound):
+        await decide_call("run_none", "c", APPROVED, store=store)
+
+
+async def test_a_waiting_run_is_stopped_at_once(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    after = await cancel(run.id, store=store)
+
+    assert after.state is RunState.CANCELLED
+    with pytest.raises(CallNotWaiting):
+        await decided(store, run)
+    assert (await claimed(store, clock, await queued(store, "k"))).state is RunState.RUNNING
+
+
+async def test_waiting_for_persons_is_not_dying(store: Store, clock: FakeClock) -> None:
+    run = await running(store, clock, "k")
+    for number in range(MOST_WRITERS + 1):
+        await decided(store, await wait(store, run, f"c{number}"), call_id=f"c{number}")
+        run = await taken(store, clock) or run
+
+    assert (run.state, run.epoch) == (RunState.RUNNING, MOST_WRITERS + 2)
+
+
+async def test_a_call_of_unknown_outcome_is_settled_and_the_thread_says_so(store: Store, clock: FakeClock) -> None:
+    run = await unknown(store, clock)
+    word = Word(resolution=Resolution.SUCCEEDED, parts=(Text(text="it is there"),), reason="looked")
+    after = await decided(store, run, word)
+
+    assert (await texts(store, run.thread_id))[-1] == "it is there"
+    assert after.actions[-1].decision is not None
+    assert await decided(store, run, word) == after
+    with pytest.raises(CallAlreadyDecided):
+        await decided(store, run, Word(resolution=Resolution.FAILED))
+    (kept,) = await store.calls(run.id)
+    assert kept.finished is not None
+    assert kept.finished.outcome is CallOutcome.UNKNOWN
+
+
+async def test_a_call_that_had_no_effect_is_told_with_the_reason(store: Store, clock: FakeClock) -> None:
+    run = await unknown(store, clock)
+    await decided(store, run, Word(resolution=Resolution.FAILED, reason="The card is still red."))
+
+    assert (await texts(store, run.thread_id))[-1].endswith("had no effect. The card is still red.")
+
+
+async def test_only_what_is_unknown_is_settled(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+
+    with pytest.raises(CallNotWaiting):
+        await decided(store, run, Word(resolution=Resolution.SUCCEEDED))
+    with pytest.raises(InvalidArgument):
+        await decided(store, run, Word(resolution=Resolution.DENIED, parts=(Text(text="result"),)))
+
+
+async def unknown(store: Store, clock: FakeClock) -> Run:
+    """Give a run with a call whose outcome is unknown, and its items in the thread."""
+    run = await running(store, clock, "k")
+    ended = replace(call(run, state=CallState.FINISHED), finished=CallFinished(outcome=CallOutcome.UNKNOWN))
+    write = writing(run, b"a", calls=(ended,), items=(asking("c"), result("c", "nobody knows")))
+    return await append_events(write, store=store)
