@@ -16,6 +16,7 @@ from facade.adapters.inference_client import InferenceClient
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.turn import END_SECONDS, Limits, Mesh
 from facade.edge import errors, health, keys, metrics, models, openapi
+from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.executor import Executor
@@ -72,7 +73,8 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         )
         mesh = Mesh(inference=inference, tools=tools, context=context)
         executor = await stack.enter_async_context(Executor(mesh, _limits(settings), counted))
-        chat = Chat(mesh, executor, counted, _chat_options(settings))
+        answering = Answering(mesh, executor, counted, keepalive_seconds=settings.keepalive_seconds)
+        chat = Chat(context, answering, _chat_options(settings))
         guarded = [Depends(keys.check(settings.keys(), counted))]
 
         built = FastAPI(
@@ -107,7 +109,6 @@ def _chat_options(settings: FacadeSettings) -> ChatOptions:
         default_tools=settings.default_tools,
         run_seconds=settings.turn_seconds + END_SECONDS,
         approval_seconds=settings.approval_seconds,
-        keepalive_seconds=settings.keepalive_seconds,
         orchestrator_fields=settings.orchestrator_fields,
         share_prompts=settings.share_prompts,
     )

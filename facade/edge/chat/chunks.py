@@ -6,6 +6,7 @@ from typing import Any
 
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished
 from facade.edge import sse
+from facade.edge.answering import Log
 from facade.edge.chat.decode import Presentation
 from facade.edge.chat.encode import call_event, call_piece, completion_id, logprobs_body, usage_body
 from facade.edge.chat.place import Place, id_of
@@ -22,8 +23,6 @@ from threadmesh.conversation import (
     ToolCallDelta,
 )
 from threadmesh.errors import Internal, MeshError
-
-Log = AsyncGenerator[Sequence[RunEvent], None]
 
 
 async def blocks(run: Run, log: Log, shown: Presentation, *, after: Place | None = None) -> AsyncGenerator[bytes, None]:

@@ -9,7 +9,7 @@ import orjson
 from starlette.responses import Response
 
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished
-from facade.edge.chat.chunks import Log
+from facade.edge.answering import Log
 from facade.edge.chat.completion import Completion
 from facade.edge.chat.decode import Presentation
 from facade.edge.chat.place import Place

@@ -1,0 +1,143 @@
+"""What all requests that are answered by a run have in common: how it begins, how it is read, and who has left."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from facade.domain.events import Run, RunEvent, RunFinished
+from facade.domain.ports import NewRun
+from facade.domain.tokens import with_tokens
+from facade.domain.turn import Mesh
+from facade.edge import sse
+from facade.edge.attempt import attempted
+from facade.edge.errors import response_of
+from facade.edge.executor import Executor
+from facade.edge.metrics import FacadeMetrics
+from threadmesh.crash_points import crash_point
+
+Result = TypeVar("Result")
+Log = AsyncGenerator[Sequence[RunEvent], None]
+
+LEFT = Response(status_code=499)
+"""What nobody reads: the client has gone."""
+_PATIENCE = 2
+"""Signs of life to wait for before a stream begins without knowing whether its run can succeed."""
+
+
+class Answering:
+    """Begins runs for requests and shows their logs; streams are never silent for longer than `keepalive_seconds`."""
+
+    def __init__(self, mesh: Mesh, executor: Executor, metrics: FacadeMetrics, *, keepalive_seconds: float) -> None:
+        self._context, self._inference = mesh.context, mesh.inference
+        self._executor = executor
+        self._metrics = metrics
+        self._keepalive_seconds = keepalive_seconds
+
+    async def start(self, new: NewRun, request: Request) -> tuple[Run, bool]:
+        """Make the run of a request and begin it, or find the one that an earlier sending of it has made (then True).
+
+        Stock clients repeat requests without a key. What failed is tried anew, unless a tool was called: that could
+        happen twice.
+        """
+        run, replayed = await self._found(attempted(await with_tokens(new, self._inference), request))
+        if not replayed:
+            self._executor.start(run)
+        return run, replayed
+
+    async def _found(self, new: NewRun) -> tuple[Run, bool]:
+        run, replayed = await self._context.start(new)
+        failed = run.finished is not None and run.finished.failure is not None
+        if replayed and new.repetition and failed and not await self._context.calls(run.id):
+            return await self._context.start(replace(new, repetition=False))
+        return run, replayed
+
+    async def stream(
+        self, run: Run, log: Log, request: Request, shown: "Shows", *, cancel_on_disconnect: bool
+    ) -> Response:
+        """Show a log as a stream; what goes wrong before it begins is a response of its own.
+
+        `shown` turns the log into server-sent events.
+        """
+        first = await self.unless_left(run, request, _first(log), cancel_on_disconnect=cancel_on_disconnect)
+        if first is None:
+            await log.aclose()
+            return LEFT
+        if first and isinstance(first[0].body, RunFinished) and first[0].body.failure is not None:
+            await log.aclose()
+            return response_of(first[0].body.failure.error())
+        blocks = self._watched(run, shown(_joined(first, log)), cancel_on_disconnect=cancel_on_disconnect)
+        stream = sse.kept_alive(blocks, seconds=self._keepalive_seconds)
+        return StreamingResponse(stream, media_type="text/event-stream", headers=sse.HEADERS)
+
+    async def unless_left(
+        self, run: Run, request: Request, work: Coroutine[Any, Any, Result], *, cancel_on_disconnect: bool
+    ) -> Result | None:
+        """Do what a response needs before it begins; None if the client leaves meanwhile: nothing else would tell."""
+        working = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(_disconnected(request))
+        try:
+            await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            self._left(run, cancel=cancel_on_disconnect)
+            return None
+        finally:
+            working.cancel()
+            leaving.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+    async def _watched(
+        self, run: Run, shown: AsyncGenerator[bytes, None], *, cancel_on_disconnect: bool
+    ) -> AsyncGenerator[bytes, None]:
+        """Pass a stream on, and notice when its reader leaves before the end."""
+        ended = False
+        with self._metrics.streams.track_inprogress():
+            try:
+                async with aclosing(shown):
+                    async for block in shown:
+                        crash_point("facade.before_flush")
+                        yield block
+                        crash_point("facade.after_flush")
+                ended = True
+            finally:
+                if not ended:
+                    self._left(run, cancel=cancel_on_disconnect)
+
+    def _left(self, run: Run, *, cancel: bool) -> None:
+        """Stop the run of a client that left, unless it is to go on without a reader."""
+        self._metrics.disconnects.labels("cancel" if cancel else "continue").inc()
+        if cancel:
+            self._executor.cancel(run)
+
+
+class Shows(Protocol):
+    """Turns a log into server-sent events."""
+
+    def __call__(self, log: Log, /) -> AsyncGenerator[bytes, None]:
+        """Give the events as bytes; closing them closes the log."""
+        ...
+
+
+async def _first(log: Log) -> Sequence[RunEvent]:
+    """Wait a moment for the first events, so that a refusal can still have a status of its own."""
+    for _ in range(_PATIENCE):
+        if events := await anext(log, ()):
+            return events
+    return ()
+
+
+async def _joined(first: Sequence[RunEvent], rest: Log) -> Log:
+    async with aclosing(rest):
+        yield first
+        async for events in rest:
+            yield events
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
