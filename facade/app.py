@@ -20,6 +20,8 @@ from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.executor import Executor
+from facade.edge.responses.routes import ResponseOptions, Responses
+from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.runs.routes import Runs
 from facade.edge.runs.schemas import Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
@@ -81,6 +83,8 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
         built.include_router(chat.router(), dependencies=guarded)
+        responses = Responses(context, tools, answering, _response_options(settings))
+        built.include_router(responses.router(), dependencies=guarded)
         built.include_router(Runs(context, executor).router(), dependencies=guarded)
         built.include_router(models.router(inference), dependencies=guarded)
         built.include_router(
@@ -89,7 +93,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
         built.include_router(metrics.router(registry))
         errors.install(built)
-        openapi.install(built, ChatRequest, Approval, Denial, Settlement)
+        openapi.install(built, ChatRequest, ResponseRequest, Approval, Denial, Settlement)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
 
@@ -101,6 +105,15 @@ def _limits(settings: FacadeSettings) -> Limits:
         result_characters=settings.tool_result_characters,
         seconds=settings.turn_seconds,
         approval_seconds=settings.approval_seconds,
+    )
+
+
+def _response_options(settings: FacadeSettings) -> ResponseOptions:
+    return ResponseOptions(
+        default_tools=settings.default_tools,
+        run_seconds=settings.turn_seconds + END_SECONDS,
+        approval_seconds=settings.approval_seconds,
+        share_prompts=settings.share_prompts,
     )
 
 

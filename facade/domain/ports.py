@@ -262,6 +262,18 @@ class Context(Protocol):
         """Ask the run's writer to stop."""
         ...
 
+    async def latest(self, thread_id: str) -> str:
+        """Name the run of a thread that was made last; empty for a thread without one."""
+        ...
+
+    async def said_until(self, run: Run) -> Sequence[Message]:
+        """Give what was said in a run's thread up to its end. Raises `ThreadNotFound`."""
+        ...
+
+    async def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread with everything in it. Raises `ThreadNotFound`."""
+        ...
+
     async def window(self, run: Run, *, token_budget: int) -> Window:
         """Give the newest part of the run's thread that fits.
 
