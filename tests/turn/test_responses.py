@@ -207,6 +207,24 @@ async def test_an_answer_that_was_cut_says_by_what(mesh: Mesh) -> None:
     assert answer.incomplete_details.reason == "max_output_tokens"
 
 
+async def test_calls_of_the_meshs_tools_are_limited(mesh: Mesh) -> None:
+    answer = await ask(mesh, "again and again", tools=[WORKSHOP], max_tool_calls=1)
+
+    assert [item.type for item in answer.output].count("mcp_call") == 1
+    assert answer.status == "completed"
+
+
+async def test_a_thread_that_is_too_long_is_shortened_or_refused(mesh: Mesh) -> None:
+    first = await ask(mesh, "word " * 250, max_output_tokens=8)
+    shortened = await ask(mesh, "word " * 250, previous_response_id=first.id, max_output_tokens=8)
+
+    assert shortened.usage is not None
+    assert shortened.usage.input_tokens < 500
+    with pytest.raises(APIStatusError) as caught:
+        await ask(mesh, "word " * 250, previous_response_id=shortened.id, max_output_tokens=8, truncation="disabled")
+    assert (caught.value.status_code, caught.value.code) == (400, "context_length_exceeded")
+
+
 async def test_a_deleted_response_is_gone(mesh: Mesh) -> None:
     answer = await ask(mesh, "hello")
     await mesh.openai.responses.delete(answer.id)
