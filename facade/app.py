@@ -15,7 +15,7 @@ from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.turn import END_SECONDS, Limits, Mesh
-from facade.edge import errors, health, keys, metrics, models, openapi
+from facade.edge import embeddings, errors, health, keys, metrics, models, openapi
 from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
@@ -86,6 +86,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         responses = Responses(context, tools, answering, _response_options(settings))
         built.include_router(responses.router(), dependencies=guarded)
         built.include_router(Runs(context, executor).router(), dependencies=guarded)
+        built.include_router(embeddings.router(inference), dependencies=guarded)
         built.include_router(models.router(inference), dependencies=guarded)
         built.include_router(
             health.router({"facade": executor.ping, "inference": inference.ping, "context": context.ping})
@@ -93,7 +94,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
         built.include_router(metrics.router(registry))
         errors.install(built)
-        openapi.install(built, ChatRequest, ResponseRequest, Approval, Denial, Settlement)
+        openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
 

@@ -34,6 +34,14 @@ class Generation:
     emitted: Sequence[int] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """The vectors of texts, in their order, and how many tokens these have together."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int
+
+
 class Inference(Protocol):
     """Where answers come from."""
 
@@ -43,6 +51,14 @@ class Inference(Protocol):
 
     async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
         """Count the tokens of texts as a model reads them; 0 for those that cannot be counted now."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
+        """Turn texts into vectors, of so many dimensions where a number is given.
+
+        Raises `ModelNotFound`, `Unsupported` by a model that makes none, and `InvalidArgument` for texts that are too
+        long.
+        """
         ...
 
     def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
