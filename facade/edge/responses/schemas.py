@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.refused import Prompt
 from facade.edge.chat.sampling import SamplingFields
 from facade.edge.chat.schemas import JsonSchema, Metadata, StreamOptions
 from facade.edge.responses.input_items import InputItem
@@ -151,6 +152,7 @@ class ResponseRequest(SamplingFields):
     safety_identifier: str | None = Field(default=None, max_length=64)
     prompt_cache_key: str | None = Field(default=None, max_length=512)
     service_tier: str | None = Field(default=None, max_length=64)
+    prompt: Prompt = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ResponseRequest":
