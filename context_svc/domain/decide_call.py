@@ -92,7 +92,7 @@ def _said(action: Action, word: Word) -> bool:
     """Whether this was said before; raises `CallAlreadyDecided` when something else was."""
     if action.decision is None:
         return False
-    if action.decision.resolution is not word.resolution:
+    if (action.decision.resolution, action.decision.parts) != (word.resolution, word.parts):
         raise CallAlreadyDecided(call=action.call_id, resolution=action.decision.resolution.value)
     return True
 

@@ -183,6 +183,15 @@ async def test_a_call_of_unknown_outcome_is_settled_and_the_thread_says_so(store
     assert kept.finished.outcome is CallOutcome.UNKNOWN
 
 
+async def test_another_result_of_a_settled_call_is_refused(store: Store, clock: FakeClock) -> None:
+    run = await unknown(store, clock)
+    await decided(store, run, Word(resolution=Resolution.SUCCEEDED, parts=(Text(text="first"),)))
+
+    with pytest.raises(CallAlreadyDecided):
+        await decided(store, run, Word(resolution=Resolution.SUCCEEDED, parts=(Text(text="second"),)))
+    assert (await texts(store, run.thread_id))[-1] == "first"
+
+
 async def test_a_call_that_had_no_effect_is_told_with_the_reason(store: Store, clock: FakeClock) -> None:
     run = await unknown(store, clock)
     await decided(store, run, Word(resolution=Resolution.FAILED, reason="The card is still red."))
