@@ -70,7 +70,8 @@ def _answered(run: Run, answered: Action, state: State) -> Run:
     after = replace(run, actions=actions)
     if any(each.decision is None for each in actions):
         return after
-    return replace(after, state=RunState.RUNNING, lease_until=state.now.steady, wait_until=None)
+    unused = run.lease_until - state.now.steady
+    return replace(after.prolonged(-unused), state=RunState.RUNNING, lease_until=state.now.steady, wait_until=None)
 
 
 def _settle(call: Call, word: Word, result: Item | None, state: State) -> tuple[Change, Run]:

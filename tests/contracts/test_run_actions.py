@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -106,6 +107,36 @@ async def test_a_run_goes_on_without_an_answer_when_it_has_waited_long_enough(st
 
     assert after is not None
     assert (after.state, after.actions[0].decision, after.wait_until) == (RunState.RUNNING, None, None)
+
+
+async def test_waiting_for_persons_does_not_eat_the_time_of_the_run(store: Store, clock: FakeClock) -> None:
+    run = await running(store, clock, "k")
+    before = run.deadline
+    for number in range(4):
+        run = await wait(store, run, f"c{number}")
+        clock.advance(200)
+        assert await expire(store) == ()
+        await decided(store, run, call_id=f"c{number}")
+        run = await taken(store, clock) or run
+
+    assert run.state is RunState.RUNNING
+    assert run.deadline - before == timedelta(seconds=800)
+    assert await store.run(run.id) == run
+
+
+async def test_a_run_that_nobody_answered_still_has_its_own_time(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    before = run.deadline
+    clock.advance(SECONDS)
+    after = await taken(store, clock)
+
+    assert after is not None
+    assert after.deadline == before
+    clock.advance(LEASE_SECONDS)
+    assert await taken(store, clock) is not None
+    clock.advance(600.0)
+    (ended,) = await expire(store)
+    assert (ended.finished and ended.finished.failure and ended.finished.failure.reason) == "DEADLINE_EXCEEDED"
 
 
 async def test_a_decision_holds_whoever_says_what_later(store: Store, clock: FakeClock) -> None:
