@@ -113,7 +113,6 @@ def _response_options(settings: FacadeSettings) -> ResponseOptions:
     return ResponseOptions(
         default_tools=settings.default_tools,
         run_seconds=settings.turn_seconds + END_SECONDS,
-        approval_seconds=settings.approval_seconds,
         share_prompts=settings.share_prompts,
     )
 
@@ -122,7 +121,6 @@ def _chat_options(settings: FacadeSettings) -> ChatOptions:
     return ChatOptions(
         default_tools=settings.default_tools,
         run_seconds=settings.turn_seconds + END_SECONDS,
-        approval_seconds=settings.approval_seconds,
         orchestrator_fields=settings.orchestrator_fields,
         share_prompts=settings.share_prompts,
     )

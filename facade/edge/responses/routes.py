@@ -35,7 +35,6 @@ class ResponseOptions:
 
     default_tools: str
     run_seconds: float
-    approval_seconds: float
     share_prompts: bool
 
 
@@ -116,12 +115,11 @@ class Responses:
         key = request.state.key
         catalogue = await self._tools.catalogue() if needs_catalogue(asked) else ()
         previous = await self._previous(asked, request)
-        waits = self._options.approval_seconds if asked.tools or control.tools != "none" else 0.0
         new = new_run(
             Asked(request=asked, control=control, catalogue=catalogue),
             owner=key,
             cache_scope="" if self._options.share_prompts else key,
-            timeout_seconds=self._options.run_seconds + waits,
+            timeout_seconds=self._options.run_seconds,
         )
         if previous is None:
             return new
