@@ -58,8 +58,9 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     file = _servers_file(settings)
     servers = _enabled(file)
     metrics = ToolMetrics(registry, servers=frozenset(servers))
-    policies = PolicyMetrics(registry)
     watcher = _watcher(settings)
+    policies = PolicyMetrics(registry, on_breaker=watcher.note_breaker)
+    metrics.unapproved.set_function(lambda: len(watcher.catalogue.quarantined))
     fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
     started = asyncio.Event()
     executor = Executor(
@@ -89,6 +90,7 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
         policies={},
         schemas=JsonSchemaCompiler(),
         pins=pins,
+        clock=SystemClock(),
         on_dropped=_log_dropped,
         on_quarantined=listener.quarantined,
     )
@@ -101,9 +103,10 @@ def _enabled(file: Path) -> dict[str, ServerConfig]:
 async def _wanted(
     file: Path, servers: Mapping[str, ServerConfig], metrics: ToolMetrics
 ) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
-    """Give the servers, and again whenever the file has changed; one with errors changes nothing."""
+    """Give the servers, and again whenever the file has changed or one of functions; errors change nothing."""
     yield servers
-    async for _ in changes(file):
+    watched = [file, *_function_files(servers)]
+    async for _ in changes(lambda: watched):
         try:
             servers = _enabled(file)
         except ConfigurationError as error:
@@ -112,7 +115,13 @@ async def _wanted(
         else:
             log.info("servers_file.read", servers=sorted(servers))
             metrics.file_refused.set(0)
+            watched[1:] = _function_files(servers)
             yield servers
+
+
+def _function_files(servers: Mapping[str, ServerConfig]) -> list[Path]:
+    transports = [server.transport for server in servers.values()]
+    return [each.functions for each in transports if isinstance(each, StdioServer) and each.functions]
 
 
 def _member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetrics, server: ServerConfig) -> Member:
@@ -209,6 +218,8 @@ def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
         effects=server.effects,
         hints_trusted=server.hints_trusted,
         max_parallel=server.max_parallel,
+        max_waiting=server.max_waiting,
+        breaker=server.breaker,
         rate=server.rate,
         approval=server.approval,
         tools=server.tools,

@@ -45,6 +45,9 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         if server.state != pb.SERVER_STATE_READY:
             told = _server(server)
             stderr().print(f"{told['name']} is {told['state']}: {told['failure'] or 'no reason given'}", markup=False)
+        elif server.HasField("breaker"):
+            rest = f"{server.name} failed too often and is left alone until {server.breaker.retry_time.ToJsonString()}"
+            stderr().print(rest, markup=False)
     for held in catalogue.quarantined:
         notice = f"{held.name} is held back: its definition has changed; see `threadmesh tools approve {held.name}`."
         stderr().print(notice, markup=False)
@@ -137,7 +140,9 @@ def _quarantined(held: pb.QuarantinedTool) -> dict[str, object]:
 def _server(server: pb.Server) -> dict[str, object]:
     failure = decode_failure(server.failure).message if server.HasField("failure") else ""
     state = SERVER_STATES.get(server.state, "unknown")
-    return {"name": server.name, "state": state, "tools": server.tool_count, "failure": failure}
+    return {"name": server.name, "state": state, "tools": server.tool_count, "failure": failure} | (
+        {"left_alone_until": server.breaker.retry_time.ToJsonString()} if server.HasField("breaker") else {}
+    )
 
 
 def _rules(tool: pb.Tool) -> str:

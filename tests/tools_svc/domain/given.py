@@ -50,7 +50,7 @@ class Ledger:
 
     def cached(self, server: str, tool: str) -> None: ...
 
-    def breaker(self, server: str, state: BreakerState) -> None: ...
+    def breaker(self, server: str, state: BreakerState, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +103,7 @@ async def house(
         policies={"s": policy},
         schemas=JsonSchemaCompiler(),
         pins=Pins(MemoryPins(), changes=Changes.QUARANTINE, clock=FakeClock(), listener=PinLog()),
+        clock=FakeClock(),
         on_dropped=lambda _: None,
         on_quarantined=lambda _: None,
     )
