@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,10 @@ from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
-from tools_svc.adapters.servers_file import DEFAULT, read_servers
+from tools_svc.adapters.servers_file import DEFAULT, read_capabilities, read_servers
 from tools_svc.adapters.webhook_listener import WebhookListener
+from tools_svc.domain.capability import Ranked
+from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.fleet import Fleet, Member
@@ -62,6 +64,7 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     policies = PolicyMetrics(registry, on_breaker=watcher.note_breaker)
     metrics.unapproved.set_function(lambda: len(watcher.catalogue.quarantined))
     fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
+    capabilities = _capabilities(file, settings, fleet, watcher)
     started = asyncio.Event()
     executor = Executor(
         fleet.sources,
@@ -72,9 +75,23 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
         on_defect=_log_defect,
     )
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
+    wanted = _wanted(file, servers, metrics, capabilities)
+    following = _together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
     # The fleet before the beginning, which waits for the servers that are there.
-    async with _alongside(executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning) as alive:
-        yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
+    async with _alongside(executor.run(), fleet.run(wanted), following, beginning) as alive:
+        yield Unit(services=[_service(watcher, executor, metrics, capabilities)], ping=partial(_ping, alive, started))
+
+
+def _capabilities(
+    file: Path, settings: ToolsSettings, fleet: Fleet[ServerConfig], watcher: CatalogueWatcher
+) -> CapabilitySource:
+    """Make the source of capabilities, beside those of the servers."""
+    source = CapabilitySource(fleet.sources, catalogue=lambda: watcher.catalogue, clock=SystemClock())
+    source.define(read_capabilities(file))
+    fleet.sources[source.name] = source
+    policy = ServerPolicy(timeout_seconds=settings.call_timeout_seconds, hints_trusted=True, pinned=False)
+    watcher.add(source, policy)
+    return source
 
 
 def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
@@ -101,14 +118,14 @@ def _enabled(file: Path) -> dict[str, ServerConfig]:
 
 
 async def _wanted(
-    file: Path, servers: Mapping[str, ServerConfig], metrics: ToolMetrics
+    file: Path, servers: Mapping[str, ServerConfig], metrics: ToolMetrics, capabilities: CapabilitySource
 ) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
     """Give the servers, and again whenever the file has changed or one of functions; errors change nothing."""
     yield servers
     watched = [file, *_function_files(servers)]
     async for _ in changes(lambda: watched):
         try:
-            servers = _enabled(file)
+            servers, capable = _enabled(file), read_capabilities(file)
         except ConfigurationError as error:
             log.error("servers_file.refused", problems=error.message.splitlines())
             metrics.file_refused.set(1)
@@ -116,6 +133,7 @@ async def _wanted(
             log.info("servers_file.read", servers=sorted(servers))
             metrics.file_refused.set(0)
             watched[1:] = _function_files(servers)
+            capabilities.define(capable)
             yield servers
 
 
@@ -142,6 +160,13 @@ async def _together(*work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for each in work:
             tasks.create_task(each())
+
+
+async def _refreshing(watcher: CatalogueWatcher, capabilities: CapabilitySource) -> None:
+    """Keep the capabilities' effects true to those of their tools."""
+    async with aclosing(watcher.states()) as states:
+        async for _ in states:
+            capabilities.refresh()
 
 
 async def _ping(alive: Callable[[], None], started: asyncio.Event) -> None:
@@ -176,9 +201,14 @@ async def _alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable
                 _log_defect(result)
 
 
-def _service(watcher: CatalogueWatcher, executor: Executor, metrics: ToolMetrics) -> Service:
+def _service(
+    watcher: CatalogueWatcher, executor: Executor, metrics: ToolMetrics, capabilities: CapabilitySource
+) -> Service:
+    def ranks() -> list[tuple[str, list[Ranked]]]:
+        return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
+
     return Service(
-        servicer=ToolsServicer(watcher=watcher, executor=executor, on_batch=metrics.batch),
+        servicer=ToolsServicer(watcher=watcher, executor=executor, on_batch=metrics.batch, capabilities=ranks),
         add=add_ToolsServiceServicer_to_server,
         name=pb.DESCRIPTOR.services_by_name["ToolsService"].full_name,
     )

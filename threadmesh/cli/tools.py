@@ -33,6 +33,9 @@ async def show_tools(target: str, *, as_json: bool) -> None:
                 "tools": [_tool(each) for each in catalogue.tools],
                 "servers": list(map(_server, catalogue.servers)),
                 "quarantined": list(map(_quarantined, catalogue.quarantined)),
+                "capabilities": {
+                    each.name: [member.tool for member in each.members] for each in catalogue.capabilities
+                },
             }
         )
         return
@@ -41,6 +44,8 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         for each in catalogue.tools
     ]
     print_table(["tool", "server", "effect", "description"], rows)
+    for capability in catalogue.capabilities:
+        stderr().print(_ranks(capability), markup=False)
     for server in catalogue.servers:
         if server.state != pb.SERVER_STATE_READY:
             told = _server(server)
@@ -135,6 +140,11 @@ def _quarantined(held: pb.QuarantinedTool) -> dict[str, object]:
         name: {"hash": each.hash, "definition": json.loads(each.definition_json or "{}")}
         for name, each in definitions.items()
     }
+
+
+def _ranks(capability: pb.Capability) -> str:
+    members = (f"{each.tool} ({each.hindrance})" if each.hindrance else each.tool for each in capability.members)
+    return f"any__{capability.name} is done by the first of: {', '.join(members)}"
 
 
 def _server(server: pb.Server) -> dict[str, object]:

@@ -12,7 +12,7 @@ from threadmesh.errors import (
     ToolServerUnavailable,
     UnsupportedSchema,
 )
-from tools_svc.domain.naming import public_name, server_of
+from tools_svc.domain.naming import CAPABILITIES, public_name, server_of
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import Schema, SchemaCompiler
@@ -69,8 +69,8 @@ class Catalogue:
 
     @property
     def servers(self) -> tuple[Server, ...]:
-        """The servers, ordered by name."""
-        return tuple(self.shelves[name].server for name in sorted(self.shelves))
+        """The servers, ordered by name; capabilities are no server."""
+        return tuple(self.shelves[name].server for name in sorted(self.shelves) if name != CAPABILITIES)
 
     @property
     def tools(self) -> tuple[Tool, ...]:
