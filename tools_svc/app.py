@@ -43,6 +43,7 @@ from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import NotificationListener
+from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.servicer import ToolsServicer
 from tools_svc.settings import ToolsSettings
@@ -163,10 +164,15 @@ async def _together(*work: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def _refreshing(watcher: CatalogueWatcher, capabilities: CapabilitySource) -> None:
-    """Keep the capabilities' effects true to those of their tools."""
+    """Keep the capabilities' effects true to those of their tools, and tell once of tools to look at."""
+    told: set[tuple[str, str]] = set()
     async with aclosing(watcher.states()) as states:
-        async for _ in states:
+        async for _, catalogue in states:
             capabilities.refresh()
+            now = {(name, reason) for name, reasons in warnings(catalogue).items() for reason in reasons}
+            for name, reason in sorted(now - told):
+                log.warning("tool.suspicious", tool=name, reason=reason)
+            told = now
 
 
 async def _ping(alive: Callable[[], None], started: asyncio.Event) -> None:

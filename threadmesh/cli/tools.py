@@ -44,6 +44,9 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         for each in catalogue.tools
     ]
     print_table(["tool", "server", "effect", "description"], rows)
+    for tool in catalogue.tools:
+        for warning in tool.warnings:
+            stderr().print(f"Look at {tool.definition.name}: {warning}.", markup=False)
     for capability in catalogue.capabilities:
         stderr().print(_ranks(capability), markup=False)
     for server in catalogue.servers:
@@ -129,6 +132,7 @@ def _tool(tool: pb.Tool) -> dict[str, object]:
         "server": tool.server,
         "effect": _effect(tool),
         "requires_approval": tool.requires_approval,
+        "warnings": list(tool.warnings),
         "description": tool.definition.description,
         "parameters": json.loads(tool.definition.parameters_json or "{}"),
     }

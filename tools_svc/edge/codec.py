@@ -15,6 +15,7 @@ from threadmesh.event_codec import encode_call_finished, encode_call_progress, e
 from tools_svc.domain.call import Batch, CallEvent, RunEvent
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.catalog import Catalogue, Quarantined
+from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.tool import Effect, Rest, Server, ServerState, Tool
 
 _EFFECTS = {
@@ -56,9 +57,10 @@ def encode_catalogue(catalogue: Catalogue, capabilities: Sequence[tuple[str, Seq
     for name, members in capabilities:
         for member in members:
             having.setdefault(member.alternative.tool, []).append(name)
+    told = warnings(catalogue)
     return pb.Catalogue(
         capabilities=(_encode_capability(name, members) for name, members in capabilities),
-        tools=(encode_tool(tool, having.get(tool.name, ())) for tool in catalogue.tools),
+        tools=(encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ())) for tool in catalogue.tools),
         servers=map(encode_server, catalogue.servers),
         quarantined=map(encode_quarantined, catalogue.quarantined),
     )
@@ -80,8 +82,8 @@ def _encode_member(member: Ranked) -> pb.CapabilityMember:
     return wire
 
 
-def encode_tool(tool: Tool, capabilities: Sequence[str] = ()) -> pb.Tool:
-    """Encode a tool, with the names of the capabilities that it has."""
+def encode_tool(tool: Tool, capabilities: Sequence[str] = (), warnings: Sequence[str] = ()) -> pb.Tool:
+    """Encode a tool, with the names of the capabilities that it has, and what is to be said of it."""
     return pb.Tool(
         definition=encode_tool_definition(tool.definition),
         server=tool.server,
@@ -92,6 +94,7 @@ def encode_tool(tool: Tool, capabilities: Sequence[str] = ()) -> pb.Tool:
         definition_hash=tool.definition_hash,
         requires_approval=tool.requires_approval,
         capabilities=capabilities,
+        warnings=warnings,
     )
 
 

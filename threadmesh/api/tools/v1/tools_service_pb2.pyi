@@ -288,6 +288,7 @@ class Tool(_message.Message):
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
     REQUIRES_APPROVAL_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """Names the server that runs it."""
     server_tool: _builtins.str
@@ -310,6 +311,10 @@ class Tool(_message.Message):
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names the capabilities that the tool has."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Says what an operator should look at, such as a description that speaks of another server's tool."""
+
     def __init__(
         self,
         *,
@@ -322,10 +327,11 @@ class Tool(_message.Message):
         definition_hash: _builtins.str = ...,
         requires_approval: _builtins.bool = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
