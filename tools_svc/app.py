@@ -1,7 +1,7 @@
 """Builds tools_svc from its settings."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -76,11 +76,14 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
         on_defect=_log_defect,
     )
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-    wanted = _wanted(file, servers, metrics, capabilities)
+    problems: list[str] = []
+    wanted = _wanted(file, servers, metrics, capabilities, problems)
     following = _together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
     # The fleet before the beginning, which waits for the servers that are there.
     async with _alongside(executor.run(), fleet.run(wanted), following, beginning) as alive:
-        yield Unit(services=[_service(watcher, executor, metrics, capabilities)], ping=partial(_ping, alive, started))
+        yield Unit(
+            services=[_service(watcher, executor, metrics, capabilities, problems)], ping=partial(_ping, alive, started)
+        )
 
 
 def _capabilities(
@@ -119,19 +122,28 @@ def _enabled(file: Path) -> dict[str, ServerConfig]:
 
 
 async def _wanted(
-    file: Path, servers: Mapping[str, ServerConfig], metrics: ToolMetrics, capabilities: CapabilitySource
+    file: Path,
+    servers: Mapping[str, ServerConfig],
+    metrics: ToolMetrics,
+    capabilities: CapabilitySource,
+    problems: list[str],
 ) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
-    """Give the servers, and again whenever the file has changed or one of functions; errors change nothing."""
+    """Give the servers, and again whenever the file has changed or one of functions.
+
+    Errors change nothing; they stand in `problems` while there are any.
+    """
     yield servers
     watched = [file, *_function_files(servers)]
     async for _ in changes(lambda: watched):
         try:
             servers, capable = _enabled(file), read_capabilities(file)
         except ConfigurationError as error:
-            log.error("servers_file.refused", problems=error.message.splitlines())
+            problems[:] = error.message.splitlines()
+            log.error("servers_file.refused", problems=problems)
             metrics.file_refused.set(1)
         else:
             log.info("servers_file.read", servers=sorted(servers))
+            problems.clear()
             metrics.file_refused.set(0)
             watched[1:] = _function_files(servers)
             capabilities.define(capable)
@@ -208,13 +220,23 @@ async def _alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable
 
 
 def _service(
-    watcher: CatalogueWatcher, executor: Executor, metrics: ToolMetrics, capabilities: CapabilitySource
+    watcher: CatalogueWatcher,
+    executor: Executor,
+    metrics: ToolMetrics,
+    capabilities: CapabilitySource,
+    problems: Sequence[str],
 ) -> Service:
     def ranks() -> list[tuple[str, list[Ranked]]]:
         return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
 
     return Service(
-        servicer=ToolsServicer(watcher=watcher, executor=executor, on_batch=metrics.batch, capabilities=ranks),
+        servicer=ToolsServicer(
+            watcher=watcher,
+            executor=executor,
+            on_batch=metrics.batch,
+            capabilities=ranks,
+            problems=lambda: problems,
+        ),
         add=add_ToolsServiceServicer_to_server,
         name=pb.DESCRIPTOR.services_by_name["ToolsService"].full_name,
     )

@@ -44,6 +44,8 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         for each in catalogue.tools
     ]
     print_table(["tool", "server", "effect", "description"], rows)
+    for problem in catalogue.servers_file_problems:
+        stderr().print(f"The servers file is not followed: {problem}", markup=False)
     for tool in catalogue.tools:
         for warning in tool.warnings:
             stderr().print(f"Look at {tool.definition.name}: {warning}.", markup=False)

@@ -28,13 +28,17 @@ class ToolsServicer(ToolsServiceServicer):
         executor: Executor,
         on_batch: Callable[[int], None],
         capabilities: Callable[[], Sequence[tuple[str, Sequence[Ranked]]]],
+        problems: Callable[[], Sequence[str]],
         heartbeat_seconds: float = SECONDS,
     ) -> None:
-        """`on_batch` hears how many calls each batch holds; `capabilities` gives each with its tools in their ranks."""
+        """`on_batch` hears how many calls each batch holds; `capabilities` gives each with its tools in their ranks,
+        `problems` what keeps an edit of the servers file from being followed.
+        """
         self._watcher = watcher
         self._executor = executor
         self._on_batch = on_batch
         self._capabilities = capabilities
+        self._problems = problems
         self._heartbeat_seconds = heartbeat_seconds
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Context) -> pb.ListToolsResponse:
@@ -44,6 +48,7 @@ class ToolsServicer(ToolsServiceServicer):
             tools=(tool for tool in catalogue.tools if not request.names or tool.definition.name in request.names),
             servers=catalogue.servers,
             capabilities=catalogue.capabilities,
+            servers_file_problems=self._problems(),
             quarantined=(held for held in catalogue.quarantined if not request.names or held.name in request.names),
         )
 
