@@ -192,7 +192,7 @@ class Turn:
         resumed = any(record.state is CallState.INTENT for record in self._at.begun)
         if not self._at.begun:
             asked = self._last_items()
-            self._at.begun = planned(own, catalogue, first_ordinal=self._at.calls)
+            self._at.begun = planned(own, catalogue, first_ordinal=self._at.calls, asking=self._parameters.asking_tools)
             if awaiting(self._at.begun):
                 await self._ask_persons(asked, catalogue)
                 return False
