@@ -207,6 +207,23 @@ async def test_two_ways_to_go_on_do_not_hear_of_each_other(mesh: Mesh) -> None:
     assert right.usage.input_tokens < further.usage.input_tokens
 
 
+async def test_what_the_model_was_told_is_listed_in_pages(mesh: Mesh) -> None:
+    first = await ask(mesh, "one")
+    second = await ask(mesh, [{"role": "user", "content": "two"}], previous_response_id=first.id)
+    fork = await ask(mesh, "three", previous_response_id=first.id)
+
+    async def told(name: str, **page: Any) -> list[str]:
+        listed = await mesh.openai.responses.input_items.list(name, order="asc", **page)
+        items = [item.model_dump() async for item in listed]
+        return ["".join(part["text"] for part in item["content"]) for item in items]
+
+    assert await told(first.id) == ["one"]
+    assert await told(second.id) == ["one", "You said: one", "two"]
+    assert await told(fork.id, limit=1) == ["one", "You said: one", "three"]
+    latest = await mesh.openai.responses.input_items.list(second.id, limit=1)
+    assert latest.data[0].model_dump()["content"][0]["text"] == "two"
+
+
 async def test_an_answer_in_the_background_is_there_later(mesh: Mesh) -> None:
     begun = await ask(mesh, "slow", background=True)
 

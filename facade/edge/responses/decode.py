@@ -138,7 +138,13 @@ def _echo(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> Ec
     fields = {name: given.get(name, otherwise) for name, otherwise in _REPEATED.items()}
     fields["text"] = {"format": {"type": "text"}, **given.get("text", {})}
     listed = [{"server_label": label, "tools": [_told(tool) for tool in tools]} for label, tools in offered.items()]
-    return Echo(fields=fields, listed=listed, background=bool(request.background), stored=request.store is not False)
+    return Echo(
+        fields=fields,
+        listed=listed,
+        background=bool(request.background),
+        stored=request.store is not False,
+        inputs=len(messages_of(request.input)),
+    )
 
 
 _REPEATED: dict[str, Any] = {

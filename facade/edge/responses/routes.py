@@ -18,10 +18,12 @@ from facade.edge.responses.approvals import answer, asked_run
 from facade.edge.responses.decode import Asked, approvals, needs_catalogue, new_run
 from facade.edge.responses.events import blocks
 from facade.edge.responses.input_items import McpApprovalItem
+from facade.edge.responses.listed import input_page
 from facade.edge.responses.names import Part, read_response_id
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
 from facade.edge.responses.whole import collected, json_response, present
+from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument, NotFound, RunNotFound
 from threadmesh.telemetry.logs import bound_ids
 
@@ -39,6 +41,14 @@ class ResponseOptions:
     default_tools: str
     run_seconds: float
     share_prompts: bool
+
+
+def _apart(new: NewRun, before: Sequence[Message]) -> NewRun:
+    """Let a run go on behind a copy of what was said before, in a thread of its own."""
+    echo = Echo.from_json(new.parameters.response_json)
+    longer = replace(echo, inputs=echo.inputs + len(before))
+    parameters = replace(new.parameters, response_json=longer.to_json())
+    return replace(new, input=(*before, *new.input), parameters=parameters, thread_id="", thread_key="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,7 @@ class Responses:
             "/{response}", self.get, methods=["GET"], summary="Get a response, or go on with its stream"
         )
         routes.add_api_route("/{response}", self.delete, methods=["DELETE"], summary="Delete a response")
+        routes.add_api_route("/{response}/input_items", self.input_items, methods=["GET"], summary="List the input")
         routes.add_api_route("/{response}/cancel", self.cancel, methods=["POST"], summary="Stop a background response")
         return routes
 
@@ -134,6 +145,14 @@ class Responses:
         run = await self._context.run(shown.run.id)
         return json_response(await present(run, self._context.watch(run.id), shown.echo, shown.part))
 
+    async def input_items(
+        self, request: Request, response: str, limit: int = 20, order: str = "desc", after: str = ""
+    ) -> dict[str, Any]:
+        """List what the model was told for a response, as items."""
+        shown = await self._stored(request, response)
+        said = await self._context.said_until(shown.run)
+        return input_page(shown.run, shown.echo, said, limit=limit, order=order, after=after)
+
     async def delete(self, request: Request, response: str) -> dict[str, Any]:
         """Delete a response with the thread that was made for it."""
         shown = await self._stored(request, response)
@@ -156,7 +175,7 @@ class Responses:
             return replace(new, thread_id=previous.thread_id, thread_key="")
         # Something was said behind it since: this is another way to go on, in a thread of its own.
         before = await self._context.said_until(previous)
-        return replace(new, input=(*before, *new.input), thread_id="", thread_key="")
+        return _apart(new, [each.message for each in before])
 
     async def _previous(self, asked: ResponseRequest, request: Request) -> Run | None:
         if asked.previous_response_id is None:
