@@ -15,6 +15,7 @@ from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import add_ToolsServiceServicer_to_server
 from threadmesh.clock import SystemClock
 from threadmesh.errors import Internal, ToolServerUnavailable
+from threadmesh.gateway.server import Gateway
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
 from threadmesh.settings import ConfigurationError
@@ -42,6 +43,8 @@ from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import NotificationListener
 from tools_svc.domain.watch import CatalogueWatcher
+from tools_svc.edge.local_tools import LocalTools
+from tools_svc.edge.mcp_gateway import Door, bound, serve
 from tools_svc.edge.servicer import ToolsServicer
 from tools_svc.settings import ToolsSettings
 
@@ -71,8 +74,10 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
         on_defect=_log_defect,
     )
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
+    gateway = _gateway(settings, LocalTools(watcher=watcher, executor=executor, on_batch=metrics.batch))
     # The fleet before the beginning, which waits for the servers that are there.
-    async with _alongside(executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning) as alive:
+    work = [executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning, *gateway]
+    async with _alongside(*work) as alive:
         yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
 
 
@@ -165,6 +170,15 @@ async def _alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 _log_defect(result)
+
+
+def _gateway(settings: ToolsSettings, tools: LocalTools) -> list[Coroutine[Any, Any, None]]:
+    """Give what serves MCP, where the settings say so."""
+    if settings.gateway_port is None:
+        return []
+    token = settings.gateway_token.get_secret_value()
+    door = Door(listen=settings.gateway_listen, port=settings.gateway_port, token=token, hosts=settings.hosts())
+    return [serve(Gateway(tools), door, bound(door))]
 
 
 def _service(watcher: CatalogueWatcher, executor: Executor, metrics: ToolMetrics) -> Service:
