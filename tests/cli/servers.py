@@ -150,13 +150,12 @@ class SmallThreads(threads_grpc.ThreadsServiceServicer):
 
 
 @asynccontextmanager
-async def serving(*services: Service) -> AsyncIterator[str]:
-    """Serve through the real kit on a free port; gives `host:port`."""
+async def serving(*services: Service, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
+    """Serve through the real kit, on a free port where none is named; gives `host:port`."""
 
     async def ping() -> None:
         return
 
-    address = "127.0.0.1:0"
     async with serve(services, address=address, registry=new_registry(), ping=ping) as server:
         yield f"127.0.0.1:{server.port}"
 

@@ -10,6 +10,7 @@ COMMANDS = [
     ["down"],
     ["status"],
     ["chat"],
+    ["mcp"],
     ["tools", "list"],
     ["tools", "call"],
     ["tools", "approve"],

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 from mcp.client import Client, IncomingMessage
+from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ToolListChangedNotification
 from prometheus_client import CollectorRegistry
@@ -28,7 +30,7 @@ SHOP = {
     "effects": {"pid": "read_only", "echo": "idempotent"},
     "tools": {"show": {"approval": "always"}},
 }
-KINDS = ("http", "http-modern")
+KINDS = ("http", "http-modern", "stdio")
 """How a client comes: by which transport, and with which of MCP's two ways to begin."""
 
 
@@ -91,9 +93,14 @@ class Told:
 @asynccontextmanager
 async def connected(kind: str, service: Served, *, token: str = "", told: Told | None = None) -> AsyncIterator[Client]:
     """Connect a client until the block ends."""
-    headers = {"authorization": f"Bearer {token}"} if token else {}
-    async with httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False) as http:
-        mode = "auto" if kind.endswith("modern") else "legacy"
-        transport = streamable_http_client(service.url, http_client=http)
-        async with Client(transport, mode=mode, message_handler=(told or Told()).hear) as client:
-            yield client
+    mode = "auto" if kind.endswith("modern") else "legacy"
+    async with AsyncExitStack() as stack:
+        if kind.startswith("stdio"):
+            command = ["-m", "threadmesh.cli", "mcp", "--target", service.target]
+            process = StdioServerParameters(command=sys.executable, args=command, env=dict(os.environ))
+            transport: Any = stdio_client(process)
+        else:
+            headers = {"authorization": f"Bearer {token}"} if token else {}
+            http = await stack.enter_async_context(httpx2.AsyncClient(headers=headers, timeout=30, trust_env=False))
+            transport = streamable_http_client(service.url, http_client=http)
+        yield await stack.enter_async_context(Client(transport, mode=mode, message_handler=(told or Told()).hear))

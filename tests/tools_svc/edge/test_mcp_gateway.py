@@ -30,7 +30,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Served]:
-    async with served(tmp_path_factory.mktemp("gateway"), shop=SHOP, other=SHOP, doomed=SHOP) as running:
+    async with served(tmp_path_factory.mktemp("gateway"), shop=SHOP, other=SHOP) as running:
         yield running
 
 
@@ -76,8 +76,9 @@ async def test_a_call_that_fails_is_a_result_that_says_why(service: Served, kind
     assert (unapproved.meta or {})["threadmesh/reason"] == "TOOL_NEEDS_APPROVAL"
 
 
-async def test_a_call_whose_server_dies_is_said_to_be_unknown(service: Served, kind: str, tmp_path: Path) -> None:
-    async with connected(kind, service) as client:
+@pytest.mark.parametrize("way", ["http", "stdio"])
+async def test_a_call_whose_server_dies_is_said_to_be_unknown(way: str, tmp_path: Path) -> None:
+    async with served(tmp_path, doomed=SHOP) as running, connected(way, running) as client:
         result = await client.call_tool("doomed__die", {"ledger": str(tmp_path / "ledger")})
 
     assert result.is_error
@@ -122,28 +123,30 @@ async def test_a_client_that_vanishes_stops_its_own_calls_only(service: Served, 
         assert await waiting == "passed"
 
 
-async def test_a_client_hears_unasked_of_a_changed_catalogue(service: Served) -> None:
+@pytest.mark.parametrize("way", ["http", "stdio"])
+async def test_a_client_hears_unasked_of_a_changed_catalogue(service: Served, way: str) -> None:
     told = Told()
-    async with connected("http", service, told=told) as client, asyncio.timeout(30):
+    async with connected(way, service, told=told) as client, asyncio.timeout(30):
         for number in count():  # nothing tells a client when its second stream is there
-            await client.call_tool("shop__grow", {"name": f"grown_{number}"})
+            await client.call_tool("shop__grow", {"name": f"grown_{way}_{number}"})
             if await told.soon():
                 break
         names = {tool.name for tool in (await client.list_tools()).tools}
 
-    assert f"shop__grown_{number}" in names
+    assert f"shop__grown_{way}_{number}" in names
 
 
-async def test_a_client_of_the_newer_kind_hears_of_what_it_has_subscribed_to(service: Served) -> None:
+@pytest.mark.parametrize("way", ["http-modern", "stdio-modern"])
+async def test_a_client_of_the_newer_kind_hears_of_what_it_has_subscribed_to(service: Served, way: str) -> None:
     async with (
-        connected("http-modern", service) as client,
+        connected(way, service) as client,
         asyncio.timeout(30),
         client.listen(tools_list_changed=True) as news,
     ):
-        assert not (await client.call_tool("other__grow", {"name": "grown"})).is_error
+        assert not (await client.call_tool("other__grow", {"name": way})).is_error
         async for _ in news:  # a change that another test has made may come first
             tools = (await client.list_tools(cache_mode="refresh")).tools
-            if "other__grown" in {tool.name for tool in tools}:
+            if f"other__{way}" in {tool.name for tool in tools}:
                 break
 
 
@@ -183,6 +186,7 @@ async def test_pages_of_other_origins_are_kept_out(service: Served, headers: dic
         (b'"' + b"x" * LARGEST_BODY_BYTES + b'"', 413),
     ],
 )
+@pytest.mark.parametrize("kind", ["http", "http-modern"])
 async def test_what_is_no_request_is_refused_and_costs_nobody_else(
     service: Served, kind: str, body: bytes, status: int
 ) -> None:
