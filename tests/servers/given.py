@@ -23,6 +23,7 @@ from tools_svc.domain.tool import ServerState, ServerStatus
 HERE = Path(__file__).parent
 WORKSHOP = str(HERE / "workshop.py")
 CROOKED = str(HERE / "crooked.py")
+ASKING = str(HERE / "asking.py")
 DISCORD_BOT = str(HERE / "discord_bot.py")
 SOON = Backoff(first=0.01, most=0.05, stable=3600)
 
