@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
 
-.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs fuzz format generate lock clean
+.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs coverage fuzz format generate lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench: install  ## Measure the mesh beside llama-server and llama-cpp-python's s
 
 bench-quick: install  ## Measure a little of everything, to see that it works
 	$(BIN)/python -m benchmarks --quick
+
+coverage: install-dev  ## Show which properties of OpenAI's API are answered for
+	$(BIN)/python docs/openai_coverage.py
 
 fuzz: install-dev  ## Ask the engine for made-up schemas, grammars and templates, for some minutes
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/pytest tests/inference_svc/test_fuzz.py --timeout 1800

@@ -1,7 +1,7 @@
 """Builds tools_svc from its settings."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,7 @@ from threadmesh.errors import Internal, ToolServerUnavailable
 from threadmesh.gateway.server import Gateway
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
-from threadmesh.settings import ConfigurationError
-from tools_svc.adapters.file_changes import changes
+from tools_svc.adapters.followed_servers import enabled, wanted
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.lifeline import Lifeline
@@ -33,7 +32,7 @@ from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
-from tools_svc.adapters.servers_file import DEFAULT, read_servers
+from tools_svc.adapters.servers_file import DEFAULT
 from tools_svc.adapters.webhook_listener import WebhookListener
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
@@ -59,10 +58,11 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     away costs its own tools only.
     """
     file = _servers_file(settings)
-    servers = _enabled(file)
+    servers = enabled(file)
     metrics = ToolMetrics(registry, servers=frozenset(servers))
-    policies = PolicyMetrics(registry)
     watcher = _watcher(settings)
+    policies = PolicyMetrics(registry, on_breaker=watcher.note_breaker)
+    metrics.unapproved.set_function(lambda: len(watcher.catalogue.quarantined))
     fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
     started = asyncio.Event()
     executor = Executor(
@@ -76,7 +76,7 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
     gateway = _gateway(settings, LocalTools(watcher=watcher, executor=executor, on_batch=metrics.batch))
     # The fleet before the beginning, which waits for the servers that are there.
-    work = [executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning, *gateway]
+    work = [executor.run(), fleet.run(wanted(file, servers, on_refused=metrics.file_refused.set)), beginning, *gateway]
     async with _alongside(*work) as alive:
         yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
 
@@ -94,30 +94,10 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
         policies={},
         schemas=JsonSchemaCompiler(),
         pins=pins,
+        clock=SystemClock(),
         on_dropped=_log_dropped,
         on_quarantined=listener.quarantined,
     )
-
-
-def _enabled(file: Path) -> dict[str, ServerConfig]:
-    return {each.name: each for each in read_servers(file) if not each.disabled}
-
-
-async def _wanted(
-    file: Path, servers: Mapping[str, ServerConfig], metrics: ToolMetrics
-) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
-    """Give the servers, and again whenever the file has changed; one with errors changes nothing."""
-    yield servers
-    async for _ in changes(file):
-        try:
-            servers = _enabled(file)
-        except ConfigurationError as error:
-            log.error("servers_file.refused", problems=error.message.splitlines())
-            metrics.file_refused.set(1)
-        else:
-            log.info("servers_file.read", servers=sorted(servers))
-            metrics.file_refused.set(0)
-            yield servers
 
 
 def _member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetrics, server: ServerConfig) -> Member:
@@ -223,6 +203,8 @@ def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
         effects=server.effects,
         hints_trusted=server.hints_trusted,
         max_parallel=server.max_parallel,
+        max_waiting=server.max_waiting,
+        breaker=server.breaker,
         rate=server.rate,
         approval=server.approval,
         tools=server.tools,

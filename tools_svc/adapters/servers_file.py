@@ -7,6 +7,8 @@ their method. `${python}` as the command stands for the running interpreter. Sec
 `${file:path}` in values of `env` and `headers`, never written down.
 """
 
+import ast
+import hashlib
 import os
 import re
 import sys
@@ -19,7 +21,7 @@ from tools_svc.adapters import located_json, policy_keys, quirk_keys, web_keys
 from tools_svc.adapters.located_json import JsonError, Located
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.domain.naming import is_server_name
-from tools_svc.domain.policy import MOST_PARALLEL
+from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING
 
 DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
@@ -113,6 +115,18 @@ def _check_python(value: Any) -> Iterator[Complaint]:
         yield (), "it must be the absolute path of a file '.py'"
     elif not Path(value).is_file():
         yield (), "there is no such file"
+    else:
+        yield from _syntax_complaints(Path(value))
+
+
+def _syntax_complaints(path: Path) -> Iterator[Complaint]:
+    try:
+        ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        yield (), f"{path.name}{line} is not Python: {error.msg if isinstance(error, SyntaxError) else error}"
+    except OSError as error:
+        yield (), f"it cannot be read: {error.strerror}"
 
 
 def _check_cwd(value: Any) -> Iterator[Complaint]:
@@ -149,7 +163,9 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "quirks": quirk_keys.check_quirks,
     "notifications": quirk_keys.check_notifications,
     "max_parallel": policy_keys.check_max_parallel,
+    "max_waiting": policy_keys.check_max_waiting,
     "rate": policy_keys.check_rate,
+    "breaker": policy_keys.check_breaker,
     "approval": policy_keys.check_approval,
     "tools": policy_keys.check_tools,
 }
@@ -164,7 +180,9 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         disabled=raw.get("disabled", False),
         effects=policy_keys.effects(raw),
         max_parallel=raw.get("max_parallel", MOST_PARALLEL),
+        max_waiting=raw.get("max_waiting", MOST_WAITING),
         rate=policy_keys.rate(raw.get("rate")),
+        breaker=policy_keys.breaker(raw.get("breaker", {})),
         approval=policy_keys.approval(raw.get("approval", "never")),
         tools=policy_keys.tools(raw),
         quirks=tuple(raw.get("quirks", ())),
@@ -185,7 +203,15 @@ def _functions(raw: dict[str, Any]) -> StdioServer:
     # A checkout that is not installed must be found too; `-P` keeps the working directory out of the modules' path.
     path = os.pathsep.join([str(_CODE), *([env["PYTHONPATH"]] if "PYTHONPATH" in env else [])])
     arguments = ("-P", "-m", _FUNCTION_SERVER, raw["python"])
-    return StdioServer(command=sys.executable, args=arguments, env=env | {"PYTHONPATH": path}, cwd=raw.get("cwd"))
+    file = Path(raw["python"])
+    return StdioServer(
+        command=sys.executable,
+        args=arguments,
+        env=env | {"PYTHONPATH": path},
+        cwd=raw.get("cwd"),
+        functions=file,
+        version=hashlib.sha256(file.read_bytes()).hexdigest(),
+    )
 
 
 def _stdio(raw: dict[str, Any]) -> StdioServer:

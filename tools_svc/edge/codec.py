@@ -6,12 +6,13 @@ from threadmesh.api.conversation.v1.events_pb2 import CallFinished as WireFinish
 from threadmesh.api.conversation.v1.events_pb2 import CallProgress as WireProgress
 from threadmesh.api.conversation.v1.events_pb2 import CallStarted as WireStarted
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.breaker import BreakerState
 from threadmesh.codec import decode_tool_call, encode_tool_definition
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted
 from threadmesh.event_codec import encode_call_finished, encode_call_progress, encode_call_started, encode_failure
 from tools_svc.domain.call import Batch, CallEvent, RunEvent
 from tools_svc.domain.catalog import Catalogue, Quarantined
-from tools_svc.domain.tool import Effect, Server, ServerState, Tool
+from tools_svc.domain.tool import Effect, Rest, Server, ServerState, Tool
 
 _EFFECTS = {
     Effect.READ_ONLY: pb.EFFECT_READ_ONLY,
@@ -23,6 +24,11 @@ _STATES = {
     ServerState.CONNECTING: pb.SERVER_STATE_CONNECTING,
     ServerState.READY: pb.SERVER_STATE_READY,
     ServerState.UNAVAILABLE: pb.SERVER_STATE_UNAVAILABLE,
+}
+_BREAKER_STATES = {
+    BreakerState.CLOSED: pb.BREAKER_STATE_UNSPECIFIED,
+    BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
+    BreakerState.HALF_OPEN: pb.BREAKER_STATE_HALF_OPEN,
 }
 
 
@@ -86,7 +92,14 @@ def encode_server(server: Server) -> pb.Server:
         failure=encode_failure(server.failure) if server.failure else None,
         tool_count=server.tool_count,
         protocol_version=server.protocol_version,
+        breaker=_encode_rest(server.rest) if server.rest else None,
     )
+
+
+def _encode_rest(rest: Rest) -> pb.Breaker:
+    wire = pb.Breaker(state=_BREAKER_STATES[rest.state])
+    wire.retry_time.FromDatetime(rest.retry_time)
+    return wire
 
 
 def encode_executed(event: RunEvent, *, sequence: int) -> pb.ExecuteToolsResponse:

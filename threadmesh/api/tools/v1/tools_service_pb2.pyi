@@ -55,6 +55,30 @@ EFFECT_UNSAFE: Effect.ValueType  # 4
 """Every call may change something; it is never sent twice."""
 Global___Effect: _TypeAlias = Effect  # noqa: Y015
 
+class _BreakerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
+    """Is never sent."""
+    BREAKER_STATE_OPEN: _BreakerState.ValueType  # 1
+    """None do."""
+    BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 2
+    """One does, and its end decides."""
+
+class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
+    """Whether calls of a server go out."""
+
+BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
+"""Is never sent."""
+BREAKER_STATE_OPEN: BreakerState.ValueType  # 1
+"""None do."""
+BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 2
+"""One does, and its end decides."""
+Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
+
 class _ServerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -374,6 +398,7 @@ class Server(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     TOOL_COUNT_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    BREAKER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the server as the configuration does."""
     state: Global___ServerState.ValueType
@@ -386,6 +411,10 @@ class Server(_message.Message):
     def failure(self) -> _conversation_pb2.Failure:
         """Says why it cannot be used, when it cannot."""
 
+    @_builtins.property
+    def breaker(self) -> Global___Breaker:
+        """Says that it fails too often and is left alone; absent while it is not."""
+
     def __init__(
         self,
         *,
@@ -394,14 +423,43 @@ class Server(_message.Message):
         failure: _conversation_pb2.Failure | None = ...,
         tool_count: _builtins.int = ...,
         protocol_version: _builtins.str = ...,
+        breaker: Global___Breaker | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "name", b"name", "protocol_version", b"protocol_version", "state", b"state", "tool_count", b"tool_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "failure", b"failure", "name", b"name", "protocol_version", b"protocol_version", "state", b"state", "tool_count", b"tool_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Server: _TypeAlias = Server  # noqa: Y015
+
+@_typing.final
+class Breaker(_message.Message):
+    """Whether calls of a server go out that fails too often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    RETRY_TIME_FIELD_NUMBER: _builtins.int
+    state: Global___BreakerState.ValueType
+    """Is OPEN or HALF_OPEN."""
+    @_builtins.property
+    def retry_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when a call may pass to see whether the server has recovered."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___BreakerState.ValueType = ...,
+        retry_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
 
 @_typing.final
 class ExecuteToolsRequest(_message.Message):

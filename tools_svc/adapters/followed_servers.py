@@ -1,0 +1,45 @@
+"""The servers that are wanted now, as a file says that may change at any time."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from pathlib import Path
+
+import structlog
+
+from threadmesh.settings import ConfigurationError
+from tools_svc.adapters.file_changes import changes
+from tools_svc.adapters.server_config import ServerConfig, StdioServer
+from tools_svc.adapters.servers_file import read_servers
+
+log = structlog.get_logger()
+
+
+def enabled(file: Path) -> dict[str, ServerConfig]:
+    """Give the servers that the file does not disable; raises `ConfigurationError` as `read_servers` does."""
+    return {each.name: each for each in read_servers(file) if not each.disabled}
+
+
+async def wanted(
+    file: Path, servers: Mapping[str, ServerConfig], *, on_refused: Callable[[bool], None]
+) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
+    """Give the servers, and again whenever the file has changed or one of functions; errors change nothing.
+
+    `on_refused` hears at each change whether the file has errors.
+    """
+    yield servers
+    watched = [file, *_function_files(servers)]
+    async for _ in changes(lambda: watched):
+        try:
+            servers = enabled(file)
+        except ConfigurationError as error:
+            log.error("servers_file.refused", problems=error.message.splitlines())
+            on_refused(True)
+        else:
+            log.info("servers_file.read", servers=sorted(servers))
+            on_refused(False)
+            watched[1:] = _function_files(servers)
+            yield servers
+
+
+def _function_files(servers: Mapping[str, ServerConfig]) -> list[Path]:
+    transports = [server.transport for server in servers.values()]
+    return [each.functions for each in transports if isinstance(each, StdioServer) and each.functions]
