@@ -35,6 +35,7 @@ from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer
 from tools_svc.adapters.servers_file import DEFAULT
 from tools_svc.adapters.webhook_listener import WebhookListener
 from tools_svc.domain.catalog import Dropped
+from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.fleet import Fleet, Member
 from tools_svc.domain.govern import govern
@@ -74,11 +75,13 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
         on_defect=_log_defect,
     )
     beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-    gateway = _gateway(settings, LocalTools(watcher=watcher, executor=executor, on_batch=metrics.batch))
+    reader = Reader(fleet.sources, catalogue=lambda: watcher.catalogue)
+    tools = LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch)
+    gateway = _gateway(settings, tools)
     # The fleet before the beginning, which waits for the servers that are there.
     work = [executor.run(), fleet.run(wanted(file, servers, on_refused=metrics.file_refused.set)), beginning, *gateway]
     async with _alongside(*work) as alive:
-        yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
+        yield Unit(services=[_service(watcher, executor, reader, metrics)], ping=partial(_ping, alive, started))
 
 
 def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
@@ -161,9 +164,9 @@ def _gateway(settings: ToolsSettings, tools: LocalTools) -> list[Coroutine[Any, 
     return [serve(Gateway(tools), door, bound(door))]
 
 
-def _service(watcher: CatalogueWatcher, executor: Executor, metrics: ToolMetrics) -> Service:
+def _service(watcher: CatalogueWatcher, executor: Executor, reader: Reader, metrics: ToolMetrics) -> Service:
     return Service(
-        servicer=ToolsServicer(watcher=watcher, executor=executor, on_batch=metrics.batch),
+        servicer=ToolsServicer(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch),
         add=add_ToolsServiceServicer_to_server,
         name=pb.DESCRIPTOR.services_by_name["ToolsService"].full_name,
     )

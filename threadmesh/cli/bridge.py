@@ -2,8 +2,9 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from mcp.server.stdio import stdio_server
 
@@ -17,6 +18,9 @@ from threadmesh.event_codec import decode_call_finished, decode_call_progress, d
 from threadmesh.gateway.server import Gateway
 from threadmesh.rpc.channel import MeshChannel, connect, translated, translated_stream
 from threadmesh.telemetry import logs
+
+if TYPE_CHECKING:
+    from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceAsyncStub
 
 _PEER = "tools"
 _SILENCE_SECONDS = 10.0
@@ -42,7 +46,7 @@ class RemoteTools:
     """The `ToolsService` at the other end of a channel."""
 
     def __init__(self, channel: MeshChannel) -> None:
-        self._stub = ToolsServiceStub(channel)
+        self._stub: ToolsServiceAsyncStub = ToolsServiceStub(channel)
 
     async def catalogue(self) -> pb.Catalogue:
         """Give the present catalogue."""
@@ -83,3 +87,23 @@ class RemoteTools:
         """Stop a call as well as its tool allows."""
         async with translated(_PEER):
             await self._stub.CancelCall(pb.CancelCallRequest(call_id=call_id), timeout=SECONDS)
+
+    async def resources(self) -> pb.ListResourcesResponse:
+        """List what can be read."""
+        async with translated(_PEER):
+            return await self._stub.ListResources(pb.ListResourcesRequest(), timeout=SECONDS)
+
+    async def read(self, server: str, uri: str) -> pb.ReadResourceResponse:
+        """Read a resource by its server's own URI."""
+        async with translated(_PEER):
+            return await self._stub.ReadResource(pb.ReadResourceRequest(server=server, uri=uri))
+
+    async def prompts(self) -> pb.ListPromptsResponse:
+        """List the prompts."""
+        async with translated(_PEER):
+            return await self._stub.ListPrompts(pb.ListPromptsRequest(), timeout=SECONDS)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> pb.GetPromptResponse:
+        """Fill in a prompt."""
+        async with translated(_PEER):
+            return await self._stub.GetPrompt(pb.GetPromptRequest(name=name, arguments=arguments))

@@ -1,14 +1,21 @@
 """Tells clients that a list has changed: by subscriptions since MCP's revision 2026-07-28, unasked before."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import mcp_types as types
 from mcp.server.context import ServerRequestContext
 from mcp.server.session import ServerSession
-from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler, ServerEvent, ToolsListChanged
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    PromptsListChanged,
+    ResourcesListChanged,
+    ServerEvent,
+    ToolsListChanged,
+)
 
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 
@@ -59,15 +66,31 @@ class Changes:
         async with aclosing(catalogues):
             before = await anext(catalogues)
             async for catalogue in catalogues:
-                if _tools(catalogue) != _tools(before):
-                    await self._bus.publish(ToolsListChanged())
+                for event in _differences(before, catalogue):
+                    await self._bus.publish(event)
                 before = catalogue
 
 
 async def _notify(session: ServerSession, kind: type[ServerEvent]) -> None:
     if kind is ToolsListChanged:
         await session.send_tool_list_changed()
+    elif kind is ResourcesListChanged:
+        await session.send_resource_list_changed()
+    else:
+        await session.send_prompt_list_changed()
 
 
-def _tools(catalogue: pb.Catalogue) -> list[bytes]:
-    return [tool.SerializeToString(deterministic=True) for tool in catalogue.tools]
+def _differences(before: pb.Catalogue, after: pb.Catalogue) -> Iterator[ServerEvent]:
+    """Say which lists differ; a catalogue that is like the last one says that resources or prompts do."""
+    if list(before.tools) != list(after.tools):
+        yield ToolsListChanged()
+    if before == after or _libraries(before) != _libraries(after):
+        yield ResourcesListChanged()
+        yield PromptsListChanged()
+
+
+def _libraries(catalogue: pb.Catalogue) -> list[tuple[str, bool, int, int]]:
+    return [
+        (each.name, each.state == pb.SERVER_STATE_UNAVAILABLE, each.resource_count, each.prompt_count)
+        for each in catalogue.servers
+    ]

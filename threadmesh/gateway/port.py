@@ -1,6 +1,6 @@
 """What a gateway needs of the tools service."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Protocol
 
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
@@ -28,4 +28,20 @@ class ToolsService(Protocol):
 
     async def cancel(self, call_id: str) -> None:
         """Stop a call as well as its tool allows; one that has ended, or that nobody knows, is let be."""
+        ...
+
+    async def resources(self) -> pb.ListResourcesResponse:
+        """List what can be read."""
+        ...
+
+    async def read(self, server: str, uri: str) -> pb.ReadResourceResponse:
+        """Read a resource by its server's own URI."""
+        ...
+
+    async def prompts(self) -> pb.ListPromptsResponse:
+        """List the prompts."""
+        ...
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> pb.GetPromptResponse:
+        """Fill in a prompt."""
         ...

@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -16,9 +15,11 @@ from mcp.server.models import InitializationOptions
 from mcp.shared.exceptions import MCPError
 
 from threadmesh.conversation import CallFinished, CallProgress, ToolCall
-from threadmesh.errors import Internal, MeshError, Unavailable, Unreachable
+from threadmesh.errors import MeshError, Unavailable, Unreachable
 from threadmesh.gateway import values
 from threadmesh.gateway.changes import Changes
+from threadmesh.gateway.failures import as_mcp_errors
+from threadmesh.gateway.library import LibraryHandlers
 from threadmesh.gateway.port import ToolsService
 from threadmesh.telemetry.logs import bound_ids
 from threadmesh.telemetry.metrics import installed_version
@@ -42,12 +43,18 @@ class Gateway(Server[Any]):
     def __init__(self, tools: ToolsService) -> None:
         self._tools = tools
         self._changes = Changes()
+        library = LibraryHandlers(tools)
         super().__init__(
             "threadmesh",
             version=installed_version(),
             lifespan=self._following,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            on_list_resources=library.list_resources,
+            on_list_resource_templates=library.list_templates,
+            on_read_resource=library.read_resource,
+            on_list_prompts=library.list_prompts,
+            on_get_prompt=library.get_prompt,
             on_subscriptions_listen=self._changes.listen,
         )
         self.add_notification_handler("notifications/initialized", types.NotificationParams, self._changes.tell)
@@ -59,15 +66,16 @@ class Gateway(Server[Any]):
         extensions: dict[str, dict[str, Any]] | None = None,
     ) -> InitializationOptions:
         """Say that the lists change, which the SDK's HTTP sessions would not."""
-        changing = notification_options or NotificationOptions(tools_changed=True)
-        return super().create_initialization_options(changing, experimental_capabilities, extensions)
+        every = NotificationOptions(tools_changed=True, resources_changed=True, prompts_changed=True)
+        options = notification_options or every
+        return super().create_initialization_options(options, experimental_capabilities, extensions)
 
     def _following(self, _: Server[Any]) -> AbstractAsyncContextManager[None]:
         return self._changes.following(self._tools.changes())
 
     async def _list_tools(self, context: Context, _: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         version = context.protocol_version
-        with _as_mcp_errors():
+        with as_mcp_errors():
             catalogue = await self._tools.catalogue()
         # A tool that needs approval is left out: nobody could approve its calls here, and they would be refused.
         offered = [values.tool(each, version=version) for each in catalogue.tools if not each.requires_approval]
@@ -76,7 +84,7 @@ class Gateway(Server[Any]):
     async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         call = ToolCall(id=f"mcp-{uuid4().hex}", name=params.name, arguments_json=json.dumps(params.arguments or {}))
         gone = context.request.scope[GONE] if context.request else asyncio.Event()
-        with bound_ids(request_id=call.id), _as_mcp_errors():
+        with bound_ids(request_id=call.id), as_mcp_errors():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancel_when, gone, tasks.cancel_scope)
                 result = await self._carried(context, call)
@@ -119,17 +127,3 @@ def _fits(tool: types.Tool, version: str) -> bool:
         return True
     log.warning("gateway.tool_left_out", tool=tool.name, protocol_version=version)
     return False
-
-
-@contextmanager
-def _as_mcp_errors() -> Iterator[None]:
-    """Raise what goes wrong as the protocol's errors; a defect is logged and shows no details."""
-    try:
-        yield
-    except MCPError:
-        raise
-    except MeshError as error:
-        raise MCPError(types.INTERNAL_ERROR, error.message) from error
-    except Exception as error:
-        log.error("defect", exc_info=error)
-        raise MCPError(types.INTERNAL_ERROR, Internal().message) from error

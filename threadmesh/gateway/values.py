@@ -34,7 +34,7 @@ def tool(offered: pb.Tool, *, version: str) -> types.Tool:
         title=offered.title or None,
         description=offered.definition.description or None,
         input_schema={"type": "object"} | json.loads(offered.definition.parameters_json or "{}"),
-        output_schema=output if _speaks_of_any(version) or _describes_object(output) else None,
+        output_schema=output if is_modern(version) or _describes_object(output) else None,
         annotations=_HINTS.get(offered.effect, _UNSAFE),
     )
 
@@ -42,7 +42,7 @@ def tool(offered: pb.Tool, *, version: str) -> types.Tool:
 def call_result(finished: CallFinished, *, version: str) -> types.CallToolResult:
     """Give the end of a call; what is not known of it is said first."""
     failed = finished.outcome is not CallOutcome.SUCCEEDED
-    content = [_block(part) for part in finished.parts]
+    content = [block(part) for part in finished.parts]
     if finished.outcome is CallOutcome.UNKNOWN:
         content.insert(0, types.TextContent(text=_UNKNOWN))
     structured = json.loads(finished.structured_json) if finished.structured_json else None
@@ -50,7 +50,7 @@ def call_result(finished: CallFinished, *, version: str) -> types.CallToolResult
         content.append(types.TextContent(text=finished.structured_json))
     return types.CallToolResult(
         content=content,
-        structured_content=structured if _speaks_of_any(version) or isinstance(structured, dict) else None,
+        structured_content=structured if is_modern(version) or isinstance(structured, dict) else None,
         is_error=failed,
         _meta=_meta(finished) if failed else None,
     )
@@ -83,7 +83,8 @@ def _meta(finished: CallFinished) -> dict[str, Any]:
     return {"threadmesh/outcome": str(finished.outcome), "threadmesh/reason": reason}
 
 
-def _block(part: Part) -> types.ContentBlock:
+def block(part: Part) -> types.ContentBlock:
+    """Give a part of a message as a block of content."""
     match part:
         case Text(text=text) | Refusal(text=text) | Reasoning(text=text):
             return types.TextContent(text=text)
@@ -94,7 +95,8 @@ def _block(part: Part) -> types.ContentBlock:
             assert_never(other)
 
 
-def _speaks_of_any(version: str) -> bool:
+def is_modern(version: str) -> bool:
+    """Whether clients of this revision know any JSON as a structured result."""
     return version in MODERN_PROTOCOL_VERSIONS
 
 

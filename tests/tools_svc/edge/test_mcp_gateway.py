@@ -1,6 +1,7 @@
 """The catalogue as an MCP server, to the SDK's own client."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
@@ -10,7 +11,8 @@ import httpx2
 import pytest
 import pytest_asyncio
 from mcp.client import Client
-from mcp_types import TextContent
+from mcp.shared.exceptions import MCPError
+from mcp_types import BlobResourceContents, TextContent, TextResourceContents
 
 from tests.tools_svc.gateways import KINDS, SHOP, Served, Told, connected, served
 from threadmesh.settings import ConfigurationError
@@ -150,6 +152,66 @@ async def test_a_client_of_the_newer_kind_hears_of_what_it_has_subscribed_to(ser
                 break
 
 
+async def test_resources_of_two_servers_with_one_uri_are_told_apart(service: Served, kind: str) -> None:
+    async with connected(kind, service) as client, asyncio.timeout(30):
+        await _until_listed(client)
+        templates = (await client.list_resource_templates()).resource_templates
+        (rules,) = (await client.read_resource("threadmesh:other:note://rules")).contents
+        (picture,) = (await client.read_resource("threadmesh:shop:note://picture")).contents
+        (shelf,) = (await client.read_resource(templates[0].uri_template.replace("{number}", "7"))).contents
+
+    assert [each.uri_template for each in templates] == [
+        "threadmesh:other:note://shelf/{number}",
+        "threadmesh:shop:note://shelf/{number}",
+    ]
+    assert isinstance(rules, TextResourceContents)
+    assert (rules.uri, rules.text) == ("threadmesh:other:note://rules", "Wear goggles. ü😀")
+    assert isinstance(picture, BlobResourceContents)
+    assert base64.b64decode(picture.blob) == bytes(range(256))
+    assert isinstance(shelf, TextResourceContents)
+    assert shelf.text == "shelf 7"
+
+
+@pytest.mark.parametrize(
+    "uri", ["note://rules", "threadmesh:shop:note://nowhere", "threadmesh:nobody:note://rules", "threadmesh:shop:"]
+)
+async def test_what_cannot_be_read_is_an_error(service: Served, uri: str) -> None:
+    async with connected("http", service) as client:
+        with pytest.raises(MCPError) as raised:
+            await client.read_resource(uri)
+        with pytest.raises(MCPError, match="too large"):
+            await client.read_resource("threadmesh:shop:note://big")
+
+    assert raised.value.code == -32002
+
+
+async def test_prompts_are_offered_and_filled_in(service: Served, kind: str) -> None:
+    async with connected(kind, service) as client, asyncio.timeout(30):
+        await _until_listed(client)
+        prompts = {prompt.name: prompt for prompt in (await client.list_prompts()).prompts}
+        filled = await client.get_prompt("shop__explain", {"tool": "a lathe"})
+        with pytest.raises(MCPError):
+            await client.get_prompt("shop__nothing")
+
+    assert [each.required for each in prompts["other__explain"].arguments or ()] == [True, False]
+    assert filled.messages[0].role == "user"
+    assert filled.messages[0].content == TextContent(text="Explain a lathe in a plain tone.")
+
+
+async def test_clients_hear_of_changed_resources_and_prompts(service: Served) -> None:
+    async with (
+        connected("http-modern", service) as client,
+        asyncio.timeout(30),
+        client.listen(resources_list_changed=True) as news,
+    ):
+        await _until_listed(client)
+        await client.call_tool("other__stock", {"name": "news"})
+        async for _ in news:  # a change of the service's start may come first
+            listed = await client.list_resources(cache_mode="refresh")
+            if "threadmesh:other:note://news" in {each.uri for each in listed.resources}:
+                break
+
+
 async def test_a_wrong_or_missing_token_is_refused_whatever_it_brings(tmp_path: Path) -> None:
     async with served(tmp_path, token="right", shop=SHOP) as running, httpx2.AsyncClient(trust_env=False) as http:
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic right"}):
@@ -234,3 +296,10 @@ async def _leave_at(kind: str, service: Served, name: str, there: asyncio.Event)
 def _text(result: object) -> str:
     content = getattr(result, "content", [])
     return "".join(each.text for each in content if isinstance(each, TextContent))
+
+
+async def _until_listed(client: Client) -> None:
+    """Wait until both servers' resources are known, which are asked for after the tools."""
+    wanted = {"threadmesh:shop:note://rules", "threadmesh:other:note://rules"}
+    while not wanted <= {each.uri for each in (await client.list_resources(cache_mode="refresh")).resources}:
+        await asyncio.sleep(0.02)
