@@ -44,7 +44,7 @@ from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import NotificationListener
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.local_tools import LocalTools
-from tools_svc.edge.mcp_gateway import Door, bound, serve
+from tools_svc.edge.mcp_gateway import Door, HttpGateway
 from tools_svc.edge.servicer import ToolsServicer
 from tools_svc.settings import ToolsSettings
 
@@ -79,9 +79,13 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     tools = LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch)
     gateway = _gateway(settings, tools)
     # The fleet before the beginning, which waits for the servers that are there.
-    work = [executor.run(), fleet.run(wanted(file, servers, on_refused=metrics.file_refused.set)), beginning, *gateway]
-    async with _alongside(*work) as alive:
-        yield Unit(services=[_service(watcher, executor, reader, metrics)], ping=partial(_ping, alive, started))
+    work = [executor.run(), fleet.run(wanted(file, servers, on_refused=metrics.file_refused.set)), beginning]
+    async with _alongside(*work, *([gateway.run()] if gateway else [])) as alive:
+        try:
+            yield Unit(services=[_service(watcher, executor, reader, metrics)], ping=partial(_ping, alive, started))
+        finally:
+            if gateway:
+                await gateway.drain(settings.drain_seconds)
 
 
 def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
@@ -155,13 +159,12 @@ async def _alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable
                 _log_defect(result)
 
 
-def _gateway(settings: ToolsSettings, tools: LocalTools) -> list[Coroutine[Any, Any, None]]:
-    """Give what serves MCP, where the settings say so."""
+def _gateway(settings: ToolsSettings, tools: LocalTools) -> HttpGateway | None:
     if settings.gateway_port is None:
-        return []
+        return None
     token = settings.gateway_token.get_secret_value()
     door = Door(listen=settings.gateway_listen, port=settings.gateway_port, token=token, hosts=settings.hosts())
-    return [serve(Gateway(tools), door, bound(door))]
+    return HttpGateway(Gateway(tools), door)
 
 
 def _service(watcher: CatalogueWatcher, executor: Executor, reader: Reader, metrics: ToolMetrics) -> Service:

@@ -59,6 +59,10 @@ class Gateway(Server[Any]):
         )
         self.add_notification_handler("notifications/initialized", types.NotificationParams, self._changes.tell)
 
+    def end_subscriptions(self) -> None:
+        """End the streams by which clients follow changes, as the protocol wants it."""
+        self._changes.listen.close()
+
     def create_initialization_options(
         self,
         notification_options: NotificationOptions | None = None,

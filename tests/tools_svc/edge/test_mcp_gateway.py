@@ -260,6 +260,26 @@ async def test_what_is_no_request_is_refused_and_costs_nobody_else(
         assert not (await client.call_tool("shop__pid")).is_error
 
 
+async def test_calls_under_way_may_end_when_the_service_stops(tmp_path: Path) -> None:
+    patient = SHOP | {"tools": {"gate": {"timeout_seconds": 1}}}
+    begun, leave = asyncio.Future[Served](), asyncio.Event()
+
+    async def serve() -> None:
+        async with served(tmp_path, shop=patient) as running:
+            begun.set_result(running)
+            await leave.wait()
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        tasks.create_task(serve())
+        async with connected("http", await begun) as client:
+            there = asyncio.Event()
+            waiting = tasks.create_task(_wait_at(client, "closing", there))
+            await there.wait()
+            leave.set()
+
+            assert (await waiting).endswith("The tool did not answer within 1 s.")
+
+
 async def test_a_gateway_for_everybody_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOOLS_GATEWAY_PORT", "0")
     monkeypatch.setenv("TOOLS_GATEWAY_LISTEN", "0.0.0.0")
