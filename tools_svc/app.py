@@ -1,14 +1,13 @@
 """Builds tools_svc from its settings."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
-from mcp.client import Transport
 from prometheus_client import CollectorRegistry
 
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
@@ -21,19 +20,15 @@ from threadmesh.rpc.unit import Unit
 from tools_svc.adapters.followed_servers import enabled, wanted
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
-from tools_svc.adapters.lifeline import Lifeline
-from tools_svc.adapters.mcp_http import http_transport
-from tools_svc.adapters.mcp_mending import mending
-from tools_svc.adapters.mcp_notifications import Announcements
-from tools_svc.adapters.mcp_source import McpSource
-from tools_svc.adapters.mcp_sse import sse_transport
-from tools_svc.adapters.mcp_stdio import stdio_transport
+from tools_svc.adapters.mcp_servers import configured_source
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
-from tools_svc.adapters.servers_file import DEFAULT
+from tools_svc.adapters.server_config import ServerConfig
+from tools_svc.adapters.servers_file import DEFAULT, read_capabilities
 from tools_svc.adapters.webhook_listener import WebhookListener
+from tools_svc.domain.capability import Ranked
+from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
@@ -41,7 +36,7 @@ from tools_svc.domain.fleet import Fleet, Member
 from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
-from tools_svc.domain.ports import NotificationListener
+from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.local_tools import LocalTools
 from tools_svc.edge.mcp_gateway import Door, HttpGateway
@@ -65,8 +60,38 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     policies = PolicyMetrics(registry, on_breaker=watcher.note_breaker)
     metrics.unapproved.set_function(lambda: len(watcher.catalogue.quarantined))
     fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
+    capabilities = _capabilities(file, settings, fleet, watcher)
     started = asyncio.Event()
-    executor = Executor(
+    executor = _executor(fleet, watcher, started, metrics)
+    beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
+    problems: list[str] = []
+    note = partial(_note_problems, metrics, problems)
+    followed = wanted(file, servers, on_capabilities=capabilities.define, on_problems=note)
+    following = _together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
+    reader = Reader(fleet.sources, catalogue=lambda: watcher.catalogue)
+    gateway = _gateway(settings, LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch))
+    # The fleet before the beginning, which waits for the servers that are there.
+    work = [executor.run(), fleet.run(followed), following, beginning, *([gateway.run()] if gateway else [])]
+    servicer = ToolsServicer(
+        watcher=watcher,
+        executor=executor,
+        reader=reader,
+        on_batch=metrics.batch,
+        capabilities=partial(_ranks, capabilities),
+        problems=lambda: problems,
+    )
+    async with _alongside(*work) as alive:
+        try:
+            yield Unit(services=[_service(servicer)], ping=partial(_ping, alive, started))
+        finally:
+            if gateway:
+                await gateway.drain(settings.drain_seconds)
+
+
+def _executor(
+    fleet: Fleet[ServerConfig], watcher: CatalogueWatcher, started: asyncio.Event, metrics: ToolMetrics
+) -> Executor:
+    return Executor(
         fleet.sources,
         catalogue=lambda: watcher.catalogue,
         settled=started.wait,
@@ -74,18 +99,23 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
         listener=metrics,
         on_defect=_log_defect,
     )
-    beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-    reader = Reader(fleet.sources, catalogue=lambda: watcher.catalogue)
-    tools = LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch)
-    gateway = _gateway(settings, tools)
-    # The fleet before the beginning, which waits for the servers that are there.
-    work = [executor.run(), fleet.run(wanted(file, servers, on_refused=metrics.file_refused.set)), beginning]
-    async with _alongside(*work, *([gateway.run()] if gateway else [])) as alive:
-        try:
-            yield Unit(services=[_service(watcher, executor, reader, metrics)], ping=partial(_ping, alive, started))
-        finally:
-            if gateway:
-                await gateway.drain(settings.drain_seconds)
+
+
+def _capabilities(
+    file: Path, settings: ToolsSettings, fleet: Fleet[ServerConfig], watcher: CatalogueWatcher
+) -> CapabilitySource:
+    """Make the source of capabilities, beside those of the servers."""
+    source = CapabilitySource(fleet.sources, catalogue=lambda: watcher.catalogue, clock=SystemClock())
+    source.define(read_capabilities(file))
+    fleet.sources[source.name] = source
+    policy = ServerPolicy(timeout_seconds=settings.call_timeout_seconds, hints_trusted=True, pinned=False)
+    watcher.add(source, policy)
+    return source
+
+
+def _note_problems(metrics: ToolMetrics, problems: list[str], found: Sequence[str]) -> None:
+    problems[:] = found
+    metrics.file_refused.set(bool(found))
 
 
 def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
@@ -113,7 +143,7 @@ def _member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetri
     policy = _policy(server, settings)
     hooks = {(server.name, method): hook for method, hook in server.notifications.items()}
     webhooks = WebhookListener(hooks, count=metrics.notification)
-    source = _source(server, settings, webhooks)
+    source = configured_source(server, webhooks, connect_seconds=settings.connect_timeout_seconds)
     return Member(
         source=govern(MeteredSource(source, metrics), policy, clock=SystemClock(), listener=policies),
         policy=policy,
@@ -125,6 +155,18 @@ async def _together(*work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     async with asyncio.TaskGroup() as tasks:
         for each in work:
             tasks.create_task(each())
+
+
+async def _refreshing(watcher: CatalogueWatcher, capabilities: CapabilitySource) -> None:
+    """Keep the capabilities' effects true to those of their tools, and tell once of tools to look at."""
+    told: set[tuple[str, str]] = set()
+    async with aclosing(watcher.states()) as states:
+        async for _, catalogue in states:
+            capabilities.refresh()
+            now = {(name, reason) for name, reasons in warnings(catalogue).items() for reason in reasons}
+            for name, reason in sorted(now - told):
+                log.warning("tool.suspicious", tool=name, reason=reason)
+            told = now
 
 
 async def _ping(alive: Callable[[], None], started: asyncio.Event) -> None:
@@ -167,40 +209,17 @@ def _gateway(settings: ToolsSettings, tools: LocalTools) -> HttpGateway | None:
     return HttpGateway(Gateway(tools), door)
 
 
-def _service(watcher: CatalogueWatcher, executor: Executor, reader: Reader, metrics: ToolMetrics) -> Service:
-    return Service(
-        servicer=ToolsServicer(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch),
-        add=add_ToolsServiceServicer_to_server,
-        name=pb.DESCRIPTOR.services_by_name["ToolsService"].full_name,
-    )
+def _service(servicer: ToolsServicer) -> Service:
+    name = pb.DESCRIPTOR.services_by_name["ToolsService"].full_name
+    return Service(servicer=servicer, add=add_ToolsServiceServicer_to_server, name=name)
+
+
+def _ranks(capabilities: CapabilitySource) -> list[tuple[str, list[Ranked]]]:
+    return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
 
 
 def _servers_file(settings: ToolsSettings) -> Path:
     return Path(settings.servers_file).expanduser() if settings.servers_file else DEFAULT
-
-
-def _source(server: ServerConfig, settings: ToolsSettings, listener: NotificationListener) -> McpSource:
-    announcements = Announcements(server.name, server.notifications.keys(), listener)
-    return McpSource(
-        server.name,
-        partial(_transport, server, announcements),
-        clock=SystemClock(),
-        connect_seconds=settings.connect_timeout_seconds,
-    )
-
-
-def _transport(server: ServerConfig, announcements: Announcements, lifeline: Lifeline) -> Transport:
-    return mending(_bare_transport(server, lifeline), server.quirks, announcements)
-
-
-def _bare_transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
-    match server.transport:
-        case StdioServer() as stdio:
-            return stdio_transport(server.name, stdio, lifeline)
-        case HttpServer() as http:
-            return http_transport(http, lifeline)
-        case SseServer() as sse:
-            return sse_transport(server.name, sse, lifeline)
 
 
 def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:

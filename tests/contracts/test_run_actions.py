@@ -12,7 +12,7 @@ from context_svc.domain.call import Call, CallState
 from context_svc.domain.cancel import cancel
 from context_svc.domain.decide_call import Word, decide_call
 from context_svc.domain.expire import expire
-from context_svc.domain.lease import LEASE_SECONDS
+from context_svc.domain.lease import GIVEN_UP_SECONDS, LEASE_SECONDS
 from context_svc.domain.ports import Store
 from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run, RunState
@@ -137,6 +137,21 @@ async def test_a_run_that_nobody_answered_still_has_its_own_time(store: Store, c
     clock.advance(600.0)
     (ended,) = await expire(store)
     assert (ended.finished and ended.finished.failure and ended.finished.failure.reason) == "DEADLINE_EXCEEDED"
+
+
+async def test_a_decision_outlives_a_restart_of_all_that_answers_runs(store: Store, clock: FakeClock) -> None:
+    run = await decided(store, await waiting(store, clock))
+    clock.advance(30)
+    early = await expire(store)
+    after = await taken(store, clock)
+    other = await decided(store, await waiting(store, clock, key="other"))
+    clock.advance(GIVEN_UP_SECONDS)
+    late = await expire(store)
+
+    assert early == ()
+    assert after is not None
+    assert after.id == run.id
+    assert [(each.id, each.state) for each in late if each.id == other.id] == [(other.id, RunState.FAILED)]
 
 
 async def test_a_decision_holds_whoever_says_what_later(store: Store, clock: FakeClock) -> None:

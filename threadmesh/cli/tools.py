@@ -33,6 +33,9 @@ async def show_tools(target: str, *, as_json: bool) -> None:
                 "tools": [_tool(each) for each in catalogue.tools],
                 "servers": list(map(_server, catalogue.servers)),
                 "quarantined": list(map(_quarantined, catalogue.quarantined)),
+                "capabilities": {
+                    each.name: [member.tool for member in each.members] for each in catalogue.capabilities
+                },
             }
         )
         return
@@ -41,6 +44,13 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         for each in catalogue.tools
     ]
     print_table(["tool", "server", "effect", "description"], rows)
+    for problem in catalogue.servers_file_problems:
+        stderr().print(f"The servers file is not followed: {problem}", markup=False)
+    for tool in catalogue.tools:
+        for warning in tool.warnings:
+            stderr().print(f"Look at {tool.definition.name}: {warning}.", markup=False)
+    for capability in catalogue.capabilities:
+        stderr().print(_ranks(capability), markup=False)
     for server in catalogue.servers:
         if server.state != pb.SERVER_STATE_READY:
             told = _server(server)
@@ -124,6 +134,7 @@ def _tool(tool: pb.Tool) -> dict[str, object]:
         "server": tool.server,
         "effect": _effect(tool),
         "requires_approval": tool.requires_approval,
+        "warnings": list(tool.warnings),
         "description": tool.definition.description,
         "parameters": json.loads(tool.definition.parameters_json or "{}"),
     }
@@ -135,6 +146,11 @@ def _quarantined(held: pb.QuarantinedTool) -> dict[str, object]:
         name: {"hash": each.hash, "definition": json.loads(each.definition_json or "{}")}
         for name, each in definitions.items()
     }
+
+
+def _ranks(capability: pb.Capability) -> str:
+    members = (f"{each.tool} ({each.hindrance})" if each.hindrance else each.tool for each in capability.members)
+    return f"any__{capability.name} is done by the first of: {', '.join(members)}"
 
 
 def _server(server: pb.Server) -> dict[str, object]:

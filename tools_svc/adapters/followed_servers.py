@@ -1,6 +1,6 @@
 """The servers that are wanted now, as a file says that may change at any time."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -8,7 +8,8 @@ import structlog
 from threadmesh.settings import ConfigurationError
 from tools_svc.adapters.file_changes import changes
 from tools_svc.adapters.server_config import ServerConfig, StdioServer
-from tools_svc.adapters.servers_file import read_servers
+from tools_svc.adapters.servers_file import read_capabilities, read_servers
+from tools_svc.domain.capability import Capability
 
 log = structlog.get_logger()
 
@@ -19,24 +20,31 @@ def enabled(file: Path) -> dict[str, ServerConfig]:
 
 
 async def wanted(
-    file: Path, servers: Mapping[str, ServerConfig], *, on_refused: Callable[[bool], None]
+    file: Path,
+    servers: Mapping[str, ServerConfig],
+    *,
+    on_capabilities: Callable[[Sequence[Capability]], None],
+    on_problems: Callable[[Sequence[str]], None],
 ) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
-    """Give the servers, and again whenever the file has changed or one of functions; errors change nothing.
+    """Give the servers, and again whenever the file has changed or one of functions. Errors change nothing.
 
-    `on_refused` hears at each change whether the file has errors.
+    `on_capabilities` hears of the capabilities that the changed file has, `on_problems` of its errors or that it has
+    none.
     """
     yield servers
     watched = [file, *_function_files(servers)]
     async for _ in changes(lambda: watched):
         try:
-            servers = enabled(file)
+            servers, capabilities = enabled(file), read_capabilities(file)
         except ConfigurationError as error:
-            log.error("servers_file.refused", problems=error.message.splitlines())
-            on_refused(True)
+            problems = error.message.splitlines()
+            log.error("servers_file.refused", problems=problems)
+            on_problems(problems)
         else:
             log.info("servers_file.read", servers=sorted(servers))
-            on_refused(False)
+            on_problems(())
             watched[1:] = _function_files(servers)
+            on_capabilities(capabilities)
             yield servers
 
 

@@ -3,8 +3,8 @@
 A server has either `command` (with `args`, `env`, `cwd`), `python` (a file of functions, with `env`, `cwd`) or `url`
 (with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`, `disabled`,
 `effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by
-their method. `${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}` or
-`${file:path}` in values of `env` and `headers`, never written down.
+their method. Beside the servers there may be `capabilities`. `${python}` as the command stands for the running
+interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
 """
 
 import ast
@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters import located_json, policy_keys, quirk_keys, web_keys
+from tools_svc.adapters import capability_keys, located_json, policy_keys, quirk_keys, web_keys
 from tools_svc.adapters.located_json import JsonError, Located
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
-from tools_svc.domain.naming import is_server_name
+from tools_svc.domain.capability import Capability
+from tools_svc.domain.naming import CAPABILITIES, is_server_name
 from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING
 
 DEFAULT = Path(__file__).parent.parent / "default_servers.json"
@@ -46,12 +47,23 @@ def read_servers(path: Path) -> tuple[ServerConfig, ...]:
 
     Raises `ConfigurationError` with a line `file:line: key: reason` for everything that is wrong in it.
     """
+    value = _checked(path)
+    return tuple(_config(name, raw) for name, raw in value["mcpServers"].items())
+
+
+def read_capabilities(path: Path) -> tuple[Capability, ...]:
+    """Read the capabilities, in the order of the file; raises as `read_servers` does."""
+    return capability_keys.capabilities(_checked(path).get("capabilities", {}))
+
+
+def _checked(path: Path) -> dict[str, Any]:
     located = _located(path)
     complaints = sorted(_complaints(located.value), key=lambda complaint: located.line(complaint[0]))
     if complaints:
         lines = (f"{path}:{located.line(place)}: {_key(place)}: {reason}" for place, reason in complaints)
         raise ConfigurationError("\n".join(lines))
-    return tuple(_config(name, raw) for name, raw in located.value["mcpServers"].items())
+    value: dict[str, Any] = located.value
+    return value
 
 
 def _located(path: Path) -> Located:
@@ -71,11 +83,15 @@ def _complaints(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, dict) or not isinstance(value.get("mcpServers"), dict):
         yield (), 'the file must hold {"mcpServers": {...}}'
         return
-    yield from (((key,), "no such key") for key in value if key != "mcpServers")
+    yield from (((key,), "no such key") for key in value if key not in ("mcpServers", "capabilities"))
+    told = capability_keys.check(value.get("capabilities", {}), value["mcpServers"])
+    yield from ((("capabilities", *inner), reason) for inner, reason in told)
     for name, raw in value["mcpServers"].items():
         place = ("mcpServers", name)
         if not is_server_name(name):
             yield place, "a server's name is made of letters, digits, '-' and single inner '_', at most 32"
+        if name == CAPABILITIES:
+            yield place, "this name stands for capabilities"
         if isinstance(raw, dict):
             yield from ((place + inner, reason) for inner, reason in _server_complaints(raw))
         else:

@@ -13,7 +13,7 @@ from threadmesh.errors import (
     UnsupportedSchema,
 )
 from tools_svc.domain.library import Library, Prompt
-from tools_svc.domain.naming import public_name, server_of
+from tools_svc.domain.naming import CAPABILITIES, public_name, server_of
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import Schema, SchemaCompiler
@@ -71,8 +71,8 @@ class Catalogue:
 
     @property
     def servers(self) -> tuple[Server, ...]:
-        """The servers, ordered by name."""
-        return tuple(self.shelves[name].server for name in sorted(self.shelves))
+        """The servers, ordered by name; capabilities are no server."""
+        return tuple(self.shelves[name].server for name in sorted(self.shelves) if name != CAPABILITIES)
 
     @property
     def present(self) -> tuple[Shelf, ...]:

@@ -36,7 +36,8 @@ class ServerPolicy:
     `hints_trusted` is for a server that the operator wrote: what it says of a tool holds where `effects` has no word.
     `max_parallel` and `rate` hold for all of its calls together. With `approval`, a person approves each call of a tool
     of which nothing else is said. At most `max_waiting` calls wait for their turn. Without a `breaker`, a server that
-    fails is called all the same. `tools` narrows and refines by a tool's own name.
+    fails is called all the same. What is not `pinned` is the operator's own word, and may change. `tools` narrows and
+    refines by a tool's own name.
     """
 
     timeout_seconds: float
@@ -47,6 +48,7 @@ class ServerPolicy:
     approval: bool = False
     max_waiting: int = MOST_WAITING
     breaker: BreakerLimits | None = BreakerLimits()
+    pinned: bool = True
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
 
     def tool(self, tool: str) -> ToolPolicy:

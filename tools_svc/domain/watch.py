@@ -127,7 +127,9 @@ class CatalogueWatcher:
             self._show({**self.catalogue.shelves, source.name: shelf})
 
     def _shelf(self, source: ToolSource, status: ServerStatus) -> Shelf:
-        shelf = self._pins.inspect(shelve(source.name, status, self._policies[source.name], self._schemas))
+        policy = self._policies[source.name]
+        shelf = shelve(source.name, status, policy, self._schemas)
+        shelf = self._pins.inspect(shelf) if policy.pinned else shelf
         return replace(shelf, server=self._rested(shelf.server))
 
     def _rested(self, server: Server) -> Server:

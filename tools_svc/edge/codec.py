@@ -1,5 +1,7 @@
 """Requests and events of the tools service to and from protobuf. Pure functions, total by construction."""
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import assert_never
 
 from threadmesh.api.conversation.v1.events_pb2 import CallFinished as WireFinished
@@ -11,7 +13,9 @@ from threadmesh.codec import decode_tool_call, encode_tool_definition
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted
 from threadmesh.event_codec import encode_call_finished, encode_call_progress, encode_call_started, encode_failure
 from tools_svc.domain.call import Batch, CallEvent, RunEvent
+from tools_svc.domain.capability import Ranked
 from tools_svc.domain.catalog import Catalogue, Quarantined
+from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.tool import Effect, Rest, Server, ServerState, Tool
 
 _EFFECTS = {
@@ -47,17 +51,39 @@ def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
     )
 
 
-def encode_catalogue(catalogue: Catalogue) -> pb.Catalogue:
-    """Encode the catalogue."""
+def encode_catalogue(catalogue: Catalogue, capabilities: Sequence[tuple[str, Sequence[Ranked]]] = ()) -> pb.Catalogue:
+    """Encode the catalogue, with the capabilities and the present ranks of their tools."""
+    having: dict[str, list[str]] = {}
+    for name, members in capabilities:
+        for member in members:
+            having.setdefault(member.alternative.tool, []).append(name)
+    told = warnings(catalogue)
     return pb.Catalogue(
-        tools=map(encode_tool, catalogue.tools),
+        capabilities=(_encode_capability(name, members) for name, members in capabilities),
+        tools=(encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ())) for tool in catalogue.tools),
         servers=map(encode_server, catalogue.servers),
         quarantined=map(encode_quarantined, catalogue.quarantined),
     )
 
 
-def encode_tool(tool: Tool) -> pb.Tool:
-    """Encode a tool."""
+def _encode_capability(name: str, members: Sequence[Ranked]) -> pb.Capability:
+    return pb.Capability(name=name, members=map(_encode_member, members))
+
+
+def _encode_member(member: Ranked) -> pb.CapabilityMember:
+    wire = pb.CapabilityMember(
+        tool=member.alternative.tool,
+        hindrance=member.hindrance,
+        preference=member.alternative.preference,
+        failing=member.pulse.failing,
+    )
+    if member.pulse.seconds is not None:
+        wire.latency.FromTimedelta(timedelta(seconds=member.pulse.seconds))
+    return wire
+
+
+def encode_tool(tool: Tool, capabilities: Sequence[str] = (), warnings: Sequence[str] = ()) -> pb.Tool:
+    """Encode a tool, with the names of the capabilities that it has, and what is to be said of it."""
     return pb.Tool(
         definition=encode_tool_definition(tool.definition),
         server=tool.server,
@@ -67,6 +93,8 @@ def encode_tool(tool: Tool) -> pb.Tool:
         effect=_EFFECTS[tool.effect],
         definition_hash=tool.definition_hash,
         requires_approval=tool.requires_approval,
+        capabilities=capabilities,
+        warnings=warnings,
     )
 
 

@@ -140,6 +140,8 @@ class ListToolsResponse(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     SERVERS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    SERVERS_FILE_PROBLEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Holds the tools, ordered by name."""
@@ -152,16 +154,26 @@ class ListToolsResponse(_message.Message):
     def quarantined(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuarantinedTool]:
         """Holds the tools that wait for approval, ordered by name."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capability]:
+        """Holds what any of several tools can do, as configured."""
+
+    @_builtins.property
+    def servers_file_problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tells line by line what is wrong with the servers file, while an edit of it is not followed."""
+
     def __init__(
         self,
         *,
         tools: _abc.Iterable[Global___Tool] | None = ...,
         servers: _abc.Iterable[Global___Server] | None = ...,
         quarantined: _abc.Iterable[Global___QuarantinedTool] | None = ...,
+        capabilities: _abc.Iterable[Global___Capability] | None = ...,
+        servers_file_problems: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "quarantined", b"quarantined", "servers", b"servers", "servers_file_problems", b"servers_file_problems", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -234,6 +246,7 @@ class Catalogue(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     SERVERS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Holds the tools, ordered by name."""
@@ -246,16 +259,21 @@ class Catalogue(_message.Message):
     def quarantined(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuarantinedTool]:
         """Holds the tools that wait for approval, ordered by name."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capability]:
+        """Holds what any of several tools can do, as configured."""
+
     def __init__(
         self,
         *,
         tools: _abc.Iterable[Global___Tool] | None = ...,
         servers: _abc.Iterable[Global___Server] | None = ...,
         quarantined: _abc.Iterable[Global___QuarantinedTool] | None = ...,
+        capabilities: _abc.Iterable[Global___Capability] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,6 +293,8 @@ class Tool(_message.Message):
     EFFECT_FIELD_NUMBER: _builtins.int
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
     REQUIRES_APPROVAL_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """Names the server that runs it."""
     server_tool: _builtins.str
@@ -293,6 +313,14 @@ class Tool(_message.Message):
     def definition(self) -> _conversation_pb2.ToolDefinition:
         """Holds what a model is told: a name such as `time__get_current_time`, a description and the arguments' schema."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names the capabilities that the tool has."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Says what an operator should look at, such as a description that speaks of another server's tool."""
+
     def __init__(
         self,
         *,
@@ -304,14 +332,84 @@ class Tool(_message.Message):
         effect: Global___Effect.ValueType = ...,
         definition_hash: _builtins.str = ...,
         requires_approval: _builtins.bool = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class Capability(_message.Message):
+    """What several tools can do alike. It is offered as the tool `any__<name>`, and a call of it goes to the best of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Names it."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapabilityMember]:
+        """Holds the tools that have it, the one that would be called now first."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        members: _abc.Iterable[Global___CapabilityMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Capability: _TypeAlias = Capability  # noqa: Y015
+
+@_typing.final
+class CapabilityMember(_message.Message):
+    """A tool that has a capability, and how it does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_FIELD_NUMBER: _builtins.int
+    HINDRANCE_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    FAILING_FIELD_NUMBER: _builtins.int
+    tool: _builtins.str
+    """Names the tool."""
+    hindrance: _builtins.str
+    """Says why it is not called now; empty for one that can be."""
+    preference: _builtins.int
+    """Is the operator's word; lower comes first."""
+    failing: _builtins.float
+    """Says which share of the calls failed lately, from 0 to 1."""
+    @_builtins.property
+    def latency(self) -> _duration_pb2.Duration:
+        """Says how long answers take lately; absent while nothing is known."""
+
+    def __init__(
+        self,
+        *,
+        tool: _builtins.str = ...,
+        hindrance: _builtins.str = ...,
+        preference: _builtins.int = ...,
+        latency: _duration_pb2.Duration | None = ...,
+        failing: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failing", b"failing", "hindrance", b"hindrance", "latency", b"latency", "preference", b"preference", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapabilityMember: _TypeAlias = CapabilityMember  # noqa: Y015
 
 @_typing.final
 class QuarantinedTool(_message.Message):
