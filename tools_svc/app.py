@@ -24,7 +24,7 @@ from tools_svc.adapters.mcp_servers import configured_source
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
-from tools_svc.adapters.server_config import ServerConfig
+from tools_svc.adapters.server_config import ServerConfig, server_policy
 from tools_svc.adapters.servers_file import DEFAULT, read_capabilities
 from tools_svc.adapters.webhook_listener import WebhookListener
 from tools_svc.domain.capability import Ranked
@@ -140,7 +140,7 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
 def _member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetrics, server: ServerConfig) -> Member:
     metrics.know(server.name)
     policies.know(server.name)
-    policy = _policy(server, settings)
+    policy = server_policy(server, call_seconds=settings.call_timeout_seconds)
     hooks = {(server.name, method): hook for method, hook in server.notifications.items()}
     webhooks = WebhookListener(hooks, count=metrics.notification)
     source = configured_source(server, webhooks, connect_seconds=settings.connect_timeout_seconds)
@@ -220,20 +220,6 @@ def _ranks(capabilities: CapabilitySource) -> list[tuple[str, list[Ranked]]]:
 
 def _servers_file(settings: ToolsSettings) -> Path:
     return Path(settings.servers_file).expanduser() if settings.servers_file else DEFAULT
-
-
-def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
-    return ServerPolicy(
-        timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds,
-        effects=server.effects,
-        hints_trusted=server.hints_trusted,
-        max_parallel=server.max_parallel,
-        max_waiting=server.max_waiting,
-        breaker=server.breaker,
-        rate=server.rate,
-        approval=server.approval,
-        tools=server.tools,
-    )
 
 
 def _log_dropped(dropped: Dropped) -> None:

@@ -106,6 +106,7 @@ class Gateway(Server[Any]):
                         await context.session.report_progress(event.progress, event.total, event.message or None)
                     if isinstance(event, CallFinished):
                         finished = event
+                        log.info("gateway.call", tool=call.name[:128], outcome=str(event.outcome))
                         return values.call_result(event, version=context.protocol_version)
         except MeshError as error:
             return values.call_error(

@@ -98,6 +98,7 @@ class HttpGateway:
         if scope["type"] != "http":
             return
         if (refusal := self._refusal(scope)) is not None:
+            log.info("gateway.refused", status=refusal.status_code)
             await refusal(scope, receive, send)
         elif scope["method"] == "POST":
             with self._counted():

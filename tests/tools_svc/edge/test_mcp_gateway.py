@@ -101,6 +101,15 @@ async def test_progress_comes_while_the_tool_still_works(service: Served, kind: 
     assert _text(result) == "passed"
 
 
+async def test_calls_of_two_clients_run_side_by_side(service: Served, kind: str) -> None:
+    """Each of them waits for the other, so one after the other they would never end."""
+    meeting = {"place": kind, "parties": 2}
+    async with connected(kind, service) as one, connected("http", service) as other, asyncio.timeout(30):
+        results = await asyncio.gather(*(each.call_tool("shop__meet", meeting) for each in (one, other)))
+
+    assert [_text(each) for each in results] == ["met", "met"]
+
+
 async def test_a_call_that_its_client_cancels_is_cancelled_at_its_server(service: Served, kind: str) -> None:
     name = f"cancel {kind}"
     async with connected(kind, service) as client, connected(kind, service) as other, asyncio.timeout(30):
