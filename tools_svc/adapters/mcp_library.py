@@ -3,7 +3,8 @@
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import anyio
 import mcp_types as types
@@ -31,6 +32,9 @@ _REFRESH_SECONDS = 0.2
 _LONGEST_SECONDS = 24 * 3600.0  # whoever asks has a limit of his own, and a shorter one
 
 
+Value = TypeVar("Value")
+
+
 class McpLibrary:
     """What a client after its handshake can read. Its requests run in `tasks`, as the connection's calls do."""
 
@@ -42,6 +46,7 @@ class McpLibrary:
         self._tasks = tasks
         self._server = server
         self._on_library = on_library
+        self._last = Library()
 
     async def keep_fresh(self) -> None:
         """List everything, and anew whenever the server says that a list has changed, until cancelled."""
@@ -67,31 +72,34 @@ class McpLibrary:
         return values.filled(await self._asked(types.GetPromptRequest(params=params)))
 
     async def _listed(self) -> Library:
-        offers = self._client.server_capabilities
-        resources, templates, prompts = list[dict[str, Any]](), list[dict[str, Any]](), list[dict[str, Any]]()
+        offers, last = self._client.server_capabilities, self._last
+        library = Library()
         if offers.resources:
-            resources = await self._list(types.ListResourcesRequest, "resources")
-            templates = await self._list(types.ListResourceTemplatesRequest, "resourceTemplates")
+            resources = await self._list(types.ListResourcesRequest, "resources", values.resource, last.resources)
+            request = types.ListResourceTemplatesRequest
+            templates = await self._list(request, "resourceTemplates", values.template, last.templates)
+            library = replace(library, resources=resources, templates=templates)
         if offers.prompts:
-            prompts = await self._list(types.ListPromptsRequest, "prompts")
-        return Library(
-            resources=tuple(values.readable(resources, values.resource)),
-            templates=tuple(values.readable(templates, values.template)),
-            prompts=tuple(values.readable(prompts, values.prompt)),
-        )
+            prompts = await self._list(types.ListPromptsRequest, "prompts", values.prompt, last.prompts)
+            library = replace(library, prompts=prompts)
+        self._last = library
+        return library
 
-    async def _list(self, request: Any, key: str) -> list[dict[str, Any]]:
-        """Give the entries of a list; one that the server does not give is empty, and costs no other."""
+    async def _list(
+        self, request: Any, key: str, read: Callable[[Mapping[str, Any]], Value], last: tuple[Value, ...]
+    ) -> tuple[Value, ...]:
+        """Give the entries of a list, the `last` ones if the server does not give it; that costs no other list."""
         try:
             entries = await listed(self._client, lambda params: request(params=params), key, most=_MOST_ENTRIES)
+            kept = _within(entries, _MOST_CHARACTERS)
+            given = tuple(map(read, kept))
         except SDK_ERRORS as error:
             if not isinstance(error, MCPError) or error.code != types.METHOD_NOT_FOUND:
                 log.warning("tool_server.list_failed", server=self._server, list=key, error=str(translated(error)))
-            return []
-        kept = _within(entries, _MOST_CHARACTERS)
+            return last
         if len(kept) < len(entries):
             log.warning("tool_server.list_cut", server=self._server, list=key, entries=len(entries), kept=len(kept))
-        return kept
+        return given
 
     async def _asked(self, request: Any) -> dict[str, Any]:
         """Send a request in a task of the connection, whose end must be an error here and no cancellation."""

@@ -2,8 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from threadmesh.conversation import Message, Role
 from threadmesh.errors import ToolAnswerUnreadable, ToolInputRequired
@@ -21,17 +21,6 @@ _LONGEST_TEXT = 4_096
 _LARGEST_SIZE = 2**63 - 1
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
 
-Value = TypeVar("Value")
-
-
-def readable(raw: Iterable[Any], read: Callable[[Mapping[str, Any]], Value]) -> Iterator[Value]:
-    """Give what can be read of a list; an entry that is not as it should be is left out."""
-    for each in raw:
-        try:
-            yield read(each)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            continue
-
 
 def resource(raw: Mapping[str, Any]) -> Resource:
     """Read a resource of a list."""
@@ -47,7 +36,7 @@ def template(raw: Mapping[str, Any]) -> ResourceTemplate:
 
 def prompt(raw: Mapping[str, Any]) -> Prompt:
     """Read a prompt of a list."""
-    arguments = tuple(readable(raw.get("arguments") or (), _argument))
+    arguments = tuple(map(_argument, raw.get("arguments") or ()))
     return Prompt(
         name=clean(raw["name"]), title=_text(raw, "title"), description=_text(raw, "description"), arguments=arguments
     )
