@@ -134,6 +134,21 @@ async def test_a_client_that_vanishes_stops_its_own_calls_only(service: Served, 
         assert await waiting == "passed"
 
 
+async def test_a_connection_that_is_cut_without_a_word_stops_its_call(service: Served) -> None:
+    params = {"name": "shop__gate", "arguments": {"name": "cut"}, "_meta": {"progressToken": "p"}}
+    call = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params}
+    async with connected("http", service) as other, asyncio.timeout(30):
+        async with httpx2.AsyncClient(trust_env=False) as http:
+            hello = await http.post(service.url, json=INITIALIZE, headers=ACCEPT)
+            session = {"mcp-session-id": hello.headers["mcp-session-id"]}
+            async with http.stream("POST", service.url, json=call, headers=ACCEPT | session) as events:
+                async for line in events.aiter_lines():
+                    if "notifications/progress" in line:
+                        break
+
+        assert _text(await other.call_tool("shop__was_cancelled", {"name": "cut"})) == "cancelled"
+
+
 @pytest.mark.parametrize("way", ["http", "stdio"])
 async def test_a_client_hears_unasked_of_a_changed_catalogue(service: Served, way: str) -> None:
     told = Told()
