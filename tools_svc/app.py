@@ -1,50 +1,45 @@
 """Builds tools_svc from its settings."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
-from mcp.client import Transport
 from prometheus_client import CollectorRegistry
 
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import add_ToolsServiceServicer_to_server
 from threadmesh.clock import SystemClock
 from threadmesh.errors import Internal, ToolServerUnavailable
+from threadmesh.gateway.server import Gateway
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
-from threadmesh.settings import ConfigurationError
-from tools_svc.adapters.file_changes import changes
+from tools_svc.adapters.followed_servers import enabled, wanted
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
-from tools_svc.adapters.lifeline import Lifeline
-from tools_svc.adapters.mcp_http import http_transport
-from tools_svc.adapters.mcp_mending import mending
-from tools_svc.adapters.mcp_notifications import Announcements
-from tools_svc.adapters.mcp_source import McpSource
-from tools_svc.adapters.mcp_sse import sse_transport
-from tools_svc.adapters.mcp_stdio import stdio_transport
+from tools_svc.adapters.mcp_servers import configured_source
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
-from tools_svc.adapters.servers_file import DEFAULT, read_capabilities, read_servers
+from tools_svc.adapters.server_config import ServerConfig, server_policy
+from tools_svc.adapters.servers_file import DEFAULT, read_capabilities
 from tools_svc.adapters.webhook_listener import WebhookListener
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.catalog import Dropped
+from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.fleet import Fleet, Member
 from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
-from tools_svc.domain.ports import NotificationListener
 from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.watch import CatalogueWatcher
+from tools_svc.edge.local_tools import LocalTools
+from tools_svc.edge.mcp_gateway import Door, HttpGateway
 from tools_svc.edge.servicer import ToolsServicer
 from tools_svc.settings import ToolsSettings
 
@@ -59,7 +54,7 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     away costs its own tools only.
     """
     file = _servers_file(settings)
-    servers = _enabled(file)
+    servers = enabled(file)
     metrics = ToolMetrics(registry, servers=frozenset(servers))
     watcher = _watcher(settings)
     policies = PolicyMetrics(registry, on_breaker=watcher.note_breaker)
@@ -67,7 +62,36 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
     capabilities = _capabilities(file, settings, fleet, watcher)
     started = asyncio.Event()
-    executor = Executor(
+    executor = _executor(fleet, watcher, started, metrics)
+    beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
+    problems: list[str] = []
+    note = partial(_note_problems, metrics, problems)
+    followed = wanted(file, servers, on_capabilities=capabilities.define, on_problems=note)
+    following = _together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
+    reader = Reader(fleet.sources, catalogue=lambda: watcher.catalogue)
+    gateway = _gateway(settings, LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch))
+    # The fleet before the beginning, which waits for the servers that are there.
+    work = [executor.run(), fleet.run(followed), following, beginning, *([gateway.run()] if gateway else [])]
+    servicer = ToolsServicer(
+        watcher=watcher,
+        executor=executor,
+        reader=reader,
+        on_batch=metrics.batch,
+        capabilities=partial(_ranks, capabilities),
+        problems=lambda: problems,
+    )
+    async with _alongside(*work) as alive:
+        try:
+            yield Unit(services=[_service(servicer)], ping=partial(_ping, alive, started))
+        finally:
+            if gateway:
+                await gateway.drain(settings.drain_seconds)
+
+
+def _executor(
+    fleet: Fleet[ServerConfig], watcher: CatalogueWatcher, started: asyncio.Event, metrics: ToolMetrics
+) -> Executor:
+    return Executor(
         fleet.sources,
         catalogue=lambda: watcher.catalogue,
         settled=started.wait,
@@ -75,15 +99,6 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
         listener=metrics,
         on_defect=_log_defect,
     )
-    beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-    problems: list[str] = []
-    wanted = _wanted(file, servers, metrics, capabilities, problems)
-    following = _together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
-    # The fleet before the beginning, which waits for the servers that are there.
-    async with _alongside(executor.run(), fleet.run(wanted), following, beginning) as alive:
-        yield Unit(
-            services=[_service(watcher, executor, metrics, capabilities, problems)], ping=partial(_ping, alive, started)
-        )
 
 
 def _capabilities(
@@ -96,6 +111,11 @@ def _capabilities(
     policy = ServerPolicy(timeout_seconds=settings.call_timeout_seconds, hints_trusted=True, pinned=False)
     watcher.add(source, policy)
     return source
+
+
+def _note_problems(metrics: ToolMetrics, problems: list[str], found: Sequence[str]) -> None:
+    problems[:] = found
+    metrics.file_refused.set(bool(found))
 
 
 def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
@@ -117,51 +137,13 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
     )
 
 
-def _enabled(file: Path) -> dict[str, ServerConfig]:
-    return {each.name: each for each in read_servers(file) if not each.disabled}
-
-
-async def _wanted(
-    file: Path,
-    servers: Mapping[str, ServerConfig],
-    metrics: ToolMetrics,
-    capabilities: CapabilitySource,
-    problems: list[str],
-) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
-    """Give the servers, and again whenever the file has changed or one of functions.
-
-    Errors change nothing; they stand in `problems` while there are any.
-    """
-    yield servers
-    watched = [file, *_function_files(servers)]
-    async for _ in changes(lambda: watched):
-        try:
-            servers, capable = _enabled(file), read_capabilities(file)
-        except ConfigurationError as error:
-            problems[:] = error.message.splitlines()
-            log.error("servers_file.refused", problems=problems)
-            metrics.file_refused.set(1)
-        else:
-            log.info("servers_file.read", servers=sorted(servers))
-            problems.clear()
-            metrics.file_refused.set(0)
-            watched[1:] = _function_files(servers)
-            capabilities.define(capable)
-            yield servers
-
-
-def _function_files(servers: Mapping[str, ServerConfig]) -> list[Path]:
-    transports = [server.transport for server in servers.values()]
-    return [each.functions for each in transports if isinstance(each, StdioServer) and each.functions]
-
-
 def _member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetrics, server: ServerConfig) -> Member:
     metrics.know(server.name)
     policies.know(server.name)
-    policy = _policy(server, settings)
+    policy = server_policy(server, call_seconds=settings.call_timeout_seconds)
     hooks = {(server.name, method): hook for method, hook in server.notifications.items()}
     webhooks = WebhookListener(hooks, count=metrics.notification)
-    source = _source(server, settings, webhooks)
+    source = configured_source(server, webhooks, connect_seconds=settings.connect_timeout_seconds)
     return Member(
         source=govern(MeteredSource(source, metrics), policy, clock=SystemClock(), listener=policies),
         policy=policy,
@@ -219,69 +201,25 @@ async def _alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable
                 _log_defect(result)
 
 
-def _service(
-    watcher: CatalogueWatcher,
-    executor: Executor,
-    metrics: ToolMetrics,
-    capabilities: CapabilitySource,
-    problems: Sequence[str],
-) -> Service:
-    def ranks() -> list[tuple[str, list[Ranked]]]:
-        return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
+def _gateway(settings: ToolsSettings, tools: LocalTools) -> HttpGateway | None:
+    if settings.gateway_port is None:
+        return None
+    token = settings.gateway_token.get_secret_value()
+    door = Door(listen=settings.gateway_listen, port=settings.gateway_port, token=token, hosts=settings.hosts())
+    return HttpGateway(Gateway(tools), door)
 
-    return Service(
-        servicer=ToolsServicer(
-            watcher=watcher,
-            executor=executor,
-            on_batch=metrics.batch,
-            capabilities=ranks,
-            problems=lambda: problems,
-        ),
-        add=add_ToolsServiceServicer_to_server,
-        name=pb.DESCRIPTOR.services_by_name["ToolsService"].full_name,
-    )
+
+def _service(servicer: ToolsServicer) -> Service:
+    name = pb.DESCRIPTOR.services_by_name["ToolsService"].full_name
+    return Service(servicer=servicer, add=add_ToolsServiceServicer_to_server, name=name)
+
+
+def _ranks(capabilities: CapabilitySource) -> list[tuple[str, list[Ranked]]]:
+    return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
 
 
 def _servers_file(settings: ToolsSettings) -> Path:
     return Path(settings.servers_file).expanduser() if settings.servers_file else DEFAULT
-
-
-def _source(server: ServerConfig, settings: ToolsSettings, listener: NotificationListener) -> McpSource:
-    announcements = Announcements(server.name, server.notifications.keys(), listener)
-    return McpSource(
-        server.name,
-        partial(_transport, server, announcements),
-        clock=SystemClock(),
-        connect_seconds=settings.connect_timeout_seconds,
-    )
-
-
-def _transport(server: ServerConfig, announcements: Announcements, lifeline: Lifeline) -> Transport:
-    return mending(_bare_transport(server, lifeline), server.quirks, announcements)
-
-
-def _bare_transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
-    match server.transport:
-        case StdioServer() as stdio:
-            return stdio_transport(server.name, stdio, lifeline)
-        case HttpServer() as http:
-            return http_transport(http, lifeline)
-        case SseServer() as sse:
-            return sse_transport(server.name, sse, lifeline)
-
-
-def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
-    return ServerPolicy(
-        timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds,
-        effects=server.effects,
-        hints_trusted=server.hints_trusted,
-        max_parallel=server.max_parallel,
-        max_waiting=server.max_waiting,
-        breaker=server.breaker,
-        rate=server.rate,
-        approval=server.approval,
-        tools=server.tools,
-    )
 
 
 def _log_dropped(dropped: Dropped) -> None:
