@@ -63,9 +63,9 @@ class Shelf:
     library: Library = Library()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Catalogue:
-    """The shelves of all configured servers, by name."""
+    """The shelves of all configured servers, by name. Each is another than every other one, whatever is in it."""
 
     shelves: Mapping[str, Shelf]
 

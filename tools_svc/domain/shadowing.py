@@ -7,6 +7,7 @@ can change what that one is used for, though nothing of it has changed; such too
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.tool import Tool
@@ -18,6 +19,7 @@ _PLAIN = {"\n", "\r", "\t", "\u200d"}
 """The last one joins emoji."""
 
 
+@lru_cache(maxsize=2)
 def warnings(catalogue: Catalogue) -> Mapping[str, tuple[str, ...]]:
     """Give what is to be said of tools, by their names; nothing of those that need no warning."""
     tools = catalogue.tools

@@ -1,6 +1,6 @@
 """Requests and events of the tools service to and from protobuf. Pure functions, total by construction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import assert_never
 
@@ -12,6 +12,7 @@ from threadmesh.breaker import BreakerState
 from threadmesh.codec import decode_tool_call, encode_tool_definition
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted
 from threadmesh.event_codec import encode_call_finished, encode_call_progress, encode_call_started, encode_failure
+from threadmesh.rpc.server import MESSAGE_BYTES
 from tools_svc.domain.call import Batch, CallEvent, RunEvent
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.catalog import Catalogue, Quarantined
@@ -29,6 +30,8 @@ _STATES = {
     ServerState.READY: pb.SERVER_STATE_READY,
     ServerState.UNAVAILABLE: pb.SERVER_STATE_UNAVAILABLE,
 }
+_LARGEST_CATALOGUE = MESSAGE_BYTES - 1024 * 1024
+"""Bytes of tools in one message, which has to hold servers and held back definitions as well."""
 _BREAKER_STATES = {
     BreakerState.CLOSED: pb.BREAKER_STATE_UNSPECIFIED,
     BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
@@ -58,12 +61,25 @@ def encode_catalogue(catalogue: Catalogue, capabilities: Sequence[tuple[str, Seq
         for member in members:
             having.setdefault(member.alternative.tool, []).append(name)
     told = warnings(catalogue)
+    tools = [encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ())) for tool in catalogue.tools]
     return pb.Catalogue(
         capabilities=(_encode_capability(name, members) for name, members in capabilities),
-        tools=(encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ())) for tool in catalogue.tools),
+        tools=_fitting(tools),
         servers=map(encode_server, catalogue.servers),
         quarantined=map(encode_quarantined, catalogue.quarantined),
     )
+
+
+def _fitting(tools: Sequence[pb.Tool]) -> Iterator[pb.Tool]:
+    """Give what fits into a message: without the schemas of results if need be, and then without the last tools."""
+    room = _LARGEST_CATALOGUE
+    crowded = sum(tool.ByteSize() for tool in tools) > room
+    for tool in tools:
+        if crowded:
+            tool.ClearField("output_schema_json")
+        room -= tool.ByteSize()
+        if room >= 0:
+            yield tool
 
 
 def _encode_capability(name: str, members: Sequence[Ranked]) -> pb.Capability:
