@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from mcp.client import Transport
 from prometheus_client import CollectorRegistry
 
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
@@ -21,29 +20,20 @@ from threadmesh.settings import ConfigurationError
 from tools_svc.adapters.file_changes import changes
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
-from tools_svc.adapters.lifeline import Lifeline
-from tools_svc.adapters.mcp_http import http_transport
-from tools_svc.adapters.mcp_mending import mending
-from tools_svc.adapters.mcp_notifications import Announcements
-from tools_svc.adapters.mcp_source import McpSource
-from tools_svc.adapters.mcp_sse import sse_transport
-from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.pin_log import PinLog
-from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
+from tools_svc.adapters.prometheus_metrics import ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
-from tools_svc.adapters.servers_file import DEFAULT, read_servers
-from tools_svc.adapters.webhook_listener import WebhookListener
+from tools_svc.adapters.server_config import ServerConfig
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.execute import Executor
-from tools_svc.domain.fleet import Fleet, Member
-from tools_svc.domain.govern import govern
+from tools_svc.domain.fleet import Fleet
 from tools_svc.domain.pins import Pins
-from tools_svc.domain.policy import ServerPolicy
-from tools_svc.domain.ports import NotificationListener
+from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.servicer import ToolsServicer
+from tools_svc.members import enabled_servers, member, servers_file
 from tools_svc.settings import ToolsSettings
+from tools_svc.tasking import log_defect, queue
 
 log = structlog.get_logger()
 
@@ -55,25 +45,28 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     It is ready once its servers have started or failed to, and after a few seconds whatever they do: a server that is
     away costs its own tools only.
     """
-    file = _servers_file(settings)
-    servers = _enabled(file)
+    file = servers_file(settings)
+    servers = enabled_servers(file)
     metrics = ToolMetrics(registry, servers=frozenset(servers))
-    policies = PolicyMetrics(registry)
     watcher = _watcher(settings)
-    fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
+    fleet: Fleet[ServerConfig] = Fleet(partial(member, settings, metrics, PolicyMetrics(registry)), watcher)
     started = asyncio.Event()
-    executor = Executor(
-        fleet.sources,
-        catalogue=lambda: watcher.catalogue,
-        settled=started.wait,
-        clock=SystemClock(),
-        listener=metrics,
-        on_defect=_log_defect,
-    )
-    beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-    # The fleet before the beginning, which waits for the servers that are there.
-    async with _alongside(executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning) as alive:
-        yield Unit(services=[_service(watcher, executor, metrics)], ping=partial(_ping, alive, started))
+    async with queue(settings, fleet, watcher, started, calls=metrics, registry=registry) as tasking:
+        executor = Executor(
+            fleet.sources,
+            catalogue=lambda: watcher.catalogue,
+            settled=started.wait,
+            tasks=tasking.tasks,
+            clock=SystemClock(),
+            listener=metrics,
+            on_defect=log_defect,
+        )
+        beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
+        # The fleet before the beginning, which waits for the servers that are there.
+        work = (executor.run(), fleet.run(_wanted(file, servers, metrics)), beginning, *tasking.work)
+        async with _alongside(*work) as alive:
+            service = _service(watcher, executor, tasking.tasks, metrics)
+            yield Unit(services=[service], ping=partial(_ping, alive, started))
 
 
 def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
@@ -94,10 +87,6 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
     )
 
 
-def _enabled(file: Path) -> dict[str, ServerConfig]:
-    return {each.name: each for each in read_servers(file) if not each.disabled}
-
-
 async def _wanted(
     file: Path, servers: Mapping[str, ServerConfig], metrics: ToolMetrics
 ) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
@@ -105,7 +94,7 @@ async def _wanted(
     yield servers
     async for _ in changes(file):
         try:
-            servers = _enabled(file)
+            servers = enabled_servers(file)
         except ConfigurationError as error:
             log.error("servers_file.refused", problems=error.message.splitlines())
             metrics.file_refused.set(1)
@@ -113,26 +102,6 @@ async def _wanted(
             log.info("servers_file.read", servers=sorted(servers))
             metrics.file_refused.set(0)
             yield servers
-
-
-def _member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetrics, server: ServerConfig) -> Member:
-    metrics.know(server.name)
-    policies.know(server.name)
-    policy = _policy(server, settings)
-    hooks = {(server.name, method): hook for method, hook in server.notifications.items()}
-    webhooks = WebhookListener(hooks, count=metrics.notification)
-    source = _source(server, settings, webhooks)
-    return Member(
-        source=govern(MeteredSource(source, metrics), policy, clock=SystemClock(), listener=policies),
-        policy=policy,
-        run=partial(_together, source.run, webhooks.run),
-    )
-
-
-async def _together(*work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for each in work:
-            tasks.create_task(each())
 
 
 async def _ping(alive: Callable[[], None], started: asyncio.Event) -> None:
@@ -164,54 +133,14 @@ async def _alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable
             task.cancel()
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
-                _log_defect(result)
+                log_defect(result)
 
 
-def _service(watcher: CatalogueWatcher, executor: Executor, metrics: ToolMetrics) -> Service:
+def _service(watcher: CatalogueWatcher, executor: Executor, tasks: Tasks, metrics: ToolMetrics) -> Service:
     return Service(
-        servicer=ToolsServicer(watcher=watcher, executor=executor, on_batch=metrics.batch),
+        servicer=ToolsServicer(watcher=watcher, executor=executor, tasks=tasks, on_batch=metrics.batch),
         add=add_ToolsServiceServicer_to_server,
         name=pb.DESCRIPTOR.services_by_name["ToolsService"].full_name,
-    )
-
-
-def _servers_file(settings: ToolsSettings) -> Path:
-    return Path(settings.servers_file).expanduser() if settings.servers_file else DEFAULT
-
-
-def _source(server: ServerConfig, settings: ToolsSettings, listener: NotificationListener) -> McpSource:
-    announcements = Announcements(server.name, server.notifications.keys(), listener)
-    return McpSource(
-        server.name,
-        partial(_transport, server, announcements),
-        clock=SystemClock(),
-        connect_seconds=settings.connect_timeout_seconds,
-    )
-
-
-def _transport(server: ServerConfig, announcements: Announcements, lifeline: Lifeline) -> Transport:
-    return mending(_bare_transport(server, lifeline), server.quirks, announcements)
-
-
-def _bare_transport(server: ServerConfig, lifeline: Lifeline) -> Transport:
-    match server.transport:
-        case StdioServer() as stdio:
-            return stdio_transport(server.name, stdio, lifeline)
-        case HttpServer() as http:
-            return http_transport(http, lifeline)
-        case SseServer() as sse:
-            return sse_transport(server.name, sse, lifeline)
-
-
-def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
-    return ServerPolicy(
-        timeout_seconds=server.timeout_seconds or settings.call_timeout_seconds,
-        effects=server.effects,
-        hints_trusted=server.hints_trusted,
-        max_parallel=server.max_parallel,
-        rate=server.rate,
-        approval=server.approval,
-        tools=server.tools,
     )
 
 
@@ -224,7 +153,3 @@ def _log_dropped(dropped: Dropped) -> None:
         message=dropped.failure.message,
         **{f"fact_{name}": value for name, value in dropped.failure.facts.items()},
     )
-
-
-def _log_defect(error: Exception) -> None:
-    log.error("defect", exc_info=error)

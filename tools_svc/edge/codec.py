@@ -61,6 +61,7 @@ def encode_tool(tool: Tool) -> pb.Tool:
         effect=_EFFECTS[tool.effect],
         definition_hash=tool.definition_hash,
         requires_approval=tool.requires_approval,
+        queued=tool.queued,
     )
 
 
