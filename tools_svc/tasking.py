@@ -56,9 +56,9 @@ async def queue(
     async with task_store(settings) as store:
         book = TaskBook(store)
 
-        async def reach(server: str) -> None:
+        async def reach(server: str) -> bool:
             await started.wait()
-            await reached(watcher, server)
+            return await reached(watcher, server)
 
         carrying = carrier(settings, book, fleet, watcher, reach=reach, calls=calls, tasks=metrics)
         runner = _workers(settings) if settings.task_runner is Runner.CELERY else _inline(settings, carrying)
@@ -80,7 +80,7 @@ def carrier(
     fleet: Fleet[ServerConfig],
     watcher: CatalogueWatcher,
     *,
-    reach: Callable[[str], Awaitable[None]],
+    reach: Callable[[str], Awaitable[bool]],
     calls: CallListener,
     tasks: TaskMetrics,
 ) -> TaskCarrier:
@@ -99,13 +99,18 @@ def carrier(
     )
 
 
-async def reached(watcher: CatalogueWatcher, name: str, *, joining: bool = False) -> None:
-    """Wait until a server's tools are known or it cannot be reached; `joining` says that it is about to be added."""
+async def reached(watcher: CatalogueWatcher, name: str, *, joining: bool = False) -> bool:
+    """Wait until a server can be called, or give False because it cannot be reached now.
+
+    One that is not there is no reason to wait, unless `joining` says that it is about to be added.
+    """
     async with aclosing(watcher.states()) as states:
         async for _, catalogue in states:
-            found = [server for server in catalogue.servers if server.name == name]
-            if (found and found[0].state is not ServerState.CONNECTING) or not (found or joining):
-                return
+            found = [server.state for server in catalogue.servers if server.name == name]
+            if ServerState.CONNECTING in found or (joining and not found):
+                continue
+            return ServerState.UNAVAILABLE not in found
+    return False
 
 
 def log_defect(error: Exception) -> None:

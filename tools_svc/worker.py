@@ -85,10 +85,13 @@ class Hands:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._live, name="hands")
         self._drained: threading.Timer | None = None
+        self._failure: BaseException | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
         return self
 
     def __exit__(
@@ -125,10 +128,13 @@ class Hands:
     def _live(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001  # without its hands a worker must not take tasks
-            log_defect(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        except Exception as error:  # noqa: BLE001  # without its hands a worker must not take tasks
+            self._failure = error
+            if self._ready.is_set():
+                log_defect(error)
+                os.kill(os.getpid(), signal.SIGTERM)
+        finally:
             self._ready.set()
-            os.kill(os.getpid(), signal.SIGTERM)
 
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -172,11 +178,11 @@ class Hands:
             self._carrying.discard(task)
         return True
 
-    async def _reach(self, server: str) -> None:
-        if server in self._servers:
-            if server not in self._needed.value:
-                self._needed.set(self._needed.value | {server})
-            await reached(self._watcher, server, joining=True)
+    async def _reach(self, server: str) -> bool:
+        known = server in self._servers
+        if known and server not in self._needed.value:
+            self._needed.set(self._needed.value | {server})
+        return await reached(self._watcher, server, joining=known)
 
     async def _wanted(self) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
         async with aclosing(self._needed.states()) as states:

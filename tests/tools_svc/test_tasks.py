@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -191,3 +194,35 @@ async def test_tools_svc_may_go_and_come_while_a_worker_works(tmp_path: Path) ->
             ended = await finished(stub, home.ask("unsafe", resumed=True))
 
     assert (ended.outcome, home.ledger) == (events.CALL_OUTCOME_SUCCEEDED, ["done"])
+
+
+@pytest.mark.parametrize("tool", ["repeatable", "unsafe"])
+async def test_a_service_that_is_stopped_gives_its_tasks_back(tmp_path: Path, tool: str) -> None:
+    with house(tmp_path, "inline") as home:
+        async with reached(home) as stub:
+            await progressed(stub, home.ask(tool))
+        assert home.tools.end(signal.SIGTERM) == 0
+        home.open_gate()
+        home.tools.start()
+        async with reached(home) as stub:
+            ended = await finished(stub, home.ask(tool, resumed=True))
+
+    expected = events.CALL_OUTCOME_UNKNOWN if tool == "unsafe" else events.CALL_OUTCOME_SUCCEEDED
+    assert (ended.outcome, len(home.ledger)) == (expected, 1 if tool == "unsafe" else 2)
+
+
+def test_a_worker_whose_configuration_is_wrong_says_so_and_ends_with_78(tmp_path: Path) -> None:
+    wrong = {"TOOLS_TASK_RUNNER": "inline", "TOOLS_WORKER_METRICS_PORT": "0", "TOOLS_STATE_DIR": str(tmp_path)}
+    bad_store = {**wrong, "TOOLS_TASK_RUNNER": "celery", "TOOLS_TASK_STORE": "postgresql://host:port/db"}
+    for environment in (wrong, bad_store):
+        ended = subprocess.run(
+            [sys.executable, "-m", "tools_svc.worker"],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+        assert ended.returncode == 78
+        assert ended.stderr.splitlines()[-1].startswith("worker: configuration: TOOLS_TASK_")

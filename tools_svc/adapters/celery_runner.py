@@ -67,19 +67,24 @@ def work(
     `carry` gives False for a ticket that must go to another worker; `on_stopping` hears when the signal came.
     """
 
-    @celery.task(name=_CARRY)  # type: ignore[untyped-decorator]  # Celery has no types
-    def carry_task(run_id: str, call_id: str, epoch: int) -> None:
-        if not carry(Ticket(key=TaskKey(run_id=run_id, call_id=call_id), epoch=epoch)):
-            raise Reject(requeue=True)
-
     def stopping(**_: Any) -> None:
         on_stopping()
 
+    receive(celery, carry)
     signals.worker_shutting_down.connect(stopping, weak=False)
     worker = celery.Worker(
         hostname=name, pool="threads", concurrency=parallel, loglevel=logging.WARNING, without_mingle=True, quiet=True
     )
     worker.start()
+
+
+def receive(celery: Celery, carry: Callable[[Ticket], bool]) -> None:
+    """Let workers of this process carry the tickets that come; one that is not taken goes back to the broker."""
+
+    @celery.task(name=_CARRY, shared=False)  # type: ignore[untyped-decorator]  # Celery has no types
+    def carry_task(run_id: str, call_id: str, epoch: int) -> None:
+        if not carry(Ticket(key=TaskKey(run_id=run_id, call_id=call_id), epoch=epoch)):
+            raise Reject(requeue=True)
 
 
 def _transport(broker: str) -> dict[str, Any]:

@@ -48,7 +48,7 @@ async def sql_tasks(place: str) -> AsyncIterator["SqlTasks"]:
 
     The database is first used when a task is. Raises `ConfigurationError` for what is no such place.
     """
-    engine = _sqlite(Path(place.removeprefix("sqlite:"))) if place.startswith("sqlite:") else _postgres(place)
+    engine = _engine(place)
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="tasks") as threads:
         try:
             yield SqlTasks(engine, threads)
@@ -159,6 +159,11 @@ def _same(task: Task) -> tuple[ColumnElement[bool], ...]:
     return *_at(task.key), TASKS.c.version == task.version
 
 
+def _engine(place: str) -> Engine:
+    kind, _, path = place.partition(":")
+    return _sqlite(Path(path).expanduser()) if kind == "sqlite" else _postgres(place)
+
+
 def _sqlite(path: Path) -> Engine:
     engine = create_engine(URL.create("sqlite", database=str(path)))
 
@@ -174,7 +179,7 @@ def _postgres(place: str) -> Engine:
     """Open the database; SQLAlchemy knows nothing of our `schema`."""
     try:
         url = make_url(place)
-    except ArgumentError:  # its text repeats the address, password and all
+    except (ArgumentError, ValueError):  # its text repeats the address, password and all
         url = URL.create("none")
     schema = str(url.query.get("schema", "threadmesh"))
     if url.drivername not in _POSTGRES or not re.fullmatch("[a-z_][a-z0-9_]{0,47}", schema):

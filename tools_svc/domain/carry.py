@@ -33,7 +33,8 @@ _STOPPED = "The process that carried the task was stopped; whether the tool did 
 class TaskCarrier:
     """Carries tasks, each once at a time whoever else tries: nothing goes out before the claim is kept.
 
-    `reach` returns when a server's tools are known or it cannot be reached. A claim lasts `lease_seconds` and is
+    `reach` waits until a server can be called, or says that it cannot be reached now: then the task is left for later.
+    A claim lasts `lease_seconds` and is
     renewed; a carrier that cannot do so may find its task in other hands, and then stops. A task that is stopped with
     its process goes back to the queue, or ends as UNKNOWN if it may neither be repeated nor was certainly not sent.
     """
@@ -44,7 +45,7 @@ class TaskCarrier:
         sources: Mapping[str, ToolSource],
         *,
         catalogue: Callable[[], Catalogue],
-        reach: Callable[[str], Awaitable[None]],
+        reach: Callable[[str], Awaitable[bool]],
         owner: str,
         lease_seconds: float,
         clock: Clock,
@@ -69,11 +70,13 @@ class TaskCarrier:
         self._running: dict[TaskKey, Execution] = {}
 
     async def carry(self, ticket: Ticket) -> None:
-        """Carry a task to its end; nothing happens if it is not QUEUED. Raises `StoreUnavailable` before a claim."""
+        """Carry a task to its end; nothing happens if it is not QUEUED or its server is away.
+
+        Raises `StoreUnavailable` before a claim.
+        """
         task = await self._book.store.get(ticket.key)
-        if task is None or self._claim(task, ticket) is None:
+        if task is None or self._claim(task, ticket) is None or not await self._reach(task.server):
             return
-        await self._reach(task.server)
         claim = await self._book.change(ticket.key, partial(self._claim, ticket=ticket))
         if claim is None:
             return

@@ -17,7 +17,7 @@ _AT_ONCE = 100
 _AGAIN = timedelta(seconds=5)
 _LOST = "The process that carried the task is gone; whether the tool did its work is unknown."
 _STOPPED = "The task was stopped, and the process that carried it is gone; whether the tool did its work is unknown."
-_LATE = "No process took the task before its time was over; it was not sent."
+_LATE = "No process that reaches its server took the task before its time was over; it was not sent."
 
 
 class TaskDispatcher:
@@ -42,38 +42,42 @@ class TaskDispatcher:
 
     async def tend(self) -> None:
         """Do what is due now; the first time, announce every task that waits: who knew of it may be gone."""
-        if not self._begun:
-            await self._announce_all()
-            self._begun = True
+        reachable = self._begun or await self._announce_all()
+        self._begun = reachable
         for task in await self._book.store.due(self._clock.now(), limit=_AT_ONCE):
             match task.state:
                 case TaskState.QUEUED:
-                    await self._announce(task)
+                    # A broker that is away is tried once, as it may let its callers wait for seconds.
+                    reachable = reachable and await self._announce(task)
                 case TaskState.CLAIMED:
                     await self._change(task, partial(_lapsed, task))
                 case TaskState.FINISHED:
                     await self._book.store.remove(task)
         self._listener.counted(await self._book.store.counts())
 
-    async def _announce_all(self) -> None:
+    async def _announce_all(self) -> bool:
         after: TaskCursor | None = None
         waiting = TaskFilter(states=frozenset({TaskState.QUEUED}))
         while page := await self._book.store.page(waiting, after=after, limit=_AT_ONCE):
             for task in page:
-                await self._announce(task)
+                if not await self._announce(task):
+                    return False
             after = TaskCursor(created_at=page[-1].created_at, key=page[-1].key)
+        return True
 
-    async def _announce(self, task: Task) -> None:
+    async def _announce(self, task: Task) -> bool:
+        """Announce a task, or end it when its time is over; False if the runner cannot be told of it now."""
         if self._clock.now() >= task.deadline:
             await self._change(task, partial(_late, task))
-            return
-        again = timedelta(seconds=self._runner.announce_seconds)
+            return True
+        again, told = timedelta(seconds=self._runner.announce_seconds), True
         try:
             await self._runner.announce(task.ticket)
         except Unavailable as error:
             self._listener.troubled(error)
-            again = _AGAIN
+            again, told = _AGAIN, False
         await self._change(task, lambda now: task.due_again(min(now + again, task.deadline)))
+        return told
 
     async def _change(self, task: Task, change: Callable[[datetime], Task]) -> None:
         """Change a task, unless it has changed since it was read."""

@@ -97,11 +97,23 @@ class Executor:
         return await self._tasks.cancel(execution.key)
 
     async def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[RunEvent, None]:
-        """Give what happened to the run's calls after an event, then what happens, until no call is in flight."""
+        """Give what happened to the run's calls after an event, then what happens, until no call is in flight.
+
+        Of a run that this process does not know, its tasks are followed. Raises `StoreUnavailable`.
+        """
+        if self._runs.find(run_id) is None:
+            self._adopt(run_id, await self._tasks.of_run(run_id))
         if run := self._runs.find(run_id):
             async with aclosing(run.log.tail(after, until_quiet=True)) as events:
                 async for event in events:
                     yield event
+
+    def _adopt(self, run_id: str, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            run = self._runs.open(run_id)
+            if task.call.id not in run.calls:
+                run.calls[task.call.id] = task.call
+                self._begin(self._tasks.execution(task, run.log), run)
 
     async def _resumable(self, batch: Batch) -> None:
         """Wait for the servers of a process that has just begun, and for the end of calls that were abandoned."""

@@ -16,6 +16,8 @@ from tools_svc.domain.ports import CallLog, TaskRunner
 from tools_svc.domain.task import Task, TaskCursor, TaskFilter, TaskKey, TaskState
 from tools_svc.domain.task_book import TaskBook
 
+_MOST_OF_A_RUN = 512
+
 
 class Tasks:
     """What the executor knows of tasks."""
@@ -76,6 +78,10 @@ class Tasks:
         if changed is not None and changed.state is TaskState.CLAIMED:
             self._runner.stop(key)
         return changed is not None
+
+    async def of_run(self, run_id: str) -> Sequence[Task]:
+        """Give the tasks of a run, as many as one run may remember."""
+        return await self._book.store.page(TaskFilter(run_id=run_id), after=None, limit=_MOST_OF_A_RUN)
 
     async def page(self, wanted: TaskFilter, *, after: TaskCursor | None, limit: int) -> Sequence[Task]:
         """Give tasks, the newest first."""

@@ -1,7 +1,7 @@
 """A process that takes and carries tasks, over a store that outlives it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,7 +9,7 @@ from datetime import timedelta
 from tests.tools_svc.domain.given import Ledger, Run, batch
 from tests.tools_svc.domain.test_execute import Tool
 from threadmesh.conversation import CallFinished
-from threadmesh.errors import MeshError, StoreUnavailable
+from threadmesh.errors import MeshError, StoreUnavailable, Unavailable
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.inline_runner import InlineRunner
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
@@ -23,7 +23,7 @@ from tools_svc.domain.dispatch import TaskDispatcher
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.pins import Changes, Pins
 from tools_svc.domain.policy import ServerPolicy, ToolPolicy
-from tools_svc.domain.task import Task, TaskKey, TaskState
+from tools_svc.domain.task import Task, TaskKey, TaskState, Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.tool import Effect, OfferedTool
@@ -53,6 +53,17 @@ class Store(MemoryTasks):
             raise StoreUnavailable
 
 
+class Runner(InlineRunner):
+    """A runner that can be away."""
+
+    away = False
+
+    async def announce(self, ticket: Ticket) -> None:
+        if self.away:
+            raise Unavailable
+        await super().announce(ticket)
+
+
 @dataclass(slots=True)
 class Heard:
     """Hears of tasks."""
@@ -80,7 +91,7 @@ class House:
     executor: Executor
     carrier: TaskCarrier
     dispatcher: TaskDispatcher
-    runner: InlineRunner
+    runner: Runner
     source: MemorySource
     store: Store
     clock: FakeClock
@@ -101,6 +112,10 @@ class House:
         return task
 
 
+async def _at_once(_: str) -> bool:
+    return True
+
+
 @asynccontextmanager
 async def process(
     tool: Run,
@@ -111,6 +126,7 @@ async def process(
     definition_hash: str = "h",
     working: bool = True,
     parallel: int = 8,
+    reach: Callable[[str], Awaitable[bool]] = _at_once,
 ) -> AsyncIterator[House]:
     """Run a process until the block ends; without `working` it takes calls and carries none."""
     offer = OfferedTool(name="t", parameters_json='{"type":"object"}', definition_hash=definition_hash)
@@ -130,7 +146,7 @@ async def process(
         book,
         {"s": source},
         catalogue=lambda: watcher.catalogue,
-        reach=lambda _: asyncio.sleep(0),
+        reach=reach,
         owner=f"process {id(source)}",
         lease_seconds=LEASE,
         clock=clock,
@@ -139,7 +155,7 @@ async def process(
         on_defect=ledger.defects.append,
         pause=lambda _: 0,
     )
-    runner = InlineRunner(carrier.carry, carrier.stop, parallel=parallel, on_defect=ledger.defects.append)
+    runner = Runner(carrier.carry, carrier.stop, parallel=parallel, on_defect=ledger.defects.append)
     dispatcher = TaskDispatcher(book, runner, clock=clock, listener=heard)
     executor = Executor(
         {"s": source},

@@ -285,3 +285,54 @@ async def test_what_ends_is_heard_of_and_counted() -> None:
 
     assert [task.key for task in home.heard.ended_tasks] == [TaskKey(run_id="r", call_id="c")]
     assert home.heard.counts == {TaskState.FINISHED: 1}
+
+
+async def test_a_task_waits_while_its_server_is_away() -> None:
+    tool, back = Tool(), asyncio.Event()
+    asked = asyncio.Event()
+
+    async def reach(_: str) -> bool:
+        asked.set()
+        return back.is_set()
+
+    async with process(tool, reach=reach) as home, asyncio.timeout(10):
+        asking = asyncio.ensure_future(home.events())
+        await asked.wait()
+        assert (await home.task()).state is TaskState.QUEUED
+        back.set()
+        home.clock.advance(home.runner.announce_seconds)
+        await home.dispatcher.tend()
+        await asking
+
+    assert len(tool.invocations) == 1
+
+
+async def test_another_process_can_watch_the_tasks_of_a_run() -> None:
+    tool, store = Tool(), Store()
+    tool.gate.clear()
+    async with process(tool, store) as home, process(tool, store, clock=home.clock, working=False) as other:
+        await begin(home, tool)
+        async with asyncio.timeout(10), aclosing(other.executor.watch("r")) as events:
+            first = await anext(events)
+            tool.gate.set()
+            rest = [event async for event in events]
+
+    assert isinstance(first.event, CallStarted)
+    assert isinstance(rest[-1].event, CallFinished)
+    assert len(tool.invocations) == 1
+
+
+async def test_a_broker_that_is_away_costs_no_task_and_is_tried_again() -> None:
+    tool = Tool()
+    async with process(tool) as home, asyncio.timeout(10):
+        home.runner.away = True
+        asking = asyncio.ensure_future(home.events())
+        while not home.heard.troubles:
+            await asyncio.sleep(0)
+        home.runner.away = False
+        home.clock.advance(10)
+        await home.dispatcher.tend()
+        await asking
+
+    assert set(home.heard.troubles) == {"UNAVAILABLE"}
+    assert len(tool.invocations) == 1
