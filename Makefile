@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
 
-.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs fuzz format generate lock clean
+.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs clients coverage fuzz format generate lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,16 @@ bench: install  ## Measure the mesh beside llama-server and llama-cpp-python's s
 
 bench-quick: install  ## Measure a little of everything, to see that it works
 	$(BIN)/python -m benchmarks --quick
+
+clients: install-dev  ## Try OpenAI's Node package, Vercel's AI SDK, LangChain and openai-agents
+	$(PYTHON) -m venv .build/clients/venv
+	.build/clients/venv/bin/pip --quiet install --no-deps --require-hashes -r requirements/clients.lock
+	cp tests/clients/package.json tests/clients/*.mjs .build/clients/
+	cd .build/clients && npm install --silent --no-package-lock --no-audit --no-fund
+	$(BIN)/python -m tests.clients .build/clients/venv/bin/python .build/clients
+
+coverage: install-dev  ## Show which properties of OpenAI's API are answered for
+	$(BIN)/python docs/openai_coverage.py
 
 fuzz: install-dev  ## Ask the engine for made-up schemas, grammars and templates, for some minutes
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/pytest tests/inference_svc/test_fuzz.py --timeout 1800

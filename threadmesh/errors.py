@@ -288,6 +288,12 @@ class ToolRateLimited(Overloaded):
     reason = "TOOL_RATE_LIMITED"
 
 
+class ToolQueueFull(Overloaded):
+    """Too many calls wait for the tool's server; try again in a moment."""
+
+    reason = "TOOL_QUEUE_FULL"
+
+
 class Unavailable(MeshError):
     """A service cannot be reached now; try again in a moment."""
 

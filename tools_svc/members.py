@@ -49,11 +49,12 @@ def member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetric
     return Member(
         source=govern(MeteredSource(source, metrics), policy, clock=SystemClock(), listener=policies),
         policy=policy,
-        run=partial(_together, source.run, webhooks.run),
+        run=partial(together, source.run, webhooks.run),
     )
 
 
-async def _together(*work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+async def together(*work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Do all of the work at once."""
     async with asyncio.TaskGroup() as tasks:
         for each in work:
             tasks.create_task(each())
@@ -89,6 +90,8 @@ def _policy(server: ServerConfig, settings: ToolsSettings) -> ServerPolicy:
         effects=server.effects,
         hints_trusted=server.hints_trusted,
         max_parallel=server.max_parallel,
+        max_waiting=server.max_waiting,
+        breaker=server.breaker,
         rate=server.rate,
         approval=server.approval,
         tools=server.tools,

@@ -80,7 +80,8 @@ class Hands:
         self._settings = settings
         self._servers = enabled_servers(servers_file(settings))
         self._metrics = ToolMetrics(registry, servers=frozenset())
-        self._policies = PolicyMetrics(registry)
+        self._watcher = _watcher()
+        self._policies = PolicyMetrics(registry, on_breaker=self._watcher.note_breaker)
         self._tasks = TaskMetrics(registry)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._live, name="hands")
@@ -141,7 +142,6 @@ class Hands:
         self._stopping, self._closing = asyncio.Event(), asyncio.Event()
         self._needed: Latest[frozenset[str]] = Latest(frozenset())
         self._carrying: set[asyncio.Task[Any] | None] = set()
-        self._watcher = _watcher()
         build = partial(member, self._settings, self._metrics, self._policies)
         fleet: Fleet[ServerConfig] = Fleet(build, self._watcher)
         async with task_store(self._settings) as store, asyncio.TaskGroup() as tasks:
@@ -198,6 +198,7 @@ def _watcher() -> CatalogueWatcher:
         policies={},
         schemas=JsonSchemaCompiler(),
         pins=Pins(MemoryPins(), changes=Changes.ACCEPT, clock=SystemClock(), listener=listener),
+        clock=SystemClock(),
         on_dropped=lambda _: None,
         on_quarantined=listener.quarantined,
     )

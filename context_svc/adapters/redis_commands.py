@@ -108,6 +108,7 @@ def _run(run: Run, new: bool, keys: Keys) -> Iterator[Command]:  # noqa: FBT001 
     yield ("ZADD", keys.of("leases"), repr(run.lease_until), run.id)
     if new:
         yield ("ZADD", opened, run.number, run.id)
+    if new or run.waits:  # it moves when a run waits
         yield ("ZADD", keys.of("deadlines"), repr(run.expires), run.id)
 
 

@@ -88,9 +88,7 @@ def run_row(run: Run) -> Row:
     return {
         "thread_id": run.thread_id,
         "number": run.number,
-        "expires": run.expires,
         "create_time": microseconds(run.create_time),
-        "deadline": microseconds(run.deadline),
         "input_count": run.input_count,
         "params": run.parameters_json,
         **run_changes(run),
@@ -105,6 +103,8 @@ def run_changes(run: Run) -> Row:
         "epoch": run.epoch,
         "owner": run.owner,
         "lease_until": run.lease_until,
+        "expires": run.expires,
+        "deadline": microseconds(run.deadline),
         "first_event": run.first_sequence,
         "next_event": run.next_sequence,
         "first_item": run.first_item,

@@ -14,8 +14,8 @@ ADMIT = """
 """
 UPDATE_RUN = """
     UPDATE runs SET
-        state = :state, epoch = :epoch, owner = :owner, lease_until = :lease_until, next_event = :next_event,
-        first_event = :first_event, first_item = :first_item,
+        state = :state, epoch = :epoch, owner = :owner, lease_until = :lease_until, expires = :expires,
+        deadline = :deadline, next_event = :next_event, first_event = :first_event, first_item = :first_item,
         cancel_requested = :cancel_requested, last_write = :last_write,
         finished = :finished, finish_time = :finish_time,
         actions = :actions, wait_until = :wait_until, waits = :waits

@@ -70,7 +70,8 @@ def _answered(run: Run, answered: Action, state: State) -> Run:
     after = replace(run, actions=actions)
     if any(each.decision is None for each in actions):
         return after
-    return replace(after, state=RunState.RUNNING, lease_until=state.now.steady, wait_until=None)
+    unused = run.lease_until - state.now.steady
+    return replace(after.prolonged(-unused), state=RunState.RUNNING, lease_until=state.now.steady, wait_until=None)
 
 
 def _settle(call: Call, word: Word, result: Item | None, state: State) -> tuple[Change, Run]:
@@ -92,7 +93,7 @@ def _said(action: Action, word: Word) -> bool:
     """Whether this was said before; raises `CallAlreadyDecided` when something else was."""
     if action.decision is None:
         return False
-    if action.decision.resolution is not word.resolution:
+    if (action.decision.resolution, action.decision.parts) != (word.resolution, word.parts):
         raise CallAlreadyDecided(call=action.call_id, resolution=action.decision.resolution.value)
     return True
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from context_svc.domain.change import Moment, State
-from context_svc.domain.run import Run
+from context_svc.domain.run import Run, RunState
 from threadmesh.errors import RunAlreadyFinished, StaleEpoch
 
 LEASE_SECONDS = 5.0
@@ -12,6 +12,12 @@ LEASE_SECONDS = 5.0
 
 ABANDONED_SECONDS = 4.0
 """How long after its lease a run waits for another writer before it is given up: less than ten seconds in all."""
+
+
+GIVEN_UP_SECONDS = 60.0
+"""How long a run waits that its writer has given up in order, or about which persons have decided: nobody is dead then,
+and whoever restarts all that answers runs comes back to it.
+"""
 
 
 def held(run: Run, now: Moment) -> bool:
@@ -26,7 +32,8 @@ def renewed(run: Run, now: Moment, **changes: Any) -> Run:
 
 def abandoned(run: Run, now: Moment) -> bool:
     """Say whether the run's writer, or whoever waited to become it, has been gone for too long."""
-    return now.steady >= run.lease_until + ABANDONED_SECONDS
+    given_up = run.state is not RunState.QUEUED and not run.owner
+    return now.steady >= run.lease_until + (GIVEN_UP_SECONDS if given_up else ABANDONED_SECONDS)
 
 
 def written_by(epoch: int, state: State) -> Run:

@@ -17,7 +17,8 @@ from threadmesh.errors import InvalidArgument
 async def require_action(write: Write, actions: Sequence[Action], *, seconds: float, store: RunStore) -> Run:
     """Give the run after its writer's last write, waiting for decisions; both are stored together.
 
-    It can be taken over once every action has a decision, or after `seconds`. Repeating the request changes nothing.
+    It can be taken over once every action has a decision, or after `seconds`; the time that it waits is no part of what
+    it may take. Repeating the request changes nothing.
     Raises as `append_events` does, and `InvalidArgument` for two actions about one call.
     """
     if len({action.call_id for action in actions}) < len(actions):
@@ -31,7 +32,7 @@ def _require(write: Write, actions: tuple[Action, ...], seconds: float, state: S
     change, run = appended(write, state)
     asked = {action.call_id for action in actions}
     waiting = replace(
-        run,
+        run.prolonged(seconds),
         state=RunState.REQUIRES_ACTION,
         owner="",
         actions=(*(each for each in run.actions if each.call_id not in asked), *actions),

@@ -1,7 +1,7 @@
 """One request being answered, and the log of what happened meanwhile."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from context_svc.domain.action import Action
@@ -48,7 +48,8 @@ class Run:
     `first_sequence` were forgotten.
 
     `actions` are what persons are asked about the run's calls or have said of them. While the run REQUIRES_ACTION, its
-    lease ends at `wait_until`; then it goes on without an answer. `waits` counts how often that was so.
+    lease ends at `wait_until`; then it goes on without an answer. `waits` counts how often that was so. The deadline
+    moves by as long as the run waits.
     """
 
     id: str
@@ -73,6 +74,10 @@ class Run:
     actions: tuple[Action, ...] = ()
     wait_until: datetime | None = None
     waits: int = 0
+
+    def prolonged(self, seconds: float) -> "Run":
+        """Give the run with its deadline so many seconds later; earlier, if they are negative."""
+        return replace(self, expires=self.expires + seconds, deadline=self.deadline + timedelta(seconds=seconds))
 
     def ended(self, finished: RunFinished, now: datetime) -> "Run":
         """Give the run in its final state, its terminal event numbered and nobody writing."""

@@ -15,6 +15,7 @@ from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as threads_rpc
 from threadmesh.codec import decode_message
+from threadmesh.conversation import Message
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import Unavailable
 from threadmesh.retry import persist
@@ -24,6 +25,7 @@ from threadmesh.streams import begun
 _SILENCE_SECONDS = 10.0
 """A watched log shows a sign of life every second."""
 _HEARTBEAT_SECONDS = 1.0
+_ITEMS = 1000
 _MULTITASK = {
     "enqueue": pb.MULTITASK_ENQUEUE,
     "interrupt": pb.MULTITASK_INTERRUPT,
@@ -209,6 +211,32 @@ class ContextClient:
         """Ask the run's writer to stop."""
         async with translated(PEER):
             await self._runs.CancelRun(pb.CancelRunRequest(run_id=run_id), timeout=SECONDS)
+
+    async def latest(self, thread_id: str) -> str:
+        """Name the run of a thread that was made last."""
+        async with translated(PEER):
+            response = await self._runs.ListRuns(pb.ListRunsRequest(thread_id=thread_id, page_size=1), timeout=SECONDS)
+        return response.runs[0].id if response.runs else ""
+
+    async def said_until(self, run: Run) -> Sequence[Message]:
+        """Give what was said in a run's thread up to its end."""
+        said: list[Message] = []
+        end, after = 0, None
+        while True:
+            request = threads.ListItemsRequest(thread_id=run.thread_id, page_size=_ITEMS, after_sequence=after)
+            async with translated(PEER):
+                response = await self._threads.ListItems(request, timeout=SECONDS)
+            for item in response.items:
+                said.append(decode_message(item.message))
+                end = len(said) if item.run_id == run.id else end
+                after = item.sequence
+            if not response.has_more:
+                return said[:end]
+
+    async def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread with everything in it."""
+        async with translated(PEER):
+            await self._threads.DeleteThread(threads.DeleteThreadRequest(thread_id=thread_id), timeout=SECONDS)
 
     async def window(self, run: Run, *, token_budget: int) -> Window:
         """Give the newest part of the run's thread that fits."""

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from facade.domain.events import ModelEvent, ModelFinished, ModelStarted
 from facade.domain.parameters import ResponseFormat
-from facade.domain.ports import Generation, Model
+from facade.domain.ports import Embedded, Generation, Model
 from threadmesh import event_codec as events
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1 import inference_service_pb2_grpc as rpc
@@ -22,6 +22,8 @@ _SILENCE_SECONDS = 10.0
 """A server that sends nothing for so long, not even a sign of life, is taken for dead."""
 
 _COUNTING_SECONDS = 0.5
+_EMBEDDING_SECONDS = 120.0
+"""Of a request with many texts, and a model that has to be loaded first."""
 _ASSUMED_CONTEXT_TOKENS = 4_096
 """Of a model that was never loaded; if it has fewer, the prompt is shortened once it says so."""
 
@@ -66,6 +68,14 @@ class InferenceClient:
                 return (await self._stub.CountTokens(request, timeout=_COUNTING_SECONDS)).tokens
         except MeshError:
             return 0  # an estimate takes its place
+
+    async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
+        """Turn texts into vectors."""
+        request = pb.EmbedRequest(model=model, inputs=texts, dimensions=dimensions)
+        async with translated(_PEER):
+            response = await self._stub.Embed(request, timeout=_EMBEDDING_SECONDS)
+        vectors = [embedding.values for embedding in response.embeddings]
+        return Embedded(vectors=vectors, tokens=response.usage.prompt_tokens)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
         """Stream an answer, from `ModelStarted` to `ModelFinished`."""

@@ -50,6 +50,10 @@ class TurnParameters:
     `thinking` and `reasoning_effort` are for models that think before they answer; None and empty are their default.
     What is computed of a prompt is shared within one `cache_scope` only. `include_usage` and `show_events` say what the
     stream of the answer shows beyond it, whenever it is read; only the `owner`, who stands for an API key, may do so.
+
+    `instructions` hold for this run alone and are no part of its thread. `max_tool_calls` limits those of the mesh.
+    Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
+    `response_json` is what the edge keeps of a request for a response.
     """
 
     model: str = ""
@@ -68,6 +72,10 @@ class TurnParameters:
     owner: str = ""
     include_usage: bool = False
     show_events: bool = False
+    instructions: str = ""
+    max_tool_calls: int | None = None
+    whole_thread: bool = False
+    response_json: str = ""
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""

@@ -34,6 +34,14 @@ class Generation:
     emitted: Sequence[int] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embedded:
+    """The vectors of texts, in their order, and how many tokens these have together."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int
+
+
 class Inference(Protocol):
     """Where answers come from."""
 
@@ -43,6 +51,14 @@ class Inference(Protocol):
 
     async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
         """Count the tokens of texts as a model reads them; 0 for those that cannot be counted now."""
+        ...
+
+    async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
+        """Turn texts into vectors, of so many dimensions where a number is given.
+
+        Raises `ModelNotFound`, `Unsupported` by a model that makes none, and `InvalidArgument` for texts that are too
+        long.
+        """
         ...
 
     def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
@@ -260,6 +276,18 @@ class Context(Protocol):
 
     async def cancel(self, run_id: str) -> None:
         """Ask the run's writer to stop."""
+        ...
+
+    async def latest(self, thread_id: str) -> str:
+        """Name the run of a thread that was made last; empty for a thread without one."""
+        ...
+
+    async def said_until(self, run: Run) -> Sequence[Message]:
+        """Give what was said in a run's thread up to its end. Raises `ThreadNotFound`."""
+        ...
+
+    async def delete_thread(self, thread_id: str) -> None:
+        """Delete a thread with everything in it. Raises `ThreadNotFound`."""
         ...
 
     async def window(self, run: Run, *, token_budget: int) -> Window:

@@ -10,9 +10,10 @@ from facade.domain.call import Patience, run_calls
 from facade.domain.call_log import CallLog, ResultShape
 from facade.domain.events import ModelEvent, RunFinished, RunState
 from facade.domain.journal import Journal
-from facade.domain.parameters import ServerTools, TurnParameters
+from facade.domain.parameters import TurnParameters
 from facade.domain.ports import CallState, Catalogue, Context, Generation, Inference, Model, NewItem, Tools, Window
 from facade.domain.progress import Progress
+from facade.domain.question import Place, bounded, budget_of, chosen, instructions_of, question
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import Failure, FinishReason, ToolCall, ToolChoice, ToolChoiceMode
 from threadmesh.errors import (
@@ -23,7 +24,6 @@ from threadmesh.errors import (
     InvalidArgument,
     MeshError,
     ModelNotFound,
-    ToolNotFound,
 )
 from threadmesh.retry import persist
 from threadmesh.streams import begun
@@ -70,7 +70,9 @@ class Turn:
         self._mesh = mesh
         self._journal = journal
         self._limits = limits
-        self._parameters = _bounded(TurnParameters.from_json(journal.run.parameters_json), limits)
+        self._parameters = bounded(
+            TurnParameters.from_json(journal.run.parameters_json), answer_tokens=limits.answer_tokens
+        )
         self._at = progress or Progress()
         self.leaving = False
         """Whether a cancellation means to leave the run to others, without an end."""
@@ -132,12 +134,14 @@ class Turn:
 
         One that was broken off is gone on with where it ended, by the same model elsewhere or once it is back.
         """
-        budget = _budget(model, self._parameters)
+        budget = budget_of(model, self._parameters) - await self._instruction_tokens()
         window = await self._window(budget)
+        if self._parameters.whole_thread and window.omitted_items:
+            raise ContextLengthExceeded("The conversation is longer than the model can read.")
         breaks = 0
         while True:
             try:
-                await self._hear(self._generation(model, window, catalogue))
+                await self._hear(self._question(model, window, catalogue))
             except ContextLengthExceeded as error:
                 budget, window = await self._shorter(budget, window, error)
             except MeshError as error:
@@ -147,6 +151,11 @@ class Turn:
             else:
                 self._at.usage += self._at.answer.usage
                 return
+
+    async def _instruction_tokens(self) -> int:
+        if not (said := instructions_of(self._parameters)):
+            return 0
+        return sum(await TokenCount(self._mesh.inference, self._parameters.model).of(said))
 
     async def _hear(self, generation: Generation) -> None:
         """Read an answer to its end. Until it has begun nothing was shown, so it may be asked for again."""
@@ -171,25 +180,12 @@ class Turn:
     async def _window(self, budget: int) -> Window:
         return await self._mesh.context.window(self._journal.run, token_budget=budget)
 
-    def _generation(self, model: Model, window: Window, catalogue: Catalogue) -> Generation:
-        tools = [*self._parameters.tools, *(tool.definition for tool in catalogue.values())]
-        asked = replace(self._parameters, model=model.name)
-        if self._at.answer.started is not None:  # chance goes on as it was
-            asked = replace(asked, sampling=replace(asked.sampling, seed=self._at.answer.started.seed))
-        return Generation(
-            messages=window.messages,
-            tools=tools,
-            tool_choice=self._tool_choice() if tools else None,
-            parameters=asked,
-            emitted=tuple(self._at.answer.tokens),
-        )
-
-    def _tool_choice(self) -> ToolChoice | None:
-        """A call that the request forces is forced once; the last round must be an answer."""
-        if self._at.round == 0:
-            return self._parameters.tool_choice
-        last = self._at.round == self._limits.tool_rounds
-        return ToolChoice(mode=ToolChoiceMode.NONE if last else ToolChoiceMode.AUTO)
+    def _question(self, model: Model, window: Window, catalogue: Catalogue) -> Generation:
+        left = None
+        if self._parameters.max_tool_calls is not None:
+            left = self._parameters.max_tool_calls - self._at.calls
+        at = Place(round=self._at.round, last=self._at.round == self._limits.tool_rounds, calls_left=left)
+        return question(self._parameters, model, window, catalogue, answer=self._at.answer, at=at)
 
     async def _run_calls(self, own: Sequence[ToolCall], catalogue: Catalogue) -> bool:
         """Run the calls of this round, or go on with those that another process has begun; False if they must wait."""
@@ -241,7 +237,7 @@ class Turn:
         if self._parameters.server_tools and choice.mode is not ToolChoiceMode.NONE:
             tools = await persist(self._mesh.tools.catalogue, seconds=2 * self._limits.patience_seconds)
             listed = {tool.definition.name: tool for tool in tools}
-            catalogue = _chosen(listed, self._parameters.server_tools)
+            catalogue = chosen(listed, self._parameters.server_tools)
         clients = {tool.name for tool in self._parameters.tools}
         if both := clients & set(catalogue):
             raise InvalidArgument(f"The mesh has a tool named {min(both)} itself; name yours otherwise.", field="tools")
@@ -272,22 +268,3 @@ class Turn:
             return []
         tokens = self._at.answer.usage.completion_tokens or len(self._at.answer.tokens)
         return [NewItem(message=message, incomplete=incomplete, tokens=tokens)]
-
-
-def _chosen(catalogue: Catalogue, chosen: ServerTools) -> Catalogue:
-    if chosen.everything:
-        return catalogue
-    for name in chosen.names:
-        if name not in catalogue:
-            raise ToolNotFound(tool=name)
-    return {name: catalogue[name] for name in chosen.names}
-
-
-def _bounded(parameters: TurnParameters, limits: Limits) -> TurnParameters:
-    return replace(parameters, max_tokens=parameters.max_tokens or limits.answer_tokens or None)
-
-
-def _budget(model: Model, parameters: TurnParameters) -> int:
-    """Give the tokens that the prompt may fill, leaving room for an answer."""
-    room = parameters.max_tokens or model.context_tokens // 4
-    return model.context_tokens - min(room, model.context_tokens // 2)

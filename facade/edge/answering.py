@@ -57,19 +57,27 @@ class Answering:
         return run, replayed
 
     async def stream(
-        self, run: Run, log: Log, request: Request, shown: "Shows", *, cancel_on_disconnect: bool
+        self,
+        run: Run,
+        log: Log,
+        request: Request,
+        shown: "Shows",
+        *,
+        cancel_on_disconnect: bool,
+        failures_inside: bool = False,
     ) -> Response:
-        """Show a log as a stream; what goes wrong before it begins is a response of its own.
+        """Show a log as a stream; a run that fails before it says anything is a response of its own.
 
-        `shown` turns the log into server-sent events.
+        `shown` turns the log into server-sent events. With `failures_inside`, these tell of every failure.
         """
         first = await self.unless_left(run, request, _first(log), cancel_on_disconnect=cancel_on_disconnect)
         if first is None:
             await log.aclose()
             return LEFT
-        if first and isinstance(first[0].body, RunFinished) and first[0].body.failure is not None:
+        ended = first[0].body if first and isinstance(first[0].body, RunFinished) else None
+        if ended is not None and ended.failure is not None and not failures_inside:
             await log.aclose()
-            return response_of(first[0].body.failure.error())
+            return response_of(ended.failure.error())
         blocks = self._watched(run, shown(_joined(first, log)), cancel_on_disconnect=cancel_on_disconnect)
         stream = sse.kept_alive(blocks, seconds=self._keepalive_seconds)
         return StreamingResponse(stream, media_type="text/event-stream", headers=sse.HEADERS)

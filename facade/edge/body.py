@@ -53,7 +53,8 @@ async def _bytes(request: Request) -> bytes:
 
 def invalid(error: ValidationError, raw: Any) -> InvalidArgument:
     """Tell of the deepest error: of a union, that is the one in the branch that was meant."""
-    told = [(field_path(each["loc"], raw), each) for each in error.errors(include_url=False, include_input=False)]
+    errors = error.errors(include_url=False, include_input=False)
+    told = [(field_path(each["loc"], raw, missing=each["type"] == "missing"), each) for each in errors]
     path, first = max(told, key=lambda each: each[0].count(".") + each[0].count("["))
     kind = first["type"]
     what = _MESSAGES.get(kind) or _own_words(first["msg"])
@@ -61,14 +62,14 @@ def invalid(error: ValidationError, raw: Any) -> InvalidArgument:
     return InvalidArgument(f"{path or 'The body'} {what}.", field=path, kind=code)
 
 
-def field_path(location: Sequence[int | str], raw: Any) -> str:
-    """Write a pydantic location as `messages[3].content`.
+def field_path(location: Sequence[int | str], raw: Any, *, missing: bool = True) -> str:
+    """Write a pydantic location as `messages[3].content`; the last field may be one that is `missing`.
 
     A location also names the branches of unions; those are not found in the raw body, and so left out.
     """
     path = ""
     for place, part in enumerate(location):
-        last = place == len(location) - 1
+        last = missing and place == len(location) - 1
         if isinstance(part, int) and isinstance(raw, list):
             path += f"[{part}]"
             raw = raw[part] if part < len(raw) else None

@@ -15,9 +15,13 @@ _COMMENT = b": keep-alive\n"
 """Without the blank line that ends an event: once openai-python has seen an `id:`, it takes that for an empty event."""
 
 
-def block(data: dict[str, Any], *, id: str = "") -> bytes:  # noqa: A002  # the field's name
-    """Write one event; an id stands in the same block as its data, since clients fail on blocks without data."""
+def block(data: dict[str, Any], *, id: str = "", event: str = "") -> bytes:  # noqa: A002  # the field's name
+    """Write one event, with its name if it has one.
+
+    An id stands in the same block as its data, since clients fail on blocks without data.
+    """
     head = f"id: {id}\n".encode() if id else b""
+    head += f"event: {event}\n".encode() if event else b""
     return b"%bdata: %b\n\n" % (head, orjson.dumps(data))
 
 

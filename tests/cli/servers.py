@@ -80,9 +80,11 @@ def tasks() -> tuple[tools_pb.Task, tools_pb.Task]:
 class SmallTools(tools_grpc.ToolsServiceServicer):
     """Two tools: `demo__echo` succeeds with its arguments, `demo__fail` fails; and those that are held back."""
 
-    def __init__(self, quarantined: Sequence[tools_pb.QuarantinedTool] = ()) -> None:
+    def __init__(self, quarantined: Sequence[tools_pb.QuarantinedTool], *, requires_approval: bool) -> None:
         self.quarantined = quarantined
+        self.requires_approval = requires_approval
         self.approved: list[tuple[str, str]] = []
+        self.approvals: list[tools_pb.Approval] = []
 
     async def ApproveDefinition(
         self, request: tools_pb.ApproveDefinitionRequest, context: Context
@@ -101,6 +103,8 @@ class SmallTools(tools_grpc.ToolsServiceServicer):
                     ),
                     server="demo",
                     effect=tools_pb.EFFECT_READ_ONLY,
+                    definition_hash="h",
+                    requires_approval=self.requires_approval,
                 )
                 for name in ("demo__echo", "demo__fail")
             ],
@@ -129,6 +133,7 @@ class SmallTools(tools_grpc.ToolsServiceServicer):
         self, request: tools_pb.ExecuteToolsRequest, context: Context
     ) -> AsyncIterator[tools_pb.ExecuteToolsResponse]:
         call = request.calls[0]
+        self.approvals += request.approvals
         started = events.CallStarted(name=call.name, server="demo", arguments_json=call.arguments_json, attempt=1)
         yield tools_pb.ExecuteToolsResponse(sequence=1, call_id=call.id, started=started)
         progress = events.CallProgress(progress=1, total=4, message="a quarter")
@@ -186,9 +191,9 @@ async def serving(*services: Service) -> AsyncIterator[str]:
         yield f"127.0.0.1:{server.port}"
 
 
-def small_tools(*quarantined: tools_pb.QuarantinedTool) -> SmallTools:
+def small_tools(*quarantined: tools_pb.QuarantinedTool, requires_approval: bool = False) -> SmallTools:
     """Make the tools, and those that are held back."""
-    return SmallTools(quarantined)  # type: ignore[abstract]  # it has what the commands call
+    return SmallTools(quarantined, requires_approval=requires_approval)  # type: ignore[abstract]  # it has what the commands call
 
 
 def tools_service(tools: SmallTools | None = None) -> Service:

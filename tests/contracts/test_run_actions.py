@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -11,7 +12,7 @@ from context_svc.domain.call import Call, CallState
 from context_svc.domain.cancel import cancel
 from context_svc.domain.decide_call import Word, decide_call
 from context_svc.domain.expire import expire
-from context_svc.domain.lease import LEASE_SECONDS
+from context_svc.domain.lease import GIVEN_UP_SECONDS, LEASE_SECONDS
 from context_svc.domain.ports import Store
 from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run, RunState
@@ -108,6 +109,51 @@ async def test_a_run_goes_on_without_an_answer_when_it_has_waited_long_enough(st
     assert (after.state, after.actions[0].decision, after.wait_until) == (RunState.RUNNING, None, None)
 
 
+async def test_waiting_for_persons_does_not_eat_the_time_of_the_run(store: Store, clock: FakeClock) -> None:
+    run = await running(store, clock, "k")
+    before = run.deadline
+    for number in range(4):
+        run = await wait(store, run, f"c{number}")
+        clock.advance(200)
+        assert await expire(store) == ()
+        await decided(store, run, call_id=f"c{number}")
+        run = await taken(store, clock) or run
+
+    assert run.state is RunState.RUNNING
+    assert run.deadline - before == timedelta(seconds=800)
+    assert await store.run(run.id) == run
+
+
+async def test_a_run_that_nobody_answered_still_has_its_own_time(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    before = run.deadline
+    clock.advance(SECONDS)
+    after = await taken(store, clock)
+
+    assert after is not None
+    assert after.deadline == before
+    clock.advance(LEASE_SECONDS)
+    assert await taken(store, clock) is not None
+    clock.advance(600.0)
+    (ended,) = await expire(store)
+    assert (ended.finished and ended.finished.failure and ended.finished.failure.reason) == "DEADLINE_EXCEEDED"
+
+
+async def test_a_decision_outlives_a_restart_of_all_that_answers_runs(store: Store, clock: FakeClock) -> None:
+    run = await decided(store, await waiting(store, clock))
+    clock.advance(30)
+    early = await expire(store)
+    after = await taken(store, clock)
+    other = await decided(store, await waiting(store, clock, key="other"))
+    clock.advance(GIVEN_UP_SECONDS)
+    late = await expire(store)
+
+    assert early == ()
+    assert after is not None
+    assert after.id == run.id
+    assert [(each.id, each.state) for each in late if each.id == other.id] == [(other.id, RunState.FAILED)]
+
+
 async def test_a_decision_holds_whoever_says_what_later(store: Store, clock: FakeClock) -> None:
     run = await waiting(store, clock)
     first = await decided(store, run)
@@ -181,6 +227,15 @@ async def test_a_call_of_unknown_outcome_is_settled_and_the_thread_says_so(store
     (kept,) = await store.calls(run.id)
     assert kept.finished is not None
     assert kept.finished.outcome is CallOutcome.UNKNOWN
+
+
+async def test_another_result_of_a_settled_call_is_refused(store: Store, clock: FakeClock) -> None:
+    run = await unknown(store, clock)
+    await decided(store, run, Word(resolution=Resolution.SUCCEEDED, parts=(Text(text="first"),)))
+
+    with pytest.raises(CallAlreadyDecided):
+        await decided(store, run, Word(resolution=Resolution.SUCCEEDED, parts=(Text(text="second"),)))
+    assert (await texts(store, run.thread_id))[-1] == "first"
 
 
 async def test_a_call_that_had_no_effect_is_told_with_the_reason(store: Store, clock: FakeClock) -> None:

@@ -64,11 +64,16 @@ class Mesh:
 
 @asynccontextmanager
 async def mesh(
-    directory: Path, *, wait: bool = True, settings: dict[str, Any] | None = None, **servers: dict[str, Any]
+    directory: Path,
+    *,
+    wait: bool = True,
+    settings: dict[str, Any] | None = None,
+    capabilities: dict[str, Any] | None = None,
+    **servers: dict[str, Any],
 ) -> AsyncIterator[Mesh]:
     """Run the service with these servers until the block ends; begins when they are ready."""
     file = directory / "servers.json"
-    file.write_text(json.dumps({"mcpServers": servers}))
+    file.write_text(json.dumps({"mcpServers": servers, "capabilities": capabilities or {}}))
     registry = CollectorRegistry()
     chosen = ToolsSettings(servers_file=str(file), state_dir=directory / "state", **settings or {})
     async with app(chosen, registry) as unit, channel_for(*unit.services) as channel:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,34 @@ def helper() -> str:
     """Be no tool."""
     return ""
 '''
+
+
+TWO = '''
+from threadmesh.tools import tool
+
+@tool(effect="read_only")
+def said() -> str:
+    """Say something."""
+    return "{answer}"
+'''
+
+
+async def test_an_edited_file_is_read_again_and_a_broken_edit_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(TWO.format(answer="one"))
+    async with mesh(tmp_path, mine={"python": str(file)}) as running, asyncio.timeout(60):
+        before = text((await running.run(call("mine__said")))["call"])
+        file.write_text("def broken(:")
+        os.kill(os.getpid(), signal.SIGHUP)
+        while running.registry.get_sample_value("threadmesh_tools_servers_file_refused") != 1:
+            await asyncio.sleep(0.01)
+        broken = text((await running.run(call("mine__said")))["call"])
+        file.write_text(TWO.format(answer="two"))
+        os.kill(os.getpid(), signal.SIGHUP)
+        while (after := text((await running.run(call("mine__said")))["call"])) != "two":
+            await asyncio.sleep(0.01)
+
+    assert (before, broken, after) == ("one", "one", "two")
 
 
 async def test_the_example_offers_its_functions_and_runs_them(tmp_path: Path) -> None:

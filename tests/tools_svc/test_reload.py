@@ -51,8 +51,11 @@ async def test_a_file_with_errors_changes_nothing_and_shows_as_a_metric(tmp_path
         while running.registry.get_sample_value("threadmesh_tools_servers_file_refused") != 1:
             await asyncio.sleep(0.01)
 
+        listed = await running.tools.ListTools(pb.ListToolsRequest())
+        assert [line.split(": ")[1] for line in listed.servers_file_problems] == ["kept.timeout_seconds"]
         assert await _pid(running, "kept") == kept
         _write(tmp_path, kept=WORKSHOP_SERVER, new=WORKSHOP_SERVER)
         await _until_ready(running, "kept", "new")
         assert await _pid(running, "kept") == kept
+        assert not (await running.tools.ListTools(pb.ListToolsRequest())).servers_file_problems
         assert running.registry.get_sample_value("threadmesh_tools_servers_file_refused") == 0

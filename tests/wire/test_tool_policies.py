@@ -80,6 +80,29 @@ async def test_a_tool_that_needs_approval_is_called_only_as_it_was_approved(tmp_
     assert (approved.outcome, sent) == (CALL_OUTCOME_SUCCEEDED, 1)
 
 
+async def test_a_server_that_fails_too_often_rests_is_probed_and_comes_back(tmp_path: Path) -> None:
+    breaker = {"failures": 2, "rest_seconds": 0.2, "longest_rest_seconds": 0.2}
+    shop = WORKSHOP_SERVER | {"breaker": breaker, "effects": {}, "tools": {"die": {"retries": 0}}}
+    ledger = str(tmp_path / "ledger")
+    async with mesh(tmp_path, shop=shop) as running, asyncio.timeout(60):
+        for name in ("one", "two"):
+            await running.ready("shop")
+            await running.run(call("shop__die", name, ledger=ledger))
+        (server,) = (await running.tools.ListTools(pb.ListToolsRequest())).servers
+        refused = (await running.run(call("shop__echo", "refused", value=1)))["refused"]
+        answer = refused
+        while answer.HasField("failure"):
+            await asyncio.sleep(0.01)
+            answer = (await running.run(call("shop__echo", "again", value=1)))["again"]
+        (recovered,) = (await running.tools.ListTools(pb.ListToolsRequest())).servers
+
+    assert server.breaker.state == pb.BREAKER_STATE_OPEN
+    assert server.breaker.HasField("retry_time")
+    assert (refused.failure.reason, "left alone" in refused.failure.message) == ("TOOL_SERVER_UNAVAILABLE", True)
+    assert answer.outcome == CALL_OUTCOME_SUCCEEDED
+    assert not recovered.HasField("breaker")
+
+
 async def test_a_rate_refuses_with_the_time_of_the_next_turn(tmp_path: Path) -> None:
     shop = WORKSHOP_SERVER | {"rate": {"per_second": 0.01, "burst": 1}}
     async with mesh(tmp_path, shop=shop) as running:

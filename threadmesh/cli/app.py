@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from threadmesh.cli import options
+from threadmesh.cli.call_commands import calls
 from threadmesh.cli.exits import Exit, exit_status
 from threadmesh.cli.groups import threads, tools
 from threadmesh.cli.task_commands import tasks
@@ -30,6 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(tools, name="tools")
+app.add_typer(calls, name="calls")
 app.add_typer(threads, name="threads")
 app.add_typer(tasks, name="tasks")
 

@@ -37,6 +37,11 @@ def one_line(text: str, *, limit: int = 0) -> str:
     return line if not limit or len(line) <= limit else line[: limit - 1] + "…"
 
 
+def visible(line: str) -> str:
+    """Write what is not seen, or changes how the rest is seen, as an escape: it may hide instructions."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
 def print_json(value: object) -> None:
     """Write a value as indented JSON."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")

@@ -8,7 +8,7 @@ from typing import Any
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
 from threadmesh.cli.calls import SECONDS, list_tools, reached
-from threadmesh.cli.output import stdout
+from threadmesh.cli.output import stdout, visible
 from threadmesh.errors import ToolNotFound
 
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
@@ -64,9 +64,4 @@ def _lines(definition: pb.Definition) -> Iterator[str]:
 
 
 def _visible_lines(text: str) -> Iterator[str]:
-    yield from (_visible(line) for line in text.split("\n"))
-
-
-def _visible(line: str) -> str:
-    """Write what is not seen, or changes how the rest is seen, as an escape: it may hide instructions."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+    yield from (visible(line) for line in text.split("\n"))

@@ -33,18 +33,31 @@ async def show_tools(target: str, *, as_json: bool) -> None:
                 "tools": [_tool(each) for each in catalogue.tools],
                 "servers": list(map(_server, catalogue.servers)),
                 "quarantined": list(map(_quarantined, catalogue.quarantined)),
+                "capabilities": {
+                    each.name: [member.tool for member in each.members] for each in catalogue.capabilities
+                },
             }
         )
         return
     rows = [
-        [each.definition.name, each.server, _effect(each), one_line(each.definition.description, limit=100)]
+        [each.definition.name, each.server, _rules(each), one_line(each.definition.description, limit=100)]
         for each in catalogue.tools
     ]
     print_table(["tool", "server", "effect", "description"], rows)
+    for problem in catalogue.servers_file_problems:
+        stderr().print(f"The servers file is not followed: {problem}", markup=False)
+    for tool in catalogue.tools:
+        for warning in tool.warnings:
+            stderr().print(f"Look at {tool.definition.name}: {warning}.", markup=False)
+    for capability in catalogue.capabilities:
+        stderr().print(_ranks(capability), markup=False)
     for server in catalogue.servers:
         if server.state != pb.SERVER_STATE_READY:
             told = _server(server)
             stderr().print(f"{told['name']} is {told['state']}: {told['failure'] or 'no reason given'}", markup=False)
+        elif server.HasField("breaker"):
+            rest = f"{server.name} failed too often and is left alone until {server.breaker.retry_time.ToJsonString()}"
+            stderr().print(rest, markup=False)
     for held in catalogue.quarantined:
         notice = f"{held.name} is held back: its definition has changed; see `threadmesh tools approve {held.name}`."
         stderr().print(notice, markup=False)
@@ -56,7 +69,9 @@ async def call_tool(target: str, name: str, words: Sequence[str], *, seconds: fl
         tool = _named((await list_tools(channel)).tools, name)
         arguments = parse_arguments(words, schema_json=tool.definition.parameters_json)
         call = conversation_pb2.ToolCall(id=f"cli-{uuid4().hex}", name=name, arguments_json=arguments)
-        request = pb.ExecuteToolsRequest(calls=[call])
+        # Whoever types the command approves the call.
+        approval = pb.Approval(call_id=call.id, definition_hash=tool.definition_hash)
+        request = pb.ExecuteToolsRequest(calls=[call], approvals=[approval] if tool.requires_approval else [])
         if seconds is not None:
             request.timeout.CopyFrom(_duration(seconds))
         async with aclosing(execute_tools(channel, request)) as events:
@@ -118,6 +133,8 @@ def _tool(tool: pb.Tool) -> dict[str, object]:
         "name": tool.definition.name,
         "server": tool.server,
         "effect": _effect(tool),
+        "requires_approval": tool.requires_approval,
+        "warnings": list(tool.warnings),
         "description": tool.definition.description,
         "parameters": json.loads(tool.definition.parameters_json or "{}"),
     }
@@ -131,10 +148,21 @@ def _quarantined(held: pb.QuarantinedTool) -> dict[str, object]:
     }
 
 
+def _ranks(capability: pb.Capability) -> str:
+    members = (f"{each.tool} ({each.hindrance})" if each.hindrance else each.tool for each in capability.members)
+    return f"any__{capability.name} is done by the first of: {', '.join(members)}"
+
+
 def _server(server: pb.Server) -> dict[str, object]:
     failure = decode_failure(server.failure).message if server.HasField("failure") else ""
     state = SERVER_STATES.get(server.state, "unknown")
-    return {"name": server.name, "state": state, "tools": server.tool_count, "failure": failure}
+    return {"name": server.name, "state": state, "tools": server.tool_count, "failure": failure} | (
+        {"left_alone_until": server.breaker.retry_time.ToJsonString()} if server.HasField("breaker") else {}
+    )
+
+
+def _rules(tool: pb.Tool) -> str:
+    return f"{_effect(tool)}{', by approval' if tool.requires_approval else ''}"
 
 
 def _effect(tool: pb.Tool) -> str:

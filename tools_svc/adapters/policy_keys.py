@@ -1,19 +1,20 @@
 """The keys of the servers file that limit, repeat and remember calls.
 
-A server may have `max_parallel`, `rate` and `approval`, and `tools`: for each tool by its own name `effect`,
-`timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds`, `approval` and `queue`.
+A server may have `max_parallel`, `max_waiting`, `rate`, `breaker` and `approval`, and `tools`: for each tool by its own
+name `effect`, `timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds`, `approval` and `queue`.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from threadmesh.breaker import BreakerLimits
 from tools_svc.adapters import located_json
 from tools_svc.domain.policy import RETRIES, ToolPolicy
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
-KEYS = {"approval", "effects", "max_parallel", "rate", "tools"}
+KEYS = {"approval", "breaker", "effects", "max_parallel", "max_waiting", "rate", "tools"}
 
 Complaint = tuple[located_json.Path, str]
 Check = Callable[[Any], Iterator[Complaint]]
@@ -21,6 +22,8 @@ Check = Callable[[Any], Iterator[Complaint]]
 _LONGEST_SECONDS = 24 * 3600.0
 _MOST_PARALLEL = 1024
 _MOST_RETRIES = 10
+_MOST_WAITING = 100_000
+_MOST_FAILURES = 1_000
 _SLOWEST, _FASTEST = 0.001, 10_000.0
 _LARGEST_BURST = 10_000
 _APPROVAL = ("always", "never")
@@ -43,6 +46,26 @@ def check_approval(value: Any) -> Iterator[Complaint]:
     """Complain about what does not say whether a person approves each call."""
     if value not in _APPROVAL:
         yield (), f"it must be one of {', '.join(_APPROVAL)}"
+
+
+def check_max_waiting(value: Any) -> Iterator[Complaint]:
+    """Complain about what is no number of waiting calls."""
+    yield from _whole(value, least=0, most=_MOST_WAITING)
+
+
+def check_breaker(value: Any) -> Iterator[Complaint]:
+    """Complain about what is neither false nor an object of limits."""
+    if value is False:
+        return
+    if not isinstance(value, dict):
+        yield (), "it must be false, or an object with failures, rest_seconds and longest_rest_seconds"
+        return
+    checks = {"failures": _check_failures, "rest_seconds": check_seconds, "longest_rest_seconds": check_seconds}
+    for key, given in value.items():
+        if check := checks.get(key):
+            yield from (((key, *inner), reason) for inner, reason in check(given))
+        else:
+            yield (key,), "no such key"
 
 
 def check_max_parallel(value: Any) -> Iterator[Complaint]:
@@ -106,6 +129,18 @@ def approval(value: Any) -> bool:
     return bool(value == "always")
 
 
+def breaker(value: Any) -> BreakerLimits | None:
+    """Give a breaker without complaints; None where there is to be none."""
+    if value is False:
+        return None
+    usual = BreakerLimits()
+    return BreakerLimits(
+        consecutive=value.get("failures", usual.consecutive),
+        rest_seconds=float(value.get("rest_seconds", usual.rest_seconds)),
+        longest_rest_seconds=float(value.get("longest_rest_seconds", usual.longest_rest_seconds)),
+    )
+
+
 def rate(value: Any) -> Rate | None:
     """Give a rate without complaints; without a word about bursts, one second's calls may come at once."""
     if value is None:
@@ -133,6 +168,10 @@ def _tool_complaints(raw: dict[str, Any]) -> Iterator[Complaint]:
             yield from (((key, *inner), reason) for inner, reason in check(value))
         else:
             yield (key,), "no such key"
+
+
+def _check_failures(value: Any) -> Iterator[Complaint]:
+    yield from _whole(value, least=1, most=_MOST_FAILURES)
 
 
 def _check_retries(value: Any) -> Iterator[Complaint]:

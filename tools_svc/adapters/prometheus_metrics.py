@@ -51,6 +51,9 @@ class ToolMetrics:
             "1 while the servers file has errors and is not followed.",
             registry=registry,
         )
+        self.unapproved = Gauge(
+            f"{_PREFIX}_definitions_unapproved", "Tools whose definition has changed and waits.", registry=registry
+        )
         self._parallel = Histogram(
             f"{_PREFIX}_batch_parallelism", "Calls in one batch.", buckets=(1, 2, 3, 5, 8, 13), registry=registry
         )

@@ -1,5 +1,7 @@
 """What the policies of tool servers do, as metrics and log lines."""
 
+from collections.abc import Callable
+
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Enum, Gauge
 
@@ -11,9 +13,13 @@ _PREFIX = "threadmesh_tools"
 
 
 class PolicyMetrics:
-    """A `PolicyListener` that counts, and logs what an operator asks about later."""
+    """A `PolicyListener` that counts, and logs what an operator asks about later.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    `on_breaker` hears of each breaker's new state, and in how many seconds a call may pass.
+    """
+
+    def __init__(self, registry: CollectorRegistry, *, on_breaker: Callable[[str, BreakerState, float], None]) -> None:
+        self._on_breaker = on_breaker
         by_server = ["server"]
         self._waiting = Gauge(
             f"{_PREFIX}_calls_waiting", "Calls that wait for their turn.", by_server, registry=registry
@@ -44,8 +50,9 @@ class PolicyMetrics:
         self._hits.labels(server).inc()
         log.info("tool.cached", server=server, tool=tool)
 
-    def breaker(self, server: str, state: BreakerState) -> None:
-        """Show and log a breaker's new state."""
+    def breaker(self, server: str, state: BreakerState, seconds: float) -> None:
+        """Show, log and pass on a breaker's new state."""
+        self._on_breaker(server, state, seconds)
         self._breaker.labels(server).state(state.value)
         report = log.info if state is BreakerState.CLOSED else log.warning
-        report("tool_server.breaker", server=server, state=state.value)
+        report("tool_server.breaker", server=server, state=state.value, seconds=round(seconds, 3))

@@ -2,20 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from tools_svc.domain.policy import MOST_PARALLEL, ToolPolicy
+from threadmesh.breaker import BreakerLimits
+from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING, ToolPolicy
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StdioServer:
-    """A server that we start: a command without a shell. Values of `env` may name secrets as `${env:}`, `${file:}`."""
+    """A server that we start: a command without a shell. Values of `env` may name secrets as `${env:}`, `${file:}`.
+
+    One that runs a file of functions knows it as `functions`, and by its content as `version`.
+    """
 
     command: str
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
+    functions: Path | None = None
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +67,8 @@ class ServerConfig:
     notifications: Mapping[str, Webhook] = field(default_factory=dict)
     hints_trusted: bool = False
     max_parallel: int = MOST_PARALLEL
+    max_waiting: int = MOST_WAITING
+    breaker: BreakerLimits | None = field(default_factory=BreakerLimits)
     approval: bool = False
     rate: Rate | None = None
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)

@@ -3,10 +3,12 @@
 A server has either `command` (with `args`, `env`, `cwd`), `python` (a file of functions, with `env`, `cwd`) or `url`
 (with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`, `disabled`,
 `effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by
-their method. `${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}` or
-`${file:path}` in values of `env` and `headers`, never written down.
+their method. Beside the servers there may be `capabilities`. `${python}` as the command stands for the running
+interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
 """
 
+import ast
+import hashlib
 import os
 import re
 import sys
@@ -15,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters import located_json, policy_keys, quirk_keys, web_keys
+from tools_svc.adapters import capability_keys, located_json, policy_keys, quirk_keys, web_keys
 from tools_svc.adapters.located_json import JsonError, Located
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
-from tools_svc.domain.naming import is_server_name
-from tools_svc.domain.policy import MOST_PARALLEL
+from tools_svc.domain.capability import Capability
+from tools_svc.domain.naming import CAPABILITIES, is_server_name
+from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING
 
 DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
@@ -44,12 +47,23 @@ def read_servers(path: Path) -> tuple[ServerConfig, ...]:
 
     Raises `ConfigurationError` with a line `file:line: key: reason` for everything that is wrong in it.
     """
+    value = _checked(path)
+    return tuple(_config(name, raw) for name, raw in value["mcpServers"].items())
+
+
+def read_capabilities(path: Path) -> tuple[Capability, ...]:
+    """Read the capabilities, in the order of the file; raises as `read_servers` does."""
+    return capability_keys.capabilities(_checked(path).get("capabilities", {}))
+
+
+def _checked(path: Path) -> dict[str, Any]:
     located = _located(path)
     complaints = sorted(_complaints(located.value), key=lambda complaint: located.line(complaint[0]))
     if complaints:
         lines = (f"{path}:{located.line(place)}: {_key(place)}: {reason}" for place, reason in complaints)
         raise ConfigurationError("\n".join(lines))
-    return tuple(_config(name, raw) for name, raw in located.value["mcpServers"].items())
+    value: dict[str, Any] = located.value
+    return value
 
 
 def _located(path: Path) -> Located:
@@ -69,11 +83,15 @@ def _complaints(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, dict) or not isinstance(value.get("mcpServers"), dict):
         yield (), 'the file must hold {"mcpServers": {...}}'
         return
-    yield from (((key,), "no such key") for key in value if key != "mcpServers")
+    yield from (((key,), "no such key") for key in value if key not in ("mcpServers", "capabilities"))
+    told = capability_keys.check(value.get("capabilities", {}), value["mcpServers"])
+    yield from ((("capabilities", *inner), reason) for inner, reason in told)
     for name, raw in value["mcpServers"].items():
         place = ("mcpServers", name)
         if not is_server_name(name):
             yield place, "a server's name is made of letters, digits, '-' and single inner '_', at most 32"
+        if name == CAPABILITIES:
+            yield place, "this name stands for capabilities"
         if isinstance(raw, dict):
             yield from ((place + inner, reason) for inner, reason in _server_complaints(raw))
         else:
@@ -113,6 +131,18 @@ def _check_python(value: Any) -> Iterator[Complaint]:
         yield (), "it must be the absolute path of a file '.py'"
     elif not Path(value).is_file():
         yield (), "there is no such file"
+    else:
+        yield from _syntax_complaints(Path(value))
+
+
+def _syntax_complaints(path: Path) -> Iterator[Complaint]:
+    try:
+        ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
+        yield (), f"{path.name}{line} is not Python: {error.msg if isinstance(error, SyntaxError) else error}"
+    except OSError as error:
+        yield (), f"it cannot be read: {error.strerror}"
 
 
 def _check_cwd(value: Any) -> Iterator[Complaint]:
@@ -149,7 +179,9 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "quirks": quirk_keys.check_quirks,
     "notifications": quirk_keys.check_notifications,
     "max_parallel": policy_keys.check_max_parallel,
+    "max_waiting": policy_keys.check_max_waiting,
     "rate": policy_keys.check_rate,
+    "breaker": policy_keys.check_breaker,
     "approval": policy_keys.check_approval,
     "tools": policy_keys.check_tools,
 }
@@ -164,7 +196,9 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         disabled=raw.get("disabled", False),
         effects=policy_keys.effects(raw),
         max_parallel=raw.get("max_parallel", MOST_PARALLEL),
+        max_waiting=raw.get("max_waiting", MOST_WAITING),
         rate=policy_keys.rate(raw.get("rate")),
+        breaker=policy_keys.breaker(raw.get("breaker", {})),
         approval=policy_keys.approval(raw.get("approval", "never")),
         tools=policy_keys.tools(raw),
         quirks=tuple(raw.get("quirks", ())),
@@ -185,7 +219,15 @@ def _functions(raw: dict[str, Any]) -> StdioServer:
     # A checkout that is not installed must be found too; `-P` keeps the working directory out of the modules' path.
     path = os.pathsep.join([str(_CODE), *([env["PYTHONPATH"]] if "PYTHONPATH" in env else [])])
     arguments = ("-P", "-m", _FUNCTION_SERVER, raw["python"])
-    return StdioServer(command=sys.executable, args=arguments, env=env | {"PYTHONPATH": path}, cwd=raw.get("cwd"))
+    file = Path(raw["python"])
+    return StdioServer(
+        command=sys.executable,
+        args=arguments,
+        env=env | {"PYTHONPATH": path},
+        cwd=raw.get("cwd"),
+        functions=file,
+        version=hashlib.sha256(file.read_bytes()).hexdigest(),
+    )
 
 
 def _stdio(raw: dict[str, Any]) -> StdioServer:

@@ -53,7 +53,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """From here on the call may have taken effect."""
+    """From here on the call may have taken effect. `by` names the server, where it is not the source itself."""
+
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from threadmesh.errors import (
     ToolServerUnavailable,
     UnsupportedSchema,
 )
-from tools_svc.domain.naming import public_name, server_of
+from tools_svc.domain.naming import CAPABILITIES, public_name, server_of
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import Schema, SchemaCompiler
@@ -21,6 +21,8 @@ from tools_svc.domain.tool import OfferedTool, Server, ServerState, ServerStatus
 ANY_OBJECT = '{"type":"object"}'
 _LONGEST_DESCRIPTION = 16_384
 _LONGEST_DEFINITION = 256 * 1024
+_LONGEST_SHELF = 1024 * 1024
+"""Characters that the definitions of a server's tools may have together: a catalogue has to fit into a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +69,8 @@ class Catalogue:
 
     @property
     def servers(self) -> tuple[Server, ...]:
-        """The servers, ordered by name."""
-        return tuple(self.shelves[name].server for name in sorted(self.shelves))
+        """The servers, ordered by name; capabilities are no server."""
+        return tuple(self.shelves[name].server for name in sorted(self.shelves) if name != CAPABILITIES)
 
     @property
     def tools(self) -> tuple[Tool, ...]:
@@ -108,8 +110,12 @@ def shelve(name: str, status: ServerStatus, policy: ServerPolicy, schemas: Schem
     """Put a server's tools on its shelf; a tool that cannot be used is left out and named in `dropped`."""
     entries: dict[str, Entry] = {}
     dropped: list[Dropped] = []
+    length = 0
     for offer in status.tools:
         try:
+            length += len(offer.definition_json)
+            if length > _LONGEST_SHELF:
+                raise UnsupportedSchema("The definitions of this server's tools are too long together.")
             entry = _entry(name, offer, policy, schemas)
             if entry.tool.name in entries:
                 raise UnsupportedSchema("Another tool of this server has the same name.")

@@ -63,6 +63,7 @@ class Execution:
         self._on_defect = on_defect
         self._sent = sent_before
         self._earlier = int(sent_before)
+        self._starts = 0
         self._waiting = False
         self._stopped = False
         self._abandoned = False
@@ -190,8 +191,8 @@ class Execution:
                     match update:
                         case Waiting():
                             self._waiting = True
-                        case Sent():
-                            self._started(attempt)
+                        case Sent(by=server):
+                            self._started(attempt, server or self._source.name)
                         case CallProgress():
                             self._log.append(self.call.id, update)
                         case ToolOutput():
@@ -201,13 +202,14 @@ class Execution:
             raise
         raise ToolConnectionLost
 
-    def _started(self, attempt: int) -> None:
+    def _started(self, attempt: int, server: str) -> None:
         self._sent, self._waiting = True, False
+        self._starts = max(attempt, self._starts + 1)
         started = CallStarted(
             name=self.tool,
-            server=self._source.name,
+            server=server,
             arguments_json=self.call.arguments_json,
-            attempt=self._earlier + attempt,
+            attempt=self._earlier + self._starts,
         )
         self._log.append(self.call.id, started)
 

@@ -1,5 +1,7 @@
 """Puts a source under its operator's policy."""
 
+from collections.abc import Callable
+
 from threadmesh.breaker import Breaker
 from threadmesh.clock import Clock
 from tools_svc.domain.cached_source import CachedSource
@@ -14,6 +16,14 @@ def govern(source: ToolSource, policy: ServerPolicy, *, clock: Clock, listener: 
 
     A kept answer needs no turn; a call that has its turn goes out only if the server is not left alone.
     """
-    guarded = GuardedSource(source, Breaker(clock), clock=clock, listener=listener)
-    queued = QueuedSource(guarded, policy, clock=clock, listener=listener, check=guarded.check)
+    guarded = source
+    check: Callable[[], None] = _pass
+    if policy.breaker is not None:
+        guarded = GuardedSource(source, Breaker(clock, policy.breaker), clock=clock, listener=listener)
+        check = guarded.check
+    queued = QueuedSource(guarded, policy, clock=clock, listener=listener, check=check)
     return CachedSource(queued, policy, clock=clock, listener=listener)
+
+
+def _pass() -> None:
+    """Let everything pass: nobody watches how often the server fails."""

@@ -85,4 +85,4 @@ class GuardedSource(WrappedSource):
         state: BreakerState = self._breaker.state
         if state is not self._told:
             self._told = state
-            self._listener.breaker(self.name, state)
+            self._listener.breaker(self.name, state, self._breaker.wait_seconds or 0.0)

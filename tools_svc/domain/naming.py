@@ -4,6 +4,8 @@ import hashlib
 import re
 
 LONGEST = 64
+CAPABILITIES = "any"
+"""Stands in the place of a server's name where any tool that has a capability may do: `any__<capability>`."""
 _SEPARATOR = "__"
 _SERVER = re.compile(r"[a-zA-Z0-9-]+(_[a-zA-Z0-9-]+)*")
 _OTHER = re.compile(r"[^a-zA-Z0-9_-]")

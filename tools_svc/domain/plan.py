@@ -20,7 +20,6 @@ from tools_svc.domain.output import failed
 from tools_svc.domain.tool import Tool
 
 NO_APPROVALS: Mapping[str, str] = MappingProxyType({})
-_NEVER_SENT = {InvalidToolArguments.reason, ToolNeedsApproval.reason}
 _LOST = "The process that made this call is gone and left no result."
 
 
@@ -60,7 +59,7 @@ def resumed(planned: Planned | Refused, *, keyed: bool) -> Planned | Refused:
     """Decide the same for a call that may have been sent before; `keyed` says that a server could know it again.
 
     It goes out once more only if its tool may be repeated. Otherwise nobody knows how it ended, also when its tool is
-    gone by now; only arguments that do not fit were never sent.
+    gone, or needs an approval, by now; only arguments that do not fit were never sent.
     """
     match planned:
         case Planned(call=call, entry=entry) if not entry.tool.effect.repeatable_by(keyed=keyed):
@@ -72,14 +71,18 @@ def resumed(planned: Planned | Refused, *, keyed: bool) -> Planned | Refused:
 
 
 def _was_never_sent(finished: CallFinished) -> bool:
-    return finished.failure is not None and finished.failure.reason in _NEVER_SENT
+    return finished.failure is not None and finished.failure.reason == InvalidToolArguments.reason
 
 
 def _check_approved(tool: Tool, approved_hash: str) -> None:
     if not tool.requires_approval or approved_hash == tool.definition_hash:
         return
     if not approved_hash:
-        raise ToolNeedsApproval(tool=tool.name)
+        raise ToolNeedsApproval(
+            f"{tool.name} is called only when a person approves. Within a run a person is asked, and answers with: "
+            "threadmesh calls approve RUN CALL",
+            tool=tool.name,
+        )
     raise DefinitionDiffers("The tool's definition is another one than a person approved.", tool=tool.name)
 
 

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from threadmesh.breaker import BreakerLimits
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect, Hints
 
 MOST_PARALLEL = 8
 """Calls that a server works on at once, where nothing else is said."""
+
+MOST_WAITING = 64
+"""Calls that wait for their turn at a server, where nothing else is said."""
 
 RETRIES = 2
 """Further attempts of a call that may be repeated, where nothing else is said."""
@@ -35,7 +39,9 @@ class ServerPolicy:
 
     `hints_trusted` is for a server that the operator wrote: what it says of a tool holds where `effects` has no word.
     `max_parallel` and `rate` hold for all of its calls together. With `approval`, a person approves each call of a tool
-    of which nothing else is said. `tools` narrows and refines by a tool's own name.
+    of which nothing else is said. At most `max_waiting` calls wait for their turn. Without a `breaker`, a server that
+    fails is called all the same. What is not `pinned` is the operator's own word, and may change. `tools` narrows and
+    refines by a tool's own name.
     """
 
     timeout_seconds: float
@@ -44,6 +50,9 @@ class ServerPolicy:
     max_parallel: int = MOST_PARALLEL
     rate: Rate | None = None
     approval: bool = False
+    max_waiting: int = MOST_WAITING
+    breaker: BreakerLimits | None = BreakerLimits()
+    pinned: bool = True
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
 
     def tool(self, tool: str) -> ToolPolicy:

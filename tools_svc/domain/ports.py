@@ -85,8 +85,8 @@ class PolicyListener(Protocol):
         """Take note that a call was answered without its server."""
         ...
 
-    def breaker(self, server: str, state: BreakerState) -> None:
-        """Take note of the state that the server's breaker has now."""
+    def breaker(self, server: str, state: BreakerState, seconds: float) -> None:
+        """Take note of the state that the server's breaker has now, and in how many seconds a call may pass."""
         ...
 
 

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 
 from threadmesh.clock import Clock
+from threadmesh.errors import ToolQueueFull
 from tools_svc.domain.call import Invocation, Update, Waiting
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import PolicyListener, ToolSource
@@ -37,6 +38,7 @@ class QueuedSource(WrappedSource):
         self._check = check
         self._sleep = sleep
         self._waiting = 0
+        self._most_waiting = policy.max_waiting
         self._of_server = self._turnstiles(self.name, policy.max_parallel, policy.rate)
         self._of_tools = {
             tool: self._turnstiles(f"{self.name}'s tool {tool}", each.max_parallel, each.rate)
@@ -44,7 +46,10 @@ class QueuedSource(WrappedSource):
         }
 
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
-        """Run one call when it is its turn; raises `ToolRateLimited` if that would come too late."""
+        """Run one call when it is its turn.
+
+        Raises `ToolRateLimited` if that would come too late, and `ToolQueueFull` if too many wait.
+        """
         self._check()
         deadline = self._clock.monotonic() + invocation.timeout_seconds
         async with AsyncExitStack() as passed:
@@ -52,6 +57,7 @@ class QueuedSource(WrappedSource):
                 if turnstile.free:
                     await turnstile.enter(deadline)
                 else:
+                    self._check_room()
                     yield Waiting()
                     with self._counted():
                         await turnstile.enter(deadline)
@@ -60,6 +66,10 @@ class QueuedSource(WrappedSource):
             async with aclosing(self._inner.call(left)) as updates:
                 async for update in updates:
                     yield update
+
+    def _check_room(self) -> None:
+        if self._waiting >= self._most_waiting:
+            raise ToolQueueFull(f"{self._waiting} calls wait for {self.name} already; try again in a moment.")
 
     def _turnstiles(self, name: str, most: int | None, rate: Rate | None) -> list[Turnstile]:
         turnstiles: list[Turnstile] = []

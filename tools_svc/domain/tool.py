@@ -1,8 +1,10 @@
 """What a tool is: as its server offers it, and as the catalogue holds it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
+from threadmesh.breaker import BreakerState
 from threadmesh.conversation import Failure, ToolDefinition
 
 
@@ -99,11 +101,20 @@ class ServerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """That a server fails too often: its breaker's state, and when a call may pass to see whether it has recovered."""
+
+    state: BreakerState
+    retry_time: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """A server as the catalogue shows it."""
+    """A server as the catalogue shows it; `rest` while it is left alone."""
 
     name: str
     state: ServerState
     failure: Failure | None
     tool_count: int
     protocol_version: str
+    rest: Rest | None = None

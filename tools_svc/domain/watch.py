@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
+from datetime import timedelta
 
+from threadmesh.breaker import BreakerState
+from threadmesh.clock import Clock
 from threadmesh.errors import DefinitionDiffers, ToolNotFound
 from tools_svc.domain.catalog import Catalogue, Dropped, Quarantined, Shelf, shelve
 from tools_svc.domain.latest import Latest
 from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import SchemaCompiler, ToolSource
-from tools_svc.domain.tool import ServerState, ServerStatus, Tool
+from tools_svc.domain.tool import Rest, Server, ServerState, ServerStatus, Tool
 
 
 class CatalogueWatcher:
@@ -23,6 +27,7 @@ class CatalogueWatcher:
         policies: Mapping[str, ServerPolicy],
         schemas: SchemaCompiler,
         pins: Pins,
+        clock: Clock,
         on_dropped: Callable[[Dropped], None],
         on_quarantined: Callable[[Quarantined], None],
     ) -> None:
@@ -33,6 +38,8 @@ class CatalogueWatcher:
         self._pins = pins
         self._on_dropped = on_dropped
         self._on_quarantined = on_quarantined
+        self._clock = clock
+        self._rests: dict[str, Rest | None] = {}
         self._catalogue = Latest(Catalogue(shelves={each.name: self._shelf(each, each.status) for each in sources}))
 
     @property
@@ -73,6 +80,13 @@ class CatalogueWatcher:
                     return tool
         raise ToolNotFound(tool=name)
 
+    def note_breaker(self, name: str, state: BreakerState, seconds: float) -> None:
+        """Show that a server is left alone for so many seconds, or no longer."""
+        retry_time = self._clock.now() + timedelta(seconds=seconds)
+        self._rests[name] = None if state is BreakerState.CLOSED else Rest(state=state, retry_time=retry_time)
+        if (shelf := self.catalogue.shelves.get(name)) is not None:
+            self._show({**self.catalogue.shelves, name: replace(shelf, server=self._rested(shelf.server))})
+
     async def run(self) -> None:
         """Follow every source until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -88,6 +102,7 @@ class CatalogueWatcher:
     def remove(self, name: str) -> None:
         """Show a source that was added no longer; whoever called `follow` has cancelled it."""
         del self._sources[name]
+        self._rests.pop(name, None)
         self._show({each: shelf for each, shelf in self.catalogue.shelves.items() if each != name})
 
     def _show(self, shelves: Mapping[str, Shelf]) -> None:
@@ -112,7 +127,13 @@ class CatalogueWatcher:
             self._show({**self.catalogue.shelves, source.name: shelf})
 
     def _shelf(self, source: ToolSource, status: ServerStatus) -> Shelf:
-        return self._pins.inspect(shelve(source.name, status, self._policies[source.name], self._schemas))
+        policy = self._policies[source.name]
+        shelf = shelve(source.name, status, policy, self._schemas)
+        shelf = self._pins.inspect(shelf) if policy.pinned else shelf
+        return replace(shelf, server=self._rested(shelf.server))
+
+    def _rested(self, server: Server) -> Server:
+        return replace(server, rest=self._rests.get(server.name))
 
 
 def _tools(shelf: Shelf) -> list[object]:

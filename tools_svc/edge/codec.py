@@ -1,17 +1,22 @@
 """Requests and events of the tools service to and from protobuf. Pure functions, total by construction."""
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import assert_never
 
 from threadmesh.api.conversation.v1.events_pb2 import CallFinished as WireFinished
 from threadmesh.api.conversation.v1.events_pb2 import CallProgress as WireProgress
 from threadmesh.api.conversation.v1.events_pb2 import CallStarted as WireStarted
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.breaker import BreakerState
 from threadmesh.codec import decode_tool_call, encode_tool_definition
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted
 from threadmesh.event_codec import encode_call_finished, encode_call_progress, encode_call_started, encode_failure
 from tools_svc.domain.call import Batch, CallEvent, RunEvent
+from tools_svc.domain.capability import Ranked
 from tools_svc.domain.catalog import Catalogue, Quarantined
-from tools_svc.domain.tool import Effect, Server, ServerState, Tool
+from tools_svc.domain.shadowing import warnings
+from tools_svc.domain.tool import Effect, Rest, Server, ServerState, Tool
 
 _EFFECTS = {
     Effect.READ_ONLY: pb.EFFECT_READ_ONLY,
@@ -23,6 +28,11 @@ _STATES = {
     ServerState.CONNECTING: pb.SERVER_STATE_CONNECTING,
     ServerState.READY: pb.SERVER_STATE_READY,
     ServerState.UNAVAILABLE: pb.SERVER_STATE_UNAVAILABLE,
+}
+_BREAKER_STATES = {
+    BreakerState.CLOSED: pb.BREAKER_STATE_UNSPECIFIED,
+    BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
+    BreakerState.HALF_OPEN: pb.BREAKER_STATE_HALF_OPEN,
 }
 
 
@@ -41,17 +51,39 @@ def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
     )
 
 
-def encode_catalogue(catalogue: Catalogue) -> pb.Catalogue:
-    """Encode the catalogue."""
+def encode_catalogue(catalogue: Catalogue, capabilities: Sequence[tuple[str, Sequence[Ranked]]] = ()) -> pb.Catalogue:
+    """Encode the catalogue, with the capabilities and the present ranks of their tools."""
+    having: dict[str, list[str]] = {}
+    for name, members in capabilities:
+        for member in members:
+            having.setdefault(member.alternative.tool, []).append(name)
+    told = warnings(catalogue)
     return pb.Catalogue(
-        tools=map(encode_tool, catalogue.tools),
+        capabilities=(_encode_capability(name, members) for name, members in capabilities),
+        tools=(encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ())) for tool in catalogue.tools),
         servers=map(encode_server, catalogue.servers),
         quarantined=map(encode_quarantined, catalogue.quarantined),
     )
 
 
-def encode_tool(tool: Tool) -> pb.Tool:
-    """Encode a tool."""
+def _encode_capability(name: str, members: Sequence[Ranked]) -> pb.Capability:
+    return pb.Capability(name=name, members=map(_encode_member, members))
+
+
+def _encode_member(member: Ranked) -> pb.CapabilityMember:
+    wire = pb.CapabilityMember(
+        tool=member.alternative.tool,
+        hindrance=member.hindrance,
+        preference=member.alternative.preference,
+        failing=member.pulse.failing,
+    )
+    if member.pulse.seconds is not None:
+        wire.latency.FromTimedelta(timedelta(seconds=member.pulse.seconds))
+    return wire
+
+
+def encode_tool(tool: Tool, capabilities: Sequence[str] = (), warnings: Sequence[str] = ()) -> pb.Tool:
+    """Encode a tool, with the names of the capabilities that it has, and what is to be said of it."""
     return pb.Tool(
         definition=encode_tool_definition(tool.definition),
         server=tool.server,
@@ -62,6 +94,8 @@ def encode_tool(tool: Tool) -> pb.Tool:
         definition_hash=tool.definition_hash,
         requires_approval=tool.requires_approval,
         queued=tool.queued,
+        capabilities=capabilities,
+        warnings=warnings,
     )
 
 
@@ -87,7 +121,14 @@ def encode_server(server: Server) -> pb.Server:
         failure=encode_failure(server.failure) if server.failure else None,
         tool_count=server.tool_count,
         protocol_version=server.protocol_version,
+        breaker=_encode_rest(server.rest) if server.rest else None,
     )
+
+
+def _encode_rest(rest: Rest) -> pb.Breaker:
+    wire = pb.Breaker(state=_BREAKER_STATES[rest.state])
+    wire.retry_time.FromDatetime(rest.retry_time)
+    return wire
 
 
 def encode_executed(event: RunEvent, *, sequence: int) -> pb.ExecuteToolsResponse:

@@ -1,6 +1,6 @@
 """The tools service on gRPC."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -9,6 +9,7 @@ import grpc
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceServicer
 from threadmesh.telemetry.logs import current_ids
+from tools_svc.domain.capability import Ranked
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.watch import CatalogueWatcher
@@ -30,21 +31,29 @@ class ToolsServicer(ToolsServiceServicer):
         executor: Executor,
         tasks: Tasks,
         on_batch: Callable[[int], None],
+        capabilities: Callable[[], Sequence[tuple[str, Sequence[Ranked]]]],
+        problems: Callable[[], Sequence[str]],
         heartbeat_seconds: float = SECONDS,
     ) -> None:
-        """`on_batch` hears how many calls each batch holds."""
+        """`on_batch` hears how many calls each batch holds; `capabilities` gives each with its tools in their ranks,
+        `problems` what keeps an edit of the servers file from being followed.
+        """
         self._watcher = watcher
         self._executor = executor
         self._tasks = tasks
         self._on_batch = on_batch
+        self._capabilities = capabilities
+        self._problems = problems
         self._heartbeat_seconds = heartbeat_seconds
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Context) -> pb.ListToolsResponse:
         """List the tools that can be called now, and those that wait for approval."""
-        catalogue = codec.encode_catalogue(self._watcher.catalogue)
+        catalogue = codec.encode_catalogue(self._watcher.catalogue, self._capabilities())
         return pb.ListToolsResponse(
             tools=(tool for tool in catalogue.tools if not request.names or tool.definition.name in request.names),
             servers=catalogue.servers,
+            capabilities=catalogue.capabilities,
+            servers_file_problems=self._problems(),
             quarantined=(held for held in catalogue.quarantined if not request.names or held.name in request.names),
         )
 
@@ -57,7 +66,8 @@ class ToolsServicer(ToolsServiceServicer):
                     yield pb.WatchToolsResponse(sequence=sequence, heartbeat=pb.Heartbeat())
                     continue
                 sequence, catalogue = state
-                yield pb.WatchToolsResponse(sequence=sequence, catalogue=codec.encode_catalogue(catalogue))
+                encoded = codec.encode_catalogue(catalogue, self._capabilities())
+                yield pb.WatchToolsResponse(sequence=sequence, catalogue=encoded)
 
     async def ExecuteTools(
         self, request: pb.ExecuteToolsRequest, context: Context

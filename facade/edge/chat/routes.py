@@ -29,7 +29,6 @@ class ChatOptions:
 
     default_tools: str
     run_seconds: float
-    approval_seconds: float
     orchestrator_fields: bool
     share_prompts: bool
 
@@ -78,14 +77,12 @@ class Chat:
 
     def _new(self, asked: ChatRequest, control: Controls, request: Request) -> NewRun:
         key = request.state.key
-        # A run that may wait for a person may take longer; what it takes of its own is limited by its turn.
-        waits = self._options.approval_seconds if control.tools != "none" else 0.0
         return new_run(
             asked,
             control,
             owner=key,
             cache_scope="" if self._options.share_prompts else key,
-            timeout_seconds=self._options.run_seconds + waits,
+            timeout_seconds=self._options.run_seconds,
         )
 
     async def resume(self, request: Request, completion_id: str, starting_after: str | None = None) -> Response:

@@ -8,9 +8,10 @@ import binascii
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.refused import Audio, Functions, WebSearch
 from facade.edge.chat.sampling import SamplingFields
 from threadmesh.media_types import media_type_of, same_media_type
 
@@ -177,6 +178,15 @@ Metadata = Annotated[
 ]
 
 
+def _text_only(given: Any) -> Any:
+    if given == "audio":
+        raise ValueError("must be text; no model here makes speech")
+    return given
+
+
+Modality = Annotated[Literal["text"], BeforeValidator(_text_only)]
+
+
 class ChatTemplateKwargs(Schema):
     """What the model's chat template is told."""
 
@@ -206,6 +216,16 @@ class ChatRequest(SamplingFields):
     chat_template_kwargs: ChatTemplateKwargs | None = None
     metadata: Metadata | None = None
     user: str | None = Field(default=None, max_length=512)
+    safety_identifier: str | None = Field(default=None, max_length=64)
+    prompt_cache_key: str | None = Field(
+        default=None, max_length=512, description="Not needed: what prompts have in common is found by itself."
+    )
+    service_tier: str | None = Field(default=None, max_length=64, description="There is one.")
+    modalities: list[Modality] | None = None
+    audio: Audio = None
+    functions: Functions = None
+    function_call: Functions = None
+    web_search_options: WebSearch = None
 
     @model_validator(mode="after")
     def _consistent(self) -> "ChatRequest":

@@ -58,6 +58,11 @@ def refusal(body: dict[str, Any]) -> InvalidArgument:
         ({"reasoning_effort": "endless"}, "reasoning_effort"),
         ({"chat_template_kwargs": {"enable_thinking": "no"}}, "chat_template_kwargs.enable_thinking"),
         ({"n": 0}, "n"),
+        ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
+        ({"functions": []}, "functions"),
+        ({"function_call": "auto"}, "function_call"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"modalities": ["text", "audio"]}, "modalities[1]"),
         ({"seed": 2**63}, "seed"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"stop": ""}, "stop"),
@@ -161,7 +166,10 @@ def test_whole_floats_are_integers() -> None:
 
 
 def test_unknown_fields_are_named_not_refused() -> None:
-    assert ChatRequest.model_validate({"messages": [USER], "zeal": 1, "audio": {}}).ignored() == ["audio", "zeal"]
+    assert ChatRequest.model_validate({"messages": [USER], "zeal": 1, "prediction": {}}).ignored() == [
+        "prediction",
+        "zeal",
+    ]
 
 
 def decoded(body: dict[str, Any]) -> Any:

@@ -29,7 +29,8 @@ def test_further_attempts_are_counted_by_what_made_them_necessary() -> None:
 
 def test_policies_show_from_the_start_and_as_they_are_now() -> None:
     registry = CollectorRegistry()
-    metrics = PolicyMetrics(registry)
+    told: list[tuple[str, BreakerState, float]] = []
+    metrics = PolicyMetrics(registry, on_breaker=lambda *state: told.append(state))
     metrics.know("s")
 
     def value(name: str, **labels: str) -> float | None:
@@ -41,9 +42,10 @@ def test_policies_show_from_the_start_and_as_they_are_now() -> None:
 
     metrics.waiting("s", 3)
     metrics.cached("s", "t")
-    metrics.breaker("s", BreakerState.OPEN)
+    metrics.breaker("s", BreakerState.OPEN, 2.0)
 
     assert (value("calls_waiting"), value("cache_hits_total")) == (3, 1)
+    assert told == [("s", BreakerState.OPEN, 2.0)]
     assert [value("breaker_state", **{state: each}) for each in ("closed", "open")] == [0, 1]
 
 

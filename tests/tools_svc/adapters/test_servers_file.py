@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from threadmesh.breaker import BreakerLimits
 from threadmesh.settings import ConfigurationError
 from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer, Webhook
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
@@ -84,6 +85,8 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
             "command": "npx",
             "max_parallel": 2,
             "approval": "always",
+            "max_waiting": 0,
+            "breaker": {"failures": 2, "rest_seconds": 1},
             "rate": 2.5,
             "effects": {"get": "read_only"},
             "tools": {
@@ -100,6 +103,9 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
     )
 
     assert (plain.max_parallel, plain.rate, plain.tools) == (8, None, {})
+    assert (plain.max_waiting, full.max_waiting) == (64, 0)
+    assert plain.breaker == BreakerLimits()
+    assert full.breaker == BreakerLimits(consecutive=2, rest_seconds=1.0)
     assert (plain.approval, full.approval) == (False, True)
     assert (full.max_parallel, full.rate) == (2, Rate(per_second=2.5, burst=3))
     assert full.effects == {"get": Effect.READ_ONLY, "put": Effect.KEYED}
@@ -183,6 +189,10 @@ HOOK = {"webhook": "https://example.com"}
         ),
         (GOOD | {"max_parallel": 0}, "s.max_parallel"),
         (GOOD | {"approval": True}, "s.approval"),
+        (GOOD | {"max_waiting": -1}, "s.max_waiting"),
+        (GOOD | {"breaker": True}, "s.breaker"),
+        (GOOD | {"breaker": {"failures": 0}}, "s.breaker.failures"),
+        (GOOD | {"breaker": {"patience": 1}}, "s.breaker.patience"),
         (GOOD | {"tools": {"get": {"approval": "sometimes"}}}, "s.tools.get.approval"),
         (GOOD | {"max_parallel": 1.5}, "s.max_parallel"),
         (GOOD | {"max_parallel": True}, "s.max_parallel"),

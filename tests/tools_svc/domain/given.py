@@ -1,7 +1,7 @@
 """Tools of this process, under a policy, and an executor over them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,12 +20,16 @@ from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Changes, Pins
+from tools_svc.domain.plan import NO_APPROVALS
 from tools_svc.domain.policy import MOST_PARALLEL, RETRIES, ServerPolicy, ToolPolicy
 from tools_svc.domain.task import Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.tool import Effect, OfferedTool
 from tools_svc.domain.watch import CatalogueWatcher
+
+DEFINITION = "the present one"
+"""The hash of the tool's definition."""
 
 Run = Callable[[Invocation, Report], Awaitable[ToolOutput]]
 
@@ -51,7 +55,7 @@ class Ledger:
 
     def cached(self, server: str, tool: str) -> None: ...
 
-    def breaker(self, server: str, state: BreakerState) -> None: ...
+    def breaker(self, server: str, state: BreakerState, seconds: float) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,23 +88,27 @@ async def house(
     retries: int = RETRIES,
     pause_seconds: float = 0,
     max_parallel: int = MOST_PARALLEL,
+    requires_approval: bool = False,
     clock: FakeClock | None = None,
 ) -> AsyncIterator[House]:
     """Build the house around the tool's function until the block ends."""
-    offer = OfferedTool(name="t", parameters_json='{"type":"object"}', output_schema_json=output)
+    offer = OfferedTool(
+        name="t", parameters_json='{"type":"object"}', output_schema_json=output, definition_hash=DEFINITION
+    )
     source = MemorySource("s", {"t": MemoryTool(offer=offer, run=run)})
     ledger = Ledger()
     policy = ServerPolicy(
         timeout_seconds=timeout_seconds,
         effects={"t": effect},
         max_parallel=max_parallel,
-        tools={"t": ToolPolicy(retries=retries)},
+        tools={"t": ToolPolicy(retries=retries, requires_approval=requires_approval)},
     )
     watcher = CatalogueWatcher(
         [source],
         policies={"s": policy},
         schemas=JsonSchemaCompiler(),
         pins=Pins(MemoryPins(), changes=Changes.QUARANTINE, clock=FakeClock(), listener=PinLog()),
+        clock=FakeClock(),
         on_dropped=lambda _: None,
         on_quarantined=lambda _: None,
     )
@@ -129,8 +137,13 @@ async def _refuse(_: Ticket) -> None:
 
 
 def batch(
-    *ids: str, run_id: str = "", timeout_seconds: float | None = None, resumed: bool = False, tool: str = "s__t"
+    *ids: str,
+    run_id: str = "",
+    timeout_seconds: float | None = None,
+    resumed: bool = False,
+    tool: str = "s__t",
+    approvals: Mapping[str, str] = NO_APPROVALS,
 ) -> Batch:
     """Make a batch of calls of the tool."""
     calls = tuple(ToolCall(id=each, name=tool, arguments_json="{}") for each in ids or ("c",))
-    return Batch(calls=calls, run_id=run_id, timeout_seconds=timeout_seconds, resumed=resumed)
+    return Batch(calls=calls, run_id=run_id, timeout_seconds=timeout_seconds, resumed=resumed, approvals=approvals)

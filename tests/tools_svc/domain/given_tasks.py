@@ -138,6 +138,7 @@ async def process(
         policies={"s": policy},
         schemas=JsonSchemaCompiler(),
         pins=Pins(MemoryPins(), changes=Changes.QUARANTINE, clock=clock, listener=PinLog()),
+        clock=clock,
         on_dropped=lambda _: None,
         on_quarantined=lambda _: None,
     )

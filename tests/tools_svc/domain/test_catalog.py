@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from threadmesh.conversation import Failure
@@ -26,6 +28,14 @@ def test_a_tool_gets_its_public_name_effect_and_time_limit() -> None:
 
     assert (tool.name, tool.server, tool.server_tool) == ("s__reads", "s", "reads")
     assert (tool.effect, tool.timeout_seconds) == (Effect.READ_ONLY, 7)
+
+
+def test_tools_whose_definitions_are_too_long_together_are_left_out_from_the_end() -> None:
+    offers = [replace(_offer(f"t{number}"), definition_json="x" * 200_000) for number in range(8)]
+    shelf = _shelf(*offers)
+
+    assert [entry.tool.server_tool for entry in shelf.entries] == ["t0", "t1", "t2", "t3", "t4"]
+    assert [dropped.tool for dropped in shelf.dropped] == ["t5", "t6", "t7"]
 
 
 @pytest.mark.parametrize(

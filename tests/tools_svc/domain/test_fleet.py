@@ -30,6 +30,7 @@ class _Harbour:
             policies={},
             schemas=JsonSchemaCompiler(),
             pins=Pins(MemoryPins(), changes=Changes.QUARANTINE, clock=FakeClock(), listener=PinLog()),
+            clock=FakeClock(),
             on_dropped=lambda _: None,
             on_quarantined=lambda _: None,
         )

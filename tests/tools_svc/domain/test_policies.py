@@ -12,6 +12,7 @@ from threadmesh.errors import (
     MeshError,
     ToolConnectionLost,
     ToolFailed,
+    ToolQueueFull,
     ToolRateLimited,
     ToolServerResting,
     ToolServerUnavailable,
@@ -45,7 +46,7 @@ class Notes:
     def cached(self, server: str, tool: str) -> None:
         self.hits.append(tool)
 
-    def breaker(self, server: str, state: BreakerState) -> None:
+    def breaker(self, server: str, state: BreakerState, seconds: float) -> None:
         self.states.append(state)
 
 
@@ -130,6 +131,22 @@ async def test_calls_beyond_the_limit_go_out_in_the_order_in_which_they_came() -
     assert tool.most == 2
     assert notes.waits[-1] == 0
     assert [each[0] for each in given] == [Sent(), Sent(), Waiting(), Waiting(), Waiting()]
+
+
+async def test_a_call_that_finds_too_many_before_it_is_refused_at_once() -> None:
+    tool = Tool()
+    line = queued(source(t=tool), max_parallel=1, max_waiting=1)
+    tool.gate.clear()
+    held = [asyncio.create_task(updates(line, invocation(str(number)))) for number in range(2)]
+    await settled()
+
+    with pytest.raises(ToolQueueFull):
+        await updates(line, invocation("late"))
+
+    tool.gate.set()
+    await asyncio.gather(*held)
+    assert await updates(line, invocation("after"))
+    assert tool.calls == ["0", "1", "after"]
 
 
 async def test_calls_of_one_tool_that_must_wait_leave_the_server_to_others() -> None:

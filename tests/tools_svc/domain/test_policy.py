@@ -53,3 +53,12 @@ def test_the_longest_call_is_that_of_the_most_patient_tool() -> None:
 
     assert ServerPolicy(timeout_seconds=30, tools=tools).longest_seconds == 600
     assert ServerPolicy(timeout_seconds=30).longest_seconds == 30
+
+
+def test_a_tools_own_word_on_approval_goes_before_its_servers() -> None:
+    tools = {"reads": ToolPolicy(requires_approval=False), "risks": ToolPolicy(requires_approval=True)}
+
+    strict, lax = (ServerPolicy(timeout_seconds=1, approval=approval, tools=tools) for approval in (True, False))
+
+    assert [strict.requires_approval(tool) for tool in ("reads", "risks", "other")] == [False, True, True]
+    assert [lax.requires_approval(tool) for tool in ("reads", "risks", "other")] == [False, True, False]

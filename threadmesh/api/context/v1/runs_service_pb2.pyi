@@ -914,7 +914,7 @@ class RequireActionRequest(_message.Message):
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
-        """Ends the waiting; it cannot last beyond the run's own deadline."""
+        """Ends the waiting. The run's deadline moves by as long as it waits."""
 
     def __init__(
         self,

@@ -55,6 +55,30 @@ EFFECT_UNSAFE: Effect.ValueType  # 4
 """Every call may change something; it is never sent twice."""
 Global___Effect: _TypeAlias = Effect  # noqa: Y015
 
+class _BreakerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
+    """Is never sent."""
+    BREAKER_STATE_OPEN: _BreakerState.ValueType  # 1
+    """None do."""
+    BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 2
+    """One does, and its end decides."""
+
+class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
+    """Whether calls of a server go out."""
+
+BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
+"""Is never sent."""
+BREAKER_STATE_OPEN: BreakerState.ValueType  # 1
+"""None do."""
+BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 2
+"""One does, and its end decides."""
+Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
+
 class _ServerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -144,6 +168,8 @@ class ListToolsResponse(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     SERVERS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    SERVERS_FILE_PROBLEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Holds the tools, ordered by name."""
@@ -156,16 +182,26 @@ class ListToolsResponse(_message.Message):
     def quarantined(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuarantinedTool]:
         """Holds the tools that wait for approval, ordered by name."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capability]:
+        """Holds what any of several tools can do, as configured."""
+
+    @_builtins.property
+    def servers_file_problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tells line by line what is wrong with the servers file, while an edit of it is not followed."""
+
     def __init__(
         self,
         *,
         tools: _abc.Iterable[Global___Tool] | None = ...,
         servers: _abc.Iterable[Global___Server] | None = ...,
         quarantined: _abc.Iterable[Global___QuarantinedTool] | None = ...,
+        capabilities: _abc.Iterable[Global___Capability] | None = ...,
+        servers_file_problems: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "quarantined", b"quarantined", "servers", b"servers", "servers_file_problems", b"servers_file_problems", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,6 +274,7 @@ class Catalogue(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     SERVERS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Holds the tools, ordered by name."""
@@ -250,16 +287,21 @@ class Catalogue(_message.Message):
     def quarantined(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuarantinedTool]:
         """Holds the tools that wait for approval, ordered by name."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capability]:
+        """Holds what any of several tools can do, as configured."""
+
     def __init__(
         self,
         *,
         tools: _abc.Iterable[Global___Tool] | None = ...,
         servers: _abc.Iterable[Global___Server] | None = ...,
         quarantined: _abc.Iterable[Global___QuarantinedTool] | None = ...,
+        capabilities: _abc.Iterable[Global___Capability] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -280,6 +322,8 @@ class Tool(_message.Message):
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
     REQUIRES_APPROVAL_FIELD_NUMBER: _builtins.int
     QUEUED_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """Names the server that runs it."""
     server_tool: _builtins.str
@@ -300,6 +344,14 @@ class Tool(_message.Message):
     def definition(self) -> _conversation_pb2.ToolDefinition:
         """Holds what a model is told: a name such as `time__get_current_time`, a description and the arguments' schema."""
 
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names the capabilities that the tool has."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Says what an operator should look at, such as a description that speaks of another server's tool."""
+
     def __init__(
         self,
         *,
@@ -312,14 +364,84 @@ class Tool(_message.Message):
         definition_hash: _builtins.str = ...,
         requires_approval: _builtins.bool = ...,
         queued: _builtins.bool = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "queued", b"queued", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "queued", b"queued", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class Capability(_message.Message):
+    """What several tools can do alike. It is offered as the tool `any__<name>`, and a call of it goes to the best of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Names it."""
+    @_builtins.property
+    def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___CapabilityMember]:
+        """Holds the tools that have it, the one that would be called now first."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        members: _abc.Iterable[Global___CapabilityMember] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["members", b"members", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Capability: _TypeAlias = Capability  # noqa: Y015
+
+@_typing.final
+class CapabilityMember(_message.Message):
+    """A tool that has a capability, and how it does."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOL_FIELD_NUMBER: _builtins.int
+    HINDRANCE_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
+    LATENCY_FIELD_NUMBER: _builtins.int
+    FAILING_FIELD_NUMBER: _builtins.int
+    tool: _builtins.str
+    """Names the tool."""
+    hindrance: _builtins.str
+    """Says why it is not called now; empty for one that can be."""
+    preference: _builtins.int
+    """Is the operator's word; lower comes first."""
+    failing: _builtins.float
+    """Says which share of the calls failed lately, from 0 to 1."""
+    @_builtins.property
+    def latency(self) -> _duration_pb2.Duration:
+        """Says how long answers take lately; absent while nothing is known."""
+
+    def __init__(
+        self,
+        *,
+        tool: _builtins.str = ...,
+        hindrance: _builtins.str = ...,
+        preference: _builtins.int = ...,
+        latency: _duration_pb2.Duration | None = ...,
+        failing: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failing", b"failing", "hindrance", b"hindrance", "latency", b"latency", "preference", b"preference", "tool", b"tool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CapabilityMember: _TypeAlias = CapabilityMember  # noqa: Y015
 
 @_typing.final
 class QuarantinedTool(_message.Message):
@@ -406,6 +528,7 @@ class Server(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     TOOL_COUNT_FIELD_NUMBER: _builtins.int
     PROTOCOL_VERSION_FIELD_NUMBER: _builtins.int
+    BREAKER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the server as the configuration does."""
     state: Global___ServerState.ValueType
@@ -418,6 +541,10 @@ class Server(_message.Message):
     def failure(self) -> _conversation_pb2.Failure:
         """Says why it cannot be used, when it cannot."""
 
+    @_builtins.property
+    def breaker(self) -> Global___Breaker:
+        """Says that it fails too often and is left alone; absent while it is not."""
+
     def __init__(
         self,
         *,
@@ -426,14 +553,43 @@ class Server(_message.Message):
         failure: _conversation_pb2.Failure | None = ...,
         tool_count: _builtins.int = ...,
         protocol_version: _builtins.str = ...,
+        breaker: Global___Breaker | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "name", b"name", "protocol_version", b"protocol_version", "state", b"state", "tool_count", b"tool_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "failure", b"failure", "name", b"name", "protocol_version", b"protocol_version", "state", b"state", "tool_count", b"tool_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Server: _TypeAlias = Server  # noqa: Y015
+
+@_typing.final
+class Breaker(_message.Message):
+    """Whether calls of a server go out that fails too often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    RETRY_TIME_FIELD_NUMBER: _builtins.int
+    state: Global___BreakerState.ValueType
+    """Is OPEN or HALF_OPEN."""
+    @_builtins.property
+    def retry_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when a call may pass to see whether the server has recovered."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___BreakerState.ValueType = ...,
+        retry_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
 
 @_typing.final
 class ExecuteToolsRequest(_message.Message):

@@ -1,0 +1,89 @@
+"""Prints which properties of OpenAI's API the facade answers for, by the types of OpenAI's own package.
+
+Exits with 1 when a property is neither known nor listed here with the reason why it is ignored.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from openai.types import embedding_create_params
+from openai.types.chat import completion_create_params
+from openai.types.responses import response_create_params
+from pydantic import BaseModel
+
+from facade.edge.chat.schemas import ChatRequest
+from facade.edge.embeddings import EmbeddingRequest
+from facade.edge.responses.schemas import ResponseRequest
+
+_IGNORED = {
+    "chat completions": {
+        "moderation": "there is no moderation model",
+        "prediction": "what comes is guessed from the conversation",
+        "prompt_cache_options": "prompts are cached by what they begin with",
+        "prompt_cache_retention": "prompts are cached by what they begin with",
+        "store": "what is to be kept goes into a thread",
+        "verbosity": "models here do not know it",
+    },
+    "responses": {
+        "access_programs": "there are none",
+        "background_options": "what is made in the background is kept for a day",
+        "context_management": "what is too old is left out by itself",
+        "conversation": "threads are named by headers or metadata",
+        "image": "no model here makes images",
+        "moderation": "there is no moderation model",
+        "prompt_cache_options": "prompts are cached by what they begin with",
+        "prompt_cache_retention": "prompts are cached by what they begin with",
+    },
+    "embeddings": {},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What of an endpoint's request is honoured, refused with a reason, ignored for one, and nothing of these."""
+
+    endpoint: str
+    honoured: tuple[str, ...]
+    refused: tuple[str, ...]
+    ignored: dict[str, str]
+    missing: tuple[str, ...]
+
+
+def coverages() -> Iterator[Coverage]:
+    """Compare the requests that are read here with those that OpenAI's package can send."""
+    yield _coverage("chat completions", completion_create_params.CompletionCreateParamsBase, ChatRequest, "stream")
+    yield _coverage("responses", response_create_params.ResponseCreateParamsBase, ResponseRequest, "stream")
+    yield _coverage("embeddings", embedding_create_params.EmbeddingCreateParams, EmbeddingRequest)
+
+
+def _coverage(endpoint: str, theirs: Any, ours: type[BaseModel], *more: str) -> Coverage:
+    names = sorted({*theirs.__annotations__, *more})
+    known = {field.alias or name: field for name, field in ours.model_fields.items()}
+    refused = {name for name, field in known.items() if (field.description or "").startswith("Refused")}
+    ignored = {name: why for name, why in _IGNORED[endpoint].items() if name in names and name not in known}
+    return Coverage(
+        endpoint=endpoint,
+        honoured=tuple(name for name in names if name in known and name not in refused),
+        refused=tuple(name for name in names if name in refused),
+        ignored=ignored,
+        missing=tuple(name for name in names if name not in known and name not in ignored),
+    )
+
+
+def main() -> int:
+    """Print the coverage; 1 when something is missing."""
+    found = list(coverages())
+    for each in found:
+        total = len(each.honoured) + len(each.refused) + len(each.ignored) + len(each.missing)
+        print(f"{each.endpoint}: {len(each.honoured)} of {total} honoured, {len(each.refused)} refused with a reason")  # noqa: T201
+        for name, why in each.ignored.items():
+            print(f"  {name}: ignored and named in x-threadmesh-ignored; {why}")  # noqa: T201
+        for name in each.missing:
+            print(f"  {name}: MISSING")  # noqa: T201
+    return int(any(each.missing for each in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

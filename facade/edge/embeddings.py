@@ -1,0 +1,61 @@
+"""`/v1/embeddings`: texts as vectors."""
+
+import base64
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import Field, field_validator
+from starlette.responses import Response
+
+from facade.domain.ports import Inference
+from facade.edge.body import read
+from facade.edge.chat.fields import Integer, Schema
+from facade.edge.openapi import request_body
+
+Input = Annotated[str, Field(min_length=1)]
+
+
+class EmbeddingRequest(Schema):
+    """The body of `POST /v1/embeddings`."""
+
+    input: Input | Annotated[list[Input], Field(min_length=1, max_length=2048)]
+    model: str | None = Field(default=None, max_length=256, description="Absent: the first model that makes vectors.")
+    dimensions: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
+    encoding_format: Literal["float", "base64"] | None = None
+    user: str | None = Field(default=None, max_length=512)
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _texts(cls, given: Any) -> Any:
+        if isinstance(given, list) and any(isinstance(each, int | list) for each in given):
+            raise ValueError("must be a text or a list of texts; tokens are not read, since every model has its own")
+        return given
+
+
+def router(inference: Inference) -> APIRouter:
+    """Make the route."""
+    routes = APIRouter(tags=["embeddings"])
+
+    @routes.post("/v1/embeddings", summary="Turn texts into vectors", openapi_extra=request_body(EmbeddingRequest))
+    async def embed(request: Request) -> Response:
+        asked = await read(request, EmbeddingRequest)
+        texts = [asked.input] if isinstance(asked.input, str) else asked.input
+        found = await inference.embed(texts, model=asked.model or "", dimensions=asked.dimensions)
+        as_text = asked.encoding_format == "base64"
+        data = [
+            {"object": "embedding", "index": index, "embedding": _packed(vector) if as_text else list(vector)}
+            for index, vector in enumerate(found.vectors)
+        ]
+        usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
+        body = {"object": "list", "data": data, "model": asked.model or "", "usage": usage}
+        return Response(orjson.dumps(body), media_type="application/json")
+
+    return routes
+
+
+def _packed(vector: Sequence[float]) -> str:
+    """Write a vector as little-endian 32-bit floats in base64, which is what OpenAI's clients ask for by themselves."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

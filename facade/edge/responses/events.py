@@ -1,0 +1,96 @@
+"""A run's log as the events of a response: the same log always gives the same bytes."""
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from typing import Any
+
+from facade.domain.events import ModelStarted, Run, RunEvent, RunFinished
+from facade.edge import sse
+from facade.edge.answering import Log
+from facade.edge.errors import body_of
+from facade.edge.responses.output import Output
+from facade.edge.responses.parts import Event
+from facade.edge.responses.resource import Resource, status_of
+from facade.edge.responses.stored import Echo
+from threadmesh.errors import Internal, MeshError
+
+_TERMINAL = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
+
+
+class Events:
+    """Encodes the events of one run, in order, numbered from 0."""
+
+    def __init__(self, run: Run, echo: Echo) -> None:
+        self._output = Output(run, echo.listed)
+        self._resource = Resource(run, echo.fields)
+        self._background = echo.background
+        self._next = 0
+
+    def begin(self) -> Iterator[Event]:
+        """Give the events before the log's."""
+        status = "queued" if self._background else "in_progress"
+        yield from self._lifecycle("created", status)
+        if self._background:
+            yield from self._lifecycle("queued", "queued")
+        yield from self._lifecycle("in_progress", "in_progress")
+        yield from self._numbered(self._output.begin())
+
+    def take(self, event: RunEvent) -> Iterator[Event]:
+        """Give the events that an entry of the log becomes."""
+        match event.body:
+            case ModelStarted(model=model):
+                self._resource.model = model
+            case RunFinished() as finished:
+                yield from self._end(finished)
+            case _:
+                yield from self._numbered(self._output.take(event))
+
+    def error(self, error: MeshError) -> Event:
+        """Give the event for what keeps the log from being read."""
+        told = body_of(error)["error"]
+        event = {"type": "error", "code": told["code"], "message": told["message"], "param": told["param"]}
+        return next(self._numbered(iter([event])))
+
+    def _end(self, finished: RunFinished) -> Iterator[Event]:
+        status = status_of(finished)
+        yield from self._numbered(self._output.end("completed" if status == "completed" else "incomplete"))
+        response = self._resource.ended(self._output.items, finished)
+        yield from self._numbered(iter([{"type": f"response.{_TERMINAL[status]}", "response": response}]))
+
+    def _lifecycle(self, kind: str, status: str) -> Iterator[Event]:
+        response = self._resource.body(status, [])
+        yield from self._numbered(iter([{"type": f"response.{kind}", "response": response}]))
+
+    def _numbered(self, events: Iterator[Event]) -> Iterator[Event]:
+        for event in events:
+            yield {**event, "sequence_number": self._next}
+            self._next += 1
+
+
+async def blocks(run: Run, log: Log, echo: Echo, *, after: int = -1) -> AsyncGenerator[bytes, None]:
+    """Write a log as server-sent events, ending with a terminal event or an error, never silently.
+
+    Events up to the number `after` are left out; the rest is the same to the byte.
+    """
+    encoder = Events(run, echo)
+    broken: MeshError = Internal("The run's log ended without an end.")
+    for event in encoder.begin():
+        if event["sequence_number"] > after:
+            yield _block(event)
+    try:
+        async with aclosing(log):
+            async for entries in log:
+                for entry in entries:
+                    for event in encoder.take(entry):
+                        if event["sequence_number"] > after:
+                            yield _block(event)
+                    if isinstance(entry.body, RunFinished):
+                        yield sse.DONE
+                        return
+    except MeshError as error:
+        broken = error
+    yield _block(encoder.error(broken))
+
+
+def _block(event: dict[str, Any]) -> bytes:
+    return sse.block(event, event=event["type"])

@@ -1,0 +1,135 @@
+"""The items that a request for a response can begin with."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from facade.edge.chat import schemas as chat
+from facade.edge.chat.fields import Schema
+
+
+class TextPart(Schema):
+    """A text: of a person, of an earlier answer, or of an earlier answer's thinking."""
+
+    type: Literal["input_text", "output_text", "text"]
+    text: str
+
+
+class RefusalPart(Schema):
+    """A refusal of an earlier answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImagePart(Schema):
+    """An image; only `data:` URLs are read."""
+
+    type: Literal["input_image"]
+    image_url: str | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
+
+    @model_validator(mode="after")
+    def _readable(self) -> "ImagePart":
+        if not self.image_url:
+            raise ValueError("must have an image_url; files are not kept here")
+        chat.ImageUrl(url=self.image_url)
+        return self
+
+
+class AudioPart(Schema):
+    """A sound."""
+
+    type: Literal["input_audio"]
+    input_audio: chat.InputAudio
+
+
+Part = Annotated[TextPart | RefusalPart | ImagePart | AudioPart, Field(discriminator="type")]
+Content = str | Annotated[list[Part], Field(max_length=256)]
+
+
+class MessageItem(Schema):
+    """A message of a person, of the application, or of an earlier answer."""
+
+    type: Literal["message"] = "message"
+    role: Literal["user", "assistant", "system", "developer"]
+    content: Content
+
+
+class FunctionCallItem(Schema):
+    """A call of an earlier answer."""
+
+    type: Literal["function_call"]
+    call_id: str = Field(min_length=1, max_length=256)
+    name: str = Field(min_length=1, max_length=128)
+    arguments: str
+
+
+class FunctionOutputItem(Schema):
+    """What a client's function gave."""
+
+    type: Literal["function_call_output"]
+    call_id: str = Field(min_length=1, max_length=256)
+    output: Content
+
+
+class SummaryPart(Schema):
+    """A piece of a summary of thinking."""
+
+    type: Literal["summary_text"]
+    text: str
+
+
+class ThoughtPart(Schema):
+    """A piece of thinking."""
+
+    type: Literal["reasoning_text", "text"]
+    text: str
+
+
+class ReasoningItem(Schema):
+    """The thinking of an earlier answer."""
+
+    type: Literal["reasoning"]
+    summary: list[SummaryPart] = Field(default_factory=list, max_length=256)
+    content: list[ThoughtPart] | None = Field(default=None, max_length=256)
+
+
+class McpCallItem(Schema):
+    """A call that the mesh ran for an earlier answer."""
+
+    type: Literal["mcp_call"]
+    id: str = Field(min_length=1, max_length=256)
+    server_label: str = Field(min_length=1, max_length=128)
+    name: str = Field(min_length=1, max_length=128)
+    arguments: str
+    output: str | None = None
+    error: Any = None
+
+
+class McpListToolsItem(Schema):
+    """What an earlier model was told of; this one is told anew."""
+
+    type: Literal["mcp_list_tools"]
+
+
+def _type_of(item: Any) -> str | None:
+    if isinstance(item, dict):
+        return str(item.get("type") or ("message" if "role" in item else ""))
+    return getattr(item, "type", None)
+
+
+InputItem = Annotated[
+    Annotated[MessageItem, Tag("message")]
+    | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[FunctionOutputItem, Tag("function_call_output")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[McpCallItem, Tag("mcp_call")]
+    | Annotated[McpListToolsItem, Tag("mcp_list_tools")],
+    Discriminator(
+        _type_of,
+        custom_error_type="item_type",
+        custom_error_message="is of a type that is not read here; read are message, function_call, "
+        "function_call_output, reasoning, mcp_call and mcp_list_tools",
+    ),
+]

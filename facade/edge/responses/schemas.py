@@ -1,0 +1,171 @@
+"""The body of a request for a response: OpenAI's fields, strictly typed, with OpenAI's limits.
+
+Unknown fields are ignored, since clients add some; the response names them in `x-threadmesh-ignored`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.refused import Prompt
+from facade.edge.chat.sampling import SamplingFields
+from facade.edge.chat.schemas import JsonSchema, Metadata, StreamOptions
+from facade.edge.responses.input_items import InputItem
+
+_TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
+
+
+class FunctionTool(Schema):
+    """A function that the client can run."""
+
+    type: Literal["function"]
+    name: str = Field(pattern=_TOOL_NAME)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolFilter(Schema):
+    """Tools by their names."""
+
+    tool_names: list[str] = Field(default_factory=list, max_length=512)
+
+
+class McpTool(Schema):
+    """A tool server that the mesh knows by `server_label`, and which of its tools the model may call."""
+
+    type: Literal["mcp"]
+    server_label: str = Field(min_length=1, max_length=128)
+    server_description: str | None = None
+    allowed_tools: list[str] | ToolFilter | None = None
+    require_approval: Literal["never"] | None = Field(
+        default=None, description="Which calls need approval, the operator of the mesh decides."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _configured(cls, given: Any) -> Any:
+        for field in ("server_url", "connector_id", "authorization", "headers"):
+            if isinstance(given, dict) and given.get(field) is not None:
+                raise ValueError(f"may not have {field}: only servers of the mesh's own configuration are called")
+        if isinstance(given, dict) and given.get("require_approval") not in (None, "never"):
+            raise ValueError("must have require_approval never: the operator decides which calls need approval")
+        return given
+
+
+def _type_of(value: Any) -> str | None:
+    return str(value.get("type")) if isinstance(value, dict) else getattr(value, "type", None)
+
+
+Tool = Annotated[
+    Annotated[FunctionTool, Tag("function")] | Annotated[McpTool, Tag("mcp")],
+    Discriminator(
+        _type_of,
+        custom_error_type="tool_type",
+        custom_error_message="must be of type function or mcp; no other is run here",
+    ),
+]
+
+
+class NamedFunction(Schema):
+    """A function that must be called."""
+
+    type: Literal["function"]
+    name: str = Field(min_length=1, max_length=128)
+
+
+class NamedMcpTool(Schema):
+    """A tool of a server that must be called."""
+
+    type: Literal["mcp"]
+    server_label: str = Field(min_length=1, max_length=128)
+    name: str = Field(min_length=1, max_length=128)
+
+
+class TextFormat(Schema):
+    """The form of the answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = Field(default=None, pattern=_TOOL_NAME)
+    description: str | None = None
+    schema_: dict[str, Any] | None = Field(alias="schema", default=None)
+    strict: bool | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "TextFormat":
+        if self.type == "json_schema" and (self.schema_ is None or self.name is None):
+            raise ValueError("of type json_schema must have a name and a schema")
+        return self
+
+    def json_schema(self) -> JsonSchema | None:
+        """Give the schema as chat completions have it."""
+        if self.type != "json_schema":
+            return None
+        told = {"name": self.name, "description": self.description, "schema": self.schema_, "strict": self.strict}
+        return JsonSchema.model_validate(told)
+
+
+class TextOptions(Schema):
+    """How the text of the answer is to be."""
+
+    format: TextFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningOptions(Schema):
+    """How much is to be thought."""
+
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class ConversationReference(Schema):
+    """A conversation."""
+
+    id: str = Field(min_length=1, max_length=128)
+
+
+class ResponseRequest(SamplingFields):
+    """The body of `POST /v1/responses`."""
+
+    input: str | Annotated[list[InputItem], Field(min_length=1, max_length=2048)]
+    model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
+    instructions: str | None = Field(default=None, description="Hold for this response alone.")
+    previous_response_id: str | None = Field(default=None, max_length=128)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    background: bool | None = None
+    store: bool | None = None
+    max_output_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
+    max_tool_calls: Integer | None = Field(default=None, ge=1, le=1024, description="Of the mesh's own tools.")
+    top_logprobs: Integer | None = Field(default=None, ge=0, le=20)
+    include: list[str] | None = Field(default=None, max_length=32)
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
+    tools: list[Tool] | None = Field(default=None, max_length=128)
+    tool_choice: Literal["none", "auto", "required"] | NamedFunction | NamedMcpTool | None = None
+    parallel_tool_calls: bool | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+    metadata: Metadata | None = None
+    user: str | None = Field(default=None, max_length=512)
+    safety_identifier: str | None = Field(default=None, max_length=64)
+    prompt_cache_key: str | None = Field(default=None, max_length=512)
+    service_tier: str | None = Field(default=None, max_length=64)
+    prompt: Prompt = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ResponseRequest":
+        if self.background and self.store is False:
+            raise ValueError("in the background must be stored")
+        names = [tool.name for tool in self.tools or () if isinstance(tool, FunctionTool)]
+        if len(set(names)) < len(names):
+            raise ValueError("must not name two tools alike")
+        labels = [tool.server_label for tool in self.tools or () if isinstance(tool, McpTool)]
+        if len(set(labels)) < len(labels):
+            raise ValueError("must not name two servers alike")
+        return self
+
+    def ignored(self) -> list[str]:
+        """Name the top-level fields that mean nothing here."""
+        return sorted(self.model_extra or ())

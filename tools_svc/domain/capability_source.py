@@ -1,0 +1,156 @@
+"""Offers capabilities as tools, and lets the best of those that have one do it."""
+
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from threadmesh.clock import Clock
+from threadmesh.errors import (
+    MeshError,
+    Overloaded,
+    ToolConnectionLost,
+    ToolNotFound,
+    ToolServerUnavailable,
+    Unavailable,
+)
+from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
+from tools_svc.domain.capability import Capability, Pulse, Ranked, ranked, strictest
+from tools_svc.domain.catalog import Catalogue
+from tools_svc.domain.latest import Latest
+from tools_svc.domain.naming import CAPABILITIES
+from tools_svc.domain.ports import ToolSource
+from tools_svc.domain.tool import Effect, Hints, OfferedTool, ServerState, ServerStatus
+
+_HINTS = {
+    Effect.READ_ONLY: Hints(read_only=True),
+    Effect.IDEMPOTENT: Hints(read_only=False, idempotent=True),
+}
+
+
+class CapabilitySource:
+    """A `ToolSource` whose tools are capabilities; each call goes to the alternative that ranks best.
+
+    If nothing could be sent to it, the next one is asked; also where the connection broke behind a call that may be
+    repeated. What an alternative answers, errors included, is the answer.
+    """
+
+    def __init__(self, sources: Mapping[str, ToolSource], *, catalogue: Callable[[], Catalogue], clock: Clock) -> None:
+        self.name = CAPABILITIES
+        self.capabilities: tuple[Capability, ...] = ()
+        self._sources = sources
+        self._catalogue = catalogue
+        self._clock = clock
+        self._pulses: dict[str, Pulse] = {}
+        self._status = Latest(ServerStatus(state=ServerState.READY))
+
+    @property
+    def status(self) -> ServerStatus:
+        """The present status."""
+        return self._status.value
+
+    async def changes(self) -> AsyncGenerator[ServerStatus, None]:
+        """Follow the status."""
+        async with aclosing(self._status.states()) as states:
+            async for _, status in states:
+                yield status
+
+    def define(self, capabilities: Sequence[Capability]) -> None:
+        """Offer these capabilities from now on."""
+        self.capabilities = tuple(capabilities)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Look again what their alternatives may do: the strictest effect is the capability's."""
+        catalogue = self._catalogue()
+        offers = tuple(_offer(each, strictest(each, catalogue)) for each in self.capabilities)
+        if offers != self.status.tools:
+            self._status.set(ServerStatus(state=ServerState.READY, tools=offers))
+
+    def ranking(self, capability: Capability) -> list[Ranked]:
+        """Rank the alternatives of a capability as they are now."""
+        return ranked(capability, self._catalogue(), self._pulses)
+
+    async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
+        """Run one call by the best alternative."""
+        capability = next((each for each in self.capabilities if each.name == invocation.tool), None)
+        if capability is None:
+            raise ToolNotFound(tool=invocation.tool)
+        attempt = _Attempt(capability.name)
+        for each in self.ranking(capability):
+            if not each.hindrance and (source := self._sources.get(_server(each))) is not None:
+                async with aclosing(self._tried(attempt, each, source, invocation)) as updates:
+                    async for update in updates:
+                        yield update
+                if attempt.answered:
+                    return
+        raise attempt.failure()
+
+    async def _tried(
+        self, attempt: "_Attempt", each: Ranked, source: ToolSource, invocation: Invocation
+    ) -> AsyncGenerator[Update, None]:
+        """Call one alternative; an error that lets the next one try is noted, any other raised."""
+        arguments = each.alternative.translated(invocation.arguments)
+        if each.entry is None or each.entry.arguments.complaint(arguments):
+            return
+        pulse = self._pulses.setdefault(each.alternative.tool, Pulse())
+        own = replace(invocation, tool=each.entry.tool.server_tool, arguments=arguments)
+        began, sent = self._clock.monotonic(), False
+        try:
+            async with aclosing(source.call(own)) as updates:
+                async for update in updates:
+                    sent = sent or isinstance(update, Sent)
+                    if isinstance(update, ToolOutput):
+                        attempt.answered = True
+                        pulse.answered(self._clock.monotonic() - began)
+                    yield Sent(by=source.name) if isinstance(update, Sent) else update
+        except MeshError as error:
+            if isinstance(error, Unavailable):
+                pulse.failed()
+            attempt.note(error, sent=sent)
+            if not _leaves_others(error, each.entry.tool.effect, sent=sent):
+                raise
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What has come of a call so far."""
+
+    capability: str
+    answered: bool = False
+    _sent: bool = False
+    _last: MeshError | None = None
+
+    def note(self, error: MeshError, *, sent: bool) -> None:
+        self._sent = self._sent or (sent and not isinstance(error, ToolServerUnavailable))
+        self._last = error
+
+    def failure(self) -> MeshError:
+        """Say why nobody has answered. Once something was sent, nobody can say that nothing was."""
+        if self._sent:
+            return ToolConnectionLost()
+        if self._last is not None:
+            return self._last
+        return ToolServerUnavailable(f"No tool that can do {self.capability} can be called now.", server=CAPABILITIES)
+
+
+def _leaves_others(error: MeshError, effect: Effect, *, sent: bool) -> bool:
+    if isinstance(error, ToolServerUnavailable | Overloaded):
+        return True
+    return isinstance(error, Unavailable) and (not sent or effect in {Effect.READ_ONLY, Effect.IDEMPOTENT})
+
+
+def _offer(capability: Capability, effect: Effect) -> OfferedTool:
+    told = json.dumps([capability.name, capability.description, capability.parameters_json])
+    return OfferedTool(
+        name=capability.name,
+        description=capability.description,
+        parameters_json=capability.parameters_json,
+        hints=_HINTS.get(effect, Hints(read_only=False, idempotent=False)),
+        definition_hash=hashlib.sha256(told.encode()).hexdigest(),
+    )
+
+
+def _server(each: Ranked) -> str:
+    return each.entry.tool.server if each.entry else ""

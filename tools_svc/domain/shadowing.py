@@ -1,0 +1,48 @@
+"""Tools whose description speaks of other servers' tools, or hides something from whoever reads it.
+
+A description is read by the model as if the operator had written it. One that tells how to use another server's tool
+can change what that one is used for, though nothing of it has changed; such tools are not taken away, but named.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+
+from tools_svc.domain.catalog import Catalogue
+from tools_svc.domain.tool import Tool
+
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
+_SHORTEST = 6
+"""Own names of tools that are shorter, or but one word, are words of everyday language."""
+_PLAIN = {"\n", "\r", "\t", "\u200d"}
+"""The last one joins emoji."""
+
+
+def warnings(catalogue: Catalogue) -> Mapping[str, tuple[str, ...]]:
+    """Give what is to be said of tools, by their names; nothing of those that need no warning."""
+    tools = catalogue.tools
+    telling: dict[str, set[str]] = {}
+    for tool in tools:
+        for name in {tool.name, tool.server_tool}:
+            telling.setdefault(name.lower(), set()).add(tool.server)
+    found = {tool.name: tuple(_of(tool, telling)) for tool in tools}
+    return {name: said for name, said in found.items() if said}
+
+
+def _of(tool: Tool, telling: Mapping[str, set[str]]) -> Iterator[str]:
+    words = {word.lower() for word in _WORD.findall(tool.description)}
+    for word in sorted(words):
+        others = telling.get(word, set()) - {tool.server}
+        if others and tool.server not in telling[word] and _is_a_name(word):
+            yield f"its description speaks of {word}, a tool of {', '.join(sorted(others))}"
+    if any(_is_hidden(sign) for sign in tool.description):
+        yield "its description holds characters that cannot be seen"
+
+
+def _is_a_name(word: str) -> bool:
+    return len(word) >= _SHORTEST and ("_" in word or "-" in word)
+
+
+def _is_hidden(sign: str) -> bool:
+    """Whether a character is a control, a format or a private one: of no width, or of no meaning to a reader."""
+    return sign not in _PLAIN and unicodedata.category(sign) in {"Cc", "Cf", "Co"}
