@@ -123,18 +123,18 @@ def broker(settings: ToolsSettings) -> str:
     return settings.task_broker or f"filesystem://{settings.state_dir.expanduser().absolute() / 'broker'}"
 
 
-def require_celery() -> None:
-    """Raise `ConfigurationError` if Celery is not installed."""
+def require_workers(settings: ToolsSettings) -> None:
+    """Raise `ConfigurationError` unless there can be workers with these settings."""
     if find_spec("celery") is None:
         raise ConfigurationError("TOOLS_TASK_RUNNER: Celery is missing; install threadmesh[celery].")
+    if settings.task_store == "memory:":
+        raise ConfigurationError("TOOLS_TASK_STORE: workers cannot share tasks that are kept in memory.")
 
 
 def _workers(settings: ToolsSettings) -> TaskRunner:
-    require_celery()
+    require_workers(settings)
     from tools_svc.adapters.celery_runner import CeleryRunner, celery_for  # noqa: PLC0415  # Celery is an extra
 
-    if settings.task_store == "memory:":
-        raise ConfigurationError("TOOLS_TASK_STORE: workers cannot share tasks that are kept in memory.")
     return CeleryRunner(celery_for(broker(settings)))
 
 

@@ -37,7 +37,7 @@ from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.members import enabled_servers, member, servers_file
 from tools_svc.settings import Runner, ToolsSettings
-from tools_svc.tasking import broker, carrier, log_defect, reached, require_celery, task_store
+from tools_svc.tasking import broker, carrier, log_defect, reached, require_workers, task_store
 
 log = structlog.get_logger()
 
@@ -57,7 +57,7 @@ def run(settings: ToolsSettings) -> None:
     """Carry tasks until a signal comes; those under way then get the drain's time, and are given back after it."""
     if settings.task_runner is not Runner.CELERY:
         raise ConfigurationError("TOOLS_TASK_RUNNER: workers have nothing to do unless it is celery.")
-    require_celery()
+    require_workers(settings)
     from tools_svc.adapters.celery_runner import celery_for, work  # noqa: PLC0415  # Celery is an extra
 
     registry = new_registry()

@@ -214,7 +214,8 @@ async def test_a_service_that_is_stopped_gives_its_tasks_back(tmp_path: Path, to
 def test_a_worker_whose_configuration_is_wrong_says_so_and_ends_with_78(tmp_path: Path) -> None:
     wrong = {"TOOLS_TASK_RUNNER": "inline", "TOOLS_WORKER_METRICS_PORT": "0", "TOOLS_STATE_DIR": str(tmp_path)}
     bad_store = {**wrong, "TOOLS_TASK_RUNNER": "celery", "TOOLS_TASK_STORE": "postgresql://host:port/db"}
-    for environment in (wrong, bad_store):
+    in_memory = {**bad_store, "TOOLS_TASK_STORE": "memory:"}
+    for environment in (wrong, bad_store, in_memory):
         ended = subprocess.run(
             [sys.executable, "-m", "tools_svc.worker"],
             env={**os.environ, **environment},

@@ -20,6 +20,7 @@ from sqlalchemy import (
     delete,
     event,
     func,
+    inspect,
     make_url,
     select,
     update,
@@ -122,9 +123,12 @@ class SqlTasks:
         if self._prepared:
             return
         if self._engine.dialect.name == "sqlite":
-            Path(str(self._engine.url.database)).parent.mkdir(parents=True, exist_ok=True)
+            path = Path(str(self._engine.url.database))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch(mode=0o600)  # arguments and results are nobody else's
         with self._engine.begin() as connection:
-            if schema := self._engine.get_execution_options().get("threadmesh_schema"):
+            schema = self._engine.get_execution_options().get("threadmesh_schema")
+            if schema and not inspect(connection).has_schema(schema):
                 connection.execute(CreateSchema(schema, if_not_exists=True))
             SCHEMA.create_all(connection)
         self._prepared = True

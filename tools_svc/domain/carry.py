@@ -74,7 +74,7 @@ class TaskCarrier:
 
         Raises `StoreUnavailable` before a claim.
         """
-        task = await self._book.store.get(ticket.key)
+        task = await persist(lambda: self._book.store.get(ticket.key), seconds=PATIENCE.total_seconds())
         if task is None or self._claim(task, ticket) is None or not await self._reach(task.server):
             return
         claim = await self._book.change(ticket.key, partial(self._claim, ticket=ticket))

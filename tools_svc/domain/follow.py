@@ -13,8 +13,8 @@ from tools_svc.domain.ports import CallLog
 from tools_svc.domain.task import Task
 from tools_svc.domain.task_book import TaskBook, heard
 
-POLL_SECONDS = 0.25
-"""After so long a change that another process made is seen."""
+_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.25, 2.0
+"""After so long a change that another process made is seen; the longer nothing happens, the later."""
 
 
 class TaskExecution:
@@ -78,6 +78,7 @@ class TaskExecution:
             task = await self._newer(task)
 
     async def _newer(self, task: Task) -> Task:
+        pause = _FIRST_POLL_SECONDS
         while True:
             hint = self._book.hint(task.key)
             late = self._clock.now() > task.deadline + 2 * PATIENCE
@@ -91,7 +92,8 @@ class TaskExecution:
                     return newer
                 if late:
                     raise StoreUnavailable("The record of the task is gone.")
-            await heard(hint, seconds=POLL_SECONDS)
+            await heard(hint, seconds=pause)
+            pause = min(1.5 * pause, _LONGEST_POLL_SECONDS)
 
     def _tell(self, task: Task) -> None:
         if task.attempt > self._attempt:

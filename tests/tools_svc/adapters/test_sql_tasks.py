@@ -16,6 +16,7 @@ async def test_tasks_outlive_their_process(tmp_path: Path) -> None:
 
     async with sql_tasks(place) as store:
         assert await store.get(task().key) == task()
+    assert (tmp_path / "tasks.db").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("place", ["mysql://me:hunter2@host/db", "postgresql://me:hunter2@host:port/db", "nowhere"])
