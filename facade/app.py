@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
 from facade.adapters.tools_client import ToolsClient
-from facade.domain.turn import END_SECONDS, Limits, Mesh
+from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.edge import embeddings, errors, health, keys, metrics, models, openapi
 from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions

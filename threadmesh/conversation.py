@@ -221,13 +221,17 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallAwaiting:
-    """A tool call waits for a person's approval, for so many `seconds`; the hash identifies the tool's definition."""
+    """A tool call waits for a person's approval, for so many `seconds`; the hash identifies the tool's definition.
+
+    From the `last` of several such questions on the run waits.
+    """
 
     name: str
     server: str
     arguments_json: str
     definition_hash: str
     seconds: float
+    last: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -160,6 +160,7 @@ def encode_call_awaiting(awaiting: CallAwaiting) -> events.CallAwaiting:
         server=awaiting.server,
         arguments_json=awaiting.arguments_json,
         definition_hash=awaiting.definition_hash,
+        last=awaiting.last,
     )
     wire.timeout.FromTimedelta(timedelta(seconds=awaiting.seconds))
     return wire
@@ -173,6 +174,7 @@ def decode_call_awaiting(awaiting: events.CallAwaiting) -> CallAwaiting:
         arguments_json=awaiting.arguments_json,
         definition_hash=awaiting.definition_hash,
         seconds=awaiting.timeout.ToTimedelta().total_seconds(),
+        last=awaiting.last,
     )
 
 

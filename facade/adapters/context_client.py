@@ -9,13 +9,12 @@ from facade.adapters.local_logs import LocalLogs
 from facade.adapters.run_codec import decode_call, decode_event, decode_run, encode_items, encode_verdict
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
 from facade.domain.events import Run, RunEvent, RunFinished
-from facade.domain.ports import CallRecord, NewItem, NewRun, Verdict, Window
+from facade.domain.ports import CallRecord, NewItem, NewRun, Said, Verdict, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as threads_rpc
 from threadmesh.codec import decode_message
-from threadmesh.conversation import Message
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import Unavailable
 from threadmesh.retry import persist
@@ -218,16 +217,16 @@ class ContextClient:
             response = await self._runs.ListRuns(pb.ListRunsRequest(thread_id=thread_id, page_size=1), timeout=SECONDS)
         return response.runs[0].id if response.runs else ""
 
-    async def said_until(self, run: Run) -> Sequence[Message]:
+    async def said_until(self, run: Run) -> Sequence[Said]:
         """Give what was said in a run's thread up to its end."""
-        said: list[Message] = []
+        said: list[Said] = []
         end, after = 0, None
         while True:
             request = threads.ListItemsRequest(thread_id=run.thread_id, page_size=_ITEMS, after_sequence=after)
             async with translated(PEER):
                 response = await self._threads.ListItems(request, timeout=SECONDS)
             for item in response.items:
-                said.append(decode_message(item.message))
+                said.append(Said(id=item.id, run_id=item.run_id, message=decode_message(item.message)))
                 end = len(said) if item.run_id == run.id else end
                 after = item.sequence
             if not response.has_more:

@@ -1,6 +1,6 @@
 """Calls that a person must approve: a round with one of them waits as a whole, and then runs as a whole."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from facade.domain.call_log import CallLog
@@ -12,9 +12,18 @@ from threadmesh.errors import CallDenied
 _TOO_LATE = "Nobody approved this call in time; it was not made."
 
 
-def planned(calls: Sequence[ToolCall], catalogue: Catalogue, *, first_ordinal: int) -> list[CallRecord]:
-    """Give the records of a round's calls: about to be made, or, if one needs approval, none before that."""
-    needing = {call.id for call in calls if call.name in catalogue and catalogue[call.name].requires_approval}
+def planned(
+    calls: Sequence[ToolCall], catalogue: Catalogue, *, first_ordinal: int, asking: Collection[str] = ()
+) -> list[CallRecord]:
+    """Give the records of a round's calls: about to be made, or, if one needs approval, none before that.
+
+    Approval is needed where a tool requires it, or the request wants it: for the tools `asking`.
+    """
+    needing = {
+        call.id
+        for call in calls
+        if call.name in catalogue and (catalogue[call.name].requires_approval or call.name in asking)
+    }
     others = CallState.PLANNED if needing else CallState.INTENT
     return [
         CallRecord(
@@ -50,6 +59,7 @@ async def ask(
             arguments_json=record.call.arguments_json,
             definition_hash=record.definition_hash,
             seconds=seconds,
+            last=record is asked[-1],
         )
         await journal.emit(question, in_round=in_round, call_id=record.call.id)
     await journal.require_action(asked, items=items, calls=records, seconds=seconds)

@@ -53,7 +53,8 @@ class TurnParameters:
 
     `instructions` hold for this run alone and are no part of its thread. `max_tool_calls` limits those of the mesh.
     Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
-    `response_json` is what the edge keeps of a request for a response.
+    Calls of the `asking_tools` need a person's approval. `response_json` is what the edge keeps of a request for a
+    response.
     """
 
     model: str = ""
@@ -75,6 +76,7 @@ class TurnParameters:
     instructions: str = ""
     max_tool_calls: int | None = None
     whole_thread: bool = False
+    asking_tools: tuple[str, ...] = ()
     response_json: str = ""
 
     def to_json(self) -> str:
@@ -94,6 +96,7 @@ class TurnParameters:
             tool_choice=ToolChoice(mode=ToolChoiceMode(choice["mode"]), name=choice["name"]) if choice else None,
             server_tools=ServerTools(everything=tools["everything"], names=tuple(tools["names"])),
             stop=tuple(raw.pop("stop")),
+            asking_tools=tuple(raw.pop("asking_tools", ())),
             **raw,
         )
 

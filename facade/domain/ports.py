@@ -205,6 +205,15 @@ class NewRun:
     repetition: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An entry of a thread, and the run that wrote it; empty if none did."""
+
+    id: str
+    run_id: str
+    message: Message
+
+
 class Writer(Protocol):
     """Writes to one run. A short outage of the store is waited out; what the store refuses is raised."""
 
@@ -282,7 +291,7 @@ class Context(Protocol):
         """Name the run of a thread that was made last; empty for a thread without one."""
         ...
 
-    async def said_until(self, run: Run) -> Sequence[Message]:
+    async def said_until(self, run: Run) -> Sequence[Said]:
         """Give what was said in a run's thread up to its end. Raises `ThreadNotFound`."""
         ...
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 
 from facade.domain.events import Run, RunState
 from facade.domain.journal import Journal
+from facade.domain.limits import Limits, Mesh
 from facade.domain.ports import Context
 from facade.domain.progress import Progress, progress_of
-from facade.domain.turn import Limits, Mesh, Turn
+from facade.domain.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,9 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from facade.domain.events import Run, RunEvent, RunFinished
+from facade.domain.limits import Mesh
 from facade.domain.ports import NewRun
 from facade.domain.tokens import with_tokens
-from facade.domain.turn import Mesh
 from facade.edge import sse
 from facade.edge.attempt import attempted
 from facade.edge.errors import response_of

@@ -8,8 +8,8 @@ from typing import Any, Self
 import structlog
 
 from facade.domain.events import Run, RunState
+from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.domain.run_turn import Signals, run_turn
-from facade.domain.turn import END_SECONDS, Limits, Mesh
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.errors import MeshError, RunAlreadyFinished, StaleEpoch, Unavailable
 from threadmesh.rpc import deadline

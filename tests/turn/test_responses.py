@@ -133,6 +133,55 @@ async def test_a_call_that_fails_is_told_as_failed(mesh: Mesh) -> None:
     assert "no luck" in json.dumps(call["error"])
 
 
+async def asked(mesh: Mesh, **tool: Any) -> tuple[str, dict[str, Any]]:
+    """Ask for a call that needs approval; gives the response's id and its last item."""
+    events = await told(mesh, "progress", tools=[{**WORKSHOP, "require_approval": "always", **tool}])
+    last = events[-1]["response"]
+    assert kinds(events)[-1] == "completed"
+    assert (await mesh.openai.responses.retrieve(last["id"])).model_dump() == last
+    return last["id"], last["output"][-1]
+
+
+async def test_a_call_that_needs_approval_ends_the_response_and_its_approval_begins_the_next(mesh: Mesh) -> None:
+    name, question = await asked(mesh)
+    answer = {"type": "mcp_approval_response", "approval_request_id": question["id"], "approve": True}
+    events = await told(mesh, [answer], previous_response_id=name)
+    last = events[-1]["response"]
+    call, message = last["output"]
+    further = await ask(mesh, "hello", previous_response_id=last["id"])
+
+    assert (question["type"], question["server_label"], question["name"]) == (
+        "mcp_approval_request",
+        "workshop",
+        "work",
+    )
+    assert json.loads(question["arguments"]) == {"steps": 2}
+    assert last["id"] != name
+    assert (call["type"], call["output"], call["approval_request_id"]) == ("mcp_call", "done", question["id"])
+    assert message["content"][0]["text"] == "The tool said: done"
+    assert (await mesh.openai.responses.retrieve(last["id"])).model_dump() == last
+    assert further.output_text == "You said: hello"
+
+
+async def test_a_call_that_is_denied_is_told_as_failed_and_stays_so(mesh: Mesh) -> None:
+    name, question = await asked(mesh, require_approval={"never": {"tool_names": ["fail"]}})
+    denial = {"type": "mcp_approval_response", "approval_request_id": question["id"], "approve": False, "reason": "No."}
+    answer = await ask(mesh, [denial], previous_response_id=name)
+
+    assert [item.type for item in answer.output] == ["mcp_call", "message"]
+    assert answer.output_text.endswith("No.")
+    with pytest.raises(APIStatusError) as caught:
+        await ask(mesh, [{**denial, "approve": True}], previous_response_id=name)
+    assert (caught.value.status_code, caught.value.code) == (409, "call_already_decided")
+
+
+async def test_what_needs_no_approval_is_called_at_once(mesh: Mesh) -> None:
+    tool = {**WORKSHOP, "require_approval": {"always": {"tool_names": ["fail"]}}}
+    answer = await ask(mesh, "progress", tools=[tool])
+
+    assert answer.output_text == "The tool said: done"
+
+
 async def test_instructions_hold_for_one_response(mesh: Mesh) -> None:
     first = await ask(mesh, "hello", instructions="Be brief, be kind, and be gone as soon as you can be.")
     plain = await ask(mesh, "hello")
@@ -156,6 +205,23 @@ async def test_two_ways_to_go_on_do_not_hear_of_each_other(mesh: Mesh) -> None:
     assert right.usage is not None
     assert further.usage is not None
     assert right.usage.input_tokens < further.usage.input_tokens
+
+
+async def test_what_the_model_was_told_is_listed_in_pages(mesh: Mesh) -> None:
+    first = await ask(mesh, "one")
+    second = await ask(mesh, [{"role": "user", "content": "two"}], previous_response_id=first.id)
+    fork = await ask(mesh, "three", previous_response_id=first.id)
+
+    async def told(name: str, **page: Any) -> list[str]:
+        listed = await mesh.openai.responses.input_items.list(name, order="asc", **page)
+        items = [item.model_dump() async for item in listed]
+        return ["".join(part["text"] for part in item["content"]) for item in items]
+
+    assert await told(first.id) == ["one"]
+    assert await told(second.id) == ["one", "You said: one", "two"]
+    assert await told(fork.id, limit=1) == ["one", "You said: one", "three"]
+    latest = await mesh.openai.responses.input_items.list(second.id, limit=1)
+    assert latest.data[0].model_dump()["content"][0]["text"] == "two"
 
 
 async def test_an_answer_in_the_background_is_there_later(mesh: Mesh) -> None:
@@ -255,6 +321,8 @@ async def test_what_is_another_keys_or_not_stored_is_not_found(mesh: Mesh) -> No
         ({"tools": [{**WORKSHOP, "allowed_tools": ["fly"]}]}, "tools[0].allowed_tools"),
         ({"tools": [FUNCTION, FUNCTION]}, None),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format"),
+        ({"input": [{"type": "mcp_approval_response", "approval_request_id": "nonsense", "approve": True}]}, "input"),
+        ({"input": [{"type": "mcp_approval_response", "approval_request_id": "mcpr_no-c", "approve": True}]}, "input"),
         ({"include": ["file_search_call.results"]}, "include[0]"),
         ({"previous_response_id": "resp_none"}, "previous_response_id"),
         ({"background": True, "store": False}, None),

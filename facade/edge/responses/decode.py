@@ -12,12 +12,14 @@ from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import canonical
 from facade.edge.controls import Controls
 from facade.edge.responses import schemas
+from facade.edge.responses.input_items import McpApprovalItem, McpApprovalRequestItem, McpListToolsItem
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
 from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
 from threadmesh.errors import InvalidArgument
 
+_SAID_BEFORE = McpListToolsItem | McpApprovalRequestItem
 _NO_EFFORT = ("none", "minimal")
 _LOGPROBS = "message.output_text.logprobs"
 _INCLUDED = {_LOGPROBS, "reasoning.encrypted_content", "message.input_image.image_url"}
@@ -77,6 +79,7 @@ def _parameters(asked: Asked, *, owner: str, cache_scope: str) -> TurnParameters
         instructions=request.instructions or "",
         max_tool_calls=request.max_tool_calls,
         whole_thread=request.truncation == "disabled",
+        asking_tools=_asking(request, offered),
         response_json=_echo(request, offered).to_json(),
     )
 
@@ -100,6 +103,30 @@ def _offered(asked: Asked) -> dict[str, list[Tool]]:
     return offered
 
 
+def _asking(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> tuple[str, ...]:
+    servers = [tool for tool in request.tools or () if isinstance(tool, schemas.McpTool)]
+    return tuple(
+        tool.definition.name
+        for server in servers
+        for tool in offered[server.server_label]
+        if server.needs_approval(_short(tool))
+    )
+
+
+def approvals(request: ResponseRequest) -> list[McpApprovalItem]:
+    """Give the answers to questions that the request consists of; none if it is a request of its own.
+
+    Raises `InvalidArgument` if it is something of both.
+    """
+    if isinstance(request.input, str):
+        return []
+    answers = [item for item in request.input if isinstance(item, McpApprovalItem)]
+    rest = [item for item in request.input if not isinstance(item, McpApprovalItem | _SAID_BEFORE)]
+    if answers and rest and request.previous_response_id:
+        raise InvalidArgument("Approvals come alone; say the rest with the next request.", field="input")
+    return answers
+
+
 def _server_tools(asked: Asked, offered: Mapping[str, Sequence[Tool]]) -> ServerTools:
     named = tuple(tool.definition.name for tools in offered.values() for tool in tools)
     said = ServerTools.parse(asked.control.tools)
@@ -111,7 +138,13 @@ def _echo(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> Ec
     fields = {name: given.get(name, otherwise) for name, otherwise in _REPEATED.items()}
     fields["text"] = {"format": {"type": "text"}, **given.get("text", {})}
     listed = [{"server_label": label, "tools": [_told(tool) for tool in tools]} for label, tools in offered.items()]
-    return Echo(fields=fields, listed=listed, background=bool(request.background), stored=request.store is not False)
+    return Echo(
+        fields=fields,
+        listed=listed,
+        background=bool(request.background),
+        stored=request.store is not False,
+        inputs=len(messages_of(request.input)),
+    )
 
 
 _REPEATED: dict[str, Any] = {

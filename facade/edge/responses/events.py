@@ -4,25 +4,25 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any
 
-from facade.domain.events import ModelStarted, Run, RunEvent, RunFinished
+from facade.domain.events import Run, RunEvent
 from facade.edge import sse
 from facade.edge.answering import Log
 from facade.edge.errors import body_of
-from facade.edge.responses.output import Output
+from facade.edge.responses.names import Part
 from facade.edge.responses.parts import Event
-from facade.edge.responses.resource import Resource, status_of
+from facade.edge.responses.resource import status_of
 from facade.edge.responses.stored import Echo
+from facade.edge.responses.view import View
 from threadmesh.errors import Internal, MeshError
 
 _TERMINAL = {"completed": "completed", "incomplete": "incomplete", "failed": "failed", "cancelled": "failed"}
 
 
 class Events:
-    """Encodes the events of one run, in order, numbered from 0."""
+    """Encodes the events of one response, in order, numbered from 0."""
 
-    def __init__(self, run: Run, echo: Echo) -> None:
-        self._output = Output(run, echo.listed)
-        self._resource = Resource(run, echo.fields)
+    def __init__(self, run: Run, echo: Echo, part: Part) -> None:
+        self.view = View(run, echo, part)
         self._background = echo.background
         self._next = 0
 
@@ -33,17 +33,17 @@ class Events:
         if self._background:
             yield from self._lifecycle("queued", "queued")
         yield from self._lifecycle("in_progress", "in_progress")
-        yield from self._numbered(self._output.begin())
+        yield from self._numbered(self.view.begin())
 
     def take(self, event: RunEvent) -> Iterator[Event]:
         """Give the events that an entry of the log becomes."""
-        match event.body:
-            case ModelStarted(model=model):
-                self._resource.model = model
-            case RunFinished() as finished:
-                yield from self._end(finished)
-            case _:
-                yield from self._numbered(self._output.take(event))
+        if self.view.ended:
+            return
+        yield from self._numbered(self.view.take(event))
+        if self.view.finished is not None:
+            response = self.view.resource.ended(self.view.output.items, self.view.finished)
+            kind = _TERMINAL[status_of(self.view.finished)]
+            yield from self._numbered(iter([{"type": f"response.{kind}", "response": response}]))
 
     def error(self, error: MeshError) -> Event:
         """Give the event for what keeps the log from being read."""
@@ -51,14 +51,8 @@ class Events:
         event = {"type": "error", "code": told["code"], "message": told["message"], "param": told["param"]}
         return next(self._numbered(iter([event])))
 
-    def _end(self, finished: RunFinished) -> Iterator[Event]:
-        status = status_of(finished)
-        yield from self._numbered(self._output.end("completed" if status == "completed" else "incomplete"))
-        response = self._resource.ended(self._output.items, finished)
-        yield from self._numbered(iter([{"type": f"response.{_TERMINAL[status]}", "response": response}]))
-
     def _lifecycle(self, kind: str, status: str) -> Iterator[Event]:
-        response = self._resource.body(status, [])
+        response = self.view.resource.body(status, [])
         yield from self._numbered(iter([{"type": f"response.{kind}", "response": response}]))
 
     def _numbered(self, events: Iterator[Event]) -> Iterator[Event]:
@@ -67,12 +61,12 @@ class Events:
             self._next += 1
 
 
-async def blocks(run: Run, log: Log, echo: Echo, *, after: int = -1) -> AsyncGenerator[bytes, None]:
+async def blocks(run: Run, log: Log, echo: Echo, part: Part, *, after: int = -1) -> AsyncGenerator[bytes, None]:
     """Write a log as server-sent events, ending with a terminal event or an error, never silently.
 
     Events up to the number `after` are left out; the rest is the same to the byte.
     """
-    encoder = Events(run, echo)
+    encoder = Events(run, echo, part)
     broken: MeshError = Internal("The run's log ended without an end.")
     for event in encoder.begin():
         if event["sequence_number"] > after:
@@ -84,7 +78,7 @@ async def blocks(run: Run, log: Log, echo: Echo, *, after: int = -1) -> AsyncGen
                     for event in encoder.take(entry):
                         if event["sequence_number"] > after:
                             yield _block(event)
-                    if isinstance(entry.body, RunFinished):
+                    if encoder.view.ended:
                         yield sse.DONE
                         return
     except MeshError as error:

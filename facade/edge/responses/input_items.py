@@ -113,6 +113,21 @@ class McpListToolsItem(Schema):
     type: Literal["mcp_list_tools"]
 
 
+class McpApprovalItem(Schema):
+    """A person's word about a call that waits for it."""
+
+    type: Literal["mcp_approval_response"]
+    approval_request_id: str = Field(min_length=1, max_length=512)
+    approve: bool
+    reason: str | None = Field(default=None, max_length=1024)
+
+
+class McpApprovalRequestItem(Schema):
+    """An earlier question; its answer finds it by its id."""
+
+    type: Literal["mcp_approval_request"]
+
+
 def _type_of(item: Any) -> str | None:
     if isinstance(item, dict):
         return str(item.get("type") or ("message" if "role" in item else ""))
@@ -125,11 +140,14 @@ InputItem = Annotated[
     | Annotated[FunctionOutputItem, Tag("function_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
     | Annotated[McpCallItem, Tag("mcp_call")]
-    | Annotated[McpListToolsItem, Tag("mcp_list_tools")],
+    | Annotated[McpListToolsItem, Tag("mcp_list_tools")]
+    | Annotated[McpApprovalItem, Tag("mcp_approval_response")]
+    | Annotated[McpApprovalRequestItem, Tag("mcp_approval_request")],
     Discriminator(
         _type_of,
         custom_error_type="item_type",
         custom_error_message="is of a type that is not read here; read are message, function_call, "
-        "function_call_output, reasoning, mcp_call and mcp_list_tools",
+        "function_call_output, reasoning, and what mcp tools give: mcp_call, mcp_list_tools, mcp_approval_request and "
+        "mcp_approval_response",
     ),
 ]

@@ -40,7 +40,7 @@ def _add(said: list[Message], item: items.InputItem) -> None:
             _join(said, Message(role=Role.ASSISTANT, tool_calls=(call,)))
             result = item.output if item.output is not None else f"The call failed. {item.error or ''}".strip()
             said.append(Message(role=Role.TOOL, tool_call_id=item.id, name=name, parts=(Text(text=result),)))
-        case items.McpListToolsItem():
+        case items.McpListToolsItem() | items.McpApprovalRequestItem() | items.McpApprovalItem():
             pass
         case other:
             assert_never(other)

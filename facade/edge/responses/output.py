@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from facade.domain.events import ModelFinished, Run, RunEvent
-from facade.edge.responses.names import item_id
+from facade.edge.responses.names import FROM_THE_BEGINNING, approval_id, item_id
 from facade.edge.responses.parts import (
     Event,
     FunctionCall,
     Item,
+    McpApprovalRequest,
     McpCall,
     McpListTools,
     Spoken,
@@ -32,11 +33,14 @@ _SEPARATOR = "__"
 class Output:
     """Takes the events of a run in order and tells what becomes of the response's items.
 
-    `listed` are the tools of servers that the model was told of, by the servers' names.
+    `listed` are the tools of servers that the model was told of, by the servers' names. The output is that of the part
+    of the run behind the event `after`; what came before is `recall`ed.
     """
 
-    def __init__(self, run: Run, listed: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(self, run: Run, listed: Sequence[dict[str, Any]] = (), *, after: int = FROM_THE_BEGINNING) -> None:
         self._run = run
+        self._after = after
+        self._approvals: dict[str, str] = {}
         self._listed = listed
         self._items: list[Item] = []
         self._open: Spoken | FunctionCall | None = None
@@ -51,7 +55,7 @@ class Output:
 
     def begin(self) -> Iterator[Event]:
         """Tell of what is known before the run."""
-        for each in self._listed:
+        for each in self._listed if self._after == FROM_THE_BEGINNING else ():
             body = {"id": self._name("mcpl"), "type": "mcp_list_tools", "error": None, **each}
             yield from self._add(McpListTools(len(self._items), body))
 
@@ -68,19 +72,26 @@ class Output:
                 yield from self._ask(event, delta)
             case ModelFinished():
                 yield from self._close()
-            case (
-                CallAwaiting(name=name, server=server, arguments_json=arguments)
-                | CallStarted(name=name, server=server, arguments_json=arguments)
-            ):
+            case CallAwaiting() as awaiting:
+                yield from self._close()
+                yield from self._question(event.call_id, awaiting)
+            case CallStarted(name=name, arguments_json=arguments):
                 yield from self._close()
                 if event.call_id not in self._calls:
-                    yield from self._call(event.call_id, server, name, arguments)
+                    yield from self._call(event.call_id, name, arguments)
             case CallProgress() as progress:
                 yield from self._calls[event.call_id].progress(progress)
             case CallFinished() as finished:
                 yield from self._finish(event.call_id, finished)
             case _:
                 pass
+
+    def recall(self, event: RunEvent) -> None:
+        """Take in an event of an earlier part: which calls were asked for, and about which a person was."""
+        if isinstance(event.body, ToolCallDelta) and event.hidden:
+            self._note(event, event.body)
+        elif isinstance(event.body, CallAwaiting):
+            self._approvals[event.call_id] = approval_id(self._run, event.call_id)
 
     def end(self, status: str) -> Iterator[Event]:
         """Tell that nothing more comes: what is not whole was broken off with this status."""
@@ -106,8 +117,7 @@ class Output:
         """Take a piece of a call: the client's own is shown, the mesh's is told when it is made."""
         place = (event.round, delta.index)
         if event.hidden:
-            asked = self._asked.setdefault(place, [delta.id, delta.name, ""])
-            asked[2] += delta.arguments_json
+            self._note(event, delta)
             return
         if self._place != place:
             yield from self._close()
@@ -117,16 +127,32 @@ class Output:
         if isinstance(self._open, FunctionCall) and delta.arguments_json:
             yield from self._open.grow(delta.arguments_json)
 
+    def _note(self, event: RunEvent, delta: ToolCallDelta) -> None:
+        asked = self._asked.setdefault((event.round, delta.index), [delta.id, delta.name, ""])
+        asked[2] += delta.arguments_json
+
+    def _question(self, call_id: str, awaiting: CallAwaiting) -> Iterator[Event]:
+        server, _, tool = awaiting.name.partition(_SEPARATOR)
+        body = {
+            "id": approval_id(self._run, call_id),
+            "type": "mcp_approval_request",
+            "server_label": server,
+            "name": tool,
+            "arguments": awaiting.arguments_json,
+        }
+        yield from self._add(McpApprovalRequest(len(self._items), body))
+
     def _finish(self, call_id: str, finished: CallFinished) -> Iterator[Event]:
         if call_id not in self._calls:  # it was never sent
             yield from self._close()
             arguments = next((asked[2] for asked in self._asked.values() if asked[0] == call_id), "")
-            yield from self._call(call_id, finished.name.partition(_SEPARATOR)[0], finished.name, arguments)
+            yield from self._call(call_id, finished.name, arguments)
         yield from self._calls[call_id].finish(finished)
 
-    def _call(self, call_id: str, server: str, name: str, arguments: str) -> Iterator[Event]:
-        tool = name.removeprefix(server + _SEPARATOR)
-        call = McpCall(len(self._items), self._name("mcp"), server, tool, arguments)
+    def _call(self, call_id: str, name: str, arguments: str) -> Iterator[Event]:
+        server, _, tool = name.partition(_SEPARATOR)
+        approval = self._approvals.get(call_id)
+        call = McpCall(len(self._items), self._name("mcp"), server, tool, arguments, approval=approval)
         self._calls[call_id] = call
         yield from self._add(call)
 
@@ -140,4 +166,4 @@ class Output:
         self._open, self._place = None, None
 
     def _name(self, kind: str) -> str:
-        return item_id(kind, self._run, len(self._items))
+        return item_id(kind, self._run, len(self._items), self._after)

@@ -97,9 +97,11 @@ class FunctionCall(Item):
 class McpCall(Item):
     """A call that the mesh runs."""
 
-    def __init__(self, index: int, name: str, server: str, tool: str, arguments: str) -> None:
+    def __init__(
+        self, index: int, name: str, server: str, tool: str, arguments: str, *, approval: str | None = None
+    ) -> None:
         body = {"id": name, "type": "mcp_call", "server_label": server, "name": tool, "arguments": ""}
-        rest = {"output": None, "error": None, "approval_request_id": None, "status": "in_progress"}
+        rest = {"output": None, "error": None, "approval_request_id": approval, "status": "in_progress"}
         super().__init__(index, {**body, **rest})
         self._arguments = arguments
 
@@ -130,6 +132,15 @@ class McpCall(Item):
         self.body["outcome"] = finished.outcome.value
         yield self._of("mcp_call.failed")
         yield from self.end("failed")
+
+
+class McpApprovalRequest(Item):
+    """The question whether a call may be made."""
+
+    def begin(self) -> Iterator[Event]:
+        """Tell all of it."""
+        yield from super().begin()
+        yield {"type": "response.output_item.done", "output_index": self.index, "item": _copy(self.body)}
 
 
 class McpListTools(Item):

@@ -5,7 +5,7 @@ from typing import Any
 
 from facade.domain.events import Run, RunFinished, RunState
 from facade.edge.errors import body_of
-from facade.edge.responses.names import response_id
+from facade.edge.responses.names import FROM_THE_BEGINNING, response_id
 from threadmesh.conversation import FinishReason, Usage
 
 _INCOMPLETE = {FinishReason.LENGTH: "max_output_tokens", FinishReason.CONTENT_FILTER: "content_filter"}
@@ -19,17 +19,21 @@ _STATUSES = {
 
 
 class Resource:
-    """Gives the response object of a run as it is at a moment; `echo` is what it repeats of its request."""
+    """Gives the response object of a run as it is at a moment; `echo` is what it repeats of its request.
 
-    def __init__(self, run: Run, echo: Mapping[str, Any]) -> None:
+    It is that of the part of the run behind the event `after`.
+    """
+
+    def __init__(self, run: Run, echo: Mapping[str, Any], *, after: int = FROM_THE_BEGINNING) -> None:
         self._run = run
+        self._after = after
         self._echo = echo
         self.model = str(echo.get("model", ""))
 
     def body(self, status: str, output: list[dict[str, Any]], finished: RunFinished | None = None) -> dict[str, Any]:
         """Give the object with all of the fields that clients take for granted."""
         return {
-            "id": response_id(self._run),
+            "id": response_id(self._run, self._after),
             "object": "response",
             "created_at": int(self._run.create_time.timestamp()),
             "status": status,

@@ -1,5 +1,6 @@
 """`/v1/responses`: start a run, and show it in the words of responses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,12 +14,16 @@ from facade.edge.answering import LEFT, Answering
 from facade.edge.body import read
 from facade.edge.controls import Controls, controls
 from facade.edge.openapi import request_body
-from facade.edge.responses.decode import Asked, needs_catalogue, new_run
+from facade.edge.responses.approvals import answer, asked_run
+from facade.edge.responses.decode import Asked, approvals, needs_catalogue, new_run
 from facade.edge.responses.events import blocks
-from facade.edge.responses.names import run_id
+from facade.edge.responses.input_items import McpApprovalItem
+from facade.edge.responses.listed import input_page
+from facade.edge.responses.names import Part, read_response_id
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
 from facade.edge.responses.whole import collected, json_response, present
+from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument, NotFound, RunNotFound
 from threadmesh.telemetry.logs import bound_ids
 
@@ -36,6 +41,23 @@ class ResponseOptions:
     default_tools: str
     run_seconds: float
     share_prompts: bool
+
+
+def _apart(new: NewRun, before: Sequence[Message]) -> NewRun:
+    """Let a run go on behind a copy of what was said before, in a thread of its own."""
+    echo = Echo.from_json(new.parameters.response_json)
+    longer = replace(echo, inputs=echo.inputs + len(before))
+    parameters = replace(new.parameters, response_json=longer.to_json())
+    return replace(new, input=(*before, *new.input), parameters=parameters, thread_id="", thread_key="")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a response shows: a part of a run, and what is kept of its request."""
+
+    run: Run
+    echo: Echo
+    part: Part
 
 
 class Responses:
@@ -61,6 +83,7 @@ class Responses:
             "/{response}", self.get, methods=["GET"], summary="Get a response, or go on with its stream"
         )
         routes.add_api_route("/{response}", self.delete, methods=["DELETE"], summary="Delete a response")
+        routes.add_api_route("/{response}/input_items", self.input_items, methods=["GET"], summary="List the input")
         routes.add_api_route("/{response}/cancel", self.cancel, methods=["POST"], summary="Stop a background response")
         return routes
 
@@ -68,11 +91,14 @@ class Responses:
         """Answer, as a whole, as a stream, or in the background."""
         asked = await read(request, ResponseRequest)
         control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
+        if answers := approvals(asked):
+            return await self._go_on(answers, asked, request)
         new = await self._new(asked, control, request)
         run, replayed = await self._answering.start(new, request)
         echo = Echo.from_json(new.parameters.response_json)
+        cancel = control.cancel_on_disconnect and not asked.background
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
-            response = await self._answer(run, echo, asked, request, cancel=_cancels(asked, control))
+            response = await self._answer(Shown(run, echo, Part(run_id=run.id)), asked, request, cancel=cancel)
         response.headers.update({"x-run-id": run.id, "x-thread-id": run.thread_id})
         if ignored := asked.ignored():
             response.headers["x-threadmesh-ignored"] = ", ".join(filter(str.isascii, ignored))[:1024]
@@ -80,35 +106,57 @@ class Responses:
             response.headers["idempotent-replayed"] = "true"
         return response
 
+    async def _go_on(self, answers: Sequence[McpApprovalItem], asked: ResponseRequest, request: Request) -> Response:
+        """Let the run that waits for these answers go on; what follows is the response."""
+        run_id, by_call = asked_run(answers)
+        try:
+            run, echo = await self._owned(request, run_id)
+        except NotFound as error:
+            raise InvalidArgument("Nobody asked that.", field="input", kind="approval_not_found") from error
+        part = await answer(run, by_call, self._context)
+        with bound_ids(run_id=run.id, thread_id=run.thread_id):
+            response = await self._answer(Shown(run, echo, part), asked, request, cancel=False)
+        response.headers.update({"x-run-id": run.id, "x-thread-id": run.thread_id})
+        return response
+
     async def get(self, request: Request, response: str, stream: bool = False, starting_after: int = -1) -> Response:  # noqa: FBT001, FBT002  # FastAPI's way
         """Give a response as it is now, or go on with its stream behind an event."""
-        run, echo = await self._stored(request, response)
-        log = self._context.watch(run.id)
+        shown = await self._stored(request, response)
+        log = self._context.watch(shown.run.id)
         if not stream:
-            return json_response(await present(run, log, echo))
+            return json_response(await present(shown.run, log, shown.echo, shown.part))
         return await self._answering.stream(
-            run,
+            shown.run,
             log,
             request,
-            lambda events: blocks(run, events, echo, after=starting_after),
+            lambda events: blocks(shown.run, events, shown.echo, shown.part, after=starting_after),
             cancel_on_disconnect=False,
             failures_inside=True,
         )
 
     async def cancel(self, request: Request, response: str) -> Response:
         """Stop a response that is made in the background."""
-        run, echo = await self._stored(request, response)
-        if not echo.background:
+        shown = await self._stored(request, response)
+        if not shown.echo.background:
             raise InvalidArgument("Only a response made in the background can be cancelled.", field="response_id")
-        await self._context.cancel(run.id)
-        async for events in self._context.watch(run.id):
+        await self._context.cancel(shown.run.id)
+        async for events in self._context.watch(shown.run.id):
             del events  # until its writer has stopped
-        return json_response(await present(await self._context.run(run.id), self._context.watch(run.id), echo))
+        run = await self._context.run(shown.run.id)
+        return json_response(await present(run, self._context.watch(run.id), shown.echo, shown.part))
+
+    async def input_items(
+        self, request: Request, response: str, limit: int = 20, order: str = "desc", after: str = ""
+    ) -> dict[str, Any]:
+        """List what the model was told for a response, as items."""
+        shown = await self._stored(request, response)
+        said = await self._context.said_until(shown.run)
+        return input_page(shown.run, shown.echo, said, limit=limit, order=order, after=after)
 
     async def delete(self, request: Request, response: str) -> dict[str, Any]:
         """Delete a response with the thread that was made for it."""
-        run, _ = await self._stored(request, response)
-        await self._context.delete_thread(run.thread_id)
+        shown = await self._stored(request, response)
+        await self._context.delete_thread(shown.run.thread_id)
         return {"id": response, "object": "response", "deleted": True}
 
     async def _new(self, asked: ResponseRequest, control: Controls, request: Request) -> NewRun:
@@ -127,24 +175,31 @@ class Responses:
             return replace(new, thread_id=previous.thread_id, thread_key="")
         # Something was said behind it since: this is another way to go on, in a thread of its own.
         before = await self._context.said_until(previous)
-        return replace(new, input=(*before, *new.input), thread_id="", thread_key="")
+        return _apart(new, [each.message for each in before])
 
     async def _previous(self, asked: ResponseRequest, request: Request) -> Run | None:
         if asked.previous_response_id is None:
             return None
         try:
-            run, _ = await self._stored(request, asked.previous_response_id)
+            return (await self._stored(request, asked.previous_response_id)).run
         except NotFound as error:
             raise InvalidArgument(
                 f"There is no response {asked.previous_response_id}.",
                 field="previous_response_id",
                 kind="previous_response_not_found",
             ) from error
-        return run
 
-    async def _stored(self, request: Request, response: str) -> tuple[Run, Echo]:
+    async def _stored(self, request: Request, response: str) -> Shown:
+        part = read_response_id(response)
+        if part is None:
+            raise ResponseNotFound
+        run, echo = await self._owned(request, part.run_id)
+        return Shown(run, echo, part)
+
+    async def _owned(self, request: Request, run_id: str) -> tuple[Run, Echo]:
+        """Give a run that is a stored response of this key, and what is kept with it."""
         try:
-            run = await self._context.run(run_id(response) or "none")
+            run = await self._context.run(run_id)
         except RunNotFound as error:
             raise ResponseNotFound from error
         parameters = TurnParameters.from_json(run.parameters_json)
@@ -155,19 +210,13 @@ class Responses:
             raise ResponseNotFound
         return run, echo
 
-    async def _answer(
-        self, run: Run, echo: Echo, asked: ResponseRequest, request: Request, *, cancel: bool
-    ) -> Response:
+    async def _answer(self, shown: Shown, asked: ResponseRequest, request: Request, *, cancel: bool) -> Response:
+        run, echo, part = shown.run, shown.echo, shown.part
         log = self._context.watch(run.id)
         if asked.stream:
-            shows = lambda events: blocks(run, events, echo)  # noqa: E731  # it is short
+            shows = lambda events: blocks(run, events, echo, part)  # noqa: E731  # it is short
             return await self._answering.stream(run, log, request, shows, cancel_on_disconnect=cancel)
         if asked.background:
-            return json_response(await present(replace(run, next_sequence=0), log, echo))
-        collecting = collected(run, log, echo)
+            return json_response(await present(replace(run, next_sequence=0), log, echo, part))
+        collecting = collected(run, log, echo, part)
         return await self._answering.unless_left(run, request, collecting, cancel_on_disconnect=cancel) or LEFT
-
-
-def _cancels(asked: ResponseRequest, control: Controls) -> bool:
-    """Say whether the run stops when its client leaves: in the background never."""
-    return control.cancel_on_disconnect and not asked.background

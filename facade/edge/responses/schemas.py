@@ -32,6 +32,13 @@ class ToolFilter(Schema):
     tool_names: list[str] = Field(default_factory=list, max_length=512)
 
 
+class ApprovalFilter(Schema):
+    """Which tools need approval, and which never do; those that are not named do."""
+
+    always: ToolFilter | None = None
+    never: ToolFilter | None = None
+
+
 class McpTool(Schema):
     """A tool server that the mesh knows by `server_label`, and which of its tools the model may call."""
 
@@ -39,8 +46,8 @@ class McpTool(Schema):
     server_label: str = Field(min_length=1, max_length=128)
     server_description: str | None = None
     allowed_tools: list[str] | ToolFilter | None = None
-    require_approval: Literal["never"] | None = Field(
-        default=None, description="Which calls need approval, the operator of the mesh decides."
+    require_approval: Literal["always", "never"] | ApprovalFilter | None = Field(
+        default=None, description="Absent: never. Where the operator of the mesh wants approval, it is needed anyway."
     )
 
     @model_validator(mode="before")
@@ -49,9 +56,17 @@ class McpTool(Schema):
         for field in ("server_url", "connector_id", "authorization", "headers"):
             if isinstance(given, dict) and given.get(field) is not None:
                 raise ValueError(f"may not have {field}: only servers of the mesh's own configuration are called")
-        if isinstance(given, dict) and given.get("require_approval") not in (None, "never"):
-            raise ValueError("must have require_approval never: the operator decides which calls need approval")
         return given
+
+    def needs_approval(self, tool: str) -> bool:
+        """Say whether each call of a tool, by its server's own name, needs approval."""
+        match self.require_approval:
+            case ApprovalFilter(never=never, always=always):
+                if never is not None and tool in never.tool_names:
+                    return False
+                return always is None or tool in always.tool_names or never is not None
+            case said:
+                return said == "always"
 
 
 def _type_of(value: Any) -> str | None:

@@ -10,13 +10,14 @@ from typing import Any
 class Echo:
     """What a response repeats of its request in `fields`, and the tools that its model was told of by `listed` servers.
 
-    One that was not `stored` cannot be had again.
+    One that was not `stored` cannot be had again. `inputs` counts the messages that the request brought.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     listed: Sequence[dict[str, Any]] = ()
     background: bool = False
     stored: bool = True
+    inputs: int = 0
 
     def to_json(self) -> str:
         """Write it."""

@@ -1,83 +1,65 @@
 """A response as one object, as far as its run has come."""
 
+from collections.abc import Iterator
 from contextlib import aclosing
 from typing import Any
 
 import orjson
 from starlette.responses import Response
 
-from facade.domain.events import ModelStarted, Run, RunEvent, RunFinished
+from facade.domain.events import Run, RunFinished
 from facade.edge.answering import Log
 from facade.edge.errors import response_of
-from facade.edge.responses.output import Output
-from facade.edge.responses.resource import Resource, open_status
+from facade.edge.responses.names import Part
+from facade.edge.responses.parts import Event
+from facade.edge.responses.resource import open_status
 from facade.edge.responses.stored import Echo
-from threadmesh.conversation import CallStarted
+from facade.edge.responses.view import View
 from threadmesh.errors import Internal
 
 
-class Whole:
-    """Collects the events of a run into its response."""
-
-    def __init__(self, run: Run, echo: Echo) -> None:
-        self._run = run
-        self._output = Output(run, echo.listed)
-        self._resource = Resource(run, echo.fields)
-        self.tools_were_called = False
-        self._consume(self._output.begin())
-
-    def take(self, event: RunEvent) -> None:
-        """Take in the next event but the last."""
-        if isinstance(event.body, ModelStarted):
-            self._resource.model = event.body.model
-        self.tools_were_called |= isinstance(event.body, CallStarted)
-        self._consume(self._output.take(event))
-
-    def open(self) -> dict[str, Any]:
-        """Give the response of a run that has not ended."""
-        return self._resource.body(open_status(self._run), self._output.items)
-
-    def ended(self, finished: RunFinished) -> dict[str, Any]:
-        """Give the response of a run that has ended."""
-        self._consume(self._output.end("incomplete" if finished.failure else "completed"))
-        return self._resource.ended(self._output.items, finished)
-
-    def _consume(self, events: Any) -> None:
-        for _ in events:
-            pass
+async def collected(run: Run, log: Log, echo: Echo, part: Part) -> Response:
+    """Read a log to the end of the response and give it, or what went wrong."""
+    view = await _read(run, log, echo, part, until=None)
+    if view.finished is None:
+        raise Internal("The run's log ended without an end.")
+    if view.finished.failure is not None:
+        return response_of(view.finished.failure.error(), tools_were_called=view.tools_were_called)
+    return json_response(_ended(view, view.finished))
 
 
-async def collected(run: Run, log: Log, echo: Echo) -> Response:
-    """Read a log to its end and give the response, or what went wrong."""
-    whole = Whole(run, echo)
-    async with aclosing(log):
-        async for events in log:
-            for event in events:
-                if isinstance(event.body, RunFinished):
-                    if event.body.failure is not None:
-                        return response_of(event.body.failure.error(), tools_were_called=whole.tools_were_called)
-                    return json_response(whole.ended(event.body))
-                whole.take(event)
-    raise Internal("The run's log ended without an end.")
-
-
-async def present(run: Run, log: Log, echo: Echo) -> dict[str, Any]:
-    """Give the response as it is now, whether or not its run has ended."""
-    whole = Whole(run, echo)
-    if run.next_sequence == 0:
-        await log.aclose()
-        return whole.open()
-    async with aclosing(log):
-        async for events in log:
-            for event in events:
-                if isinstance(event.body, RunFinished):
-                    return whole.ended(event.body)
-                whole.take(event)
-                if event.sequence >= run.next_sequence - 1:
-                    return whole.open()
-    raise Internal("The run's log ended without an end.")
+async def present(run: Run, log: Log, echo: Echo, part: Part) -> dict[str, Any]:
+    """Give the response as it is now, whether or not it has ended."""
+    view = await _read(run, log, echo, part, until=run.next_sequence - 1)
+    if view.finished is not None:
+        return _ended(view, view.finished)
+    return view.resource.body(open_status(run), view.output.items)
 
 
 def json_response(body: dict[str, Any]) -> Response:
     """Give a body as a response."""
     return Response(orjson.dumps(body), media_type="application/json")
+
+
+async def _read(run: Run, log: Log, echo: Echo, part: Part, *, until: int | None) -> View:
+    """Read a log to the end of the response, or to the event `until`; None reads on as it grows."""
+    view = View(run, echo, part)
+    _consume(view.begin())
+    async with aclosing(log):
+        if until is not None and until < 0:
+            return view
+        async for events in log:
+            for event in events:
+                _consume(view.take(event))
+                if view.finished is not None or (until is not None and event.sequence >= until):
+                    return view
+    return view
+
+
+def _ended(view: View, finished: RunFinished) -> dict[str, Any]:
+    return view.resource.ended(view.output.items, finished)
+
+
+def _consume(events: Iterator[Event]) -> None:
+    for _ in events:
+        pass

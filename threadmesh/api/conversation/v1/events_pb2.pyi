@@ -314,6 +314,7 @@ class CallAwaiting(_message.Message):
     ARGUMENTS_JSON_FIELD_NUMBER: _builtins.int
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the tool as the model knows it."""
     server: _builtins.str
@@ -322,6 +323,8 @@ class CallAwaiting(_message.Message):
     """Holds the arguments that would be sent."""
     definition_hash: _builtins.str
     """Identifies the tool's definition."""
+    last: _builtins.bool
+    """Says that no other question comes with it: from here on the run waits."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Says for how long the answer is waited for, from now on."""
@@ -334,10 +337,11 @@ class CallAwaiting(_message.Message):
         arguments_json: _builtins.str = ...,
         definition_hash: _builtins.str = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        last: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "definition_hash", b"definition_hash", "name", b"name", "server", b"server", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments_json", b"arguments_json", "definition_hash", b"definition_hash", "last", b"last", "name", b"name", "server", b"server", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,124 @@
+"""The asking of models: which one, with which tools, with how much of the thread, and again where it breaks off."""
+
+from collections.abc import AsyncGenerator
+
+from facade.domain.answer import answer
+from facade.domain.events import ModelEvent, Run
+from facade.domain.journal import Journal
+from facade.domain.limits import Limits, Mesh
+from facade.domain.parameters import TurnParameters
+from facade.domain.ports import Catalogue, Generation, Model, Window
+from facade.domain.progress import Progress
+from facade.domain.question import Place, budget_of, chosen, instructions_of, question
+from facade.domain.tokens import TokenCount
+from threadmesh.conversation import ToolChoice, ToolChoiceMode
+from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError, ModelNotFound
+from threadmesh.retry import persist
+from threadmesh.streams import begun
+
+_MOST_BREAKS = 3
+"""How often an answer is gone on with; a request that breaks more models than that is not given to another."""
+
+
+class Asking:
+    """Asks models on behalf of a run; what they say goes into the progress `at`."""
+
+    def __init__(self, mesh: Mesh, run: Run, limits: Limits, parameters: TurnParameters, at: Progress) -> None:
+        self._mesh = mesh
+        self._run = run
+        self._limits = limits
+        self._parameters = parameters
+        self._at = at
+
+    def is_own(self, tool: str) -> bool:
+        """Say whether the mesh answers for this tool: in a request that lets it, for all that are not the client's.
+
+        So a tool that the model made up, or whose server is gone, fails here and is not handed to the client.
+        """
+        return bool(self._parameters.server_tools) and all(tool != each.name for each in self._parameters.tools)
+
+    async def ask(self, model: Model, catalogue: Catalogue, journal: Journal) -> None:
+        """Get one answer, from as much of the thread as the model can read.
+
+        One that was broken off is gone on with where it ended, by the same model elsewhere or once it is back.
+        """
+        budget = budget_of(model, self._parameters) - await self._instruction_tokens()
+        window = await self._window(budget)
+        if self._parameters.whole_thread and window.omitted_items:
+            raise ContextLengthExceeded("The conversation is longer than the model can read.")
+        breaks = 0
+        while True:
+            try:
+                await self._hear(self._question(model, window, catalogue), journal)
+            except ContextLengthExceeded as error:
+                budget, window = await self._shorter(budget, window, error)
+            except MeshError as error:
+                breaks += 1
+                if not error.retryable or self._at.answer.started is None or breaks > _MOST_BREAKS:
+                    raise
+            else:
+                self._at.usage += self._at.answer.usage
+                return
+
+    async def _instruction_tokens(self) -> int:
+        if not (said := instructions_of(self._parameters)):
+            return 0
+        return sum(await TokenCount(self._mesh.inference, self._parameters.model).of(said))
+
+    async def _hear(self, generation: Generation, journal: Journal) -> None:
+        """Read an answer to its end. Until it has begun nothing was shown, so it may be asked for again."""
+
+        async def ask() -> AsyncGenerator[ModelEvent, None]:
+            return await begun(self._mesh.inference.generate(generation))
+
+        begun_before = self._at.answer.started is not None
+        seconds = self._limits.return_seconds if begun_before else self._limits.patience_seconds
+        events = await persist(ask, seconds=seconds)
+        await answer(events, journal, into=self._at.answer, in_round=self._at.round, hidden=self.is_own)
+
+    async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:
+        """Leave more of the thread out: stored token counts are estimates. Raises `error` when nothing more can go."""
+        while budget > window.least_tokens:
+            budget = max(budget * 2 // 3, window.least_tokens)
+            shorter = await self._window(budget)
+            if shorter.tokens < window.tokens:
+                return budget, shorter
+        raise error
+
+    async def _window(self, budget: int) -> Window:
+        return await self._mesh.context.window(self._run, token_budget=budget)
+
+    def _question(self, model: Model, window: Window, catalogue: Catalogue) -> Generation:
+        left = None
+        if self._parameters.max_tool_calls is not None:
+            left = self._parameters.max_tool_calls - self._at.calls
+        at = Place(round=self._at.round, last=self._at.round == self._limits.tool_rounds, calls_left=left)
+        return question(self._parameters, model, window, catalogue, answer=self._at.answer, at=at)
+
+    async def model(self) -> Model:
+        """Choose the model that answers, or goes on with the answer. Raises `ModelNotFound`."""
+        models = await persist(self._mesh.inference.models, seconds=self._limits.patience_seconds)
+        answering = self._at.answer.started
+        name = answering.model if answering else self._parameters.model
+        for model in models:
+            if name in {"", model.name}:
+                return model
+        wanted = name[:64]
+        raise ModelNotFound(f"There is no model named {wanted!r}; list the models to see their names.", model=wanted)
+
+    async def catalogue(self) -> Catalogue:
+        """Choose the mesh's tools that this run may call; they stay the same for the whole run."""
+        choice = self._parameters.tool_choice or ToolChoice()
+        catalogue: Catalogue = {}
+        if self._parameters.server_tools and choice.mode is not ToolChoiceMode.NONE:
+            tools = await persist(self._mesh.tools.catalogue, seconds=2 * self._limits.patience_seconds)
+            listed = {tool.definition.name: tool for tool in tools}
+            catalogue = chosen(listed, self._parameters.server_tools)
+        clients = {tool.name for tool in self._parameters.tools}
+        if both := clients & set(catalogue):
+            raise InvalidArgument(f"The mesh has a tool named {min(both)} itself; name yours otherwise.", field="tools")
+        if choice.name and choice.name not in clients | set(catalogue):
+            raise InvalidArgument(f"There is no tool named {choice.name} in this request.", field="tool_choice")
+        if choice.mode is ToolChoiceMode.REQUIRED and not clients and not catalogue:
+            raise InvalidArgument("A tool call is required but there are no tools.", field="tool_choice")
+        return catalogue

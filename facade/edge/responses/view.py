@@ -1,0 +1,65 @@
+"""A part of a run as a response: its items, its model, and how it ended."""
+
+from collections.abc import Iterator
+
+from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
+from facade.edge.responses.names import Part
+from facade.edge.responses.output import Output
+from facade.edge.responses.parts import Event
+from facade.edge.responses.resource import Resource
+from facade.edge.responses.stored import Echo
+from threadmesh.conversation import CallAwaiting, CallStarted, FinishReason, Usage
+
+
+class View:
+    """Takes the events of a run in order, from its first; what stands before the part is only remembered.
+
+    A part ends with the run, or where the run waits for a person's approval: `finished` then says how.
+    """
+
+    def __init__(self, run: Run, echo: Echo, part: Part) -> None:
+        self.output = Output(run, echo.listed, after=part.after)
+        self.resource = Resource(run, echo.fields, after=part.after)
+        self.finished: RunFinished | None = None
+        self.tools_were_called = False
+        self._after = part.after
+        self._usage = Usage()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more comes."""
+        return self.finished is not None
+
+    def begin(self) -> Iterator[Event]:
+        """Tell of what is known before the log."""
+        yield from self.output.begin()
+
+    def take(self, event: RunEvent) -> Iterator[Event]:
+        """Tell what an event changes; nothing behind the part's end."""
+        if self.finished is not None:
+            return
+        if event.sequence <= self._after:
+            self.output.recall(event)
+            return
+        match event.body:
+            case ModelStarted(model=model):
+                self.resource.model = model
+            case RunFinished() as finished:
+                yield from self._end(finished)
+                return
+            case ModelFinished(usage=usage):
+                self._usage += usage
+            case CallStarted():
+                self.tools_were_called = True
+            case _:
+                pass
+        yield from self.output.take(event)
+        if isinstance(event.body, CallAwaiting) and event.body.last:
+            yield from self._end(
+                RunFinished(state=RunState.SUCCEEDED, reason=FinishReason.TOOL_CALLS, usage=self._usage)
+            )
+
+    def _end(self, finished: RunFinished) -> Iterator[Event]:
+        self.finished = finished
+        whole = finished.failure is None and finished.reason is not FinishReason.LENGTH
+        yield from self.output.end("completed" if whole else "incomplete")
