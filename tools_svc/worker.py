@@ -21,6 +21,7 @@ from threadmesh.errors import MeshError
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from threadmesh.telemetry import logs
 from threadmesh.telemetry.metrics import metrics_server, new_registry
+from tools_svc.adapters.followed_servers import enabled
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.memory_pins import MemoryPins
 from tools_svc.adapters.pin_log import PinLog
@@ -35,7 +36,7 @@ from tools_svc.domain.pins import Changes, Pins
 from tools_svc.domain.task import Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.watch import CatalogueWatcher
-from tools_svc.members import enabled_servers, member, servers_file
+from tools_svc.members import member, servers_file
 from tools_svc.settings import Runner, ToolsSettings
 from tools_svc.tasking import broker, carrier, log_defect, reached, require_workers, task_store
 
@@ -78,7 +79,7 @@ class Hands:
     def __init__(self, settings: ToolsSettings, registry: CollectorRegistry) -> None:
         """Raises `ConfigurationError` for a servers file with errors."""
         self._settings = settings
-        self._servers = enabled_servers(servers_file(settings))
+        self._servers = enabled(servers_file(settings))
         self._metrics = ToolMetrics(registry, servers=frozenset())
         self._watcher = _watcher()
         self._policies = PolicyMetrics(registry, on_breaker=self._watcher.note_breaker)

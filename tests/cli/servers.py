@@ -16,7 +16,9 @@ from threadmesh.api.conversation.v1 import conversation_pb2
 from threadmesh.api.conversation.v1 import events_pb2 as events
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools_pb
 from threadmesh.api.tools.v1 import tools_service_pb2_grpc as tools_grpc
-from threadmesh.errors import CallNotFound, ThreadNotFound
+from threadmesh.codec import encode_message
+from threadmesh.conversation import Role, message
+from threadmesh.errors import CallNotFound, ResourceNotFound, ThreadNotFound
 from threadmesh.rpc.server import Service, serve
 from threadmesh.telemetry.metrics import new_registry
 
@@ -129,6 +131,35 @@ class SmallTools(tools_grpc.ToolsServiceServicer):
             raise CallNotFound(call=request.call_id)
         return tools_pb.CancelCallResponse(cancelled=request.call_id == "c1")
 
+    async def ListResources(
+        self, request: tools_pb.ListResourcesRequest, context: Context
+    ) -> tools_pb.ListResourcesResponse:
+        note = tools_pb.Resource(
+            server="demo", uri="note://a", name="a", description="A\nnote.", mime_type="text/plain"
+        )
+        template = tools_pb.ResourceTemplate(server="demo", uri_template="note://{name}", name="any note")
+        return tools_pb.ListResourcesResponse(resources=[note], templates=[template])
+
+    async def ReadResource(
+        self, request: tools_pb.ReadResourceRequest, context: Context
+    ) -> tools_pb.ReadResourceResponse:
+        if request.uri == "note://a":
+            contents = [tools_pb.ResourceContent(uri=request.uri, mime_type="text/plain", text="\x1b[31mwords")]
+        elif request.uri == "note://bytes":
+            contents = [tools_pb.ResourceContent(uri=request.uri, data=b"\x00\xff")]
+        else:
+            raise ResourceNotFound
+        return tools_pb.ReadResourceResponse(contents=contents)
+
+    async def ListPrompts(self, request: tools_pb.ListPromptsRequest, context: Context) -> tools_pb.ListPromptsResponse:
+        arguments = [tools_pb.PromptArgument(name="tool", required=True), tools_pb.PromptArgument(name="tone")]
+        prompt = tools_pb.Prompt(name="demo__explain", server="demo", description="Explains.", arguments=arguments)
+        return tools_pb.ListPromptsResponse(prompts=[prompt])
+
+    async def GetPrompt(self, request: tools_pb.GetPromptRequest, context: Context) -> tools_pb.GetPromptResponse:
+        said = encode_message(message(Role.USER, json.dumps(dict(sorted(request.arguments.items())))))
+        return tools_pb.GetPromptResponse(description="Explains.", messages=[said])
+
     async def ExecuteTools(
         self, request: tools_pb.ExecuteToolsRequest, context: Context
     ) -> AsyncIterator[tools_pb.ExecuteToolsResponse]:
@@ -180,13 +211,12 @@ class SmallThreads(threads_grpc.ThreadsServiceServicer):
 
 
 @asynccontextmanager
-async def serving(*services: Service) -> AsyncIterator[str]:
-    """Serve through the real kit on a free port; gives `host:port`."""
+async def serving(*services: Service, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
+    """Serve through the real kit, on a free port where none is named; gives `host:port`."""
 
     async def ping() -> None:
         return
 
-    address = "127.0.0.1:0"
     async with serve(services, address=address, registry=new_registry(), ping=ping) as server:
         yield f"127.0.0.1:{server.port}"
 

@@ -18,14 +18,22 @@ from tests.servers.given import (
     running,
     stdio_source,
     until,
+    until_listed,
     until_offered,
     updates,
 )
 from tests.servers.memory_workshop import memory_workshop
 from threadmesh.breaker import BreakerState
 from threadmesh.clock import SystemClock
-from threadmesh.conversation import CallProgress, Text
-from threadmesh.errors import Internal, ToolConnectionLost, ToolServerUnavailable
+from threadmesh.conversation import CallProgress, Role, Text
+from threadmesh.errors import (
+    Internal,
+    PromptNotFound,
+    ResourceNotFound,
+    ToolConnectionLost,
+    ToolFailed,
+    ToolServerUnavailable,
+)
 from tools_svc.adapters.server_config import HttpServer, SseServer, StdioServer
 from tools_svc.domain.call import Sent, ToolOutput
 from tools_svc.domain.govern import govern
@@ -223,3 +231,78 @@ async def test_changes_begin_with_the_present_status_and_go_on_with_new_tools(so
     await output(source, invocation("grow", name="grown_later"))
 
     await until_offered(source, "grown_later")
+
+
+async def test_what_can_be_read_is_listed(source: ToolSource) -> None:
+    library = await until_listed(source, "note://rules")
+
+    resources = {each.uri: each for each in library.resources}
+    rules = resources["note://rules"]
+    assert (rules.name, rules.title, rules.description) == ("rules", "The rules", "What holds here.")
+    assert rules.mime_type == "text/plain"
+    assert "note://picture" in resources
+    assert [each.uri_template for each in library.templates] == ["note://shelf/{number}"]
+    explain = next(each for each in library.prompts if each.name == "explain")
+    assert (explain.title, explain.description) == ("Explain", "Explains a tool.")
+    assert [(each.name, each.required) for each in explain.arguments] == [("tool", True), ("tone", False)]
+
+
+async def test_texts_and_bytes_are_read_as_they_are(source: ToolSource) -> None:
+    async with asyncio.timeout(30):
+        (rules,), (picture,), (shelf,) = [
+            await source.read(uri) for uri in ("note://rules", "note://picture", "note://shelf/7")
+        ]
+
+    assert (rules.uri, rules.mime_type, rules.content) == ("note://rules", "text/plain", "Wear goggles. ü😀")
+    assert (picture.mime_type, picture.content) == ("image/png", bytes(range(256)))
+    assert shelf.content == "shelf 7"
+
+
+async def test_what_is_not_there_cannot_be_read(source: ToolSource) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(ResourceNotFound):
+            await source.read("note://nowhere")
+        with pytest.raises((PromptNotFound, ToolFailed)):
+            await source.prompt("nothing", {})
+        with pytest.raises(ToolFailed):
+            await source.prompt("explain", {})
+
+
+async def test_a_prompt_is_filled_in(source: ToolSource) -> None:
+    async with asyncio.timeout(30):
+        filled = await source.prompt("explain", {"tool": "a lathe", "tone": "merry"})
+
+    assert [(each.role, each.text) for each in filled.messages] == [(Role.USER, "Explain a lathe in a merry tone.")]
+
+
+async def test_changes_tell_of_what_can_be_read_later(source: ToolSource) -> None:
+    await until_listed(source, "note://rules")
+    await output(source, invocation("stock", name="later"))
+
+    await until_listed(source, "note://later")
+
+    async with asyncio.timeout(30), aclosing(source.changes()) as changes:
+        async for status in changes:
+            if "later" in {each.name for each in status.library.prompts}:
+                return
+
+
+async def test_an_unreachable_source_reads_nothing(unreachable: ToolSource) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises(ToolServerUnavailable):
+            await unreachable.read("note://rules")
+        with pytest.raises(ToolServerUnavailable):
+            await unreachable.prompt("explain", {"tool": "x"})
+
+
+@pytest.mark.parametrize("mortal", ["stdio", "http", "sse"], indirect=True)
+async def test_a_connection_that_breaks_while_something_is_read_is_told_as_such(
+    mortal: ToolSource, tmp_path: Path
+) -> None:
+    reading = asyncio.create_task(mortal.read("note://slow"))
+    with pytest.raises(ToolConnectionLost):
+        await updates(mortal, invocation("die", ledger=str(tmp_path / "ledger")))
+
+    async with asyncio.timeout(30):
+        with pytest.raises(ToolConnectionLost):
+            await reading

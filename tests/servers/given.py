@@ -17,12 +17,15 @@ from tools_svc.adapters.mcp_sse import sse_transport
 from tools_svc.adapters.mcp_stdio import stdio_transport
 from tools_svc.adapters.server_config import HttpServer, SseServer, StdioServer
 from tools_svc.domain.call import Invocation, ToolOutput, Update
+from tools_svc.domain.library import Library
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.tool import ServerState, ServerStatus
 
 HERE = Path(__file__).parent
 WORKSHOP = str(HERE / "workshop.py")
 CROOKED = str(HERE / "crooked.py")
+ASKING = str(HERE / "asking.py")
+LIBRARIAN = str(HERE / "librarian.py")
 DISCORD_BOT = str(HERE / "discord_bot.py")
 SOON = Backoff(first=0.01, most=0.05, stable=3600)
 
@@ -97,6 +100,15 @@ async def until_offered(source: ToolSource, tool: str) -> None:
         async for status in source.changes():
             if any(offer.name == tool for offer in status.tools):
                 return
+
+
+async def until_listed(source: ToolSource, uri: str) -> Library:
+    """Wait until the source lists a resource, and give all that it lists."""
+    async with asyncio.timeout(30):
+        async for status in source.changes():
+            if any(resource.uri == uri for resource in status.library.resources):
+                return status.library
+    raise AssertionError
 
 
 def invocation(tool: str, *, call_id: str = "call", timeout_seconds: float = 30, **arguments: Any) -> Invocation:

@@ -11,6 +11,8 @@ from typing import Any
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.mcpserver.resources import TextResource
 from mcp.types import AudioContent, CallToolResult, ImageContent, ResourceLink, TextContent, ToolAnnotations
 
 server = MCPServer("workshop")
@@ -149,10 +151,64 @@ async def grow(name: str, ctx: Context[Any, Any]) -> str:
     return "grown"
 
 
+@server.tool()
+async def stock(name: str, ctx: Context[Any, Any]) -> str:
+    """Offer one resource and one prompt more from now on."""
+    server.add_resource(TextResource(uri=f"note://{name}", name=name, text="new"))
+    server.add_prompt(Prompt.from_function(_stocked, name=name))
+    await ctx.notify_resources_changed()
+    await ctx.notify_prompts_changed()
+    return "stocked"
+
+
+@server.resource(
+    "note://rules", name="rules", title="The rules", description="What holds here.", mime_type="text/plain"
+)
+async def rules() -> str:
+    """Give a text."""
+    return "Wear goggles. ü😀"
+
+
+@server.resource("note://picture", name="picture", mime_type="image/png")
+async def picture() -> bytes:
+    """Give bytes."""
+    return bytes(range(256))
+
+
+@server.resource("note://big", name="big")
+async def big_note() -> str:
+    """Give more than fits a message."""
+    return "x" * 4_150_000
+
+
+@server.resource("note://slow", name="slow")
+async def slow_note() -> str:
+    """Give nothing, ever."""
+    await asyncio.Event().wait()
+    return ""
+
+
+@server.resource("note://shelf/{number}", name="shelf")
+async def shelf(number: str) -> str:
+    """Give what is on a shelf."""
+    return f"shelf {number}"
+
+
+@server.prompt(title="Explain", description="Explains a tool.")
+async def explain(tool: str, tone: str = "plain") -> str:
+    """Give words."""
+    return f"Explain {tool} in a {tone} tone."
+
+
 @server.tool(name="an odd name/with signs")
 async def odd() -> str:
     """Have a name that no model API takes."""
     return "odd"
+
+
+async def _stocked() -> str:
+    """Give a word."""
+    return "new"
 
 
 async def _grown() -> str:

@@ -174,6 +174,26 @@ def chat(
 
 
 @app.command()
+def mcp(*, target: options.Target = "", data_dir: options.DataDir = None) -> None:
+    """Offer the tools of the running mesh as an MCP server on stdin and stdout.
+
+    For MCP clients that start their servers themselves. Ends when the input does.
+
+    Examples:
+      threadmesh mcp
+      claude mcp add mesh -- threadmesh mcp
+    """
+    from threadmesh.cli.locate import locate  # loaded by need
+
+    try:
+        from threadmesh.cli.bridge import bridge  # loaded by need
+    except ModuleNotFoundError as error:
+        raise MeshError("`threadmesh mcp` needs MCP's SDK: pip install 'threadmesh[tools]'") from error
+
+    asyncio.run(bridge(locate(data_dir=data_dir, target=target).addresses["tools"]))
+
+
+@app.command()
 def doctor(
     *,
     json: options.Json = False,

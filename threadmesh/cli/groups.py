@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from threadmesh.cli import options, window_commands
+from threadmesh.cli import library_commands, options, window_commands
 
 tools = typer.Typer(help="List the tools of the mesh, call one, and approve changes.", no_args_is_help=True)
 threads = typer.Typer(help="Look into conversations, move them and remove them.", no_args_is_help=True)
@@ -231,3 +231,4 @@ def threads_delete(
 
 
 window_commands.add_to(threads)
+library_commands.add_to(tools)

@@ -13,7 +13,7 @@ from threadmesh.telemetry.logs import current_ids
 
 _READS = {
     "threadmesh.api.inference.v1.InferenceService": ["CountTokens", "ListModels"],
-    "threadmesh.api.tools.v1.ToolsService": ["ListTools"],
+    "threadmesh.api.tools.v1.ToolsService": ["ListTools", "ListResources", "ListPrompts"],
     "threadmesh.api.context.v1.ThreadsService": ["GetThread", "ListThreads", "ListItems", "AssembleWindow"],
     "threadmesh.api.context.v1.RunsService": ["GetRun", "ListRuns", "ListCalls"],
     "grpc.health.v1.Health": ["Check"],

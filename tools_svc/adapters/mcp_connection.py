@@ -3,43 +3,34 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import Any, cast
+from typing import cast
 
 import anyio
 import mcp_types as types
 import structlog
 from anyio.abc import TaskGroup
 from mcp.client import Client
-from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
+from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost, ToolsListChanged
 from mcp.shared.exceptions import MCPError
-from pydantic import BaseModel, ConfigDict
 
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError, ToolConnectionLost, ToolServerUnavailable
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_errors import SDK_ERRORS, translated
 from tools_svc.adapters.mcp_exchange import Exchange
+from tools_svc.adapters.mcp_library import McpLibrary
+from tools_svc.adapters.mcp_raw import Raw, listed
 from tools_svc.adapters.mcp_values import call_meta, offered_tool, tool_output
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
+from tools_svc.domain.library import Library
 from tools_svc.domain.tool import OfferedTool
 
 log = structlog.get_logger()
 
-_MOST_PAGES = 100
 _MOST_TOOLS = 2_000
 _RELISTEN_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
 _TIMEOUT_MARGIN = 1.0
-
-
-class _Raw(BaseModel):
-    """A result as it was sent: the SDK's own models drop fields and validate with unbounded regular expressions."""
-
-    model_config = ConfigDict(extra="allow")
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        return self.model_extra or {}
 
 
 class McpConnection:
@@ -53,7 +44,9 @@ class McpConnection:
         server: str,
         lifeline: Lifeline,
         on_tools: Callable[[tuple[OfferedTool, ...]], None],
+        on_library: Callable[[Library], None],
     ) -> None:
+        self.library = McpLibrary(client, tasks, server=server, on_library=on_library)
         self.lifeline = lifeline
         self.stale = asyncio.Event()
         """Set by whoever learns that the list of tools has changed."""
@@ -86,7 +79,7 @@ class McpConnection:
     async def refresh(self) -> None:
         """List the tools anew and tell them; raises a `MeshError` when the server does not give them."""
         try:
-            raw = await self._listed()
+            raw = await listed(self._client, _list_tools, "tools", most=_MOST_TOOLS)
             offered = tuple(offered_tool(each) for each in raw)
             if any("x-mcp-header" in tool.parameters_json for tool in offered):
                 # The SDK sends such arguments as headers too, for tools that it has listed itself.
@@ -96,9 +89,10 @@ class McpConnection:
         self._on_tools(offered)
 
     async def keep_fresh(self) -> None:
-        """List the tools anew whenever the server says that they changed, until cancelled."""
+        """List tools, resources and prompts anew whenever the server says that they changed, until cancelled."""
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._listen)
+            tasks.start_soon(self.library.keep_fresh)
             while True:
                 await self.stale.wait()
                 self.stale.clear()
@@ -109,30 +103,21 @@ class McpConnection:
                 await anyio.sleep(_REFRESH_SECONDS)
 
     async def _listen(self) -> None:
-        """Subscribe to changes of the list; servers of older revisions tell them unasked."""
+        """Subscribe to changes of the lists; servers of older revisions tell them unasked."""
         while True:
             try:
-                async with self._client.listen(tools_list_changed=True) as subscription:
-                    async for _ in subscription:
-                        self.stale.set()
+                async with self._client.listen(
+                    tools_list_changed=True, resources_list_changed=True, prompts_list_changed=True
+                ) as subscription:
+                    async for event in subscription:
+                        (self.stale if isinstance(event, ToolsListChanged) else self.library.stale).set()
             except (ListenNotSupportedError, MCPError):
                 return
             except (SubscriptionLost, TimeoutError) as error:
                 log.info("tool_server.subscription_lost", server=self._server, error=str(error))
             await anyio.sleep(_RELISTEN_SECONDS)
             self.stale.set()
-
-    async def _listed(self) -> list[dict[str, Any]]:
-        tools: list[dict[str, Any]] = []
-        cursor: str | None = None
-        for _ in range(_MOST_PAGES):
-            request = types.ListToolsRequest(params=types.PaginatedRequestParams(cursor=cursor))
-            page = (await self._client.session.send_request(request, _Raw)).fields
-            tools += page["tools"]
-            cursor = page.get("nextCursor")
-            if not cursor or len(tools) >= _MOST_TOOLS:
-                break
-        return tools[:_MOST_TOOLS]
+            self.library.stale.set()
 
     async def _perform(self, exchange: Exchange, invocation: Invocation) -> None:
         try:
@@ -154,7 +139,7 @@ class McpConnection:
             # Not `Client.call_tool`, which checks results with regular expressions that a schema can make endless.
             raw = await self._client.session.send_request(
                 types.CallToolRequest(params=params),
-                _Raw,
+                Raw,
                 request_read_timeout_seconds=invocation.timeout_seconds + _TIMEOUT_MARGIN,
                 progress_callback=exchange.report,
             )
@@ -163,3 +148,7 @@ class McpConnection:
             return error
         except SDK_ERRORS as error:
             return translated(error)
+
+
+def _list_tools(params: types.PaginatedRequestParams) -> types.ListToolsRequest:
+    return types.ListToolsRequest(params=params)

@@ -1,7 +1,7 @@
 """An MCP server as a source of tools, kept connected for as long as it is wanted."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -9,7 +9,12 @@ from typing import Any
 import anyio
 import structlog
 from mcp.client import Client, IncomingMessage, Transport
-from mcp_types import Implementation, ToolListChangedNotification
+from mcp_types import (
+    Implementation,
+    PromptListChangedNotification,
+    ResourceListChangedNotification,
+    ToolListChangedNotification,
+)
 
 from threadmesh.clock import Clock
 from threadmesh.conversation import Failure
@@ -21,6 +26,7 @@ from tools_svc.adapters.mcp_connection import McpConnection
 from tools_svc.adapters.mcp_errors import translated
 from tools_svc.domain.call import Invocation, Update
 from tools_svc.domain.latest import Latest
+from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.tool import ServerState, ServerStatus
 
 log = structlog.get_logger()
@@ -70,6 +76,14 @@ class McpSource:
             async for update in updates:
                 yield update
 
+    async def read(self, uri: str) -> tuple[ResourceContent, ...]:
+        """Read a resource, as `ToolSource.read` promises."""
+        return await (await self._usable()).library.read(uri)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
+        """Fill in a prompt, as `ToolSource.prompt` promises."""
+        return await (await self._usable()).library.prompt(name, arguments)
+
     async def run(self) -> None:
         """Keep the server connected until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -112,7 +126,12 @@ class McpSource:
     async def _connected(self, lifeline: Lifeline, limit: asyncio.Timeout) -> MeshError:
         async with self._client(lifeline) as client, anyio.create_task_group() as tasks:
             connection = McpConnection(
-                client, tasks, server=self.name, lifeline=lifeline, on_tools=lambda tools: self._become(tools=tools)
+                client,
+                tasks,
+                server=self.name,
+                lifeline=lifeline,
+                on_tools=lambda tools: self._become(tools=tools),
+                on_library=lambda library: self._become(library=library),
             )
             await connection.refresh()
             limit.reschedule(None)
@@ -135,8 +154,12 @@ class McpSource:
         )
 
     async def _on_message(self, message: IncomingMessage) -> None:
-        if isinstance(message, ToolListChangedNotification) and self._connection is not None:
+        if self._connection is None:
+            return
+        if isinstance(message, ToolListChangedNotification):
             self._connection.stale.set()
+        if isinstance(message, ResourceListChangedNotification | PromptListChangedNotification):
+            self._connection.library.stale.set()
 
     async def _usable(self) -> McpConnection:
         """Give the connection, waiting for one that is being made; raises `ToolServerUnavailable`."""

@@ -54,25 +54,26 @@ def tool_output(raw: Mapping[str, Any]) -> ToolOutput:
         raise ToolAnswerUnreadable("The tool ran, but its answer has no content.")
     structured = raw.get("structuredContent")
     return ToolOutput(
-        parts=tuple(_part(block) for block in blocks),
+        parts=tuple(part(block) for block in blocks),
         structured_json="" if structured is None else _text(structured),
         is_error=raw.get("isError") is True,
     )
 
 
-def _part(block: Any) -> Part:
+def part(block: Any) -> Part:
+    """Read a block of content; one of an unknown kind becomes text. Raises `ToolAnswerUnreadable`."""
     match block:
         case {"type": "text", "text": str(text)}:
-            return Text(text=_clean(text))
+            return Text(text=clean(text))
         case {"type": kind, "data": str(data), "mimeType": str(mime_type)} if kind in _MEDIA:
             return _media(data, mime_type)
         case {"type": "resource", "resource": {"text": str(text)}}:
-            return Text(text=_clean(text))
+            return Text(text=clean(text))
         case {"type": "resource_link", "uri": str(uri)}:
             described = [str(block[name]) for name in ("title", "name", "description") if block.get(name)]
-            return Text(text=_clean(": ".join([*described[:1], uri])))
+            return Text(text=clean(": ".join([*described[:1], uri])))
         case _:
-            return Text(text=_clean(_text(block)))
+            return Text(text=clean(_text(block)))
 
 
 def _media(data: str, mime_type: str) -> Part:
@@ -89,6 +90,6 @@ def _text(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _clean(text: str) -> str:
-    """Half a surrogate pair, which JSON can spell, would fit neither UTF-8 nor protobuf."""
+def clean(text: str) -> str:
+    """Replace half a surrogate pair, which JSON can spell, but which fits neither UTF-8 nor protobuf."""
     return text.encode("utf-8", "replace").decode()

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from threadmesh.conversation import CallProgress, Failure
-from threadmesh.errors import MeshError, ToolServerUnavailable
+from threadmesh.errors import MeshError, PromptNotFound, ResourceNotFound, ToolServerUnavailable
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.latest import Latest
+from tools_svc.domain.library import FilledPrompt, Library, ResourceContent
 from tools_svc.domain.tool import OfferedTool, ServerState, ServerStatus
 
 Report = Callable[[CallProgress], None]
@@ -23,13 +24,23 @@ class MemoryTool:
     run: Handler
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryShelf:
+    """What can be read besides: resources by URI, and prompts with the functions that fill them in."""
+
+    library: Library = Library()
+    contents: Mapping[str, tuple[ResourceContent, ...]] = field(default_factory=dict)
+    prompts: Mapping[str, Callable[[Mapping[str, str]], FilledPrompt]] = field(default_factory=dict)
+
+
 class MemorySource:
     """A `ToolSource` of functions."""
 
-    def __init__(self, name: str, tools: Mapping[str, MemoryTool]) -> None:
+    def __init__(self, name: str, tools: Mapping[str, MemoryTool], shelf: MemoryShelf | None = None) -> None:
         self.name = name
         self._tools = dict(tools)
-        self._status = Latest(ServerStatus(state=ServerState.READY, tools=self._offers()))
+        self._shelf = shelf or MemoryShelf()
+        self._status = Latest(self._ready())
 
     @property
     def status(self) -> ServerStatus:
@@ -45,7 +56,12 @@ class MemorySource:
     def offer(self, tools: Mapping[str, MemoryTool]) -> None:
         """Offer these tools from now on."""
         self._tools = dict(tools)
-        self._status.set(ServerStatus(state=ServerState.READY, tools=self._offers()))
+        self._status.set(self._ready())
+
+    def stock(self, shelf: MemoryShelf) -> None:
+        """Offer this to read from now on."""
+        self._shelf = shelf
+        self._status.set(self._ready())
 
     def fail(self, error: MeshError) -> None:
         """Be unavailable from now on."""
@@ -54,8 +70,7 @@ class MemorySource:
 
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call, as `ToolSource.call` promises."""
-        if self.status.state is not ServerState.READY:
-            raise ToolServerUnavailable(server=self.name)
+        self._check_ready()
         news: asyncio.Queue[CallProgress | None] = asyncio.Queue()
         running = asyncio.ensure_future(self._tools[invocation.tool].run(invocation, news.put_nowait))
         running.add_done_callback(lambda _: news.put_nowait(None))
@@ -68,6 +83,27 @@ class MemorySource:
             running.cancel()
             with suppress(asyncio.CancelledError, MeshError):
                 await running
+
+    async def read(self, uri: str) -> tuple[ResourceContent, ...]:
+        """Read a resource."""
+        self._check_ready()
+        if uri not in self._shelf.contents:
+            raise ResourceNotFound(server=self.name, uri=uri)
+        return self._shelf.contents[uri]
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
+        """Fill in a prompt."""
+        self._check_ready()
+        if name not in self._shelf.prompts:
+            raise PromptNotFound(prompt=name)
+        return self._shelf.prompts[name](arguments)
+
+    def _check_ready(self) -> None:
+        if self.status.state is not ServerState.READY:
+            raise ToolServerUnavailable(server=self.name)
+
+    def _ready(self) -> ServerStatus:
+        return ServerStatus(state=ServerState.READY, tools=self._offers(), library=self._shelf.library)
 
     def _offers(self) -> tuple[OfferedTool, ...]:
         return tuple(tool.offer for tool in self._tools.values())

@@ -11,6 +11,7 @@ from tools_svc.domain.call import Invocation, ToolOutput, Update
 from tools_svc.domain.naming import public_name, server_of
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.tool import ServerState, ServerStatus
+from tools_svc.domain.wrapped_source import WrappedSource
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120, 300, 600)
 _MOST_TOOLS = 200
@@ -94,18 +95,12 @@ class ToolMetrics:
         return tool
 
 
-class MeteredSource:
-    """A `ToolSource` that is counted."""
+class MeteredSource(WrappedSource):
+    """A `ToolSource` whose calls are counted."""
 
     def __init__(self, inner: ToolSource, metrics: ToolMetrics) -> None:
-        self.name = inner.name
-        self._inner = inner
+        super().__init__(inner)
         self._metrics = metrics
-
-    @property
-    def status(self) -> ServerStatus:
-        """The present status."""
-        return self._inner.status
 
     async def changes(self) -> AsyncGenerator[ServerStatus, None]:
         """Follow the status."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from threadmesh.breaker import BreakerLimits
-from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING, ToolPolicy
+from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING, ServerPolicy, ToolPolicy
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
@@ -72,3 +72,18 @@ class ServerConfig:
     approval: bool = False
     rate: Rate | None = None
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
+
+
+def server_policy(server: ServerConfig, *, call_seconds: float) -> ServerPolicy:
+    """Give the rules for a server's tools; a call may take `call_seconds` where the file says nothing."""
+    return ServerPolicy(
+        timeout_seconds=server.timeout_seconds or call_seconds,
+        effects=server.effects,
+        hints_trusted=server.hints_trusted,
+        max_parallel=server.max_parallel,
+        max_waiting=server.max_waiting,
+        breaker=server.breaker,
+        rate=server.rate,
+        approval=server.approval,
+        tools=server.tools,
+    )

@@ -10,6 +10,8 @@ from threadmesh.clock import Clock
 from threadmesh.errors import (
     MeshError,
     Overloaded,
+    PromptNotFound,
+    ResourceNotFound,
     ToolConnectionLost,
     ToolNotFound,
     ToolServerUnavailable,
@@ -19,6 +21,7 @@ from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.capability import Capability, Pulse, Ranked, ranked, strictest
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.latest import Latest
+from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.naming import CAPABILITIES
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.tool import Effect, Hints, OfferedTool, ServerState, ServerStatus
@@ -86,6 +89,14 @@ class CapabilitySource:
                 if attempt.answered:
                     return
         raise attempt.failure()
+
+    async def read(self, uri: str) -> tuple[ResourceContent, ...]:
+        """Find nothing: capabilities are tools only."""
+        raise ResourceNotFound(server=self.name, uri=uri)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:  # noqa: ARG002  # the port has it
+        """Find nothing: capabilities are tools only."""
+        raise PromptNotFound(prompt=name)
 
     async def _tried(
         self, attempt: "_Attempt", each: Ranked, source: ToolSource, invocation: Invocation

@@ -12,6 +12,7 @@ from threadmesh.errors import (
     ToolServerUnavailable,
     UnsupportedSchema,
 )
+from tools_svc.domain.library import Library, Prompt
 from tools_svc.domain.naming import CAPABILITIES, public_name, server_of
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.policy import ServerPolicy
@@ -59,6 +60,7 @@ class Shelf:
     entries: tuple[Entry, ...] = ()
     quarantined: tuple[Quarantined, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    library: Library = Library()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +75,25 @@ class Catalogue:
         return tuple(self.shelves[name].server for name in sorted(self.shelves) if name != CAPABILITIES)
 
     @property
+    def present(self) -> tuple[Shelf, ...]:
+        """The shelves of servers that are there or being reached again, ordered by name."""
+        shelves = (self.shelves[name] for name in sorted(self.shelves))
+        return tuple(shelf for shelf in shelves if shelf.server.state is not ServerState.UNAVAILABLE)
+
+    @property
+    def prompts(self) -> Mapping[str, tuple[str, Prompt]]:
+        """The prompts that can be filled in now, each with its server, by their public names."""
+        prompts: dict[str, tuple[str, Prompt]] = {}
+        for shelf in self.present:
+            for prompt in shelf.library.prompts:
+                prompts.setdefault(public_name(shelf.server.name, prompt.name), (shelf.server.name, prompt))
+        return prompts
+
+    @property
     def tools(self) -> tuple[Tool, ...]:
         """The tools that can be called now, ordered by name; calls wait for a server that is being reached again."""
-        present = (shelf for shelf in self.shelves.values() if shelf.server.state is not ServerState.UNAVAILABLE)
-        return tuple(sorted((entry.tool for shelf in present for entry in shelf.entries), key=lambda tool: tool.name))
+        tools = (entry.tool for shelf in self.present for entry in shelf.entries)
+        return tuple(sorted(tools, key=lambda tool: tool.name))
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -122,14 +139,21 @@ def shelve(name: str, status: ServerStatus, policy: ServerPolicy, schemas: Schem
             entries[entry.tool.name] = entry
         except MeshError as error:
             dropped.append(Dropped(server=name, tool=offer.name, failure=Failure.of(error)))
-    server = Server(
+    server = _server(name, status, tools=len(entries))
+    return Shelf(server=server, entries=tuple(entries.values()), dropped=tuple(dropped), library=status.library)
+
+
+def _server(name: str, status: ServerStatus, *, tools: int) -> Server:
+    away = status.state is ServerState.UNAVAILABLE
+    return Server(
         name=name,
         state=status.state,
         failure=status.failure,
-        tool_count=0 if status.state is ServerState.UNAVAILABLE else len(entries),
+        tool_count=0 if away else tools,
         protocol_version=status.protocol_version,
+        resource_count=0 if away else len(status.library.resources),
+        prompt_count=0 if away else len(status.library.prompts),
     )
-    return Shelf(server=server, entries=tuple(entries.values()), dropped=tuple(dropped))
 
 
 def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: SchemaCompiler) -> Entry:

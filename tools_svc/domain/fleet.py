@@ -1,17 +1,18 @@
 """The sources of the moment: they join, are replaced and leave while everything else goes on."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tools_svc.domain.call import Invocation, Update
 from tools_svc.domain.latest import Latest
+from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import ToolSource
-from tools_svc.domain.tool import ServerStatus
 from tools_svc.domain.watch import CatalogueWatcher
+from tools_svc.domain.wrapped_source import WrappedSource
 
 Config = TypeVar("Config")
 
@@ -85,32 +86,37 @@ async def _retire(post: _Post[Any]) -> None:
     post.keeping.cancel()
 
 
-class _Counted:
-    """A `ToolSource` that knows when nobody calls it."""
+class _Counted(WrappedSource):
+    """A `ToolSource` that knows when nobody uses it."""
 
     def __init__(self, inner: ToolSource) -> None:
-        self.name = inner.name
-        self._inner = inner
-        self._calls = Latest(0)
-
-    @property
-    def status(self) -> ServerStatus:
-        return self._inner.status
-
-    def changes(self) -> AsyncGenerator[ServerStatus, None]:
-        return self._inner.changes()
+        super().__init__(inner)
+        self._uses = Latest(0)
 
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
-        self._calls.set(self._calls.value + 1)
-        try:
-            async with aclosing(self._inner.call(invocation)) as updates:
+        with self._used():
+            async with aclosing(super().call(invocation)) as updates:
                 async for update in updates:
                     yield update
-        finally:
-            self._calls.set(self._calls.value - 1)
+
+    async def read(self, uri: str) -> tuple[ResourceContent, ...]:
+        with self._used():
+            return await super().read(uri)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
+        with self._used():
+            return await super().prompt(name, arguments)
 
     async def idle(self) -> None:
-        async with aclosing(self._calls.states()) as states:
-            async for _, calls in states:
-                if not calls:
+        async with aclosing(self._uses.states()) as states:
+            async for _, uses in states:
+                if not uses:
                     return
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        self._uses.set(self._uses.value + 1)
+        try:
+            yield
+        finally:
+            self._uses.set(self._uses.value - 1)

@@ -1,13 +1,14 @@
 """A server that fails too often is left alone for a while."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 
 from threadmesh.breaker import Breaker, BreakerState, Permit
 from threadmesh.clock import Clock
 from threadmesh.errors import DeadlineExceeded, MeshError, ToolServerResting, ToolServerUnavailable, Unavailable
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
+from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.ports import PolicyListener, ToolSource
 from tools_svc.domain.tool import ServerState
 from tools_svc.domain.wrapped_source import WrappedSource
@@ -33,6 +34,16 @@ class GuardedSource(WrappedSource):
         self._clock = clock
         self._listener = listener
         self._told = breaker.state
+
+    async def read(self, uri: str) -> tuple[ResourceContent, ...]:
+        """Read a resource. How that ends says nothing about the server's calls."""
+        self.check()
+        return await super().read(uri)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
+        """Fill in a prompt. How that ends says nothing about the server's calls."""
+        self.check()
+        return await super().prompt(name, arguments)
 
     def check(self) -> None:
         """Raise `ToolServerResting` if no call may pass now."""

@@ -8,6 +8,7 @@ from threadmesh.breaker import BreakerState
 from threadmesh.conversation import CallFinished
 from threadmesh.errors import MeshError
 from tools_svc.domain.call import CallEvent, Invocation, Update
+from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.notification import Notification
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.task import Task, TaskCursor, TaskFilter, TaskKey, TaskState, Ticket
@@ -40,6 +41,14 @@ class ToolSource(Protocol):
 
     def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call."""
+        ...
+
+    async def read(self, uri: str) -> tuple[ResourceContent, ...]:
+        """Read a resource; raises `ResourceNotFound`, and the errors of a call. Cancelling it stops it at once."""
+        ...
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
+        """Fill in a prompt by its server's own name; raises `PromptNotFound` or `ToolFailed`, and a call's errors."""
         ...
 
 

@@ -1,13 +1,14 @@
 """A server's calls in line: so many at once, and so many a second."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import AsyncExitStack, aclosing, contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import replace
 
 from threadmesh.clock import Clock
-from threadmesh.errors import ToolQueueFull
+from threadmesh.errors import DeadlineExceeded, ToolQueueFull
 from tools_svc.domain.call import Invocation, Update, Waiting
+from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import PolicyListener, ToolSource
 from tools_svc.domain.token_bucket import Rate
@@ -39,6 +40,7 @@ class QueuedSource(WrappedSource):
         self._sleep = sleep
         self._waiting = 0
         self._most_waiting = policy.max_waiting
+        self._seconds = policy.timeout_seconds
         self._of_server = self._turnstiles(self.name, policy.max_parallel, policy.rate)
         self._of_tools = {
             tool: self._turnstiles(f"{self.name}'s tool {tool}", each.max_parallel, each.rate)
@@ -66,6 +68,32 @@ class QueuedSource(WrappedSource):
             async with aclosing(self._inner.call(left)) as updates:
                 async for update in updates:
                     yield update
+
+    async def read(self, uri: str) -> tuple[ResourceContent, ...]:
+        """Read a resource when it is its turn, in the time that a call may take."""
+        async with self._turn():
+            return await super().read(uri)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
+        """Fill in a prompt when it is its turn, in the time that a call may take."""
+        async with self._turn():
+            return await super().prompt(name, arguments)
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None, None]:
+        self._check()
+        deadline = self._clock.monotonic() + self._seconds
+        try:
+            async with asyncio.timeout(self._seconds), AsyncExitStack() as passed:
+                for turnstile in self._of_server:
+                    if not turnstile.free:
+                        self._check_room()
+                    with nullcontext() if turnstile.free else self._counted():
+                        await turnstile.enter(deadline)
+                    passed.callback(turnstile.leave)
+                yield
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"The server {self.name} did not answer within {self._seconds:g} s.") from error
 
     def _check_room(self) -> None:
         if self._waiting >= self._most_waiting:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from threadmesh.breaker import BreakerState
 from threadmesh.conversation import Failure, ToolDefinition
+from tools_svc.domain.library import Library
 
 
 class Effect(StrEnum):
@@ -92,12 +93,13 @@ class ServerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """A server at one moment; `tools` are those last listed, also while it cannot be reached."""
+    """A server at one moment; `tools` and `library` are those last listed, also while it cannot be reached."""
 
     state: ServerState
     failure: Failure | None = None
     protocol_version: str = ""
     tools: tuple[OfferedTool, ...] = ()
+    library: Library = Library()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,3 +120,5 @@ class Server:
     tool_count: int
     protocol_version: str
     rest: Rest | None = None
+    resource_count: int = 0
+    prompt_count: int = 0

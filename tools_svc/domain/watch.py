@@ -123,7 +123,7 @@ class CatalogueWatcher:
         for held in shelf.quarantined:
             if held not in before.quarantined:
                 self._on_quarantined(held)
-        if (shelf.server, _tools(shelf)) != (before.server, _tools(before)):
+        if (shelf.server, _offers(shelf)) != (before.server, _offers(before)):
             self._show({**self.catalogue.shelves, source.name: shelf})
 
     def _shelf(self, source: ToolSource, status: ServerStatus) -> Shelf:
@@ -136,5 +136,5 @@ class CatalogueWatcher:
         return replace(server, rest=self._rests.get(server.name))
 
 
-def _tools(shelf: Shelf) -> list[object]:
-    return [*(entry.tool for entry in shelf.entries), *shelf.quarantined]
+def _offers(shelf: Shelf) -> list[object]:
+    return [*(entry.tool for entry in shelf.entries), *shelf.quarantined, shelf.library]

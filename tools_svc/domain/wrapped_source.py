@@ -1,15 +1,16 @@
 """What all wrappers of a source have in common."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from tools_svc.domain.call import Invocation, Update
+from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.tool import ServerStatus
 
 
 class WrappedSource:
-    """A `ToolSource` around another that changes nothing; subclasses replace `call`."""
+    """A `ToolSource` around another that changes nothing; subclasses replace what they change."""
 
     def __init__(self, inner: ToolSource) -> None:
         self.name = inner.name
@@ -29,3 +30,11 @@ class WrappedSource:
         async with aclosing(self._inner.call(invocation)) as updates:
             async for update in updates:
                 yield update
+
+    async def read(self, uri: str) -> tuple[ResourceContent, ...]:
+        """Read a resource."""
+        return await self._inner.read(uri)
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
+        """Fill in a prompt."""
+        return await self._inner.prompt(name, arguments)

@@ -121,6 +121,8 @@ def encode_server(server: Server) -> pb.Server:
         failure=encode_failure(server.failure) if server.failure else None,
         tool_count=server.tool_count,
         protocol_version=server.protocol_version,
+        resource_count=server.resource_count,
+        prompt_count=server.prompt_count,
         breaker=_encode_rest(server.rest) if server.rest else None,
     )
 

@@ -10,10 +10,11 @@ from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceServicer
 from threadmesh.telemetry.logs import current_ids
 from tools_svc.domain.capability import Ranked
+from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.watch import CatalogueWatcher
-from tools_svc.edge import codec, task_codec
+from tools_svc.edge import codec, library_codec, task_codec
 from tools_svc.edge.heartbeat import SECONDS, with_heartbeats
 
 _TASKS, _MOST_TASKS = 50, 100
@@ -30,6 +31,7 @@ class ToolsServicer(ToolsServiceServicer):
         watcher: CatalogueWatcher,
         executor: Executor,
         tasks: Tasks,
+        reader: Reader,
         on_batch: Callable[[int], None],
         capabilities: Callable[[], Sequence[tuple[str, Sequence[Ranked]]]],
         problems: Callable[[], Sequence[str]],
@@ -41,6 +43,7 @@ class ToolsServicer(ToolsServiceServicer):
         self._watcher = watcher
         self._executor = executor
         self._tasks = tasks
+        self._reader = reader
         self._on_batch = on_batch
         self._capabilities = capabilities
         self._problems = problems
@@ -116,6 +119,22 @@ class ToolsServicer(ToolsServiceServicer):
         """Accept the changed definition of a tool."""
         tool = self._watcher.approve(request.name, request.definition_hash)
         return pb.ApproveDefinitionResponse(tool=codec.encode_tool(tool))
+
+    async def ListResources(self, request: pb.ListResourcesRequest, context: Context) -> pb.ListResourcesResponse:
+        """List what can be read."""
+        return library_codec.encode_resources(self._watcher.catalogue, server=request.server)
+
+    async def ReadResource(self, request: pb.ReadResourceRequest, context: Context) -> pb.ReadResourceResponse:
+        """Read a resource."""
+        return library_codec.encode_contents(await self._reader.read(request.server, request.uri))
+
+    async def ListPrompts(self, request: pb.ListPromptsRequest, context: Context) -> pb.ListPromptsResponse:
+        """List the prompts."""
+        return library_codec.encode_prompts(self._watcher.catalogue, server=request.server)
+
+    async def GetPrompt(self, request: pb.GetPromptRequest, context: Context) -> pb.GetPromptResponse:
+        """Fill in a prompt."""
+        return library_codec.encode_filled(await self._reader.prompt(request.name, request.arguments))
 
     def _beating(self, items: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
         return with_heartbeats(items, every=self._heartbeat_seconds)

@@ -70,6 +70,26 @@ class ToolsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ApproveDefinitionRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ApproveDefinitionResponse.FromString,
                 _registered_method=True)
+        self.ListResources = channel.unary_unary(
+                '/threadmesh.api.tools.v1.ToolsService/ListResources',
+                request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListResourcesRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListResourcesResponse.FromString,
+                _registered_method=True)
+        self.ReadResource = channel.unary_unary(
+                '/threadmesh.api.tools.v1.ToolsService/ReadResource',
+                request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceResponse.FromString,
+                _registered_method=True)
+        self.ListPrompts = channel.unary_unary(
+                '/threadmesh.api.tools.v1.ToolsService/ListPrompts',
+                request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListPromptsRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListPromptsResponse.FromString,
+                _registered_method=True)
+        self.GetPrompt = channel.unary_unary(
+                '/threadmesh.api.tools.v1.ToolsService/GetPrompt',
+                request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.GetPromptRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.GetPromptResponse.FromString,
+                _registered_method=True)
 
 
 class ToolsServiceServicer:
@@ -131,6 +151,34 @@ class ToolsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListResources(self, request, context):
+        """Lists what the servers offer to read: resources, and templates of resources.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadResource(self, request, context):
+        """Reads a resource, in the time that a call of its server may take.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListPrompts(self, request, context):
+        """Lists the prompts that the servers offer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPrompt(self, request, context):
+        """Fills in a prompt, in the time that a call of its server may take.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -168,6 +216,26 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.ApproveDefinition,
                     request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ApproveDefinitionRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ApproveDefinitionResponse.SerializeToString,
+            ),
+            'ListResources': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListResources,
+                    request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListResourcesRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListResourcesResponse.SerializeToString,
+            ),
+            'ReadResource': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadResource,
+                    request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceResponse.SerializeToString,
+            ),
+            'ListPrompts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListPrompts,
+                    request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListPromptsRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListPromptsResponse.SerializeToString,
+            ),
+            'GetPrompt': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPrompt,
+                    request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.GetPromptRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.GetPromptResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -360,6 +428,114 @@ class ToolsService:
             '/threadmesh.api.tools.v1.ToolsService/ApproveDefinition',
             threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ApproveDefinitionRequest.SerializeToString,
             threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ApproveDefinitionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListResources(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.tools.v1.ToolsService/ListResources',
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListResourcesRequest.SerializeToString,
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListResourcesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.tools.v1.ToolsService/ReadResource',
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceRequest.SerializeToString,
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListPrompts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.tools.v1.ToolsService/ListPrompts',
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListPromptsRequest.SerializeToString,
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListPromptsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPrompt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.tools.v1.ToolsService/GetPrompt',
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.GetPromptRequest.SerializeToString,
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.GetPromptResponse.FromString,
             options,
             channel_credentials,
             insecure,

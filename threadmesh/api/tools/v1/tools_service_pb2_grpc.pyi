@@ -55,6 +55,14 @@ class ToolsServiceStub:
 
     Fails with FAILED_PRECONDITION when the server sends another definition by now; `present_hash` then identifies it.
     """
+    ListResources: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ListResourcesRequest, _tools_service_pb2.ListResourcesResponse]
+    """Lists what the servers offer to read: resources, and templates of resources."""
+    ReadResource: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ReadResourceRequest, _tools_service_pb2.ReadResourceResponse]
+    """Reads a resource, in the time that a call of its server may take."""
+    ListPrompts: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ListPromptsRequest, _tools_service_pb2.ListPromptsResponse]
+    """Lists the prompts that the servers offer."""
+    GetPrompt: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.GetPromptRequest, _tools_service_pb2.GetPromptResponse]
+    """Fills in a prompt, in the time that a call of its server may take."""
 
 @_typing.type_check_only
 class ToolsServiceAsyncStub(ToolsServiceStub):
@@ -83,6 +91,14 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
 
     Fails with FAILED_PRECONDITION when the server sends another definition by now; `present_hash` then identifies it.
     """
+    ListResources: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ListResourcesRequest, _tools_service_pb2.ListResourcesResponse]  # type: ignore[assignment]
+    """Lists what the servers offer to read: resources, and templates of resources."""
+    ReadResource: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ReadResourceRequest, _tools_service_pb2.ReadResourceResponse]  # type: ignore[assignment]
+    """Reads a resource, in the time that a call of its server may take."""
+    ListPrompts: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ListPromptsRequest, _tools_service_pb2.ListPromptsResponse]  # type: ignore[assignment]
+    """Lists the prompts that the servers offer."""
+    GetPrompt: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.GetPromptRequest, _tools_service_pb2.GetPromptResponse]  # type: ignore[assignment]
+    """Fills in a prompt, in the time that a call of its server may take."""
 
 class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs the tools of the configured MCP servers. It never calls a model."""
@@ -150,5 +166,37 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Fails with FAILED_PRECONDITION when the server sends another definition by now; `present_hash` then identifies it.
         """
+
+    @_abc_1.abstractmethod
+    def ListResources(
+        self,
+        request: _tools_service_pb2.ListResourcesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_service_pb2.ListResourcesResponse, _abc.Awaitable[_tools_service_pb2.ListResourcesResponse]]:
+        """Lists what the servers offer to read: resources, and templates of resources."""
+
+    @_abc_1.abstractmethod
+    def ReadResource(
+        self,
+        request: _tools_service_pb2.ReadResourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_service_pb2.ReadResourceResponse, _abc.Awaitable[_tools_service_pb2.ReadResourceResponse]]:
+        """Reads a resource, in the time that a call of its server may take."""
+
+    @_abc_1.abstractmethod
+    def ListPrompts(
+        self,
+        request: _tools_service_pb2.ListPromptsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_service_pb2.ListPromptsResponse, _abc.Awaitable[_tools_service_pb2.ListPromptsResponse]]:
+        """Lists the prompts that the servers offer."""
+
+    @_abc_1.abstractmethod
+    def GetPrompt(
+        self,
+        request: _tools_service_pb2.GetPromptRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_service_pb2.GetPromptResponse, _abc.Awaitable[_tools_service_pb2.GetPromptResponse]]:
+        """Fills in a prompt, in the time that a call of its server may take."""
 
 def add_ToolsServiceServicer_to_server(servicer: ToolsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,65 @@
+"""The tools service as the gateway of the same process reaches it."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing, suppress
+
+from threadmesh.api.tools.v1 import tools_service_pb2 as pb
+from threadmesh.conversation import ToolCall
+from threadmesh.errors import CallNotFound
+from threadmesh.telemetry.logs import current_ids
+from tools_svc.domain.call import Batch, CallEvent
+from tools_svc.domain.consult import Reader
+from tools_svc.domain.execute import Executor
+from tools_svc.domain.watch import CatalogueWatcher
+from tools_svc.edge import codec, library_codec
+
+
+class LocalTools:
+    """The `ToolsService` of this process."""
+
+    def __init__(
+        self, *, watcher: CatalogueWatcher, executor: Executor, reader: Reader, on_batch: Callable[[int], None]
+    ) -> None:
+        self._watcher = watcher
+        self._reader = reader
+        self._executor = executor
+        self._on_batch = on_batch
+
+    async def catalogue(self) -> pb.Catalogue:
+        """Give the present catalogue."""
+        return codec.encode_catalogue(self._watcher.catalogue)
+
+    async def changes(self) -> AsyncGenerator[pb.Catalogue, None]:
+        """Give the present catalogue, then each later one."""
+        async with aclosing(self._watcher.states()) as states:
+            async for _, catalogue in states:
+                yield codec.encode_catalogue(catalogue)
+
+    async def execute(self, call: ToolCall) -> AsyncGenerator[CallEvent, None]:
+        """Run a call of nobody's run to its end."""
+        self._on_batch(1)
+        batch = Batch(calls=(call,), request_id=current_ids().get("request_id", ""))
+        async with aclosing(self._executor.execute(batch)) as events:
+            async for event in events:
+                yield event.event
+
+    async def cancel(self, call_id: str) -> None:
+        """Stop a call as well as its tool allows."""
+        with suppress(CallNotFound):
+            await self._executor.cancel("", call_id)
+
+    async def resources(self) -> pb.ListResourcesResponse:
+        """List what can be read."""
+        return library_codec.encode_resources(self._watcher.catalogue, server="")
+
+    async def read(self, server: str, uri: str) -> pb.ReadResourceResponse:
+        """Read a resource by its server's own URI."""
+        return library_codec.encode_contents(await self._reader.read(server, uri))
+
+    async def prompts(self) -> pb.ListPromptsResponse:
+        """List the prompts."""
+        return library_codec.encode_prompts(self._watcher.catalogue, server="")
+
+    async def prompt(self, name: str, arguments: Mapping[str, str]) -> pb.GetPromptResponse:
+        """Fill in a prompt."""
+        return library_codec.encode_filled(await self._reader.prompt(name, arguments))
