@@ -17,7 +17,7 @@ for unit in inference facade; do
     compile "$unit" --extra "$unit" --constraint requirements/dev.lock "$@"
 done
 compile context --extra context --extra postgres --extra redis --constraint requirements/dev.lock "$@"
-compile tools --extra tools --extra servers --constraint requirements/dev.lock "$@"
+compile tools --extra tools --extra servers --extra celery --extra postgres --extra redis --constraint requirements/dev.lock "$@"
 # What builds the wheels inside an image.
 printf 'hatchling\nscikit-build-core\n' | uv pip compile - --quiet --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate --no-emit-index-url --constraint requirements/dev.lock --output-file requirements/image.lock

@@ -20,28 +20,28 @@ from threadmesh.rpc.unit import Unit
 from tools_svc.adapters.followed_servers import enabled, wanted
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
-from tools_svc.adapters.mcp_servers import configured_source
 from tools_svc.adapters.pin_log import PinLog
-from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
+from tools_svc.adapters.prometheus_metrics import ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
-from tools_svc.adapters.server_config import ServerConfig, server_policy
-from tools_svc.adapters.servers_file import DEFAULT, read_capabilities
-from tools_svc.adapters.webhook_listener import WebhookListener
+from tools_svc.adapters.server_config import ServerConfig
+from tools_svc.adapters.servers_file import read_capabilities
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
-from tools_svc.domain.fleet import Fleet, Member
-from tools_svc.domain.govern import govern
+from tools_svc.domain.fleet import Fleet
 from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.shadowing import warnings
+from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.local_tools import LocalTools
 from tools_svc.edge.mcp_gateway import Door, HttpGateway
 from tools_svc.edge.servicer import ToolsServicer
+from tools_svc.members import member, servers_file, together
 from tools_svc.settings import ToolsSettings
+from tools_svc.tasking import log_defect, queue
 
 log = structlog.get_logger()
 
@@ -53,51 +53,55 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     It is ready once its servers have started or failed to, and after a few seconds whatever they do: a server that is
     away costs its own tools only.
     """
-    file = _servers_file(settings)
+    file = servers_file(settings)
     servers = enabled(file)
     metrics = ToolMetrics(registry, servers=frozenset(servers))
     watcher = _watcher(settings)
     policies = PolicyMetrics(registry, on_breaker=watcher.note_breaker)
     metrics.unapproved.set_function(lambda: len(watcher.catalogue.quarantined))
-    fleet: Fleet[ServerConfig] = Fleet(partial(_member, settings, metrics, policies), watcher)
+    fleet: Fleet[ServerConfig] = Fleet(partial(member, settings, metrics, policies), watcher)
     capabilities = _capabilities(file, settings, fleet, watcher)
     started = asyncio.Event()
-    executor = _executor(fleet, watcher, started, metrics)
-    beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
     problems: list[str] = []
     note = partial(_note_problems, metrics, problems)
     followed = wanted(file, servers, on_capabilities=capabilities.define, on_problems=note)
-    following = _together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
     reader = Reader(fleet.sources, catalogue=lambda: watcher.catalogue)
-    gateway = _gateway(settings, LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch))
-    # The fleet before the beginning, which waits for the servers that are there.
-    work = [executor.run(), fleet.run(followed), following, beginning, *([gateway.run()] if gateway else [])]
-    servicer = ToolsServicer(
-        watcher=watcher,
-        executor=executor,
-        reader=reader,
-        on_batch=metrics.batch,
-        capabilities=partial(_ranks, capabilities),
-        problems=lambda: problems,
-    )
-    async with _alongside(*work) as alive:
-        try:
-            yield Unit(services=[_service(servicer)], ping=partial(_ping, alive, started))
-        finally:
-            if gateway:
-                await gateway.drain(settings.drain_seconds)
+    async with queue(settings, fleet, watcher, started, calls=metrics, registry=registry) as tasking:
+        executor = _executor(fleet, watcher, started, tasking.tasks, metrics)
+        local = LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch)
+        gateway = _gateway(settings, local)
+        beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
+        following = together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
+        # The fleet before the beginning, which waits for the servers that are there.
+        work = [executor.run(), fleet.run(followed), following, beginning, *tasking.work]
+        servicer = ToolsServicer(
+            watcher=watcher,
+            executor=executor,
+            tasks=tasking.tasks,
+            reader=reader,
+            on_batch=metrics.batch,
+            capabilities=partial(_ranks, capabilities),
+            problems=lambda: problems,
+        )
+        async with _alongside(*work, *([gateway.run()] if gateway else [])) as alive:
+            try:
+                yield Unit(services=[_service(servicer)], ping=partial(_ping, alive, started))
+            finally:
+                if gateway:
+                    await gateway.drain(settings.drain_seconds)
 
 
 def _executor(
-    fleet: Fleet[ServerConfig], watcher: CatalogueWatcher, started: asyncio.Event, metrics: ToolMetrics
+    fleet: Fleet[ServerConfig], watcher: CatalogueWatcher, started: asyncio.Event, tasks: Tasks, metrics: ToolMetrics
 ) -> Executor:
     return Executor(
         fleet.sources,
         catalogue=lambda: watcher.catalogue,
         settled=started.wait,
+        tasks=tasks,
         clock=SystemClock(),
         listener=metrics,
-        on_defect=_log_defect,
+        on_defect=log_defect,
     )
 
 
@@ -135,26 +139,6 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
         on_dropped=_log_dropped,
         on_quarantined=listener.quarantined,
     )
-
-
-def _member(settings: ToolsSettings, metrics: ToolMetrics, policies: PolicyMetrics, server: ServerConfig) -> Member:
-    metrics.know(server.name)
-    policies.know(server.name)
-    policy = server_policy(server, call_seconds=settings.call_timeout_seconds)
-    hooks = {(server.name, method): hook for method, hook in server.notifications.items()}
-    webhooks = WebhookListener(hooks, count=metrics.notification)
-    source = configured_source(server, webhooks, connect_seconds=settings.connect_timeout_seconds)
-    return Member(
-        source=govern(MeteredSource(source, metrics), policy, clock=SystemClock(), listener=policies),
-        policy=policy,
-        run=partial(_together, source.run, webhooks.run),
-    )
-
-
-async def _together(*work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    async with asyncio.TaskGroup() as tasks:
-        for each in work:
-            tasks.create_task(each())
 
 
 async def _refreshing(watcher: CatalogueWatcher, capabilities: CapabilitySource) -> None:
@@ -198,7 +182,7 @@ async def _alongside(*work: Coroutine[Any, Any, None]) -> AsyncIterator[Callable
             task.cancel()
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
-                _log_defect(result)
+                log_defect(result)
 
 
 def _gateway(settings: ToolsSettings, tools: LocalTools) -> HttpGateway | None:
@@ -218,10 +202,6 @@ def _ranks(capabilities: CapabilitySource) -> list[tuple[str, list[Ranked]]]:
     return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
 
 
-def _servers_file(settings: ToolsSettings) -> Path:
-    return Path(settings.servers_file).expanduser() if settings.servers_file else DEFAULT
-
-
 def _log_dropped(dropped: Dropped) -> None:
     log.warning(
         "tool.dropped",
@@ -231,7 +211,3 @@ def _log_dropped(dropped: Dropped) -> None:
         message=dropped.failure.message,
         **{f"fact_{name}": value for name, value in dropped.failure.facts.items()},
     )
-
-
-def _log_defect(error: Exception) -> None:
-    log.error("defect", exc_info=error)

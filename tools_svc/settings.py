@@ -1,6 +1,8 @@
 """The settings of tools_svc: environment variables that begin with `TOOLS_`."""
 
 import ipaddress
+import re
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,15 @@ from pydantic_settings import SettingsConfigDict
 
 from threadmesh.settings import UnitSettings, data_directory
 from tools_svc.domain.pins import Changes
+
+_PASSWORDS = re.compile(r"(://[^:/@]*:)[^@]*(@)")
+
+
+class Runner(StrEnum):
+    """Who carries tasks."""
+
+    INLINE = "inline"
+    CELERY = "celery"
 
 
 class ToolsSettings(UnitSettings):
@@ -39,8 +50,42 @@ class ToolsSettings(UnitSettings):
     )
     state_dir: Path = Field(
         default_factory=lambda: data_directory() / "tools",
-        description="Directory that remembers the definitions of tools, in `pins.json`; of one process alone.",
+        description="Directory that remembers the definitions of tools, in `pins.json`, and tasks; of one process "
+        "alone, and its workers.",
     )
+    task_store: str = Field(
+        default="",
+        pattern=r"^(memory:|sqlite:.+|postgres(ql)?://.*|)$",
+        description="Where tasks are kept: `sqlite:<path>`, `postgresql://<user>@<host>/<database>` or `memory:`; "
+        "empty is `tasks.db` in `TOOLS_STATE_DIR`. [docs/tools.md](tools.md#long-tools) says more.",
+    )
+    task_runner: Runner = Field(
+        default=Runner.INLINE,
+        description="Who carries tasks: `inline` is tools_svc itself, `celery` are processes of `threadmesh worker`.",
+    )
+    task_broker: str = Field(
+        default="",
+        pattern=r"^((filesystem:///.+|rediss?://.*|redis\+socket://.*)|)$",
+        description="Broker of `celery`: `filesystem:///<directory>` or `redis://...`; empty is the directory `broker` "
+        "in `TOOLS_STATE_DIR`.",
+    )
+    task_parallel: int = Field(default=8, ge=1, le=1024, description="Tasks that one process carries at once.")
+    task_lease_seconds: float = Field(
+        default=15.0,
+        ge=1,
+        le=600,
+        description="Time after which a task is taken from a process that gives no sign of life.",
+    )
+
+    worker_metrics_port: int = Field(
+        default=9112, ge=0, le=65535, description="Port of a worker's `/metrics`; 0 takes a free one."
+    )
+
+    def effective(self) -> dict[str, Any]:
+        """Give every setting as it is in force, without the passwords of addresses."""
+        masked = {name: _PASSWORDS.sub(r"\1***\2", getattr(self, name)) for name in ("task_store", "task_broker")}
+        return {**super().effective(), **masked}
+
     gateway_port: int | None = Field(
         default=None,
         ge=0,

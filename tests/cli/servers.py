@@ -18,7 +18,7 @@ from threadmesh.api.tools.v1 import tools_service_pb2 as tools_pb
 from threadmesh.api.tools.v1 import tools_service_pb2_grpc as tools_grpc
 from threadmesh.codec import encode_message
 from threadmesh.conversation import Role, message
-from threadmesh.errors import ResourceNotFound, ThreadNotFound
+from threadmesh.errors import CallNotFound, ResourceNotFound, ThreadNotFound
 from threadmesh.rpc.server import Service, serve
 from threadmesh.telemetry.metrics import new_registry
 
@@ -68,6 +68,17 @@ def open_api() -> Iterator[Api]:
             thread.join()
 
 
+def tasks() -> tuple[tools_pb.Task, tools_pb.Task]:
+    """Give one that is under way and one that has ended."""
+    running = tools_pb.Task(run_id="r", call_id="c1", name="s__long", server="s", attempt=1, owner="host/1")
+    running.state, running.cancel_requested = tools_pb.TASK_STATE_CLAIMED, True
+    running.progress.CopyFrom(events.CallProgress(progress=1, total=2, message="\x1b[31mhalf"))
+    running.create_time.FromSeconds(1_780_000_000)
+    ended = tools_pb.Task(run_id="r", call_id="c2", name="s__long", server="s")
+    ended.state, ended.outcome = tools_pb.TASK_STATE_FINISHED, events.CALL_OUTCOME_UNKNOWN
+    return running, ended
+
+
 class SmallTools(tools_grpc.ToolsServiceServicer):
     """Two tools: `demo__echo` succeeds with its arguments, `demo__fail` fails; and those that are held back."""
 
@@ -105,6 +116,20 @@ class SmallTools(tools_grpc.ToolsServiceServicer):
             ],
             quarantined=self.quarantined,
         )
+
+    async def ListTasks(self, request: tools_pb.ListTasksRequest, context: Context) -> tools_pb.ListTasksResponse:
+        """Hold two tasks, one on a page."""
+        first, second = tasks()
+        if request.states:
+            return tools_pb.ListTasksResponse(tasks=[each for each in (first, second) if each.state in request.states])
+        if request.page_token:
+            return tools_pb.ListTasksResponse(tasks=[second])
+        return tools_pb.ListTasksResponse(tasks=[first], next_page_token="next")
+
+    async def CancelCall(self, request: tools_pb.CancelCallRequest, context: Context) -> tools_pb.CancelCallResponse:
+        if request.call_id not in ("c1", "c2"):
+            raise CallNotFound(call=request.call_id)
+        return tools_pb.CancelCallResponse(cancelled=request.call_id == "c1")
 
     async def ListResources(
         self, request: tools_pb.ListResourcesRequest, context: Context

@@ -13,6 +13,7 @@ from threadmesh.cli import options
 from threadmesh.cli.call_commands import calls
 from threadmesh.cli.exits import Exit, exit_status
 from threadmesh.cli.groups import threads, tools
+from threadmesh.cli.task_commands import tasks
 from threadmesh.errors import MeshError
 
 _EPILOG = (
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.add_typer(tools, name="tools")
 app.add_typer(calls, name="calls")
 app.add_typer(threads, name="threads")
+app.add_typer(tasks, name="tasks")
 
 
 def main() -> None:
@@ -89,6 +91,23 @@ def down(
     from threadmesh.settings import data_directory  # loaded by need
 
     typer.echo(down((data_dir or data_directory()).expanduser().absolute(), seconds=timeout))
+
+
+@app.command()
+def worker(*, config: options.Config = None, data_dir: options.DataDir = None) -> None:
+    """Carry the calls of long tools, where TOOLS_TASK_RUNNER is celery; start as many as you like.
+
+    Takes the settings of tools_svc. SIGTERM and Ctrl-C let running calls end for a while (TOOLS_DRAIN_SECONDS), then
+    give them back.
+
+    Examples:
+      threadmesh worker
+      threadmesh worker --config threadmesh.toml
+    """
+    from threadmesh.cli.up import Wishes  # loaded by need
+    from threadmesh.cli.worker import become_worker  # loaded by need
+
+    become_worker(Wishes(config=config, data_dir=data_dir))
 
 
 @app.command()

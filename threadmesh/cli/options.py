@@ -1,9 +1,19 @@
 """The options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class TaskState(StrEnum):
+    """How far a task has come, as the command line writes it."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    FINISHED = "finished"
+
 
 DataDir = Annotated[
     Path | None,

@@ -133,6 +133,7 @@ def _tool(tool: pb.Tool) -> dict[str, object]:
         "name": tool.definition.name,
         "server": tool.server,
         "effect": _effect(tool),
+        "queued": tool.queued,
         "requires_approval": tool.requires_approval,
         "warnings": list(tool.warnings),
         "description": tool.definition.description,

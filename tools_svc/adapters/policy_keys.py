@@ -1,7 +1,7 @@
 """The keys of the servers file that limit, repeat and remember calls.
 
 A server may have `max_parallel`, `max_waiting`, `rate`, `breaker` and `approval`, and `tools`: for each tool by its own
-name `effect`, `timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds` and `approval`.
+name `effect`, `timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds`, `approval` and `queue`.
 """
 
 import math
@@ -158,6 +158,7 @@ def _tool(raw: dict[str, Any]) -> ToolPolicy:
         retries=raw.get("retries", RETRIES),
         cache_seconds=raw.get("cache_seconds"),
         requires_approval=approval(raw["approval"]) if "approval" in raw else None,
+        queued=raw.get("queue", False),
     )
 
 
@@ -175,6 +176,11 @@ def _check_failures(value: Any) -> Iterator[Complaint]:
 
 def _check_retries(value: Any) -> Iterator[Complaint]:
     yield from _whole(value, least=0, most=_MOST_RETRIES)
+
+
+def _check_queue(value: Any) -> Iterator[Complaint]:
+    if not isinstance(value, bool):
+        yield (), "it must be true or false"
 
 
 def _per_second(value: Any) -> Iterator[Complaint]:
@@ -199,4 +205,5 @@ _TOOL_CHECKS: dict[str, Check] = {
     "retries": _check_retries,
     "cache_seconds": check_seconds,
     "approval": check_approval,
+    "queue": _check_queue,
 }

@@ -173,6 +173,7 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
         timeout_seconds=policy.call_seconds(offer.name),
         retries=policy.tool(offer.name).retries,
         requires_approval=policy.requires_approval(offer.name),
+        queued=policy.tool(offer.name).queued,
         definition_hash=offer.definition_hash,
         definition_json=offer.definition_json,
     )

@@ -8,14 +8,16 @@ from functools import partial
 
 from threadmesh.clock import Clock
 from threadmesh.conversation import CallFinished, ToolCall
-from threadmesh.errors import CallNotFound, InvalidArgument
+from threadmesh.errors import InvalidArgument
 from threadmesh.retry import full_jitter
 from tools_svc.domain.call import Batch, Invocation, RunEvent, idempotency_key
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.execution import Execution
 from tools_svc.domain.plan import Planned, Refused, plan, resumed
 from tools_svc.domain.ports import CallListener, ToolSource
-from tools_svc.domain.runs import Run, Runs
+from tools_svc.domain.runs import Carried, Run, Runs
+from tools_svc.domain.task import Task, TaskKey
+from tools_svc.domain.tasks import Tasks
 
 
 class Executor:
@@ -31,6 +33,7 @@ class Executor:
         *,
         catalogue: Callable[[], Catalogue],
         settled: Callable[[], Awaitable[object]],
+        tasks: Tasks,
         clock: Clock,
         listener: CallListener,
         on_defect: Callable[[Exception], None],
@@ -39,12 +42,13 @@ class Executor:
         self._sources = sources
         self._catalogue = catalogue
         self._settled = settled
+        self._tasks = tasks
         self._clock = clock
         self._listener = listener
         self._on_defect = on_defect
         self._pause = pause
         self._runs = Runs()
-        self._begun: asyncio.Queue[tuple[Execution, Run, Context]] = asyncio.Queue()
+        self._begun: asyncio.Queue[tuple[Carried, Run, Context]] = asyncio.Queue()
 
     async def run(self) -> None:
         """Carry the calls until cancelled; how those end that are under way then, nobody hears."""
@@ -58,15 +62,17 @@ class Executor:
 
         A call of the run that is under way or has ended recently is not sent again: its events are given again.
         Closing the stream stops the calls that nobody else follows and that cannot have changed anything yet; the
-        others run on. `resumed`, those that were stopped so begin anew. Of resumed calls that are not known, those that
-        may not be repeated end with the outcome UNKNOWN. Raises `StaleEpoch`, and `InvalidArgument` when one
-        id stands for two calls.
+        others run on, and so do tasks. `resumed`, those that were stopped so begin anew. Of resumed calls that are not
+        known, those that may not be repeated end with the outcome UNKNOWN. Raises `StaleEpoch`, `StoreUnavailable` when
+        nobody can tell which calls are tasks, and `InvalidArgument` when one id stands for two calls.
         """
         if batch.resumed:
             await self._resumable(batch)
+        present = self._runs.find(batch.run_id)
+        known = await self._tasks.known(batch, self._catalogue(), but=present.calls if present else ())
         self._runs.fence(batch.run_id, batch.epoch)
         run = self._runs.open(batch.run_id)
-        self._admit(batch, run)
+        self._admit(batch, run, known)
         followed = [run.executions[call.id] for call in batch.calls if call.id in run.executions]
         for execution in followed:
             execution.followers += 1
@@ -77,20 +83,37 @@ class Executor:
         finally:
             _leave(followed)
 
-    def cancel(self, run_id: str, call_id: str) -> bool:
-        """Stop a call; False when it had ended before. Raises `CallNotFound`."""
+    async def cancel(self, run_id: str, call_id: str) -> bool:
+        """Stop a call; False when it had ended before. Raises `CallNotFound`, and `StoreUnavailable` for a task."""
         run = self._runs.find_call(run_id, call_id)
-        if run is None:
-            raise CallNotFound(call=call_id)
-        execution = run.executions.get(call_id)
-        return execution is not None and execution.cancel()
+        execution = run.executions.get(call_id) if run is not None else None
+        if isinstance(execution, Execution):
+            return execution.cancel()
+        if run is not None and execution is None:
+            return False
+        if execution is None:
+            return await self._tasks.cancel(TaskKey(run_id=run_id, call_id=call_id))
+        await execution.kept.wait()
+        return await self._tasks.cancel(execution.key)
 
     async def watch(self, run_id: str, after: int = 0) -> AsyncGenerator[RunEvent, None]:
-        """Give what happened to the run's calls after an event, then what happens, until no call is in flight."""
+        """Give what happened to the run's calls after an event, then what happens, until no call is in flight.
+
+        Of a run that this process does not know, its tasks are followed. Raises `StoreUnavailable`.
+        """
+        if self._runs.find(run_id) is None:
+            self._adopt(run_id, await self._tasks.of_run(run_id))
         if run := self._runs.find(run_id):
             async with aclosing(run.log.tail(after, until_quiet=True)) as events:
                 async for event in events:
                     yield event
+
+    def _adopt(self, run_id: str, tasks: Sequence[Task]) -> None:
+        for task in tasks:
+            run = self._runs.open(run_id)
+            if task.call.id not in run.calls:
+                run.calls[task.call.id] = task.call
+                self._begin(self._tasks.execution(task, run.log), run)
 
     async def _resumable(self, batch: Batch) -> None:
         """Wait for the servers of a process that has just begun, and for the end of calls that were abandoned."""
@@ -100,7 +123,7 @@ class Executor:
                     await execution.ended.wait()
         await self._settled()
 
-    def _admit(self, batch: Batch, run: Run) -> None:
+    def _admit(self, batch: Batch, run: Run, known: Mapping[str, Task]) -> None:
         _check_same(batch.calls, run)
         for call in batch.calls:
             if (execution := run.executions.get(call.id)) and execution.renewable and batch.resumed:
@@ -108,15 +131,20 @@ class Executor:
         new = [call for call in batch.calls if call.id not in run.calls]
         for each in plan(new, self._catalogue(), approvals=batch.approvals):
             run.calls[each.call.id] = each.call
+            if task := known.get(each.call.id):
+                self._begin(self._tasks.execution(task, run.log), run)
+                continue
             match resumed(each, keyed=bool(batch.run_id)) if batch.resumed else each:
                 case Planned() as planned:
-                    self._start(planned, batch, run)
+                    self._begin(self._execution(planned, batch, run), run)
                 case Refused(call=call, finished=finished):
                     run.log.append(call.id, finished)
                     self._listener.ended(call.name, finished)
 
-    def _start(self, planned: Planned, batch: Batch, run: Run) -> None:
-        execution = Execution(
+    def _execution(self, planned: Planned, batch: Batch, run: Run) -> Carried:
+        if planned.entry.tool.queued:
+            return self._tasks.execution(self._tasks.made(planned, batch), run.log)
+        return Execution(
             planned,
             _invocation(planned, batch),
             source=self._sources[planned.entry.tool.server],
@@ -127,12 +155,14 @@ class Executor:
             on_defect=self._on_defect,
             sent_before=batch.resumed,
         )
-        run.executions[planned.call.id] = execution
+
+    def _begin(self, execution: Carried, run: Run) -> None:
+        run.executions[execution.call.id] = execution
         run.log.begin()
         # The call's log lines carry the ids of the request that asked for it.
         self._begun.put_nowait((execution, run, copy_context()))
 
-    async def _carry(self, execution: Execution, run: Run) -> None:
+    async def _carry(self, execution: Carried, run: Run) -> None:
         try:
             finished = await execution.run()
             self._listener.ended(execution.tool, finished)
@@ -154,7 +184,7 @@ async def _until_finished(open_calls: set[str], run: Run) -> AsyncGenerator[RunE
                 return
 
 
-def _leave(followed: Sequence[Execution]) -> None:
+def _leave(followed: Sequence[Carried]) -> None:
     for execution in followed:
         execution.followers -= 1
         if execution.followers == 0:

@@ -22,8 +22,7 @@ from threadmesh.errors import (
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Waiting
 from tools_svc.domain.output import failed, finish
 from tools_svc.domain.plan import Planned
-from tools_svc.domain.ports import ToolSource
-from tools_svc.domain.run_log import RunLog
+from tools_svc.domain.ports import CallLog, ToolSource
 
 _UNANSWERED = (ToolConnectionLost, ToolAnswerUnreadable, DeadlineExceeded, Cancelled, Internal)
 """Errors that leave open what a call that was sent has done."""
@@ -44,7 +43,7 @@ class Execution:
         invocation: Invocation,
         *,
         source: ToolSource,
-        log: RunLog,
+        log: CallLog,
         clock: Clock,
         pause: Callable[[int], float],
         on_retry: Callable[[MeshError], None],
@@ -79,6 +78,11 @@ class Execution:
     def tool(self) -> str:
         """The tool's name in the catalogue."""
         return self._planned.entry.tool.name
+
+    @property
+    def sent(self) -> bool:
+        """Whether it may have gone out."""
+        return self._sent
 
     @property
     def abandoned(self) -> bool:

@@ -19,7 +19,10 @@ RETRIES = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolPolicy:
-    """What is said of one tool; None where its server's word holds or nothing limits it."""
+    """What is said of one tool; None where its server's word holds or nothing limits it.
+
+    Calls of a tool that is `queued` are tasks.
+    """
 
     timeout_seconds: float | None = None
     max_parallel: int | None = None
@@ -27,6 +30,7 @@ class ToolPolicy:
     retries: int = RETRIES
     cache_seconds: float | None = None
     requires_approval: bool | None = None
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,15 +1,17 @@
 """What the domain needs from outside."""
 
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from threadmesh.breaker import BreakerState
 from threadmesh.conversation import CallFinished
 from threadmesh.errors import MeshError
-from tools_svc.domain.call import Invocation, Update
+from tools_svc.domain.call import CallEvent, Invocation, Update
 from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.notification import Notification
 from tools_svc.domain.pin import Pin
+from tools_svc.domain.task import Task, TaskCursor, TaskFilter, TaskKey, TaskState, Ticket
 from tools_svc.domain.tool import ServerStatus
 
 
@@ -137,4 +139,86 @@ class NotificationListener(Protocol):
 
     def heard(self, notification: Notification) -> None:
         """Take note; must neither fail nor wait."""
+        ...
+
+
+class CallLog(Protocol):
+    """Is told what happens to a call, in order; must not fail."""
+
+    def append(self, call_id: str, event: CallEvent) -> None:
+        """Take note of an event."""
+        ...
+
+
+class TaskStore(Protocol):
+    """Keeps tasks. Whoever changes one says which version of it was read, so that nobody overwrites what was not seen.
+
+    Every change outlives the process when its method returns, if the store is one that does. Each method raises
+    `StoreUnavailable`; a change may then have been made nevertheless.
+    """
+
+    async def add(self, task: Task) -> Task:
+        """Keep a new task, and give it; or give the one that is kept under its key, unchanged."""
+        ...
+
+    async def get(self, key: TaskKey, *, after: int = 0) -> Task | None:
+        """Give a task; None if there is none or its version is not above `after`."""
+        ...
+
+    async def put(self, task: Task) -> Task | None:
+        """Replace the task of this key and version, and give it with its new version; None if there is no such one.
+
+        What it was called for never changes.
+        """
+        ...
+
+    async def due(self, now: datetime, *, limit: int) -> Sequence[Task]:
+        """Give tasks that are due, the longest due first."""
+        ...
+
+    async def page(self, wanted: TaskFilter, *, after: TaskCursor | None, limit: int) -> Sequence[Task]:
+        """Give tasks, the newest first; those of one moment by their keys, descending."""
+        ...
+
+    async def remove(self, task: Task) -> None:
+        """Forget the task of this key and version, if it is still so."""
+        ...
+
+    async def counts(self) -> Mapping[TaskState, int]:
+        """Count the tasks in each state; states without any may be missing."""
+        ...
+
+
+class TaskRunner(Protocol):
+    """Has tasks carried, by this process or by others."""
+
+    announce_seconds: float
+    """A task that nobody has claimed by then is announced again: its ticket may be lost."""
+
+    async def announce(self, ticket: Ticket) -> None:
+        """See to it that the task is carried, some time; once more is harmless. Raises `Unavailable`."""
+        ...
+
+    def stop(self, key: TaskKey) -> None:
+        """Stop carrying a task whose record says so, at once if that is possible."""
+        ...
+
+
+class TaskListener(Protocol):
+    """Hears of tasks; must not fail."""
+
+    def began(self, task: Task) -> None:
+        """Take note that a task was claimed."""
+        ...
+
+    def ended(self, task: Task) -> None:
+        """Take note that a task has ended."""
+        ...
+
+    def counted(self, counts: Mapping[TaskState, int]) -> None:
+        """Take note of how many tasks there are."""
+        ...
+
+    def troubled(self, error: MeshError) -> None:
+        """Take note that tasks cannot be looked after now; it is tried again."""
         ...

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field
 from threadmesh.conversation import ToolCall
 from threadmesh.errors import StaleEpoch
 from tools_svc.domain.execution import Execution
+from tools_svc.domain.follow import TaskExecution
 from tools_svc.domain.run_log import RunLog
+
+Carried = Execution | TaskExecution
+"""A call that is under way or has ended, by itself or as a task."""
 
 _MOST_RUNS = 512
 _MOST_BYTES = 64 * 1024 * 1024
@@ -20,7 +24,7 @@ class Run:
 
     log: RunLog = field(default_factory=RunLog)
     calls: dict[str, ToolCall] = field(default_factory=dict)
-    executions: dict[str, Execution] = field(default_factory=dict)
+    executions: dict[str, Carried] = field(default_factory=dict)
 
     def forget(self, call_id: str) -> None:
         """Forget a call, so that it can begin anew."""

@@ -59,7 +59,7 @@ class Tool:
     """A tool as models see and operators configure it; a call of it takes at most `timeout_seconds`.
 
     A call that may be repeated is sent again up to `retries` times. One of a tool that `requires_approval` is sent only
-    if a person has approved it.
+    if a person has approved it. One of a tool that is `queued` becomes a task.
     """
 
     name: str
@@ -73,6 +73,7 @@ class Tool:
     timeout_seconds: float
     retries: int
     requires_approval: bool = False
+    queued: bool = False
     definition_hash: str
     definition_json: str
 

@@ -109,6 +109,7 @@ def encode_tool(tool: Tool, capabilities: Sequence[str] = (), warnings: Sequence
         effect=_EFFECTS[tool.effect],
         definition_hash=tool.definition_hash,
         requires_approval=tool.requires_approval,
+        queued=tool.queued,
         capabilities=capabilities,
         warnings=warnings,
     )

@@ -46,7 +46,7 @@ class LocalTools:
     async def cancel(self, call_id: str) -> None:
         """Stop a call as well as its tool allows."""
         with suppress(CallNotFound):
-            self._executor.cancel("", call_id)
+            await self._executor.cancel("", call_id)
 
     async def resources(self) -> pb.ListResourcesResponse:
         """List what can be read."""

@@ -12,9 +12,12 @@ from threadmesh.telemetry.logs import current_ids
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
+from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.watch import CatalogueWatcher
-from tools_svc.edge import codec, library_codec
+from tools_svc.edge import codec, library_codec, task_codec
 from tools_svc.edge.heartbeat import SECONDS, with_heartbeats
+
+_TASKS, _MOST_TASKS = 50, 100
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -27,6 +30,7 @@ class ToolsServicer(ToolsServiceServicer):
         *,
         watcher: CatalogueWatcher,
         executor: Executor,
+        tasks: Tasks,
         reader: Reader,
         on_batch: Callable[[int], None],
         capabilities: Callable[[], Sequence[tuple[str, Sequence[Ranked]]]],
@@ -38,6 +42,7 @@ class ToolsServicer(ToolsServiceServicer):
         """
         self._watcher = watcher
         self._executor = executor
+        self._tasks = tasks
         self._reader = reader
         self._on_batch = on_batch
         self._capabilities = capabilities
@@ -97,7 +102,16 @@ class ToolsServicer(ToolsServiceServicer):
 
     async def CancelCall(self, request: pb.CancelCallRequest, context: Context) -> pb.CancelCallResponse:
         """Stop a call as well as its tool allows."""
-        return pb.CancelCallResponse(cancelled=self._executor.cancel(request.run_id, request.call_id))
+        return pb.CancelCallResponse(cancelled=await self._executor.cancel(request.run_id, request.call_id))
+
+    async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
+        """List the tasks, the newest first."""
+        size = min(request.page_size or _TASKS, _MOST_TASKS)
+        after = task_codec.decode_page_token(request.page_token)
+        found = await self._tasks.page(task_codec.decode_filter(request), after=after, limit=size + 1)
+        page = found[:size]
+        token = task_codec.encode_page_token(page[-1]) if len(found) > size else ""
+        return pb.ListTasksResponse(tasks=map(task_codec.encode_task, page), next_page_token=token)
 
     async def ApproveDefinition(
         self, request: pb.ApproveDefinitionRequest, context: Context

@@ -96,6 +96,7 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
                     "max_parallel": 1,
                     "rate": {"per_second": 0.5, "burst": 4},
                     "approval": "never",
+                    "queue": True,
                 },
             },
         },
@@ -110,7 +111,7 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert full.effects == {"get": Effect.READ_ONLY, "put": Effect.KEYED}
     assert full.tools == {
         "get": ToolPolicy(cache_seconds=60, retries=0, timeout_seconds=1.5),
-        "put": ToolPolicy(max_parallel=1, rate=Rate(per_second=0.5, burst=4), requires_approval=False),
+        "put": ToolPolicy(max_parallel=1, rate=Rate(per_second=0.5, burst=4), requires_approval=False, queued=True),
     }
 
 
@@ -216,6 +217,7 @@ HOOK = {"webhook": "https://example.com"}
         (GOOD | {"tools": {"get": {"retries": 11}}}, "s.tools.get.retries"),
         (GOOD | {"tools": {"get": {"effect": "read_only", "cache_seconds": 0}}}, "s.tools.get.cache_seconds"),
         (GOOD | {"tools": {"get": {"cache_seconds": 5}}}, "s.tools.get.cache_seconds"),
+        (GOOD | {"tools": {"get": {"queue": "yes"}}}, "s.tools.get.queue"),
         (GOOD | {"tools": {"get": {"effect": "idempotent", "cache_seconds": 5}}}, "s.tools.get.cache_seconds"),
         (GOOD | {"effects": {"get": "keyed"}, "tools": {"get": {"cache_seconds": 5}}}, "s.tools.get.cache_seconds"),
         (GOOD | {"effects": {"get": "keyed"}, "tools": {"get": {"effect": "keyed"}}}, "s.tools.get.effect"),

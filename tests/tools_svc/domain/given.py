@@ -10,9 +10,11 @@ from threadmesh.clock import SystemClock
 from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.errors import MeshError
 from threadmesh.testing.clock import FakeClock
+from tools_svc.adapters.inline_runner import InlineRunner
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.memory_pins import MemoryPins
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
+from tools_svc.adapters.memory_tasks import MemoryTasks
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
 from tools_svc.domain.execute import Executor
@@ -20,6 +22,9 @@ from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Changes, Pins
 from tools_svc.domain.plan import NO_APPROVALS
 from tools_svc.domain.policy import MOST_PARALLEL, RETRIES, ServerPolicy, ToolPolicy
+from tools_svc.domain.task import Ticket
+from tools_svc.domain.task_book import TaskBook
+from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.tool import Effect, OfferedTool
 from tools_svc.domain.watch import CatalogueWatcher
 
@@ -108,10 +113,12 @@ async def house(
         on_quarantined=lambda _: None,
     )
     governed = govern(source, policy, clock=SystemClock(), listener=ledger)
+    runner = InlineRunner(_refuse, lambda _: None, parallel=1, on_defect=ledger.defects.append)
     executor = Executor(
         {"s": governed},
         catalogue=lambda: watcher.catalogue,
         settled=watcher.settled,
+        tasks=Tasks(TaskBook(MemoryTasks()), runner, clock=FakeClock(), on_defect=ledger.defects.append),
         clock=clock or FakeClock(),
         listener=ledger,
         on_defect=ledger.defects.append,
@@ -123,6 +130,10 @@ async def house(
     finally:
         working.cancel()
         await asyncio.gather(working, return_exceptions=True)
+
+
+async def _refuse(_: Ticket) -> None:
+    raise AssertionError("no tool of this house is queued")
 
 
 def batch(

@@ -316,7 +316,7 @@ async def test_a_call_cancelled_before_it_was_sent_is_never_sent(effect: Effect)
     async with house(tool, effect=effect) as home, asyncio.timeout(10):
         reading = asyncio.create_task(home.finished(batch(run_id="r")))
         await asyncio.wait({reading}, timeout=0)
-        assert home.executor.cancel("r", "c")
+        assert await home.executor.cancel("r", "c")
         finished = await reading
 
     assert finished.outcome is CallOutcome.CANCELLED
@@ -333,7 +333,7 @@ async def test_a_call_cancelled_after_it_was_sent_ends_by_its_effect(effect: Eff
         aclosing(home.executor.execute(batch(run_id="r"))) as events,
     ):
         await anext(events)
-        assert home.executor.cancel("r", "c")
+        assert await home.executor.cancel("r", "c")
         rest = [event.event async for event in events]
 
     assert isinstance(rest[-1], CallFinished)
@@ -344,9 +344,9 @@ async def test_a_call_that_ended_is_not_cancelled() -> None:
     async with house(Tool()) as home:
         await home.events(batch(run_id="r"))
 
-        assert home.executor.cancel("r", "c") is False
+        assert not await home.executor.cancel("r", "c")
         with pytest.raises(CallNotFound):
-            home.executor.cancel("r", "other")
+            await home.executor.cancel("r", "other")
 
 
 async def test_a_call_asked_for_again_gives_its_events_again_without_running() -> None:
@@ -394,7 +394,7 @@ async def test_a_call_cancelled_before_its_turn_was_never_sent_and_says_so(effec
         await tool.begun.wait()
         second = asyncio.create_task(home.finished(batch("second", run_id="r")))
         await home.ledger.waits.wait()
-        assert home.executor.cancel("r", "second")
+        assert await home.executor.cancel("r", "second")
         finished = await second
         tool.gate.set()
         await first

@@ -86,7 +86,7 @@ async def test_a_call_that_a_person_stopped_does_not_begin_anew() -> None:
     async with house(tool, effect=Effect.READ_ONLY) as home:
         async with aclosing(home.executor.execute(batch("c", run_id="r"))) as events:
             await anext(events)
-            home.executor.cancel("r", "c")
+            await home.executor.cancel("r", "c")
         finished = await home.finished(RESUMED)
 
     assert (len(tool.invocations), finished.outcome) == (1, CallOutcome.FAILED)

@@ -107,6 +107,34 @@ SERVER_STATE_UNAVAILABLE: ServerState.ValueType  # 3
 """It cannot be reached; another attempt follows."""
 Global___ServerState: _TypeAlias = ServerState  # noqa: Y015
 
+class _TaskState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TaskStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TaskState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TASK_STATE_UNSPECIFIED: _TaskState.ValueType  # 0
+    """Is never sent."""
+    TASK_STATE_QUEUED: _TaskState.ValueType  # 1
+    """It waits for a process; nothing was sent."""
+    TASK_STATE_CLAIMED: _TaskState.ValueType  # 2
+    """A process carries it; it counts as sent."""
+    TASK_STATE_FINISHED: _TaskState.ValueType  # 3
+    """It has ended; the result is kept for a day."""
+
+class TaskState(_TaskState, metaclass=_TaskStateEnumTypeWrapper):
+    """How far a task has come."""
+
+TASK_STATE_UNSPECIFIED: TaskState.ValueType  # 0
+"""Is never sent."""
+TASK_STATE_QUEUED: TaskState.ValueType  # 1
+"""It waits for a process; nothing was sent."""
+TASK_STATE_CLAIMED: TaskState.ValueType  # 2
+"""A process carries it; it counts as sent."""
+TASK_STATE_FINISHED: TaskState.ValueType  # 3
+"""It has ended; the result is kept for a day."""
+Global___TaskState: _TypeAlias = TaskState  # noqa: Y015
+
 @_typing.final
 class ListToolsRequest(_message.Message):
     """Asks for the catalogue."""
@@ -293,6 +321,7 @@ class Tool(_message.Message):
     EFFECT_FIELD_NUMBER: _builtins.int
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
     REQUIRES_APPROVAL_FIELD_NUMBER: _builtins.int
+    QUEUED_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     server: _builtins.str
@@ -309,6 +338,8 @@ class Tool(_message.Message):
     """Identifies the definition as the server sent it."""
     requires_approval: _builtins.bool
     """Says that each call needs a person's approval."""
+    queued: _builtins.bool
+    """Says that each call becomes a task, which outlives the stream that asked for it."""
     @_builtins.property
     def definition(self) -> _conversation_pb2.ToolDefinition:
         """Holds what a model is told: a name such as `time__get_current_time`, a description and the arguments' schema."""
@@ -332,12 +363,13 @@ class Tool(_message.Message):
         effect: Global___Effect.ValueType = ...,
         definition_hash: _builtins.str = ...,
         requires_approval: _builtins.bool = ...,
+        queued: _builtins.bool = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "queued", b"queued", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -872,6 +904,162 @@ class CancelCallResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelCallResponse: _TypeAlias = CancelCallResponse  # noqa: Y015
+
+@_typing.final
+class ListTasksRequest(_message.Message):
+    """Asks for tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATES_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Keeps the tasks of this run; empty keeps all."""
+    page_size: _builtins.int
+    """Limits the tasks of one page; 0 means 50, more than 100 means 100."""
+    page_token: _builtins.str
+    """Continues after an earlier page."""
+    @_builtins.property
+    def states(self) -> _containers.RepeatedScalarFieldContainer[Global___TaskState.ValueType]:
+        """Keeps the tasks in these states; empty keeps all."""
+
+    def __init__(
+        self,
+        *,
+        states: _abc.Iterable[Global___TaskState.ValueType] | None = ...,
+        run_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "states", b"states"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTasksRequest: _TypeAlias = ListTasksRequest  # noqa: Y015
+
+@_typing.final
+class ListTasksResponse(_message.Message):
+    """Gives tasks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TASKS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Continues behind this page; empty on the last one."""
+    @_builtins.property
+    def tasks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Task]:
+        """Holds the tasks, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        tasks: _abc.Iterable[Global___Task] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "tasks", b"tasks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTasksResponse: _TypeAlias = ListTasksResponse  # noqa: Y015
+
+@_typing.final
+class Task(_message.Message):
+    """A call of a queued tool."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SERVER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    CLAIM_TIME_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Names the run on whose behalf the tool is called; one that begins with `task-` was made up for a person's own call."""
+    call_id: _builtins.str
+    """Names the call."""
+    epoch: _builtins.int
+    """Numbers the owner of the run that asked for it."""
+    thread_id: _builtins.str
+    """Names the run's thread."""
+    name: _builtins.str
+    """Names the tool as models do."""
+    server: _builtins.str
+    """Names the server that runs it."""
+    state: Global___TaskState.ValueType
+    """Says how far it has come."""
+    owner: _builtins.str
+    """Names the process that carries it, or did last."""
+    attempt: _builtins.int
+    """Counts how often it went out."""
+    outcome: _events_pb2.CallOutcome.ValueType
+    """Says how it ended, once it has."""
+    cancel_requested: _builtins.bool
+    """Says that somebody wants it stopped."""
+    @_builtins.property
+    def progress(self) -> _events_pb2.CallProgress:
+        """Holds what the tool reported last."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when it was asked for."""
+
+    @_builtins.property
+    def claim_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when its process took it; absent before."""
+
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when it ended; absent before."""
+
+    @_builtins.property
+    def deadline_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when nobody waits for it any longer."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        epoch: _builtins.int = ...,
+        thread_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+        server: _builtins.str = ...,
+        state: Global___TaskState.ValueType = ...,
+        owner: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        progress: _events_pb2.CallProgress | None = ...,
+        outcome: _events_pb2.CallOutcome.ValueType = ...,
+        cancel_requested: _builtins.bool = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        claim_time: _timestamp_pb2.Timestamp | None = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
+        deadline_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time", "create_time", b"create_time", "deadline_time", b"deadline_time", "finish_time", b"finish_time", "progress", b"progress"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "call_id", b"call_id", "cancel_requested", b"cancel_requested", "claim_time", b"claim_time", "create_time", b"create_time", "deadline_time", b"deadline_time", "epoch", b"epoch", "finish_time", b"finish_time", "name", b"name", "outcome", b"outcome", "owner", b"owner", "progress", b"progress", "run_id", b"run_id", "server", b"server", "state", b"state", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Task: _TypeAlias = Task  # noqa: Y015
 
 @_typing.final
 class ApproveDefinitionRequest(_message.Message):

@@ -60,6 +60,11 @@ class ToolsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallResponse.FromString,
                 _registered_method=True)
+        self.ListTasks = channel.unary_unary(
+                '/threadmesh.api.tools.v1.ToolsService/ListTasks',
+                request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListTasksRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListTasksResponse.FromString,
+                _registered_method=True)
         self.ApproveDefinition = channel.unary_unary(
                 '/threadmesh.api.tools.v1.ToolsService/ApproveDefinition',
                 request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ApproveDefinitionRequest.SerializeToString,
@@ -109,7 +114,8 @@ class ToolsServiceServicer:
         """Runs a batch of calls and streams what happens to each, independent calls in parallel.
 
         Every call ends with exactly one `finished`, in any order; the stream ends with `done`. A `heartbeat` is sent at
-        least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent.
+        least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent,
+        except those of queued tools: they are tasks, which outlive streams and processes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +130,13 @@ class ToolsServiceServicer:
 
     def CancelCall(self, request, context):
         """Stops a running call as well as its tool allows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTasks(self, request, context):
+        """Lists the tasks: the calls of queued tools, the newest first. Ended ones are kept for a day.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,6 +206,11 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.CancelCall,
                     request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallResponse.SerializeToString,
+            ),
+            'ListTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTasks,
+                    request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListTasksRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListTasksResponse.SerializeToString,
             ),
             'ApproveDefinition': grpc.unary_unary_rpc_method_handler(
                     servicer.ApproveDefinition,
@@ -356,6 +374,33 @@ class ToolsService:
             '/threadmesh.api.tools.v1.ToolsService/CancelCall',
             threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallRequest.SerializeToString,
             threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.CancelCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.tools.v1.ToolsService/ListTasks',
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListTasksRequest.SerializeToString,
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListTasksResponse.FromString,
             options,
             channel_credentials,
             insecure,

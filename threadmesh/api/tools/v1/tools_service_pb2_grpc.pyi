@@ -41,12 +41,15 @@ class ToolsServiceStub:
     """Runs a batch of calls and streams what happens to each, independent calls in parallel.
 
     Every call ends with exactly one `finished`, in any order; the stream ends with `done`. A `heartbeat` is sent at
-    least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent.
+    least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent,
+    except those of queued tools: they are tasks, which outlive streams and processes.
     """
     WatchCalls: _grpc.UnaryStreamMultiCallable[_tools_service_pb2.WatchCallsRequest, _tools_service_pb2.WatchCallsResponse]
     """Streams what happened to the calls of a run after a given event, and what happens next."""
     CancelCall: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.CancelCallRequest, _tools_service_pb2.CancelCallResponse]
     """Stops a running call as well as its tool allows."""
+    ListTasks: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ListTasksRequest, _tools_service_pb2.ListTasksResponse]
+    """Lists the tasks: the calls of queued tools, the newest first. Ended ones are kept for a day."""
     ApproveDefinition: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ApproveDefinitionRequest, _tools_service_pb2.ApproveDefinitionResponse]
     """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
 
@@ -74,12 +77,15 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     """Runs a batch of calls and streams what happens to each, independent calls in parallel.
 
     Every call ends with exactly one `finished`, in any order; the stream ends with `done`. A `heartbeat` is sent at
-    least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent.
+    least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent,
+    except those of queued tools: they are tasks, which outlive streams and processes.
     """
     WatchCalls: _aio.UnaryStreamMultiCallable[_tools_service_pb2.WatchCallsRequest, _tools_service_pb2.WatchCallsResponse]  # type: ignore[assignment]
     """Streams what happened to the calls of a run after a given event, and what happens next."""
     CancelCall: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.CancelCallRequest, _tools_service_pb2.CancelCallResponse]  # type: ignore[assignment]
     """Stops a running call as well as its tool allows."""
+    ListTasks: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ListTasksRequest, _tools_service_pb2.ListTasksResponse]  # type: ignore[assignment]
+    """Lists the tasks: the calls of queued tools, the newest first. Ended ones are kept for a day."""
     ApproveDefinition: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ApproveDefinitionRequest, _tools_service_pb2.ApproveDefinitionResponse]  # type: ignore[assignment]
     """Accepts the changed definition of a tool, which is offered from then on. Approving it again changes nothing.
 
@@ -122,7 +128,8 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Runs a batch of calls and streams what happens to each, independent calls in parallel.
 
         Every call ends with exactly one `finished`, in any order; the stream ends with `done`. A `heartbeat` is sent at
-        least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent.
+        least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent,
+        except those of queued tools: they are tasks, which outlive streams and processes.
         """
 
     @_abc_1.abstractmethod
@@ -140,6 +147,14 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tools_service_pb2.CancelCallResponse, _abc.Awaitable[_tools_service_pb2.CancelCallResponse]]:
         """Stops a running call as well as its tool allows."""
+
+    @_abc_1.abstractmethod
+    def ListTasks(
+        self,
+        request: _tools_service_pb2.ListTasksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tools_service_pb2.ListTasksResponse, _abc.Awaitable[_tools_service_pb2.ListTasksResponse]]:
+        """Lists the tasks: the calls of queued tools, the newest first. Ended ones are kept for a day."""
 
     @_abc_1.abstractmethod
     def ApproveDefinition(
