@@ -4,7 +4,8 @@
 directly over MCP (stdio), through tools_svc (gRPC, validation), and through the whole mesh (a chat in which the model
 must call it, less the same chat without: that is the call with its journal, and one more round of the scripted model).
 Then it calls eight tools of a second each at once, and the good server's tool again while another server hangs, floods,
-sends a line without an end or 50 MB.
+sends a line without an end or one that is too long, once as it is and once at the lowest priority, and reads how much
+memory the service gained.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _SERVER = Path(__file__).parent / "tool_server.py"
 _CROOKED = Path(__file__).parent.parent / "tests" / "servers" / "crooked.py"
 _ECHO, _WAIT = "good__echo", "good__wait"
-_BAD = ("bad__silent", "bad__flood", "bad__endless", "bad__huge")
+_BAD = ("silent", "flood", "endless", "huge")
 _SECONDS = 120.0
 _AT_ONCE = 8
 _WARM_CALLS = 5
@@ -58,10 +59,14 @@ class Ways:
 
 
 def servers() -> dict[str, object]:
-    """Give the servers file: the server that does nothing, and one that breaks the protocol in every way."""
+    """Give the servers file: the server that does nothing, and one that breaks the protocol in every way.
+
+    The bad one is there a second time at the lowest priority: what it costs then is not for the CPU that it burns.
+    """
     good = {"command": sys.executable, "args": [str(_SERVER)]}
     bad = {"command": sys.executable, "args": [str(_CROOKED)], "timeout_seconds": _BAD_SECONDS}
-    return {"mcpServers": {"good": good, "bad": bad}}
+    nice = bad | {"command": "nice", "args": ["-n", "19", sys.executable, str(_CROOKED)]}
+    return {"mcpServers": {"good": good, "bad": bad, "nice": nice}}
 
 
 @asynccontextmanager
@@ -129,8 +134,8 @@ async def timed(call: Call, *, times: int) -> list[float]:
     return found
 
 
-async def beside_a_bad_server(found: Ways, *, times: int) -> list[float]:
-    """Call the good server's tool while the bad one is called all the time in all its ways."""
+async def beside_a_bad_server(found: Ways, server: str, *, times: int) -> list[float]:
+    """Call the good server's tool while the bad one `server` is called all the time in all its ways."""
     over = asyncio.Event()
 
     async def pester(name: str) -> None:
@@ -139,11 +144,8 @@ async def beside_a_bad_server(found: Ways, *, times: int) -> list[float]:
 
     async with asyncio.TaskGroup() as tasks:
         for name in _BAD:
-            tasks.create_task(pester(name))
-        samples = []
-        for _ in range(times):
-            samples += await timed(found.calls["through tools_svc"], times=1)
-            await asyncio.sleep(_BETWEEN_SECONDS)
+            tasks.create_task(pester(f"{server}__{name}"))
+        samples = await alone(found, times=times)
         over.set()
     return samples
 
@@ -181,12 +183,31 @@ async def measure(asked: Namespace, units: Units) -> None:
         )
         together = await timed(lambda: execute(found.tools, *[_WAIT] * _AT_ONCE, seconds=1.0), times=asked.rounds)
         report(f"{_AT_ONCE} calls of 1 s at once", [*together, *together])
-        quiet, loud = [], []
-        for _ in range(asked.rounds):
-            quiet += await alone(found, times=asked.calls)
-            loud += await beside_a_bad_server(found, times=asked.calls)
-        before, after = report("alone", quiet)[1], report("beside a bad server", loud)[1]
-        print(f"p95 beside a bad server {after / before:.2f} x alone; target 1.10")
+        process = units["tools"].process
+        assert process is not None
+        await isolation(asked, found, process.pid)
+
+
+async def isolation(asked: Namespace, found: Ways, pid: int) -> None:
+    """Measure what a bad server costs a good one, and by how many MiB it makes the service `pid` grow."""
+    quiet: list[float] = []
+    loud: dict[str, list[float]] = {"bad": [], "nice": []}
+    began = resident(pid)
+    for _ in range(asked.rounds):
+        quiet += await alone(found, times=asked.calls)
+        for server in loud:
+            loud[server] += await beside_a_bad_server(found, server, times=asked.calls)
+    before = report("alone", quiet)[1]
+    for server, name in (("bad", "beside a bad server"), ("nice", "beside a bad server, nice 19")):
+        after = report(name, loud[server])[1]
+        print(f"p95 {name} {after / before:.2f} x alone; target 1.10")
+    print(f"tools_svc grew by {resident(pid) - began:.1f} MiB; target 64")
+
+
+def resident(pid: int) -> float:
+    """Give the memory of a process in MiB."""
+    (line,) = [each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmRSS:")]
+    return int(line.split()[1]) / 1024
 
 
 def main() -> int:
