@@ -33,10 +33,10 @@ def load(path: Path) -> dict[str, FunctionTool]:
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
+    # Not by the loader: it takes what was compiled in the same second of a file of the same length.
+    exec(compile(path.read_bytes(), str(path), "exec"), vars(module))  # noqa: S102  # the operator's own file
     tools: dict[str, FunctionTool] = {}
     for each in _tools(vars(module)):
         if tools.setdefault(each.definition.name, each) is not each:
