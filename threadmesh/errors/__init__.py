@@ -1,0 +1,163 @@
+"""The one tree of errors.
+
+    MeshError
+    ├── InvalidArgument            the request is wrong and stays wrong
+    │   ├── ContextLengthExceeded
+    │   ├── InvalidToolArguments
+    │   └── UnsupportedSchema
+    ├── NotFound
+    │   ├── ModelNotFound  ThreadNotFound  RunNotFound  CallNotFound  ToolNotFound
+    │   ├── ResourceNotFound  PromptNotFound
+    ├── PreconditionFailed         the state of things forbids it
+    │   ├── RequestQuarantined  IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
+    │   ├── ThreadDiffers  ThreadChanged
+    │   ├── ToolDefinitionChanged  DefinitionDiffers  ToolNeedsApproval
+    │   └── CallNotWaiting  CallAlreadyDecided
+    ├── ThreadBusy                 somebody else is at it
+    ├── CallDenied                 a person has said no
+    ├── Unauthenticated
+    ├── Overloaded                 too much at once; try later
+    │   └── ToolRateLimited  ToolQueueFull
+    ├── Unavailable                a part is missing; try later
+    │   ├── Unreachable            and nothing of the request has reached it
+    │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable  ToolServerResting
+    │   ├── StoreGenerationChanged
+    │   └── ToolConnectionLost
+    ├── StoreFull  ThreadDamaged  EventLogExpired
+    ├── ToolFailed  ToolServerFailed  ToolAuthenticationFailed  ToolResultTooLarge
+    ├── ToolResultInvalid
+    │   └── ToolAnswerUnreadable
+    ├── DeadlineExceeded  Cancelled  Aborted
+    ├── Unsupported                this server does not offer it
+    │   └── ToolInputRequired
+    └── Internal                   a defect; details are in the log only
+
+A class says what an error means for the caller: its `code`, its `reason` and whether it is `retryable`. Its docstring
+is the default message. Facts are keywords; they travel as `google.rpc.ErrorInfo.metadata`.
+"""
+
+from threadmesh.errors.kinds import (
+    Aborted,
+    Cancelled,
+    Code,
+    DeadlineExceeded,
+    Internal,
+    InvalidArgument,
+    MeshError,
+    NotFound,
+    Overloaded,
+    PreconditionFailed,
+    Unauthenticated,
+    Unavailable,
+    Unreachable,
+    Unsupported,
+)
+from threadmesh.errors.models import (
+    BackendUnavailable,
+    ContextLengthExceeded,
+    ModelNotFound,
+    NoCompatibleReplica,
+    RequestQuarantined,
+    UnsupportedSchema,
+)
+from threadmesh.errors.threads import (
+    EventLogExpired,
+    IdempotencyKeyReused,
+    RunAlreadyFinished,
+    RunNotFound,
+    SequenceMismatch,
+    StaleEpoch,
+    StoreFull,
+    StoreGenerationChanged,
+    StoreUnavailable,
+    ThreadBusy,
+    ThreadChanged,
+    ThreadDamaged,
+    ThreadDiffers,
+    ThreadNotFound,
+)
+from threadmesh.errors.tools import (
+    CallAlreadyDecided,
+    CallDenied,
+    CallNotFound,
+    CallNotWaiting,
+    DefinitionDiffers,
+    InvalidToolArguments,
+    PromptNotFound,
+    ResourceNotFound,
+    ToolAnswerUnreadable,
+    ToolAuthenticationFailed,
+    ToolConnectionLost,
+    ToolDefinitionChanged,
+    ToolFailed,
+    ToolInputRequired,
+    ToolNeedsApproval,
+    ToolNotFound,
+    ToolQueueFull,
+    ToolRateLimited,
+    ToolResultInvalid,
+    ToolResultTooLarge,
+    ToolServerFailed,
+    ToolServerResting,
+    ToolServerUnavailable,
+)
+
+__all__ = [
+    "Aborted",
+    "BackendUnavailable",
+    "CallAlreadyDecided",
+    "CallDenied",
+    "CallNotFound",
+    "CallNotWaiting",
+    "Cancelled",
+    "Code",
+    "ContextLengthExceeded",
+    "DeadlineExceeded",
+    "DefinitionDiffers",
+    "EventLogExpired",
+    "IdempotencyKeyReused",
+    "Internal",
+    "InvalidArgument",
+    "InvalidToolArguments",
+    "MeshError",
+    "ModelNotFound",
+    "NoCompatibleReplica",
+    "NotFound",
+    "Overloaded",
+    "PreconditionFailed",
+    "PromptNotFound",
+    "RequestQuarantined",
+    "ResourceNotFound",
+    "RunAlreadyFinished",
+    "RunNotFound",
+    "SequenceMismatch",
+    "StaleEpoch",
+    "StoreFull",
+    "StoreGenerationChanged",
+    "StoreUnavailable",
+    "ThreadBusy",
+    "ThreadChanged",
+    "ThreadDamaged",
+    "ThreadDiffers",
+    "ThreadNotFound",
+    "ToolAnswerUnreadable",
+    "ToolAuthenticationFailed",
+    "ToolConnectionLost",
+    "ToolDefinitionChanged",
+    "ToolFailed",
+    "ToolInputRequired",
+    "ToolNeedsApproval",
+    "ToolNotFound",
+    "ToolQueueFull",
+    "ToolRateLimited",
+    "ToolResultInvalid",
+    "ToolResultTooLarge",
+    "ToolServerFailed",
+    "ToolServerResting",
+    "ToolServerUnavailable",
+    "Unauthenticated",
+    "Unavailable",
+    "Unreachable",
+    "Unsupported",
+    "UnsupportedSchema",
+]
