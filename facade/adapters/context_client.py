@@ -6,9 +6,16 @@ from datetime import timedelta
 from functools import partial
 
 from facade.adapters.local_logs import LocalLogs
-from facade.adapters.run_codec import decode_call, decode_event, decode_run, encode_items, encode_verdict
+from facade.adapters.run_codec import (
+    decode_call,
+    decode_event,
+    decode_run,
+    encode_items,
+    encode_list,
+    encode_verdict,
+)
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
-from facade.domain.events import Run, RunEvent, RunFinished
+from facade.domain.events import Run, RunEvent, RunFinished, RunState
 from facade.domain.ports import CallRecord, NewItem, NewRun, Said, Verdict, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
@@ -84,6 +91,13 @@ class ContextClient:
         async with translated(PEER):
             response = await self._runs.GetRun(pb.GetRunRequest(run_id=run_id), timeout=SECONDS)
         return decode_run(response.run)
+
+    async def runs(self, state: RunState | None, *, after: str, limit: int) -> tuple[Sequence[Run], str]:
+        """Give a page of the runs in a state, the latest first, and what asks for the next page."""
+        request = encode_list(state, after=after, limit=limit)
+        async with translated(PEER):
+            response = await self._runs.ListRuns(request, timeout=SECONDS)
+        return [decode_run(run) for run in response.runs], response.next_page_token
 
     async def calls(self, run_id: str) -> Sequence[CallRecord]:
         """Give the tool calls of a run in their order."""

@@ -62,6 +62,12 @@ def decode_run(run: pb.Run) -> Run:
     )
 
 
+def encode_list(state: RunState | None, *, after: str, limit: int) -> pb.ListRunsRequest:
+    """Encode the wish for a page of runs."""
+    states = [_STATES_BACK[state]] if state else []
+    return pb.ListRunsRequest(states=states, page_token=after, page_size=limit)
+
+
 def encode_batch(batch: Batch) -> pb.AppendEventsRequest:
     """Encode a write to a run."""
     return pb.AppendEventsRequest(

@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
-from facade.domain.events import CallEvent, ModelEvent, Run, RunEvent, RunFinished
+from facade.domain.events import CallEvent, ModelEvent, Run, RunEvent, RunFinished, RunState
 from facade.domain.parameters import TurnParameters
 from threadmesh.conversation import CallFinished, Message, ToolCall, ToolChoice, ToolDefinition
 
@@ -242,6 +242,13 @@ class Context(Protocol):
 
     async def run(self, run_id: str) -> Run:
         """Give a run. Raises `RunNotFound`."""
+        ...
+
+    async def runs(self, state: RunState | None, *, after: str, limit: int) -> tuple[Sequence[Run], str]:
+        """Give a page of the runs in a state, the latest first, and what asks for the next page; empty on the last.
+
+        `after` is what the page before gave. Raises `InvalidArgument` for anything else.
+        """
         ...
 
     async def calls(self, run_id: str) -> Sequence[CallRecord]:

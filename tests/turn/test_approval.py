@@ -91,6 +91,9 @@ async def test_an_approved_call_runs_with_what_was_shown(tmp_path: Path) -> None
     async with house(tmp_path) as home, asking(home, "progress") as reading:
         asked = await reading.until("tool.awaiting_approval")
         status = await home.status(reading.run_id)
+        listed = (await home.http.get(f"{home.mesh.url}/v1/runs?status=requires_action")).json()
+        strange = await home.http.get(f"{home.mesh.url}/v1/runs", headers={"authorization": f"Bearer {OTHER_KEY}"})
+        wrong = await home.http.get(f"{home.mesh.url}/v1/runs?status=happy")
         (waiting,) = await home.calls(reading.run_id)
         path = f"/v1/runs/{reading.run_id}/calls/{asked['call_id']}/approve"
         approved = await home.post(path, definition_hash=asked["definition_hash"])
@@ -99,6 +102,9 @@ async def test_an_approved_call_runs_with_what_was_shown(tmp_path: Path) -> None
         (ended,) = await home.calls(reading.run_id)
 
     assert status == "requires_action"
+    assert [run["id"] for run in listed["data"]] == [reading.run_id]
+    assert strange.json()["data"] == []
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "status")
     assert (waiting["status"], waiting["approved"]) == ("awaiting_approval", None)
     assert json.loads(asked["arguments"]) == json.loads(waiting["arguments"]) == {"steps": 2}
     assert (approved.status_code, approved.json()["approved"]) == (again.status_code, True) == (200, True)

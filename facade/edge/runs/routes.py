@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from facade.domain.events import Run
+from facade.domain.events import Run, RunState
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, Verdict
 from facade.edge.body import read
@@ -12,8 +12,9 @@ from facade.edge.executor import Executor
 from facade.edge.openapi import request_body
 from facade.edge.runs.encode import call_body, run_body
 from facade.edge.runs.schemas import Approval, Denial, Settlement
-from threadmesh.errors import RunNotFound
+from threadmesh.errors import InvalidArgument, RunNotFound
 
+_MOST = 100
 _CALL = "/{run_id}/calls/{call_id}"
 
 
@@ -27,6 +28,7 @@ class Runs:
     def router(self) -> APIRouter:
         """Make the routes."""
         routes = APIRouter(prefix="/v1/runs", tags=["runs"])
+        routes.add_api_route("", self.list, methods=["GET"], summary="List runs, the latest first")
         routes.add_api_route("/{run_id}", self.get, methods=["GET"], summary="Get a run")
         routes.add_api_route("/{run_id}/cancel", self.cancel, methods=["POST"], summary="Stop a run")
         routes.add_api_route("/{run_id}/calls", self.calls, methods=["GET"], summary="List the tool calls of a run")
@@ -39,6 +41,19 @@ class Runs:
                 f"{_CALL}/{path}", decide, methods=["POST"], summary=summary, openapi_extra=request_body(body)
             )
         return routes
+
+    async def list(self, request: Request, status: str = "", after: str = "", limit: int = 20) -> dict[str, Any]:
+        """List the key's runs; `status` keeps those in a state, such as `requires_action`.
+
+        A page holds fewer than `limit` where others' runs lie between.
+        """
+        if status and status not in set(RunState):
+            raise InvalidArgument(f"status must be one of {', '.join(RunState)}.", field="status")
+        if not 1 <= limit <= _MOST:
+            raise InvalidArgument(f"limit must be between 1 and {_MOST}.", field="limit")
+        found, more = await self._context.runs(RunState(status) if status else None, after=after, limit=limit)
+        own = [run for run in found if _owner(run) == request.state.key]
+        return {"object": "list", "data": [run_body(run) for run in own], "has_more": bool(more), "after": more or None}
 
     async def get(self, request: Request, run_id: str) -> dict[str, Any]:
         """Give a run."""
@@ -79,6 +94,10 @@ class Runs:
 
     async def _own(self, request: Request, run_id: str) -> Run:
         run = await self._context.run(run_id)
-        if TurnParameters.from_json(run.parameters_json).owner != request.state.key:
+        if _owner(run) != request.state.key:
             raise RunNotFound
         return run
+
+
+def _owner(run: Run) -> str:
+    return TurnParameters.from_json(run.parameters_json).owner
