@@ -1,8 +1,11 @@
 """What holds for all tests."""
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from context_svc.adapters.file_systems import vanishes
@@ -15,6 +18,18 @@ settings.load_profile("mesh")
 
 collect_ignore = [] if os.environ.get("REAL_SERVERS") else ["real_servers"]
 """Those are installed by `make try-servers`, which runs their tests."""
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """Undo what a command that ran within a test did to the logs of all."""
+    before, root = structlog.get_config(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    if structlog.get_config() != before:
+        structlog.configure(**before)
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)
