@@ -144,7 +144,7 @@ async def ready(mesh: Mesh) -> None:
     async with asyncio.timeout(_START_SECONDS):
         while True:
             try:
-                async with _asked(
+                async with asked(
                     mesh, b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
                 ) as reader:
                     if b" 200 " in await reader.readline():
@@ -185,7 +185,7 @@ async def _stream(mesh: Mesh, tokens: int, number: int) -> Stream:
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     sent, arrivals, end = perf_counter(), [], b""
-    async with _asked(mesh, head.encode() + body) as reader:
+    async with asked(mesh, head.encode() + body) as reader:
         while piece := await reader.read(1 << 16):
             if b'"content":"' in piece.replace(b'"content":""', b""):
                 arrivals.append(perf_counter())
@@ -198,7 +198,7 @@ async def _stream(mesh: Mesh, tokens: int, number: int) -> Stream:
 
 
 @asynccontextmanager
-async def _asked(mesh: Mesh, request: bytes) -> AsyncIterator[asyncio.StreamReader]:
+async def asked(mesh: Mesh, request: bytes) -> AsyncIterator[asyncio.StreamReader]:
     reader, writer = await asyncio.open_connection("127.0.0.1", mesh.port)
     try:
         writer.write(request)

@@ -1,6 +1,7 @@
 """Checks what a mesh remembers of a request against what its reader saw and what its tools did."""
 
 import json
+import time
 from collections import Counter
 from typing import Any
 
@@ -16,6 +17,8 @@ from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceStu
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
 
 ENDED = {runs.RUN_STATE_SUCCEEDED, runs.RUN_STATE_FAILED, runs.RUN_STATE_CANCELLED}
+_PATIENCE_SECONDS = 10.0
+_PAUSE_SECONDS = 0.05
 
 
 def check(units: Units, reader: Reader, *, facade: str = "other") -> None:
@@ -33,11 +36,20 @@ def check(units: Units, reader: Reader, *, facade: str = "other") -> None:
 def _check_stream(units: Units, reader: Reader, facade: str) -> None:
     """What was read in pieces is what is read at once."""
     completion = "chatcmpl-" + reader.run.removeprefix("run_")
-    whole = httpx2.get(f"{units.url(facade)}/v1/chat/completions/{completion}/stream", timeout=60).text
+    whole = _read_patiently(f"{units.url(facade)}/v1/chat/completions/{completion}/stream")
     assert [block for block in whole.split("\n\n") if block] == reader.blocks
     finishes = [choice for chunk in reader.chunks for choice in chunk.get("choices", ()) if choice["finish_reason"]]
     errors = [chunk for chunk in reader.chunks if "error" in chunk]
     assert len(finishes) + len(errors) == 1, "a stream has exactly one end"
+
+
+def _read_patiently(url: str) -> str:
+    """Read what a facade shows; one that has just lost the context service says so until it has found it again."""
+    ends = time.monotonic() + _PATIENCE_SECONDS
+    while (response := httpx2.get(url, timeout=60)).status_code == 503 and time.monotonic() < ends:
+        time.sleep(_PAUSE_SECONDS)
+    assert response.status_code == 200, response.text
+    return response.text
 
 
 def _check_items(items: "list[threads.Item]", calls: "list[runs.Call]", reader: Reader, *, succeeded: bool) -> None:

@@ -191,7 +191,8 @@ def settings(directory: Path) -> dict[str, Any]:
 
 def test_a_unit_that_a_request_has_ended_refuses_it_and_answers_others(tmp_path: Path) -> None:
     with unit_process(**settings(tmp_path)) as unit:
-        assert next(unit.stream("hang")).WhichOneof("event") == "started"
+        answer = unit.stream("hang")  # kept, because an answer that nobody holds is cancelled
+        assert next(answer).WhichOneof("event") == "started"
         assert unit.end(signal.SIGSEGV) == -signal.SIGSEGV
 
     with unit_process(**settings(tmp_path)) as unit:
@@ -205,7 +206,8 @@ def test_a_unit_that_a_request_has_ended_refuses_it_and_answers_others(tmp_path:
 def test_a_unit_that_is_stopped_suspects_nobody(tmp_path: Path) -> None:
     for _ in range(4):
         with unit_process(**settings(tmp_path)) as unit:
-            assert next(unit.stream("hang")).WhichOneof("event") == "started"
+            answer = unit.stream("hang")
+            assert next(answer).WhichOneof("event") == "started"
             assert unit.end(signal.SIGTERM) == 0
 
     assert json.loads((tmp_path / "state" / "suspicions.0.json").read_text()) == {}
