@@ -1,8 +1,8 @@
 """How long a request waits for everything but a model: the first byte of answers of a scripted backend.
 
-`python -m benchmarks.first_byte` starts the four units as processes, sends requests at a steady rate whatever becomes of
-those before (an open loop, so that a stall is seen by all whom it delays), and tells when the first byte of each answer,
-its first word and its end arrived.
+`python -m benchmarks.first_byte` starts the four units as processes, sends requests at a steady rate whatever becomes
+of those before (an open loop, so that a stall is seen by all whom it delays), and tells when the first byte of each
+answer, its first word and its end arrived.
 """
 
 import asyncio

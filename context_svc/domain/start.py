@@ -26,7 +26,7 @@ class StartRequest:
     """Asks for a run in the thread of an id or a key; neither makes a thread for this run alone.
 
     `timeout` is in seconds. An empty `idempotency_key` never matches. Where there is none, a `repetition` finds the
-    latest run with the same `attempt_key`.
+    latest run with the same `attempt_key`. An `owner` becomes the run's writer at once if nothing is ahead of it.
     """
 
     input: tuple[NewItem, ...]
@@ -39,6 +39,7 @@ class StartRequest:
     multitask: Multitask = Multitask.ENQUEUE
     attempt_key: str = ""
     repetition: bool = False
+    owner: str = ""
 
     @property
     def receipt_key(self) -> str:
@@ -57,7 +58,7 @@ class Started:
 
 
 async def start(request: StartRequest, *, store: RunStore) -> Started:
-    """Give the run of the request, QUEUED unless it was replayed; its input is as durable as the run itself.
+    """Give the run of the request, QUEUED unless it was replayed or claimed; its input is as durable as the run itself.
 
     Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `Overloaded` (the thread's queue is full) and
     `IdempotencyKeyReused`.
@@ -72,12 +73,20 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
         return NOTHING, Started(run=state.existing_run(), replayed=True)
     thread = _thread(request, state)
     out_of_the_way = _make_room(request.multitask, state)
+    claimed = bool(request.owner) and not state.open_runs
     run = _new_run(request, thread, state)
+    run = _claimed(run, request.owner, thread) if claimed else run
     entered = released(replace(state, thread=thread), *out_of_the_way, run)
+    input_items = numbered(request.input, thread_id=thread.id, first=run.first_item, now=state.now.time, run_id=run.id)
     change = Change(
-        thread=replace(entered, run_count=thread.run_count + 1),
+        thread=replace(
+            entered,
+            run_count=thread.run_count + 1,
+            item_count=thread.item_count + (len(input_items) if claimed else 0),
+        ),
         runs=(*out_of_the_way, run),
-        waiting=numbered(request.input, thread_id=thread.id, first=0, now=state.now.time, run_id=run.id),
+        items=input_items if claimed else (),
+        waiting=() if claimed else input_items,
         receipt=_receipt(request, run, state) if request.receipt_key else None,
     )
     return change, Started(run=run, replayed=False)
@@ -117,6 +126,11 @@ def _new_run(request: StartRequest, thread: Thread, state: State) -> Run:
         parameters_json=request.parameters_json,
         input_count=len(request.input),
     )
+
+
+def _claimed(run: Run, owner: str, thread: Thread) -> Run:
+    """Give a new run with its first writer, its input entering the thread with it."""
+    return replace(run, state=RunState.RUNNING, epoch=1, owner=owner, first_item=thread.item_count)
 
 
 def _receipt(request: StartRequest, run: Run, state: State) -> Receipt:

@@ -67,6 +67,7 @@ def decode_start(request: pb.StartRunRequest) -> StartRequest:
         fingerprint=request.fingerprint,
         attempt_key=plain(request.attempt_key, field="attempt_key"),
         repetition=request.repetition,
+        owner=plain(request.owner, field="owner"),
         multitask=_MULTITASKS.get(request.multitask, Multitask.ENQUEUE),
         timeout=request.timeout.ToTimedelta().total_seconds() if timed else _TIMEOUT_SECONDS,
     )

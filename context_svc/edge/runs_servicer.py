@@ -67,7 +67,9 @@ class RunsServicer(rpc.RunsServiceServicer):
             raise
         if started.replayed:
             self._metrics.replays.labels("replayed").inc()
-        _tell("run.started", started.run, replayed=started.replayed)
+        elif started.run.epoch:
+            self._metrics.claims.labels("granted").inc()
+        _tell("run.started", started.run, replayed=started.replayed, epoch=started.run.epoch)
         return pb.StartRunResponse(run=encode_run(started.run), replayed=started.replayed)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:

@@ -58,8 +58,8 @@ class ContextClient:
         async with translated(PEER):
             await self._threads.ListThreads(threads.ListThreadsRequest(page_size=1), timeout=SECONDS)
 
-    async def start(self, new: NewRun) -> tuple[Run, bool]:
-        """Make a run, or find the one of the same idempotency key (then True)."""
+    async def start(self, new: NewRun, *, claim: bool = False) -> tuple[Run, bool]:
+        """Make a run, claimed on request and if nothing is ahead of it, or find the one of the same key (then True)."""
         request = pb.StartRunRequest(
             input=encode_items(
                 [
@@ -73,6 +73,7 @@ class ContextClient:
             multitask=_MULTITASK[new.multitask],
             attempt_key=new.attempt_key,
             repetition=new.repetition,
+            owner=self._owner if claim else "",
         )
         request.timeout.FromTimedelta(timedelta(seconds=new.timeout_seconds))
         if new.thread_id:
@@ -83,7 +84,10 @@ class ContextClient:
             response = await self._runs.StartRun(request, timeout=SECONDS)
         crash_point("facade.after_start")
         if not response.replayed:
-            self._logs.expect(response.run.id)
+            log = self._logs.expect(response.run.id)
+            if response.run.epoch:
+                crash_point("run.after_claim")
+                log.begin(response.run.next_sequence)
         return decode_run(response.run), response.replayed
 
     async def run(self, run_id: str) -> Run:

@@ -1,6 +1,8 @@
 """Models as inference_svc offers them."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import asdict
@@ -12,7 +14,7 @@ from threadmesh import event_codec as events
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1 import inference_service_pb2_grpc as rpc
 from threadmesh.codec import encode_message, encode_tool_choice, encode_tool_definition
-from threadmesh.errors import MeshError, Unavailable
+from threadmesh.errors import MeshError, ModelNotFound, Unavailable
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 from threadmesh.sampling import Sampling
 
@@ -21,6 +23,8 @@ _SECONDS = 5.0
 _SILENCE_SECONDS = 10.0
 """A server that sends nothing for so long, not even a sign of life, is taken for dead."""
 
+_KNOWN_SECONDS = 1.0
+"""How long a list of the models is taken for true."""
 _COUNTING_SECONDS = 0.5
 _EMBEDDING_SECONDS = 120.0
 """Of a request with many texts, and a model that has to be loaded first."""
@@ -33,6 +37,8 @@ class InferenceClient:
 
     def __init__(self, channel: MeshChannel) -> None:
         self._stub = rpc.InferenceServiceStub(channel)
+        self._listed: Sequence[Model] = ()
+        self._listed_at = -math.inf
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless some model can answer, at once or after the load that a request causes."""
@@ -41,7 +47,7 @@ class InferenceClient:
 
     async def models(self) -> Sequence[Model]:
         """List the models, those that make only vectors last; the first is the default one."""
-        return [
+        listed = [
             Model(
                 name=model.name,
                 backend=model.backend,
@@ -51,6 +57,21 @@ class InferenceClient:
             )
             for model in sorted(await self._models(), key=_is_silent)
         ]
+        self._listed, self._listed_at = listed, time.monotonic()
+        return listed
+
+    async def model(self, name: str) -> Model:
+        """Give the model of a name, the default one for none, as of this second or the last. Raises `ModelNotFound`.
+
+        Every answer begins with this, so it need not wait for an answer of its own each time.
+        """
+        known = time.monotonic() - self._listed_at < _KNOWN_SECONDS
+        if known and (model := _named(name, self._listed)):
+            return model
+        if model := _named(name, await self.models()):
+            return model
+        wanted = name[:64]
+        raise ModelNotFound(f"There is no model named {wanted!r}; list the models to see their names.", model=wanted)
 
     async def _models(self) -> Sequence[pb.Model]:
         async with translated(_PEER):
@@ -168,3 +189,7 @@ def _encode_sampling(sampling: Sampling) -> pb.Sampling:
         xtc=pb.Xtc(**asdict(sampling.xtc)) if sampling.xtc else None,
         top_n_sigma=sampling.top_n_sigma,
     )
+
+
+def _named(name: str, models: Sequence[Model]) -> Model | None:
+    return next((model for model in models if name in {"", model.name}), None)

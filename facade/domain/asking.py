@@ -1,6 +1,7 @@
 """The asking of models: which one, with which tools, with how much of the thread, and again where it breaks off."""
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 from facade.domain.answer import answer
 from facade.domain.events import ModelEvent, Run
@@ -12,7 +13,7 @@ from facade.domain.progress import Progress
 from facade.domain.question import Place, budget_of, chosen, instructions_of, question
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
-from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError, ModelNotFound
+from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
 from threadmesh.retry import persist
 from threadmesh.streams import begun
 
@@ -97,14 +98,9 @@ class Asking:
 
     async def model(self) -> Model:
         """Choose the model that answers, or goes on with the answer. Raises `ModelNotFound`."""
-        models = await persist(self._mesh.inference.models, seconds=self._limits.patience_seconds)
         answering = self._at.answer.started
         name = answering.model if answering else self._parameters.model
-        for model in models:
-            if name in {"", model.name}:
-                return model
-        wanted = name[:64]
-        raise ModelNotFound(f"There is no model named {wanted!r}; list the models to see their names.", model=wanted)
+        return await persist(partial(self._mesh.inference.model, name), seconds=self._limits.patience_seconds)
 
     async def catalogue(self) -> Catalogue:
         """Choose the mesh's tools that this run may call; they stay the same for the whole run."""

@@ -49,6 +49,10 @@ class Inference(Protocol):
         """List the models; the first is the default one."""
         ...
 
+    async def model(self, name: str) -> Model:
+        """Give the model of a name, the default one for none, as it was not long ago. Raises `ModelNotFound`."""
+        ...
+
     async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
         """Count the tokens of texts as a model reads them; 0 for those that cannot be counted now."""
         ...
@@ -236,8 +240,12 @@ class Writer(Protocol):
 class Context(Protocol):
     """Where threads and runs are kept."""
 
-    async def start(self, new: NewRun) -> tuple[Run, bool]:
-        """Make a run, or find the one that an earlier request with the same key made (then True)."""
+    async def start(self, new: NewRun, *, claim: bool = False) -> tuple[Run, bool]:
+        """Make a run, or find the one that an earlier request with the same key made (then True).
+
+        With `claim`, this becomes the writer of a new run at once if nothing in its thread is ahead of it; its epoch
+        is then 1 instead of 0.
+        """
         ...
 
     async def run(self, run_id: str) -> Run:

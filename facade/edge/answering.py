@@ -50,10 +50,10 @@ class Answering:
         return run, replayed
 
     async def _found(self, new: NewRun) -> tuple[Run, bool]:
-        run, replayed = await self._context.start(new)
+        run, replayed = await self._context.start(new, claim=True)
         failed = run.finished is not None and run.finished.failure is not None
         if replayed and new.repetition and failed and not await self._context.calls(run.id):
-            return await self._context.start(replace(new, repetition=False))
+            return await self._context.start(replace(new, repetition=False), claim=True)
         return run, replayed
 
     async def stream(

@@ -68,7 +68,7 @@ class Executor:
 
     def start(self, run: Run) -> None:
         """Answer a run in the background, once it is its turn in its thread."""
-        self._spawn(self._answer(run, claim=True), f"run {run.id}")
+        self._spawn(self._answer(run, claim=not run.epoch), f"run {run.id}")
 
     def cancel(self, run: Run) -> None:
         """Stop a run: at once where it is answered here, and by asking for it wherever it waits or is answered."""

@@ -176,6 +176,7 @@ class StartRunRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     ATTEMPT_KEY_FIELD_NUMBER: _builtins.int
     REPETITION_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names an existing thread."""
     thread_key: _builtins.str
@@ -192,6 +193,8 @@ class StartRunRequest(_message.Message):
     """Names the request where its sender gave no idempotency key; a later `repetition` with it finds the latest run."""
     repetition: _builtins.bool
     """Says that the sender has sent the same request before and heard no answer."""
+    owner: _builtins.str
+    """Claims the run in this writer's name at once if its thread has no other open run; empty leaves it queued."""
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.NewItem]:
         """Holds what is said to the model, oldest first."""
@@ -213,10 +216,11 @@ class StartRunRequest(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         attempt_key: _builtins.str = ...,
         repetition: _builtins.bool = ...,
+        owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "multitask", b"multitask", "parameters_json", b"parameters_json", "repetition", b"repetition", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_thread: _TypeAlias = _typing.Literal["thread_id", "thread_key"]  # noqa: Y015
     _WhichOneofArgType_thread: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
@@ -236,7 +240,7 @@ class StartRunResponse(_message.Message):
     """Says whether it was found by its key."""
     @_builtins.property
     def run(self) -> Global___Run:
-        """Is the run, made now or found by its key."""
+        """Is the run, made now or found by its key; RUNNING with epoch 1 if it was made and claimed at once."""
 
     def __init__(
         self,
