@@ -74,8 +74,9 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             claim_seconds=settings.turn_seconds,
         )
         mesh = Mesh(inference=inference, tools=tools, context=context)
-        executor = await stack.enter_async_context(Executor(mesh, _limits(settings), counted))
-        answering = Answering(mesh, executor, counted, keepalive_seconds=settings.keepalive_seconds)
+        limits = _limits(settings)
+        executor = await stack.enter_async_context(Executor(mesh, limits, counted))
+        answering = Answering(mesh, limits, executor, counted, keepalive_seconds=settings.keepalive_seconds)
         chat = Chat(context, answering, _chat_options(settings))
         guarded = [Depends(keys.check(settings.keys(), counted))]
 

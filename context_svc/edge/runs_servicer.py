@@ -1,7 +1,7 @@
 """`RunsService`: decode, call the domain, encode."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import grpc
@@ -13,6 +13,7 @@ from context_svc.domain.claim import claim, renew
 from context_svc.domain.decide_call import decide_call
 from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import Store
+from context_svc.domain.read_window import read_window
 from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run
 from context_svc.domain.start import start
@@ -32,9 +33,10 @@ from context_svc.edge.runs_codec import (
     encode_outcome,
     encode_run,
 )
-from context_svc.edge.threads_codec import decode_page_token, encode_page_token, plain
+from context_svc.edge.threads_codec import decode_page_token, encode_page_token, encode_window, plain
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
+from threadmesh.api.context.v1.threads_service_pb2 import AssembleWindowResponse
 from threadmesh.clock import Clock
 from threadmesh.errors import IdempotencyKeyReused, MeshError
 from threadmesh.rpc import deadline
@@ -70,7 +72,16 @@ class RunsServicer(rpc.RunsServiceServicer):
         elif started.run.epoch:
             self._metrics.claims.labels("granted").inc()
         _tell("run.started", started.run, replayed=started.replayed, epoch=started.run.epoch)
-        return pb.StartRunResponse(run=encode_run(started.run), replayed=started.replayed)
+        response = pb.StartRunResponse(run=encode_run(started.run), replayed=started.replayed)
+        if request.window_token_budget and started.run.epoch and not started.replayed:
+            with suppress(MeshError):  # whoever needs the window hears of it there
+                response.window.CopyFrom(await self._window(started.run, request.window_token_budget))
+        return response
+
+    async def _window(self, run: Run, budget: int) -> AssembleWindowResponse:
+        window = await read_window(run.thread_id, budget=budget, run_id=run.id, threads=self._store, runs=self._store)
+        self._metrics.window_tokens.observe(window.tokens)
+        return encode_window(window)
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Give one run."""

@@ -2,21 +2,21 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
-from datetime import timedelta
 from functools import partial
 
+from facade.adapters.foreseen_windows import ForeseenWindows
 from facade.adapters.local_logs import LocalLogs
 from facade.adapters.run_codec import (
     decode_call,
     decode_event,
     decode_run,
-    encode_items,
     encode_list,
     encode_verdict,
 )
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
+from facade.adapters.start_codec import decode_window, encode_start
 from facade.domain.events import Run, RunEvent, RunFinished, RunState
-from facade.domain.ports import CallRecord, NewItem, NewRun, Said, Verdict, Window
+from facade.domain.ports import CallRecord, NewRun, Said, Verdict, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
@@ -32,11 +32,6 @@ _SILENCE_SECONDS = 10.0
 """A watched log shows a sign of life every second."""
 _HEARTBEAT_SECONDS = 1.0
 _ITEMS = 1000
-_MULTITASK = {
-    "enqueue": pb.MULTITASK_ENQUEUE,
-    "interrupt": pb.MULTITASK_INTERRUPT,
-    "reject": pb.MULTITASK_REJECT,
-}
 
 
 class ContextClient:
@@ -52,6 +47,7 @@ class ContextClient:
         self._claim_seconds = claim_seconds
         self._appender = Appender(self._runs)
         self._logs = LocalLogs()
+        self._foreseen = ForeseenWindows()
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless context_svc answers."""
@@ -60,26 +56,7 @@ class ContextClient:
 
     async def start(self, new: NewRun, *, claim: bool = False) -> tuple[Run, bool]:
         """Make a run, claimed on request and if nothing is ahead of it, or find the one of the same key (then True)."""
-        request = pb.StartRunRequest(
-            input=encode_items(
-                [
-                    NewItem(message=message, tokens=tokens)
-                    for message, tokens in zip(new.input, new.input_tokens or [0] * len(new.input), strict=True)
-                ]
-            ),
-            parameters_json=new.parameters.to_json(),
-            idempotency_key=new.idempotency_key,
-            fingerprint=new.fingerprint,
-            multitask=_MULTITASK[new.multitask],
-            attempt_key=new.attempt_key,
-            repetition=new.repetition,
-            owner=self._owner if claim else "",
-        )
-        request.timeout.FromTimedelta(timedelta(seconds=new.timeout_seconds))
-        if new.thread_id:
-            request.thread_id = new.thread_id
-        elif new.thread_key:
-            request.thread_key = new.thread_key
+        request = encode_start(new, owner=self._owner if claim else "")
         async with translated(PEER):
             response = await self._runs.StartRun(request, timeout=SECONDS)
         crash_point("facade.after_start")
@@ -88,6 +65,8 @@ class ContextClient:
             if response.run.epoch:
                 crash_point("run.after_claim")
                 log.begin(response.run.next_sequence)
+        if response.HasField("window"):
+            self._foreseen.add(response.run.id, new.window_tokens, decode_window(response.window))
         return decode_run(response.run), response.replayed
 
     async def run(self, run_id: str) -> Run:
@@ -257,14 +236,11 @@ class ContextClient:
 
     async def window(self, run: Run, *, token_budget: int) -> Window:
         """Give the newest part of the run's thread that fits."""
+        if foreseen := self._foreseen.take(run.id, token_budget):
+            return foreseen
         request = threads.AssembleWindowRequest(
             thread_id=run.thread_id, run_id=run.id, token_budget=max(1, token_budget)
         )
         async with translated(PEER):
             response = await self._threads.AssembleWindow(request, timeout=SECONDS)
-        return Window(
-            messages=tuple(map(decode_message, response.messages)),
-            tokens=response.tokens,
-            omitted_items=response.omitted_items,
-            least_tokens=response.least_tokens,
-        )
+        return decode_window(response)

@@ -193,7 +193,8 @@ class NewRun:
     """A request about to be answered; with neither thread id nor key it gets a thread of its own.
 
     `input_tokens` are those of the messages, as far as they are known. Without an idempotency key, a `repetition` finds
-    the latest run that was made with the same `attempt_key`.
+    the latest run that was made with the same `attempt_key`. A window of `window_tokens` is read together with the run,
+    unless they are 0.
     """
 
     input: Sequence[Message]
@@ -207,6 +208,7 @@ class NewRun:
     timeout_seconds: float
     attempt_key: str = ""
     repetition: bool = False
+    window_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

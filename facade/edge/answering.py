@@ -10,7 +10,8 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from facade.domain.events import Run, RunEvent, RunFinished
-from facade.domain.limits import Mesh
+from facade.domain.foresight import with_window
+from facade.domain.limits import Limits, Mesh
 from facade.domain.ports import NewRun
 from facade.domain.tokens import with_tokens
 from facade.edge import sse
@@ -32,8 +33,11 @@ _PATIENCE = 2
 class Answering:
     """Begins runs for requests and shows their logs; streams are never silent for longer than `keepalive_seconds`."""
 
-    def __init__(self, mesh: Mesh, executor: Executor, metrics: FacadeMetrics, *, keepalive_seconds: float) -> None:
+    def __init__(
+        self, mesh: Mesh, limits: Limits, executor: Executor, metrics: FacadeMetrics, *, keepalive_seconds: float
+    ) -> None:
         self._context, self._inference = mesh.context, mesh.inference
+        self._limits = limits
         self._executor = executor
         self._metrics = metrics
         self._keepalive_seconds = keepalive_seconds
@@ -44,7 +48,9 @@ class Answering:
         Stock clients repeat requests without a key. What failed is tried anew, unless a tool was called: that could
         happen twice.
         """
-        run, replayed = await self._found(attempted(await with_tokens(new, self._inference), request))
+        counted = await with_tokens(new, self._inference)
+        foreseen = await with_window(counted, self._inference, self._limits)
+        run, replayed = await self._found(attempted(foreseen, request))
         if not replayed:
             self._executor.start(run)
         return run, replayed

@@ -159,6 +159,26 @@ async def test_one_key_starts_one_run(context: Context) -> None:
     assert sorted(replayed for _, replayed in started) == [False] + [True] * 7
 
 
+async def test_a_run_that_is_claimed_as_it_starts_brings_its_window(context: Context) -> None:
+    run, _ = await context.start(new_run("k", window_tokens=100), claim=True)
+    waiting, _ = await context.start(new_run("k", window_tokens=100), claim=True)
+
+    assert (run.epoch, waiting.epoch) == (1, 0)
+    async with context.writer() as writer:
+        await writer.append(batch(run, items=[NewItem(message=HELLO)]))
+    foreseen = await context.window(run, token_budget=100)
+    asked = await context.window(run, token_budget=100)
+    assert [len(window.messages) for window in (foreseen, asked)] == [1, 2]
+
+
+async def test_a_window_of_another_size_than_was_foreseen_is_read_anew(context: Context) -> None:
+    run, _ = await context.start(new_run("k", window_tokens=100), claim=True)
+    async with context.writer() as writer:
+        await writer.append(batch(run, items=[NewItem(message=HELLO)]))
+
+    assert len((await context.window(run, token_budget=99)).messages) == 2
+
+
 async def test_a_run_is_claimed_only_after_those_before_it_in_its_thread(context: Context) -> None:
     first = await claimed(context, "k")
     second, _ = await context.start(new_run("k"))

@@ -1,6 +1,7 @@
 """What every store promises about runs: once-only starts, the order of a thread, leases."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -41,6 +42,11 @@ async def attempted(store: Store, *, key: str = "a", repetition: bool = False) -
     return await start(request, store=store)
 
 
+async def at_once(store: Store, thread_key: str) -> Run:
+    request = StartRequest(input=(said("hello"),), timeout=600.0, thread_key=thread_key, owner="facade-1")
+    return (await start(request, store=store)).run
+
+
 async def test_a_started_run_waits_and_its_input_with_it(store: Store) -> None:
     run = await queued(store, "discord:1:2")
 
@@ -58,6 +64,42 @@ async def test_the_first_claim_moves_the_input_into_the_thread(store: Store, clo
     assert (item.message, item.run_id, item.sequence) == (said("hello").message, run.id, 0)
     thread = await store.thread(run.thread_id)
     assert (thread.item_count, thread.active_run_id) == (1, run.id)
+
+
+async def test_a_run_is_claimed_as_it_starts_if_nothing_is_ahead_of_it(store: Store, clock: FakeClock) -> None:
+    before = await running(store, clock, "k")
+    await finished(store, before)
+    run = await at_once(store, "k")
+
+    assert (run.state, run.epoch, run.owner) == (RunState.RUNNING, 1, "facade-1")
+    assert await store.run(run.id) == run
+    assert (await renew(run.id, epoch=1, store=store)).lease_until >= run.lease_until
+    items = await store.items(run.thread_id, after=None, limit=10, descending=False)
+    assert [(item.sequence, item.run_id) for item in items] == [(0, before.id), (1, run.id)]
+    thread = await store.thread(run.thread_id)
+    assert (thread.item_count, thread.active_run_id) == (2, run.id)
+
+
+async def test_a_run_that_would_be_claimed_as_it_starts_waits_for_those_ahead_of_it(
+    store: Store, clock: FakeClock
+) -> None:
+    ahead = await running(store, clock, "k")
+    run = await at_once(store, "k")
+
+    assert (run.state, run.epoch, run.owner) == (RunState.QUEUED, 0, "")
+    assert await texts(store, run.thread_id) == ["hello"]
+    await finished(store, ahead)
+    assert (await claimed(store, clock, run)).epoch == 1
+    assert await texts(store, run.thread_id) == ["hello", "hello"]
+
+
+async def test_a_repeated_start_claims_nothing_anew(store: Store) -> None:
+    request = StartRequest(input=(said("hello"),), timeout=600.0, idempotency_key="a", owner="facade-1")
+    first = await start(request, store=store)
+    again = await start(replace(request, owner="facade-2"), store=store)
+
+    assert again == Started(run=first.run, replayed=True)
+    assert (await store.run(first.run.id)).owner == "facade-1"
 
 
 async def test_a_run_without_a_thread_gets_one_of_its_own_that_is_not_listed(store: Store) -> None:

@@ -177,6 +177,7 @@ class StartRunRequest(_message.Message):
     ATTEMPT_KEY_FIELD_NUMBER: _builtins.int
     REPETITION_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
+    WINDOW_TOKEN_BUDGET_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names an existing thread."""
     thread_key: _builtins.str
@@ -195,6 +196,8 @@ class StartRunRequest(_message.Message):
     """Says that the sender has sent the same request before and heard no answer."""
     owner: _builtins.str
     """Claims the run in this writer's name at once if its thread has no other open run; empty leaves it queued."""
+    window_token_budget: _builtins.int
+    """Asks for the run's window of so many tokens, if it is claimed at once; 0 asks for none."""
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.NewItem]:
         """Holds what is said to the model, oldest first."""
@@ -217,10 +220,11 @@ class StartRunRequest(_message.Message):
         attempt_key: _builtins.str = ...,
         repetition: _builtins.bool = ...,
         owner: _builtins.str = ...,
+        window_token_budget: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_thread: _TypeAlias = _typing.Literal["thread_id", "thread_key"]  # noqa: Y015
     _WhichOneofArgType_thread: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
@@ -236,21 +240,27 @@ class StartRunResponse(_message.Message):
 
     RUN_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     replayed: _builtins.bool
     """Says whether it was found by its key."""
     @_builtins.property
     def run(self) -> Global___Run:
         """Is the run, made now or found by its key; RUNNING with epoch 1 if it was made and claimed at once."""
 
+    @_builtins.property
+    def window(self) -> _threads_service_pb2.AssembleWindowResponse:
+        """Is the window that was asked for; absent where there is none, which AssembleWindow explains."""
+
     def __init__(
         self,
         *,
         run: Global___Run | None = ...,
         replayed: _builtins.bool = ...,
+        window: _threads_service_pb2.AssembleWindowResponse | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "run", b"run", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

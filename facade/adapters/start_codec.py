@@ -1,0 +1,47 @@
+"""The start of a run, and the window that comes with it, to and from protobuf."""
+
+from datetime import timedelta
+
+from facade.adapters.run_codec import encode_items
+from facade.domain.ports import NewItem, NewRun, Window
+from threadmesh.api.context.v1 import runs_service_pb2 as pb
+from threadmesh.api.context.v1 import threads_service_pb2 as threads
+from threadmesh.codec import decode_message
+
+_MULTITASK = {
+    "enqueue": pb.MULTITASK_ENQUEUE,
+    "interrupt": pb.MULTITASK_INTERRUPT,
+    "reject": pb.MULTITASK_REJECT,
+}
+
+
+def encode_start(new: NewRun, *, owner: str) -> pb.StartRunRequest:
+    """Encode a request for a run, claimed by the owner if there is one."""
+    counted = zip(new.input, new.input_tokens or [0] * len(new.input), strict=True)
+    request = pb.StartRunRequest(
+        input=encode_items([NewItem(message=message, tokens=tokens) for message, tokens in counted]),
+        parameters_json=new.parameters.to_json(),
+        idempotency_key=new.idempotency_key,
+        fingerprint=new.fingerprint,
+        multitask=_MULTITASK[new.multitask],
+        attempt_key=new.attempt_key,
+        repetition=new.repetition,
+        owner=owner,
+        window_token_budget=new.window_tokens,
+    )
+    request.timeout.FromTimedelta(timedelta(seconds=new.timeout_seconds))
+    if new.thread_id:
+        request.thread_id = new.thread_id
+    elif new.thread_key:
+        request.thread_key = new.thread_key
+    return request
+
+
+def decode_window(window: threads.AssembleWindowResponse) -> Window:
+    """Decode a window."""
+    return Window(
+        messages=tuple(map(decode_message, window.messages)),
+        tokens=window.tokens,
+        omitted_items=window.omitted_items,
+        least_tokens=window.least_tokens,
+    )
