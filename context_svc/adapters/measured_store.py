@@ -127,10 +127,12 @@ class MeasuredStore:
         with self.metrics.operation("thread"):
             return await self._store.thread(thread_id)
 
-    async def threads(self, *, key_prefix: str, after: Cursor | None, limit: int) -> tuple[Thread, ...]:
+    async def threads(
+        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+    ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
         with self.metrics.operation("threads"):
-            return await self._store.threads(key_prefix=key_prefix, after=after, limit=limit)
+            return await self._store.threads(key_prefix=key_prefix, after=after, limit=limit, tenant=tenant)
 
     async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:
         """See `ThreadStore.items`."""
@@ -158,11 +160,17 @@ class MeasuredStore:
             return await self._store.run(run_id)
 
     async def runs(
-        self, *, thread_id: str, states: tuple[RunState, ...], after: Cursor | None, limit: int
+        self,
+        *,
+        thread_id: str,
+        states: tuple[RunState, ...],
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
     ) -> tuple[Run, ...]:
         """See `RunStore.runs`."""
         with self.metrics.operation("runs"):
-            return await self._store.runs(thread_id=thread_id, states=states, after=after, limit=limit)
+            return await self._store.runs(thread_id=thread_id, states=states, after=after, limit=limit, tenant=tenant)
 
     async def log(self, run_id: str, *, after: int) -> Log:
         """See `RunStore.log`."""

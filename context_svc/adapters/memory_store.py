@@ -60,10 +60,14 @@ class MemoryStore:
             raise ThreadNotFound
         return self._threads[thread_id]
 
-    async def threads(self, *, key_prefix: str, after: Cursor | None, limit: int) -> tuple[Thread, ...]:
+    async def threads(
+        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+    ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
         listed = (
-            thread for thread in self._threads.values() if not thread.ephemeral and thread.key.startswith(key_prefix)
+            thread
+            for thread in self._threads.values()
+            if not thread.ephemeral and thread.key.startswith(key_prefix) and tenant in {None, thread.tenant}
         )
         latest = sorted(listed, key=attrgetter("update_time", "id"), reverse=True)
         beyond = (each for each in latest if not after or (each.update_time, each.id) < (after.time, after.id))
@@ -111,13 +115,19 @@ class MemoryStore:
         return self._runs[run_id]
 
     async def runs(
-        self, *, thread_id: str, states: tuple[RunState, ...], after: Cursor | None, limit: int
+        self,
+        *,
+        thread_id: str,
+        states: tuple[RunState, ...],
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
     ) -> tuple[Run, ...]:
         """See `RunStore.runs`."""
         listed = (
             run
             for run in self._runs.values()
-            if thread_id in {"", run.thread_id} and (not states or run.state in states)
+            if thread_id in {"", run.thread_id} and (not states or run.state in states) and tenant in {None, run.tenant}
         )
         latest = sorted(listed, key=attrgetter("create_time", "id"), reverse=True)
         beyond = (each for each in latest if not after or (each.create_time, each.id) < (after.time, after.id))
@@ -176,7 +186,8 @@ class MemoryStore:
             return State(now=now, run=run, receipt=receipt)
         thread = self._threads.get(run.thread_id if scope.run_id and run else scope.thread_id)
         if scope.thread_key:
-            thread = next((each for each in self._threads.values() if each.key == scope.thread_key), None)
+            whose = (scope.tenant, scope.thread_key)
+            thread = next((each for each in self._threads.values() if (each.tenant, each.key) == whose), None)
         runs = [each for each in self._open_runs() if thread and each.thread_id == thread.id]
         return State(
             now=now,

@@ -20,13 +20,13 @@ from context_svc.domain.run import Run
 _LOCK_NAMES = "SELECT pg_advisory_xact_lock(name) FROM unnest(%(names)s::bigint[]) AS name"
 _WHOSE = """
     SELECT thread_id FROM threads WHERE thread_id = ANY(%(threads)s)
-    UNION SELECT thread_id FROM threads WHERE tenant = '' AND key <> '' AND key = ANY(%(keys)s)
+    UNION SELECT thread_id FROM threads WHERE tenant = ANY(%(tenants)s) AND key <> '' AND key = ANY(%(keys)s)
     UNION SELECT thread_id FROM runs WHERE run_id = ANY(%(whole_runs)s)
 """
 _THREADS = f"SELECT * FROM threads WHERE thread_id IN ({_WHOSE}) ORDER BY thread_id FOR UPDATE"  # noqa: S608  # constants
 # A request's parameters are large and never change: those that are known stay where they are.
 _RUN = """
-    run_id, thread_id, number, state, epoch, owner, lease_until, expires, create_time, deadline, next_event,
+    run_id, tenant, thread_id, number, state, epoch, owner, lease_until, expires, create_time, deadline, next_event,
     first_event, input_count, first_item, cancel_requested, last_write, finished, finish_time,
     actions, wait_until, waits,
     CASE WHEN run_id = ANY(%(known)s) THEN NULL ELSE params END AS params
@@ -123,6 +123,7 @@ def _values(scopes: Sequence[Scope]) -> dict[str, Any]:
     return {
         "names": sorted(names),
         "keys": list(keys),
+        "tenants": list({scope.tenant for scope in scopes}),
         "receipts": list(receipts),
         "threads": list({scope.thread_id for scope in scopes if scope.thread_id}),
         "runs": list({scope.run_id for scope in scopes if scope.run_id}),

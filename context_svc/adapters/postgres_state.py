@@ -51,7 +51,8 @@ class Seen:
 
     def _thread(self, scope: Scope, run: Run | None) -> Thread | None:
         if scope.thread_key:
-            named = next((each for each in self.threads.values() if each.key == scope.thread_key), None)
+            whose = (scope.tenant, scope.thread_key)
+            named = next((each for each in self.threads.values() if (each.tenant, each.key) == whose), None)
             if named:
                 return named
         return self.threads.get(run.thread_id if scope.run_id and run else scope.thread_id)

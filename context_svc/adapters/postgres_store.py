@@ -104,14 +104,17 @@ class PostgresStore:
             return rows.thread_of(row)
         raise ThreadNotFound
 
-    async def threads(self, *, key_prefix: str, after: Cursor | None, limit: int) -> tuple[Thread, ...]:
+    async def threads(
+        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+    ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
         found = await self._select(
-            """
+            f"""
             SELECT * FROM threads
-            WHERE tenant = '' AND NOT ephemeral AND starts_with(key, %s) AND (update_time, thread_id) < (%s, %s)
+            WHERE {_whose(tenant)} AND NOT ephemeral AND starts_with(key, %s) AND (update_time, thread_id) < (%s, %s)
             ORDER BY update_time DESC, thread_id DESC LIMIT %s
-            """,
+            """,  # noqa: S608  # our own words
+            *_named(tenant),
             key_prefix,
             *_beyond(after),
             limit,
@@ -147,7 +150,7 @@ class PostgresStore:
         found = await self._select(
             """
             SELECT thread_id FROM threads
-            WHERE tenant = '' AND ephemeral AND update_time < %s AND NOT EXISTS (
+            WHERE ephemeral AND update_time < %s AND NOT EXISTS (
                 SELECT 1 FROM runs WHERE runs.thread_id = threads.thread_id AND finish_time IS NULL
             )
             LIMIT %s
@@ -173,15 +176,22 @@ class PostgresStore:
         raise RunNotFound
 
     async def runs(
-        self, *, thread_id: str, states: tuple[RunState, ...], after: Cursor | None, limit: int
+        self,
+        *,
+        thread_id: str,
+        states: tuple[RunState, ...],
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
     ) -> tuple[Run, ...]:
         """See `RunStore.runs`."""
         found = await self._select(
-            """
+            f"""
             SELECT * FROM runs
-            WHERE tenant = '' AND %s IN ('', thread_id) AND state = ANY(%s) AND (create_time, run_id) < (%s, %s)
+            WHERE {_whose(tenant)} AND %s IN ('', thread_id) AND state = ANY(%s) AND (create_time, run_id) < (%s, %s)
             ORDER BY create_time DESC, run_id DESC LIMIT %s
-            """,
+            """,  # noqa: S608  # our own words
+            *_named(tenant),
             thread_id,
             [state.value for state in states or RunState],
             *_beyond(after),
@@ -267,3 +277,12 @@ def _beyond(after: Cursor | None) -> tuple[int, str]:
 def _items(found: Iterable[DictRow]) -> tuple[Item, ...]:
     """Read rows of the `ITEM_COLUMNS`."""
     return rows.items_of(row.values() for row in found)
+
+
+def _whose(tenant: str | None) -> str:
+    """Give the condition for rows of a tenant, or of all; its value is what `_named` gives."""
+    return "TRUE" if tenant is None else "tenant = %s"
+
+
+def _named(tenant: str | None) -> tuple[str, ...]:
+    return () if tenant is None else (tenant,)

@@ -41,7 +41,7 @@ class Snapshot:
         for fixed, changing, lease, *_ in filter(None, (run, *open_runs)):
             self._note_run(records.load_run(fixed, changing, lease))
         if scope.thread_key:
-            conditions["key", scope.thread_key] = of_key
+            conditions["key", records.qualified(scope.tenant, scope.thread_key)] = of_key
         if thread:
             found = records.load_thread(thread)
             self._note_thread(found)
@@ -55,7 +55,8 @@ class Snapshot:
         if scope.only_run:
             return State(now=self._now, run=run, receipt=receipt)
         thread_id = run.thread_id if scope.run_id and run else scope.thread_id
-        thread = self._threads.get(self._by_key.get(scope.thread_key, thread_id))
+        name = records.qualified(scope.tenant, scope.thread_key) if scope.thread_key else ""
+        thread = self._threads.get(self._by_key.get(name, thread_id))
         open_runs = self._open_runs(thread.id) if thread else ()
         return State(now=self._now, thread=thread, open_runs=tuple(open_runs), run=run, receipt=receipt)
 
@@ -94,13 +95,14 @@ class Snapshot:
     def _note_thread(self, thread: Thread) -> None:
         self._threads[thread.id] = thread
         if thread.key:
-            self._by_key[thread.key] = thread.id
+            self._by_key[records.qualified(thread.tenant, thread.key)] = thread.id
 
     def _note_run(self, run: Run) -> None:
         self._runs[run.id] = run
 
     def _forget(self, thread_id: str) -> None:
-        self._by_key.pop(self._threads.pop(thread_id).key, None)
+        thread = self._threads.pop(thread_id)
+        self._by_key.pop(records.qualified(thread.tenant, thread.key), None)
         for run_id in [run.id for run in self._runs.values() if run.thread_id == thread_id]:
             del self._runs[run_id]
         for key in [key for key, receipt in self._receipts.items() if receipt.thread_id == thread_id]:

@@ -86,11 +86,14 @@ def _contents(change: Change, thread_id: str, keys: Keys) -> Iterator[Command]:
 
 def _thread(thread: Thread, new: bool, keys: Keys) -> Iterator[Command]:  # noqa: FBT001  # its only other argument
     index = "ephemeral" if thread.ephemeral else "threads"
-    yield ("HSET", keys.thread(thread.id), "record", records.dump_thread(thread), "key", thread.key)
+    name = records.qualified(thread.tenant, thread.key)
+    yield ("HSET", keys.thread(thread.id), "record", records.dump_thread(thread), "key", name)
     yield ("ZADD", keys.of(index), microseconds(thread.update_time), thread.id)
+    if thread.tenant:
+        yield ("ZADD", keys.of(f"{index}@{thread.tenant}"), microseconds(thread.update_time), thread.id)
     if new and thread.key:
-        yield ("HSET", keys.of("by-key"), thread.key, thread.id)
-        yield ("ZADD", keys.of("keys"), 0, thread.key)
+        yield ("HSET", keys.of("by-key"), name, thread.id)
+        yield ("ZADD", keys.of("keys"), 0, name)
 
 
 def _run(run: Run, new: bool, keys: Keys) -> Iterator[Command]:  # noqa: FBT001  # its only other argument
@@ -101,6 +104,9 @@ def _run(run: Run, new: bool, keys: Keys) -> Iterator[Command]:  # noqa: FBT001 
         yield ("HSET", keys.run(run.id), "thread", run.thread_id, "fixed", records.dump_fixed(run))
         for index in (keys.of("runs"), keys.thread(run.thread_id, ":runs")):
             yield ("ZADD", index, microseconds(run.create_time), run.id)
+        if run.tenant:
+            yield ("HSET", keys.run(run.id), "tenant", run.tenant)
+            yield ("ZADD", keys.of(f"runs@{run.tenant}"), microseconds(run.create_time), run.id)
     if run.finished:
         for index in (opened, keys.of("leases"), keys.of("deadlines")):
             yield ("ZREM", index, run.id)

@@ -18,8 +18,13 @@ from threadmesh.errors import ThreadDamaged
 _DIGEST_BYTES = 16
 _CONTENT = itemgetter("item_id", "run_id", "create_time", "kind", "status", "provenance", "body", "tokens", "schema_v")
 
-_ADDED = {"actions": "", "wait_until": None, "waits": 0}
+_ADDED = {"tenant": "", "actions": "", "wait_until": None, "waits": 0}
 """What runs that earlier versions wrote do not say."""
+
+
+def qualified(tenant: str, key: str) -> str:
+    """Name a thread's key among those of all tenants; a key holds no control characters."""
+    return f"\x1f{tenant}\x1f{key}" if tenant else key
 
 
 def dump_thread(thread: Thread) -> str:
@@ -29,7 +34,7 @@ def dump_thread(thread: Thread) -> str:
 
 def load_thread(record: bytes) -> Thread:
     """Read a thread."""
-    return rows.thread_of(json.loads(record))
+    return rows.thread_of({"tenant": "", **json.loads(record)})
 
 
 def dump_fixed(run: Run) -> str:

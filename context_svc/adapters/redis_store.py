@@ -6,6 +6,7 @@ Every key begins with a prefix, `threadmesh:` unless said otherwise. A thread ha
     threads, ephemeral          zset    ids of the threads that are listed, and of those that are not, by last use
     by-key, keys                hash, zset   ids of threads by their keys; the keys in their order
     runs                        zset    ids of all runs by creation
+    threads@<tenant>, runs@<tenant>, ephemeral@<tenant>   zset   those of a tenant who has a name
     leases, deadlines           zset    ids of the open runs by the end of their lease, by their deadline
     logs                        zset    ids of the ended runs that still have events, by their end
     receipts, receipts:expiry   hash, zset   receipts by their keys; the keys by expiry
@@ -145,9 +146,11 @@ class RedisStore:
             return records.load_thread(record)
         raise ThreadNotFound
 
-    async def threads(self, *, key_prefix: str, after: Cursor | None, limit: int) -> tuple[Thread, ...]:
+    async def threads(
+        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+    ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
-        found = await self._session.run("list_threads", *_beyond(after), limit, key_prefix)
+        found = await self._session.run("list_threads", *_beyond(after), limit, key_prefix, *_whose(tenant))
         return tuple(map(records.load_thread, found))
 
     async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:
@@ -179,12 +182,21 @@ class RedisStore:
         return _found(await self._session.run("read_run", run_id))
 
     async def runs(
-        self, *, thread_id: str, states: tuple[RunState, ...], after: Cursor | None, limit: int
+        self,
+        *,
+        thread_id: str,
+        states: tuple[RunState, ...],
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
     ) -> tuple[Run, ...]:
         """See `RunStore.runs`."""
         wanted = set(states or RunState)
         names = (state.value for state in wanted)
-        found = await self._session.run("list_runs", *_beyond(after), limit, thread_id, int(wanted <= _OPEN), *names)
+        only_open = int(wanted <= _OPEN)
+        found = await self._session.run(
+            "list_runs", *_beyond(after), limit, thread_id, only_open, *_whose(tenant), *names
+        )
         return tuple(records.load_run(*each) for each in found)
 
     async def log(self, run_id: str, *, after: int) -> Log:
@@ -248,3 +260,8 @@ def _names(found: Sequence[bytes]) -> tuple[str, ...]:
 
 def _beyond(after: Cursor | None) -> tuple[int, str]:
     return (microseconds(after.time), after.id) if after else (_ALL, "")
+
+
+def _whose(tenant: str | None) -> tuple[int, str]:
+    """Say whether only a tenant's are wanted, and whose."""
+    return int(tenant is not None), tenant or ""

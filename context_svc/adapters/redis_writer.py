@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from context_svc.adapters.redis_changes import Conditions, Snapshot
 from context_svc.adapters.redis_commands import Command, Keys, publication
+from context_svc.adapters.redis_records import qualified
 from context_svc.adapters.redis_server import PATIENCE_SECONDS, Argument, OutcomeUnknown, stop
 from context_svc.adapters.redis_session import RedisSession
 from context_svc.domain.change import NOTHING, Change, Scope
@@ -212,7 +213,8 @@ class RedisWriter:
 
 
 def _ask(scope: Scope) -> tuple[Argument, ...]:
-    return scope.run_id, int(scope.only_run), scope.thread_id, scope.thread_key, scope.receipt_key
+    key = qualified(scope.tenant, scope.thread_key) if scope.thread_key else ""
+    return scope.run_id, int(scope.only_run), scope.thread_id, key, scope.receipt_key
 
 
 def _joined(groups: list[_Group], conditions: Conditions) -> _Group:

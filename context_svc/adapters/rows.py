@@ -51,6 +51,7 @@ def thread_row(thread: Thread) -> Row:
     """Give a thread as a row of `threads`."""
     return {
         "thread_id": thread.id,
+        "tenant": thread.tenant,
         "key": thread.key,
         "metadata": json.dumps(dict(thread.metadata), ensure_ascii=False),
         "create_time": microseconds(thread.create_time),
@@ -69,6 +70,7 @@ def thread_of(row: Columns) -> Thread:
     """Read a row of `threads`."""
     return Thread(
         id=row["thread_id"],
+        tenant=row["tenant"],
         key=row["key"],
         metadata=json.loads(row["metadata"]),
         create_time=date(row["create_time"]),
@@ -86,6 +88,7 @@ def thread_of(row: Columns) -> Thread:
 def run_row(run: Run) -> Row:
     """Give a run as a row of `runs`."""
     return {
+        "tenant": run.tenant,
         "thread_id": run.thread_id,
         "number": run.number,
         "create_time": microseconds(run.create_time),
@@ -122,6 +125,7 @@ def run_of(row: Columns) -> Run:
     """Read a row of `runs`."""
     return Run(
         id=row["run_id"],
+        tenant=row["tenant"],
         thread_id=row["thread_id"],
         number=row["number"],
         state=RunState(row["state"]),

@@ -60,8 +60,8 @@ def read_state(connection: sqlite3.Connection, scope: Scope, now: Moment, known:
     if scope.only_run:
         return State(now=now, run=run, receipt=receipt)
     thread_id = run.thread_id if scope.run_id and run else scope.thread_id
-    thread = _thread(connection, "key", scope.thread_key) if scope.thread_key else None
-    thread = thread or (_thread(connection, "thread_id", thread_id) if thread_id else None)
+    thread = _thread_of_key(connection, scope) if scope.thread_key else None
+    thread = thread or (_thread(connection, thread_id) if thread_id else None)
     return State(
         now=now,
         thread=thread,
@@ -113,9 +113,15 @@ def _run(connection: sqlite3.Connection, run_id: str) -> Run | None:
     return rows.run_of(row) if row else None
 
 
-def _thread(connection: sqlite3.Connection, column: str, value: str) -> Thread | None:
-    where = f"{column} = ? AND {column} <> '' AND tenant = ''"  # the index by key holds only keys that are not empty
-    row = connection.execute(f"SELECT * FROM threads WHERE {where}", (value,)).fetchone()  # noqa: S608  # own names
+def _thread(connection: sqlite3.Connection, thread_id: str) -> Thread | None:
+    row = connection.execute("SELECT * FROM threads WHERE thread_id = ?", (thread_id,)).fetchone()
+    return rows.thread_of(row) if row else None
+
+
+def _thread_of_key(connection: sqlite3.Connection, scope: Scope) -> Thread | None:
+    where = "tenant = ? AND key = ? AND key <> ''"  # the index by key holds only keys that are not empty
+    values = (scope.tenant, scope.thread_key)
+    row = connection.execute(f"SELECT * FROM threads WHERE {where}", values).fetchone()  # noqa: S608  # own words
     return rows.thread_of(row) if row else None
 
 

@@ -112,14 +112,17 @@ class SqliteStore:
             return rows.thread_of(row)
         raise ThreadNotFound
 
-    async def threads(self, *, key_prefix: str, after: Cursor | None, limit: int) -> tuple[Thread, ...]:
+    async def threads(
+        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+    ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
         found = await self._select(
-            """
+            f"""
             SELECT * FROM threads
-            WHERE tenant = '' AND ephemeral = 0 AND substr(key, 1, ?) = ? AND (update_time, thread_id) < (?, ?)
+            WHERE {_whose(tenant)} AND ephemeral = 0 AND substr(key, 1, ?) = ? AND (update_time, thread_id) < (?, ?)
             ORDER BY update_time DESC, thread_id DESC LIMIT ?
-            """,
+            """,  # noqa: S608  # our own words
+            *_named(tenant),
             len(key_prefix),
             key_prefix,
             *_beyond(after),
@@ -150,7 +153,7 @@ class SqliteStore:
         found = await self._select(
             """
             SELECT thread_id FROM threads
-            WHERE tenant = '' AND ephemeral = 1 AND update_time < ? AND NOT EXISTS (
+            WHERE ephemeral = 1 AND update_time < ? AND NOT EXISTS (
                 SELECT 1 FROM runs WHERE runs.thread_id = threads.thread_id AND finish_time IS NULL
             )
             LIMIT ?
@@ -174,7 +177,13 @@ class SqliteStore:
         raise RunNotFound
 
     async def runs(
-        self, *, thread_id: str, states: tuple[RunState, ...], after: Cursor | None, limit: int
+        self,
+        *,
+        thread_id: str,
+        states: tuple[RunState, ...],
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
     ) -> tuple[Run, ...]:
         """See `RunStore.runs`."""
         wanted = [state.value for state in states or RunState]
@@ -182,9 +191,10 @@ class SqliteStore:
         found = await self._select(
             f"""
             SELECT * FROM runs
-            WHERE tenant = '' AND ? IN ('', thread_id) AND state IN ({places}) AND (create_time, run_id) < (?, ?)
+            WHERE {_whose(tenant)} AND ? IN ('', thread_id) AND state IN ({places}) AND (create_time, run_id) < (?, ?)
             ORDER BY create_time DESC, run_id DESC LIMIT ?
             """,  # noqa: S608  # only question marks are filled in
+            *_named(tenant),
             thread_id,
             *wanted,
             *_beyond(after),
@@ -268,3 +278,12 @@ def _instructions(thread_id: str, connection: sqlite3.Connection) -> list[sqlite
 
 def _beyond(after: Cursor | None) -> tuple[int, str]:
     return (rows.microseconds(after.time), after.id) if after else (_ALL, "")
+
+
+def _whose(tenant: str | None) -> str:
+    """Give the condition for rows of a tenant, or of all; its value is what `_named` gives."""
+    return "TRUE" if tenant is None else "tenant = ?"
+
+
+def _named(tenant: str | None) -> tuple[str, ...]:
+    return () if tenant is None else (tenant,)

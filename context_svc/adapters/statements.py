@@ -36,7 +36,7 @@ PRUNE = """
         AND role NOT IN ('system', 'developer') AND kind <> 'summary'
 """
 
-_FIXED = {"create_time", "metadata", "key", "ephemeral", "thread_id"}
+_FIXED = {"tenant", "create_time", "metadata", "key", "ephemeral", "thread_id"}
 """What never changes after the row was made."""
 _KEYS = {"threads": "thread_id", "calls": "run_id, call_id", "idem": "tenant, key"}
 _KEPT = {"calls": "calls.state = 'finished'"}

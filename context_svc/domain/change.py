@@ -36,7 +36,7 @@ class Receipt:
 class Scope:
     """Says what a change is about: a run and its thread, or a thread by id or key; and under which request key.
 
-    `only_run` leaves the run's thread out, for changes that are about the run alone.
+    `only_run` leaves the run's thread out, for changes that are about the run alone. A thread key is the `tenant`'s.
     """
 
     run_id: str = ""
@@ -44,6 +44,7 @@ class Scope:
     thread_id: str = ""
     thread_key: str = ""
     receipt_key: str = ""
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

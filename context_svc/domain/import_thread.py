@@ -34,6 +34,7 @@ class History:
     update_time: datetime
     items: tuple[ImportedItem, ...] = ()
     metadata: Mapping[str, str]
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ async def import_thread(history: History, *, store: ThreadStore) -> Imported:
     numbers = [item.sequence for item in history.items]
     if any(later <= earlier for earlier, later in pairwise(numbers)):
         raise InvalidArgument("The items must be ordered by their numbers.", field="items")
-    thread = await store.change(Scope(thread_key=history.key), partial(_found, history))
+    thread = await store.change(Scope(thread_key=history.key, tenant=history.tenant), partial(_found, history))
     await _compare(thread, history.items, store)
     return await store.change(Scope(thread_id=thread.id), partial(_add, thread, history))
 
@@ -62,7 +63,7 @@ async def import_thread(history: History, *, store: ThreadStore) -> Imported:
 def _found(history: History, state: State) -> tuple[Change, Thread]:
     if state.thread:
         return NOTHING, state.thread
-    thread = new_thread(history.create_time, key=history.key, metadata=history.metadata)
+    thread = new_thread(history.create_time, key=history.key, metadata=history.metadata, tenant=history.tenant)
     thread = replace(thread, update_time=history.update_time)
     return Change(thread=thread), thread
 

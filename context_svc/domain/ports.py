@@ -76,8 +76,13 @@ class ThreadStore(Writer, Protocol):
         """Give a thread, or raise `ThreadNotFound`."""
         ...
 
-    async def threads(self, *, key_prefix: str, after: Cursor | None, limit: int) -> tuple[Thread, ...]:
-        """List the threads whose key begins with `key_prefix`, the latest used first; never ephemeral ones."""
+    async def threads(
+        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+    ) -> tuple[Thread, ...]:
+        """List a tenant's threads whose key begins with `key_prefix`, the latest used first; never ephemeral ones.
+
+        None lists those of all tenants.
+        """
         ...
 
     async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:
@@ -115,9 +120,15 @@ class RunStore(Writer, Protocol):
         ...
 
     async def runs(
-        self, *, thread_id: str, states: tuple[RunState, ...], after: Cursor | None, limit: int
+        self,
+        *,
+        thread_id: str,
+        states: tuple[RunState, ...],
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
     ) -> tuple[Run, ...]:
-        """List runs by their creation, the latest first; an empty `thread_id` or no `states` keep all."""
+        """List runs by their creation, the latest first; an empty `thread_id`, no `states` or no `tenant` keep all."""
         ...
 
     async def log(self, run_id: str, *, after: int) -> Log:

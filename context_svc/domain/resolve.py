@@ -17,13 +17,13 @@ class Resolved:
     created: bool
 
 
-async def resolve(key: str, *, metadata: Mapping[str, str], store: ThreadStore) -> Resolved:
-    """Give the thread of `key`; of many at once who ask for a new one, all get the same."""
-    return await store.change(Scope(thread_key=key), partial(_resolve, key, metadata))
+async def resolve(key: str, *, metadata: Mapping[str, str], store: ThreadStore, tenant: str = "") -> Resolved:
+    """Give the tenant's thread of `key`; of many at once who ask for a new one, all get the same."""
+    return await store.change(Scope(thread_key=key, tenant=tenant), partial(_resolve, key, metadata, tenant))
 
 
-def _resolve(key: str, metadata: Mapping[str, str], state: State) -> tuple[Change, Resolved]:
+def _resolve(key: str, metadata: Mapping[str, str], tenant: str, state: State) -> tuple[Change, Resolved]:
     if state.thread:
         return NOTHING, Resolved(thread=state.thread, created=False)
-    thread = new_thread(state.now.time, key=key, metadata=metadata)
+    thread = new_thread(state.now.time, key=key, metadata=metadata, tenant=tenant)
     return Change(thread=thread), Resolved(thread=thread, created=True)

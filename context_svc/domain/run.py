@@ -50,9 +50,12 @@ class Run:
     `actions` are what persons are asked about the run's calls or have said of them. While the run REQUIRES_ACTION, its
     lease ends at `wait_until`; then it goes on without an answer. `waits` counts how often that was so. The deadline
     moves by as long as the run waits.
+
+    `tenant` is its thread's.
     """
 
     id: str
+    tenant: str = ""
     thread_id: str
     number: int
     state: RunState

@@ -15,7 +15,7 @@ from context_svc.domain.receipt import RECEIPT_LIFETIME, valid_receipt
 from context_svc.domain.release import released
 from context_svc.domain.run import Multitask, Run, RunState
 from context_svc.domain.thread import Thread, new_thread
-from threadmesh.errors import Overloaded, ThreadBusy
+from threadmesh.errors import Overloaded, ThreadBusy, ThreadNotFound
 
 QUEUE_DEPTH = 8
 """How many runs of one thread may wait behind the one that is being answered."""
@@ -27,6 +27,7 @@ class StartRequest:
 
     `timeout` is in seconds. An empty `idempotency_key` never matches. Where there is none, a `repetition` finds the
     latest run with the same `attempt_key`. An `owner` becomes the run's writer at once if nothing is ahead of it.
+    A `tenant` has keys of his own, and finds no threads but his; None finds all threads by their ids.
     """
 
     input: tuple[NewItem, ...]
@@ -40,13 +41,15 @@ class StartRequest:
     attempt_key: str = ""
     repetition: bool = False
     owner: str = ""
+    tenant: str | None = None
 
     @property
     def receipt_key(self) -> str:
         """What the run can be found by later; empty if it cannot."""
+        whose = f"@{self.tenant}" if self.tenant else ""
         if self.idempotency_key:
-            return f"run:{self.idempotency_key}"
-        return f"attempt:{self.attempt_key}" if self.attempt_key else ""
+            return f"run{whose}:{self.idempotency_key}"
+        return f"attempt{whose}:{self.attempt_key}" if self.attempt_key else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +66,12 @@ async def start(request: StartRequest, *, store: RunStore) -> Started:
     Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `Overloaded` (the thread's queue is full) and
     `IdempotencyKeyReused`.
     """
-    scope = Scope(thread_id=request.thread_id, thread_key=request.thread_key, receipt_key=request.receipt_key)
+    scope = Scope(
+        thread_id=request.thread_id,
+        thread_key=request.thread_key,
+        receipt_key=request.receipt_key,
+        tenant=request.tenant or "",
+    )
     return await store.change(scope, partial(_start, request))
 
 
@@ -94,8 +102,11 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
 
 def _thread(request: StartRequest, state: State) -> Thread:
     if request.thread_id:
-        return state.existing_thread()
-    return state.thread or new_thread(state.now.time, key=request.thread_key)
+        thread = state.existing_thread()
+        if request.tenant not in {None, thread.tenant}:
+            raise ThreadNotFound
+        return thread
+    return state.thread or new_thread(state.now.time, key=request.thread_key, tenant=request.tenant or "")
 
 
 def _make_room(multitask: Multitask, state: State) -> Sequence[Run]:
@@ -115,6 +126,7 @@ def _new_run(request: StartRequest, thread: Thread, state: State) -> Run:
     now = state.now
     return Run(
         id=new_id("run"),
+        tenant=thread.tenant,
         thread_id=thread.id,
         number=thread.run_count,
         state=RunState.QUEUED,

@@ -15,9 +15,11 @@ class Thread:
     Of the items numbered below `first_item` retention has left only instructions, summaries and those that are
     `pinned`, whose numbers stand in order. `summary` numbers the newest summary.
     An `ephemeral` thread serves a single stateless request, is not listed, and goes with that request's log.
+    A key is unique within its `tenant`, who owns the thread with everything in it.
     """
 
     id: str
+    tenant: str = ""
     create_time: datetime
     update_time: datetime
     key: str = ""
@@ -38,8 +40,14 @@ class Thread:
         return tuple(range(start, end) for start, end in zip(starts, ends, strict=True) if start < end)
 
 
-def new_thread(now: datetime, *, key: str = "", metadata: Mapping[str, str] | None = None) -> Thread:
+def new_thread(now: datetime, *, key: str = "", metadata: Mapping[str, str] | None = None, tenant: str = "") -> Thread:
     """Make an empty thread; one without a key is ephemeral."""
     return Thread(
-        id=new_id("thread"), create_time=now, update_time=now, key=key, metadata=metadata or {}, ephemeral=not key
+        id=new_id("thread"),
+        tenant=tenant,
+        create_time=now,
+        update_time=now,
+        key=key,
+        metadata=metadata or {},
+        ephemeral=not key,
     )

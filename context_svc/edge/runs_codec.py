@@ -11,6 +11,7 @@ from context_svc.domain.call import Call, CallState
 from context_svc.domain.item import NewItem
 from context_svc.domain.run import Event, Multitask, Run, RunFinished, RunState
 from context_svc.domain.start import StartRequest
+from context_svc.edge.tenancy import tenant_of
 from context_svc.edge.threads_codec import decode_told, plain, timestamp
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
@@ -68,6 +69,7 @@ def decode_start(request: pb.StartRunRequest) -> StartRequest:
         attempt_key=plain(request.attempt_key, field="attempt_key"),
         repetition=request.repetition,
         owner=plain(request.owner, field="owner"),
+        tenant=tenant_of(request),
         multitask=_MULTITASKS.get(request.multitask, Multitask.ENQUEUE),
         timeout=request.timeout.ToTimedelta().total_seconds() if timed else _TIMEOUT_SECONDS,
     )
@@ -77,6 +79,7 @@ def encode_run(run: Run) -> pb.Run:
     """Encode a run."""
     return pb.Run(
         id=run.id,
+        tenant=run.tenant,
         thread_id=run.thread_id,
         state=_STATES[run.state],
         epoch=run.epoch,

@@ -33,6 +33,7 @@ from context_svc.edge.runs_codec import (
     encode_outcome,
     encode_run,
 )
+from context_svc.edge.tenancy import require_run, tenant_of, visible_run
 from context_svc.edge.threads_codec import decode_page_token, encode_page_token, encode_window, plain
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
@@ -85,7 +86,7 @@ class RunsServicer(rpc.RunsServiceServicer):
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Give one run."""
-        return pb.GetRunResponse(run=encode_run(await self._store.run(request.run_id)))
+        return pb.GetRunResponse(run=encode_run(await visible_run(request, self._store)))
 
     async def ListRuns(self, request: pb.ListRunsRequest, context: Context) -> pb.ListRunsResponse:
         """List runs, the latest first."""
@@ -95,6 +96,7 @@ class RunsServicer(rpc.RunsServiceServicer):
             states=decode_states(request.states),
             after=decode_page_token(request.page_token),
             limit=size + 1,
+            tenant=tenant_of(request),
         )
         runs, more = found[:size], len(found) > size
         return pb.ListRunsResponse(
@@ -161,6 +163,7 @@ class RunsServicer(rpc.RunsServiceServicer):
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
         """Stream the log of a run after a given event until its terminal event."""
         after = request.after_sequence if request.HasField("after_sequence") else -1
+        await require_run(request, self._store)
         with self._metrics.watchers.track_inprogress():
             async with aclosing(watch(request.run_id, after=after, store=self._store)) as pieces:
                 async for events in pieces:
@@ -175,6 +178,7 @@ class RunsServicer(rpc.RunsServiceServicer):
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
         """Ask the writer of a run to stop; a run without a writer ends at once."""
+        await require_run(request, self._store)
         run = await cancel(request.run_id, store=self._store)
         _tell("run.cancelled", run)
         return pb.CancelRunResponse(run=encode_run(run))
@@ -189,6 +193,7 @@ class RunsServicer(rpc.RunsServiceServicer):
     async def ResolveCall(self, request: pb.ResolveCallRequest, context: Context) -> pb.ResolveCallResponse:
         """Take a person's word about a tool call."""
         word = decode_word(request)
+        await require_run(request, self._store)
         run, call = await decide_call(request.run_id, request.call_id, word, store=self._store)
         _tell("call.decided", run, call_id=call.id, tool=call.name, resolution=word.resolution.value)
         return pb.ResolveCallResponse(call=encode_decided(call, run), run=encode_run(run))
@@ -196,7 +201,7 @@ class RunsServicer(rpc.RunsServiceServicer):
     async def ListCalls(self, request: pb.ListCallsRequest, context: Context) -> pb.ListCallsResponse:
         """List the tool calls of a run with their journal."""
         calls = await self._store.calls(request.run_id)
-        run = await self._store.run(request.run_id)
+        run = await visible_run(request, self._store)
         return pb.ListCallsResponse(calls=(encode_decided(call, run) for call in calls))
 
 

@@ -14,6 +14,7 @@ from context_svc.domain.item import Item, ItemKind, ItemStatus, NewItem, Provena
 from context_svc.domain.ports import Cursor
 from context_svc.domain.retain import Removal
 from context_svc.domain.thread import Thread
+from context_svc.edge.tenancy import tenant_of
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.codec import decode_message, encode_message
 from threadmesh.errors import InvalidArgument
@@ -53,6 +54,7 @@ def encode_thread(thread: Thread) -> pb.Thread:
     """Encode a thread."""
     return pb.Thread(
         id=thread.id,
+        tenant=thread.tenant,
         key=thread.key,
         metadata=thread.metadata,
         create_time=timestamp(thread.create_time),
@@ -127,6 +129,7 @@ def decode_history(request: pb.ImportThreadRequest) -> History:
     """Decode a thread as it was somewhere else, or a part of it."""
     return History(
         key=plain(request.key, field="key"),
+        tenant=tenant_of(request) or "",
         metadata=dict(request.metadata),
         create_time=request.create_time.ToDatetime(UTC),
         update_time=request.update_time.ToDatetime(UTC),

@@ -16,6 +16,7 @@ from context_svc.domain.retain import prune_threads
 from context_svc.domain.retention import Retention
 from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.runs_codec import digest
+from context_svc.edge.tenancy import require_thread, tenant_of, visible_thread
 from context_svc.edge.threads_codec import (
     decode_history,
     decode_page_token,
@@ -52,18 +53,22 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
     async def ResolveThread(self, request: pb.ResolveThreadRequest, context: Context) -> pb.ResolveThreadResponse:
         """Find the thread of a key, or make it."""
         key = plain(request.key, field="key")
-        resolved = await resolve(key, metadata=dict(request.metadata), store=self._store)
+        resolved = await resolve(
+            key, metadata=dict(request.metadata), store=self._store, tenant=tenant_of(request) or ""
+        )
         return pb.ResolveThreadResponse(thread=encode_thread(resolved.thread), created=resolved.created)
 
     async def GetThread(self, request: pb.GetThreadRequest, context: Context) -> pb.GetThreadResponse:
         """Give one thread."""
-        return pb.GetThreadResponse(thread=encode_thread(await self._store.thread(request.thread_id)))
+        return pb.GetThreadResponse(thread=encode_thread(await visible_thread(request, self._store)))
 
     async def ListThreads(self, request: pb.ListThreadsRequest, context: Context) -> pb.ListThreadsResponse:
         """List threads, the latest used first."""
         size = request.page_size or _THREADS
         after = decode_page_token(request.page_token)
-        found = await self._store.threads(key_prefix=request.key_prefix, after=after, limit=size + 1)
+        found = await self._store.threads(
+            key_prefix=request.key_prefix, after=after, limit=size + 1, tenant=tenant_of(request)
+        )
         threads, more = found[:size], len(found) > size
         return pb.ListThreadsResponse(
             threads=map(encode_thread, threads),
@@ -72,11 +77,13 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
 
     async def DeleteThread(self, request: pb.DeleteThreadRequest, context: Context) -> pb.DeleteThreadResponse:
         """Forget a thread with all its items and runs."""
+        await require_thread(request, self._store)
         await delete(request.thread_id, store=self._store)
         return pb.DeleteThreadResponse()
 
     async def AppendItems(self, request: pb.AppendItemsRequest, context: Context) -> pb.AppendItemsResponse:
         """Add items to a thread without running a model."""
+        await require_thread(request, self._store)
         items = await append_items(
             request.thread_id,
             tuple(map(decode_told, request.items)),
@@ -90,16 +97,19 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
 
     async def PinItem(self, request: pb.PinItemRequest, context: Context) -> pb.PinItemResponse:
         """Make an item part of every window."""
+        await require_thread(request, self._store)
         thread = await pin(request.thread_id, request.sequence, store=self._store)
         return pb.PinItemResponse(thread=encode_thread(thread))
 
     async def UnpinItem(self, request: pb.UnpinItemRequest, context: Context) -> pb.UnpinItemResponse:
         """Take an item out of every window."""
+        await require_thread(request, self._store)
         thread = await unpin(request.thread_id, request.sequence, store=self._store)
         return pb.UnpinItemResponse(thread=encode_thread(thread))
 
     async def AppendSummary(self, request: pb.AppendSummaryRequest, context: Context) -> pb.AppendSummaryResponse:
         """Add a model's words that stand for older items."""
+        await require_thread(request, self._store)
         new = decode_summary(request, fingerprint=digest(request))
         item = await append_summary(request.thread_id, new, store=self._store)
         return pb.AppendSummaryResponse(item=encode_item(item))
@@ -127,7 +137,7 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         """List the items of a thread in the order of their sequence."""
         size = request.page_size or _ITEMS
         after = min(request.after_sequence, _HIGHEST) if request.HasField("after_sequence") else None
-        thread = await self._store.thread(request.thread_id)
+        thread = await visible_thread(request, self._store)
         found = await self._store.items(thread.id, after=after, limit=size + 1, descending=request.descending)
         pinned = set(thread.pinned)
         items = fitting(encode_item(item, pinned=item.sequence in pinned) for item in found[:size])
@@ -135,6 +145,7 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
 
     async def AssembleWindow(self, request: pb.AssembleWindowRequest, context: Context) -> pb.AssembleWindowResponse:
         """Give the newest part of a thread that fits a token budget."""
+        await require_thread(request, self._store)
         with self._metrics.window_seconds.time():
             window = await read_window(
                 request.thread_id,

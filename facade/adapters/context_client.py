@@ -69,15 +69,17 @@ class ContextClient:
             self._foreseen.add(response.run.id, new.window_tokens, decode_window(response.window))
         return decode_run(response.run), response.replayed
 
-    async def run(self, run_id: str) -> Run:
-        """Give a run."""
+    async def run(self, run_id: str, *, tenant: str | None = None) -> Run:
+        """Give a run of a tenant, or of anybody."""
         async with translated(PEER):
-            response = await self._runs.GetRun(pb.GetRunRequest(run_id=run_id), timeout=SECONDS)
+            response = await self._runs.GetRun(pb.GetRunRequest(run_id=run_id, tenant=tenant), timeout=SECONDS)
         return decode_run(response.run)
 
-    async def runs(self, state: RunState | None, *, after: str, limit: int) -> tuple[Sequence[Run], str]:
-        """Give a page of the runs in a state, the latest first, and what asks for the next page."""
-        request = encode_list(state, after=after, limit=limit)
+    async def runs(
+        self, state: RunState | None, *, after: str, limit: int, tenant: str | None = None
+    ) -> tuple[Sequence[Run], str]:
+        """Give a page of a tenant's runs in a state, the latest first, and what asks for the next page."""
+        request = encode_list(state, after=after, limit=limit, tenant=tenant)
         async with translated(PEER):
             response = await self._runs.ListRuns(request, timeout=SECONDS)
         return [decode_run(run) for run in response.runs], response.next_page_token

@@ -51,6 +51,7 @@ def decode_run(run: pb.Run) -> Run:
     """Decode a run."""
     return Run(
         id=run.id,
+        tenant=run.tenant,
         thread_id=run.thread_id,
         state=_STATES.get(run.state, RunState.QUEUED),
         create_time=run.create_time.ToDatetime(tzinfo=UTC),
@@ -62,10 +63,10 @@ def decode_run(run: pb.Run) -> Run:
     )
 
 
-def encode_list(state: RunState | None, *, after: str, limit: int) -> pb.ListRunsRequest:
+def encode_list(state: RunState | None, *, after: str, limit: int, tenant: str | None) -> pb.ListRunsRequest:
     """Encode the wish for a page of runs."""
     states = [_STATES_BACK[state]] if state else []
-    return pb.ListRunsRequest(states=states, page_token=after, page_size=limit)
+    return pb.ListRunsRequest(states=states, page_token=after, page_size=limit, tenant=tenant)
 
 
 def encode_batch(batch: Batch) -> pb.AppendEventsRequest:

@@ -28,6 +28,7 @@ def encode_start(new: NewRun, *, owner: str) -> pb.StartRunRequest:
         repetition=new.repetition,
         owner=owner,
         window_token_budget=new.window_tokens,
+        tenant=new.tenant,
     )
     request.timeout.FromTimedelta(timedelta(seconds=new.timeout_seconds))
     if new.thread_id:

@@ -79,9 +79,10 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One request being answered."""
+    """One request being answered, for a tenant."""
 
     id: str
+    tenant: str = ""
     thread_id: str
     state: RunState
     create_time: datetime

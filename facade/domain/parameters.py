@@ -49,7 +49,7 @@ class TurnParameters:
 
     `thinking` and `reasoning_effort` are for models that think before they answer; None and empty are their default.
     What is computed of a prompt is shared within one `cache_scope` only. `include_usage` and `show_events` say what the
-    stream of the answer shows beyond it, whenever it is read; only the `owner`, who stands for an API key, may do so.
+    stream of the answer shows beyond it, whenever it is read.
 
     `instructions` hold for this run alone and are no part of its thread. `max_tool_calls` limits those of the mesh.
     Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
@@ -70,7 +70,6 @@ class TurnParameters:
     thinking: bool | None = None
     reasoning_effort: str = ""
     cache_scope: str = ""
-    owner: str = ""
     include_usage: bool = False
     show_events: bool = False
     instructions: str = ""
@@ -87,6 +86,7 @@ class TurnParameters:
     def from_json(cls, text: str) -> "TurnParameters":
         """Read what `to_json` wrote, here or in an older version: what it did not know has its default."""
         raw: dict[str, Any] = json.loads(text)
+        raw.pop("owner", None)  # now the run has a tenant
         choice = raw.pop("tool_choice")
         tools = raw.pop("server_tools")
         return cls(

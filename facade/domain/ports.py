@@ -194,7 +194,7 @@ class NewRun:
 
     `input_tokens` are those of the messages, as far as they are known. Without an idempotency key, a `repetition` finds
     the latest run that was made with the same `attempt_key`. A window of `window_tokens` is read together with the run,
-    unless they are 0.
+    unless they are 0. Its `tenant` alone sees the run and its thread, and has keys of his own.
     """
 
     input: Sequence[Message]
@@ -209,6 +209,7 @@ class NewRun:
     attempt_key: str = ""
     repetition: bool = False
     window_tokens: int = 0
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,14 +251,16 @@ class Context(Protocol):
         """
         ...
 
-    async def run(self, run_id: str) -> Run:
-        """Give a run. Raises `RunNotFound`."""
+    async def run(self, run_id: str, *, tenant: str | None = None) -> Run:
+        """Give a run of a tenant, or of anybody. Raises `RunNotFound`."""
         ...
 
-    async def runs(self, state: RunState | None, *, after: str, limit: int) -> tuple[Sequence[Run], str]:
-        """Give a page of the runs in a state, the latest first, and what asks for the next page; empty on the last.
+    async def runs(
+        self, state: RunState | None, *, after: str, limit: int, tenant: str | None = None
+    ) -> tuple[Sequence[Run], str]:
+        """Give a page of a tenant's runs in a state, the latest first, and what asks for the next page.
 
-        `after` is what the page before gave. Raises `InvalidArgument` for anything else.
+        That is empty on the last page. `after` is what the page before gave; anything else raises `InvalidArgument`.
         """
         ...
 

@@ -18,7 +18,7 @@ def check(keys: tuple[str, ...], metrics: FacadeMetrics) -> Callable[[Request], 
     known = [key.encode() for key in keys]
 
     async def authorised(request: Request) -> None:
-        request.state.key = ""
+        request.state.key = request.state.tenant = ""
         if not known:
             return
         scheme, _, token = request.headers.get("authorization", "").partition(" ")

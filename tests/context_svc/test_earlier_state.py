@@ -95,8 +95,10 @@ def _holds(whole: Any, part: Any) -> bool:
 def test_a_runs_parameters_of_an_earlier_version_are_read_and_written_alike(state: Path) -> None:
     text = (state / "parameters.json").read_text().strip()
     parameters = TurnParameters.from_json(text)
+    known = json.loads(text)
+    known.pop("owner", None)
 
-    assert _holds(json.loads(parameters.to_json()), json.loads(text))
+    assert _holds(json.loads(parameters.to_json()), known)
     assert parameters.tool_choice is not None
     assert parameters.tool_choice.mode is ToolChoiceMode.REQUIRED
     assert TurnParameters.from_json(parameters.to_json()) == parameters

@@ -141,7 +141,7 @@ QUERIES = [
 async def test_what_is_asked_often_is_found_by_an_index(
     store: PostgresStore, server: PostgresServer, url: str, query: str
 ) -> None:
-    values = {name: ["a"] for name in ("threads", "keys", "whole_runs", "runs", "known", "receipts")}
+    values = {name: ["a"] for name in ("threads", "keys", "tenants", "whole_runs", "runs", "known", "receipts")}
     with server.connect() as connection, psycopg.ClientCursor(connection) as cursor:
         cursor.execute(
             "SELECT set_config('search_path', %s, false), set_config('enable_seqscan', 'off', false)", [schema_of(url)]

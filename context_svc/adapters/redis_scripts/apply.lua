@@ -111,6 +111,10 @@ end
 
 local function forget_run(id)
   local key = run_key(id)
+  local tenant = redis.call('HGET', key, 'tenant')
+  if tenant then
+    redis.call('ZREM', prefix .. 'runs@' .. tenant, id)
+  end
   redis.call('UNLINK', key, key .. ':input', key .. ':events', key .. ':calls', key .. ':results')
   for _, index in ipairs({'runs', 'leases', 'deadlines', 'logs'}) do
     redis.call('ZREM', prefix .. index, id)
@@ -139,8 +143,13 @@ function own.FORGET(thread)
     redis.call('HDEL', prefix .. 'by-key', name)
     redis.call('ZREM', prefix .. 'keys', name)
   end
-  redis.call('ZREM', prefix .. 'threads', thread)
-  redis.call('ZREM', prefix .. 'ephemeral', thread)
+  for _, index in ipairs({'threads', 'ephemeral'}) do
+    redis.call('ZREM', prefix .. index, thread)
+    local tenant = string.match(name or '', '^\31([^\31]*)\31')
+    if tenant then
+      redis.call('ZREM', prefix .. index .. '@' .. tenant, thread)
+    end
+  end
   redis.call('UNLINK', key, key .. ':items', key .. ':instructions', key .. ':runs', key .. ':open', key .. ':receipts')
 end
 

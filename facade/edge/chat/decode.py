@@ -38,7 +38,7 @@ class Presentation:
 
 
 def new_run(
-    request: ChatRequest, controls: Controls, *, owner: str, cache_scope: str, timeout_seconds: float
+    request: ChatRequest, controls: Controls, *, tenant: str, cache_scope: str, timeout_seconds: float
 ) -> NewRun:
     """Give the run that answers the request. Raises `InvalidArgument` for results of calls nobody made."""
     messages = tuple(map(_message, request.messages))
@@ -48,14 +48,14 @@ def new_run(
         input=messages,
         parameters=replace(
             _parameters(request, controls),
-            owner=owner,
             cache_scope=cache_scope,
             include_usage=_include_usage(request),
             show_events=controls.events,
         ),
         thread_id=controls.thread_id,
         thread_key=controls.thread_key,
-        idempotency_key=_own(controls.idempotency_key, owner),
+        idempotency_key=controls.idempotency_key,
+        tenant=tenant,
         fingerprint=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
         multitask=controls.multitask,
         timeout_seconds=timeout_seconds,
@@ -71,11 +71,6 @@ def stored_presentation(parameters: TurnParameters) -> Presentation:
 
 def _include_usage(request: ChatRequest) -> bool:
     return bool(request.stream_options and request.stream_options.include_usage)
-
-
-def _own(key: str, owner: str) -> str:
-    """Keep the idempotency keys of one owner apart from those of others."""
-    return hashlib.sha256(f"{owner}\0{key}".encode()).hexdigest() if key else ""
 
 
 def presentation(request: ChatRequest, controls: Controls) -> Presentation:

@@ -19,7 +19,7 @@ from facade.edge.chat.schemas import ChatRequest
 from facade.edge.chat.whole import Answer, collected
 from facade.edge.controls import Controls, controls
 from facade.edge.openapi import request_body
-from threadmesh.errors import InvalidArgument, RunNotFound
+from threadmesh.errors import InvalidArgument
 from threadmesh.telemetry.logs import bound_ids
 
 
@@ -80,19 +80,16 @@ class Chat:
         return new_run(
             asked,
             control,
-            owner=key,
+            tenant=request.state.tenant,
             cache_scope="" if self._options.share_prompts else key,
             timeout_seconds=self._options.run_seconds,
         )
 
     async def resume(self, request: Request, completion_id: str, starting_after: str | None = None) -> Response:
         """Go on with the stream of a completion behind the event that its reader has seen last."""
-        run = await self._context.run(run_id(completion_id))
+        run = await self._context.run(run_id(completion_id), tenant=request.state.tenant)
         after = read_place(run, last_event_id=request.headers.get("last-event-id"), starting_after=starting_after)
-        parameters = TurnParameters.from_json(run.parameters_json)
-        if parameters.owner != request.state.key:
-            raise RunNotFound
-        shown = stored_presentation(parameters)
+        shown = stored_presentation(TurnParameters.from_json(run.parameters_json))
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             answer = Answer(run, self._context.watch(run.id), shown, _STAY, time.monotonic(), after)
             response = await self._stream(answer, request)

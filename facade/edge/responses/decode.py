@@ -35,17 +35,16 @@ class Asked:
     thread_id: str = ""
 
 
-def new_run(asked: Asked, *, owner: str, cache_scope: str, timeout_seconds: float) -> NewRun:
+def new_run(asked: Asked, *, tenant: str, cache_scope: str, timeout_seconds: float) -> NewRun:
     """Give the run that answers the request. Raises `InvalidArgument` for servers and tools that are not there."""
     request, control = asked.request, asked.control
     return NewRun(
         input=messages_of(request.input),
-        parameters=_parameters(asked, owner=owner, cache_scope=cache_scope),
+        parameters=_parameters(asked, cache_scope=cache_scope),
         thread_id=asked.thread_id or control.thread_id,
         thread_key="" if asked.thread_id else control.thread_key,
-        idempotency_key=hashlib.sha256(f"{owner}\0{control.idempotency_key}".encode()).hexdigest()
-        if control.idempotency_key
-        else "",
+        idempotency_key=control.idempotency_key,
+        tenant=tenant,
         fingerprint=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
         multitask=control.multitask,
         timeout_seconds=timeout_seconds,
@@ -57,7 +56,7 @@ def needs_catalogue(request: ResponseRequest) -> bool:
     return any(isinstance(tool, schemas.McpTool) for tool in request.tools or ())
 
 
-def _parameters(asked: Asked, *, owner: str, cache_scope: str) -> TurnParameters:
+def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
     request = asked.request
     _check_include(request)
     offered = _offered(asked)
@@ -75,7 +74,6 @@ def _parameters(asked: Asked, *, owner: str, cache_scope: str) -> TurnParameters
         thinking=False if reasoning in _NO_EFFORT else None,
         reasoning_effort="" if reasoning in _NO_EFFORT else reasoning or "",
         cache_scope=cache_scope,
-        owner=owner,
         instructions=request.instructions or "",
         max_tool_calls=request.max_tool_calls,
         whole_thread=request.truncation == "disabled",

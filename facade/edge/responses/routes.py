@@ -165,7 +165,7 @@ class Responses:
         previous = await self._previous(asked, request)
         new = new_run(
             Asked(request=asked, control=control, catalogue=catalogue),
-            owner=key,
+            tenant=request.state.tenant,
             cache_scope="" if self._options.share_prompts else key,
             timeout_seconds=self._options.run_seconds,
         )
@@ -197,13 +197,13 @@ class Responses:
         return Shown(run, echo, part)
 
     async def _owned(self, request: Request, run_id: str) -> tuple[Run, Echo]:
-        """Give a run that is a stored response of this key, and what is kept with it."""
+        """Give a run that is a stored response of this tenant, and what is kept with it."""
         try:
-            run = await self._context.run(run_id)
+            run = await self._context.run(run_id, tenant=request.state.tenant)
         except RunNotFound as error:
             raise ResponseNotFound from error
         parameters = TurnParameters.from_json(run.parameters_json)
-        if parameters.owner != request.state.key or not parameters.response_json:
+        if not parameters.response_json:
             raise ResponseNotFound
         echo = Echo.from_json(parameters.response_json)
         if not echo.stored:

@@ -5,21 +5,20 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from facade.domain.events import Run, RunState
-from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, Verdict
 from facade.edge.body import read
 from facade.edge.executor import Executor
 from facade.edge.openapi import request_body
 from facade.edge.runs.encode import call_body, run_body
 from facade.edge.runs.schemas import Approval, Denial, Settlement
-from threadmesh.errors import InvalidArgument, RunNotFound
+from threadmesh.errors import InvalidArgument
 
 _MOST = 100
 _CALL = "/{run_id}/calls/{call_id}"
 
 
 class Runs:
-    """Answers requests about runs; those of other keys are not found."""
+    """Answers requests about runs; those of other tenants are not found."""
 
     def __init__(self, context: Context, executor: Executor) -> None:
         self._context = context
@@ -43,17 +42,15 @@ class Runs:
         return routes
 
     async def list(self, request: Request, status: str = "", after: str = "", limit: int = 20) -> dict[str, Any]:
-        """List the key's runs; `status` keeps those in a state, such as `requires_action`.
-
-        A page holds fewer than `limit` where others' runs lie between.
-        """
+        """List runs; `status` keeps those in a state, such as `requires_action`."""
         if status and status not in set(RunState):
             raise InvalidArgument(f"status must be one of {', '.join(RunState)}.", field="status")
         if not 1 <= limit <= _MOST:
             raise InvalidArgument(f"limit must be between 1 and {_MOST}.", field="limit")
-        found, more = await self._context.runs(RunState(status) if status else None, after=after, limit=limit)
-        own = [run for run in found if _owner(run) == request.state.key]
-        return {"object": "list", "data": [run_body(run) for run in own], "has_more": bool(more), "after": more or None}
+        state = RunState(status) if status else None
+        found, more = await self._context.runs(state, after=after, limit=limit, tenant=request.state.tenant)
+        runs = [run_body(run) for run in found]
+        return {"object": "list", "data": runs, "has_more": bool(more), "after": more or None}
 
     async def get(self, request: Request, run_id: str) -> dict[str, Any]:
         """Give a run."""
@@ -93,11 +90,4 @@ class Runs:
         return call_body(await self._context.decide(run.id, call_id, verdict))
 
     async def _own(self, request: Request, run_id: str) -> Run:
-        run = await self._context.run(run_id)
-        if _owner(run) != request.state.key:
-            raise RunNotFound
-        return run
-
-
-def _owner(run: Run) -> str:
-    return TurnParameters.from_json(run.parameters_json).owner
+        return await self._context.run(run_id, tenant=request.state.tenant)

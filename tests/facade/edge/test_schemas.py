@@ -175,7 +175,11 @@ def test_unknown_fields_are_named_not_refused() -> None:
 def decoded(body: dict[str, Any]) -> Any:
     request = ChatRequest.model_validate(body)
     return new_run(
-        request, controls({}, request.metadata or {}, default_tools="none"), owner="", cache_scope="", timeout_seconds=1
+        request,
+        controls({}, request.metadata or {}, default_tools="none"),
+        tenant="",
+        cache_scope="",
+        timeout_seconds=1,
     )
 
 

@@ -178,6 +178,7 @@ class StartRunRequest(_message.Message):
     REPETITION_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     WINDOW_TOKEN_BUDGET_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names an existing thread."""
     thread_key: _builtins.str
@@ -198,6 +199,8 @@ class StartRunRequest(_message.Message):
     """Claims the run in this writer's name at once if its thread has no other open run; empty leaves it queued."""
     window_token_budget: _builtins.int
     """Asks for the run's window of so many tokens, if it is claimed at once; 0 asks for none."""
+    tenant: _builtins.str
+    """Sees only what this tenant has, and makes it his; absent sees everything, and what is made belongs to nobody ("")."""
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.NewItem]:
         """Holds what is said to the model, oldest first."""
@@ -221,13 +224,19 @@ class StartRunRequest(_message.Message):
         repetition: _builtins.bool = ...,
         owner: _builtins.str = ...,
         window_token_budget: _builtins.int = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
     _WhichOneofReturnType_thread: _TypeAlias = _typing.Literal["thread_id", "thread_key"]  # noqa: Y015
     _WhichOneofArgType_thread: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_thread) -> _WhichOneofReturnType_thread | None: ...
 
 Global___StartRunRequest: _TypeAlias = StartRunRequest  # noqa: Y015
@@ -273,18 +282,24 @@ class GetRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___GetRunRequest: _TypeAlias = GetRunRequest  # noqa: Y015
 
@@ -322,12 +337,15 @@ class ListRunsRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Keeps the runs of this thread; empty keeps all."""
     page_size: _builtins.int
     """Limits the page; 0 means 50."""
     page_token: _builtins.str
     """Continues after the page that gave this token."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___RunState.ValueType]:
         """Keeps the runs in these states; empty keeps all."""
@@ -339,12 +357,15 @@ class ListRunsRequest(_message.Message):
         states: _abc.Iterable[Global___RunState.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "states", b"states", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "page_size", b"page_size", "page_token", b"page_token", "states", b"states", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___ListRunsRequest: _TypeAlias = ListRunsRequest  # noqa: Y015
 
@@ -747,23 +768,32 @@ class WatchRunRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
     after_sequence: _builtins.int
     """Skips the events up to this one; absent begins with the first."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         after_sequence: _builtins.int | None = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "_tenant", b"_tenant", "after_sequence", b"after_sequence", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "_tenant", b"_tenant", "after_sequence", b"after_sequence", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
     _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__after_sequence) -> _WhichOneofReturnType__after_sequence | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___WatchRunRequest: _TypeAlias = WatchRunRequest  # noqa: Y015
 
@@ -870,18 +900,24 @@ class CancelRunRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___CancelRunRequest: _TypeAlias = CancelRunRequest  # noqa: Y015
 
@@ -1007,6 +1043,7 @@ class ResolveCallRequest(_message.Message):
     PARTS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
     call_id: _builtins.str
@@ -1017,6 +1054,8 @@ class ResolveCallRequest(_message.Message):
     """Says why; the model reads it where a call was denied or settled."""
     definition_hash: _builtins.str
     """Identifies the tool's definition as the person saw it; empty if that does not matter."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Part]:
         """Holds the tool's result, for a call that is known to have succeeded."""
@@ -1030,12 +1069,15 @@ class ResolveCallRequest(_message.Message):
         parts: _abc.Iterable[_conversation_pb2.Part] | None = ...,
         reason: _builtins.str = ...,
         definition_hash: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "definition_hash", b"definition_hash", "parts", b"parts", "reason", b"reason", "resolution", b"resolution", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "call_id", b"call_id", "definition_hash", b"definition_hash", "parts", b"parts", "reason", b"reason", "resolution", b"resolution", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___ResolveCallRequest: _TypeAlias = ResolveCallRequest  # noqa: Y015
 
@@ -1076,18 +1118,24 @@ class ListCallsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     RUN_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___ListCallsRequest: _TypeAlias = ListCallsRequest  # noqa: Y015
 
@@ -1135,6 +1183,7 @@ class Run(_message.Message):
     FINISH_TIME_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     ACTION_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the run."""
     thread_id: _builtins.str
@@ -1153,6 +1202,8 @@ class Run(_message.Message):
     """Says that somebody asked to stop it."""
     first_sequence: _builtins.int
     """Numbers the first event that its log still has; the earlier ones are forgotten."""
+    tenant: _builtins.str
+    """Says whose it is, as its thread."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was made."""
@@ -1190,10 +1241,11 @@ class Run(_message.Message):
         finish_time: _timestamp_pb2.Timestamp | None = ...,
         first_sequence: _builtins.int = ...,
         action_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "create_time", b"create_time", "deadline", b"deadline", "finish_time", b"finish_time", "finished", b"finished"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

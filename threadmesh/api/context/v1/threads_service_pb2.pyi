@@ -141,8 +141,11 @@ class ResolveThreadRequest(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Finds the thread, e.g. `discord:<guild>:<channel>`."""
+    tenant: _builtins.str
+    """Sees only what this tenant has, and makes it his; absent sees everything, and what is made belongs to nobody ("")."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Describes the thread when it is made."""
@@ -152,12 +155,15 @@ class ResolveThreadRequest(_message.Message):
         *,
         key: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "key", b"key", "metadata", b"metadata", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___ResolveThreadRequest: _TypeAlias = ResolveThreadRequest  # noqa: Y015
 
@@ -196,18 +202,24 @@ class GetThreadRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     THREAD_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         thread_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___GetThreadRequest: _TypeAlias = GetThreadRequest  # noqa: Y015
 
@@ -244,24 +256,30 @@ class ListThreadsRequest(_message.Message):
     KEY_PREFIX_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     key_prefix: _builtins.str
     """Keeps the threads whose key begins so; empty keeps all."""
     page_size: _builtins.int
     """Limits the page; 0 means 50."""
     page_token: _builtins.str
     """Continues after the page that gave this token."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         key_prefix: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key_prefix", b"key_prefix", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "key_prefix", b"key_prefix", "page_size", b"page_size", "page_token", b"page_token", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___ListThreadsRequest: _TypeAlias = ListThreadsRequest  # noqa: Y015
 
@@ -300,18 +318,24 @@ class DeleteThreadRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     THREAD_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         thread_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___DeleteThreadRequest: _TypeAlias = DeleteThreadRequest  # noqa: Y015
 
@@ -341,10 +365,13 @@ class AppendItemsRequest(_message.Message):
     THREAD_ID_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
     request_id: _builtins.str
     """Makes a retried request append once."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewItem]:
         """Holds the items, oldest first."""
@@ -355,12 +382,15 @@ class AppendItemsRequest(_message.Message):
         thread_id: _builtins.str = ...,
         items: _abc.Iterable[Global___NewItem] | None = ...,
         request_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "request_id", b"request_id", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "items", b"items", "request_id", b"request_id", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___AppendItemsRequest: _TypeAlias = AppendItemsRequest  # noqa: Y015
 
@@ -396,21 +426,27 @@ class PinItemRequest(_message.Message):
 
     THREAD_ID_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
     sequence: _builtins.int
     """Numbers the item."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         thread_id: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "sequence", b"sequence", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___PinItemRequest: _TypeAlias = PinItemRequest  # noqa: Y015
 
@@ -446,21 +482,27 @@ class UnpinItemRequest(_message.Message):
 
     THREAD_ID_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
     sequence: _builtins.int
     """Numbers the item."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         thread_id: _builtins.str = ...,
         sequence: _builtins.int = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "sequence", b"sequence", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___UnpinItemRequest: _TypeAlias = UnpinItemRequest  # noqa: Y015
 
@@ -500,6 +542,7 @@ class AppendSummaryRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
     previous_summary: _builtins.int
@@ -510,6 +553,8 @@ class AppendSummaryRequest(_message.Message):
     """Counts the tokens of the text, where the caller knows."""
     request_id: _builtins.str
     """Makes a retried request append once."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     @_builtins.property
     def items(self) -> Global___ItemRange:
         """Numbers the items that were retold. Of a thread that has a summary already, those behind the ones it stands for."""
@@ -523,14 +568,20 @@ class AppendSummaryRequest(_message.Message):
         text: _builtins.str = ...,
         tokens: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_previous_summary", b"_previous_summary", "items", b"items", "previous_summary", b"previous_summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_previous_summary", b"_previous_summary", "_tenant", b"_tenant", "items", b"items", "previous_summary", b"previous_summary", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous_summary", b"_previous_summary", "items", b"items", "previous_summary", b"previous_summary", "request_id", b"request_id", "text", b"text", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_previous_summary", b"_previous_summary", "_tenant", b"_tenant", "items", b"items", "previous_summary", b"previous_summary", "request_id", b"request_id", "tenant", b"tenant", "text", b"text", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__previous_summary: _TypeAlias = _typing.Literal["previous_summary"]  # noqa: Y015
     _WhichOneofArgType__previous_summary: _TypeAlias = _typing.Literal["_previous_summary", b"_previous_summary"]  # noqa: Y015
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__previous_summary) -> _WhichOneofReturnType__previous_summary | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___AppendSummaryRequest: _TypeAlias = AppendSummaryRequest  # noqa: Y015
 
@@ -615,8 +666,11 @@ class ImportThreadRequest(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Finds the thread."""
+    tenant: _builtins.str
+    """Sees only what this tenant has, and makes it his; absent sees everything, and what is made belongs to nobody ("")."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Describes the thread when it is made."""
@@ -641,12 +695,15 @@ class ImportThreadRequest(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         items: _abc.Iterable[Global___ImportedItem] | None = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "create_time", b"create_time", "tenant", b"tenant", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "items", b"items", "key", b"key", "metadata", b"metadata", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "create_time", b"create_time", "items", b"items", "key", b"key", "metadata", b"metadata", "tenant", b"tenant", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___ImportThreadRequest: _TypeAlias = ImportThreadRequest  # noqa: Y015
 
@@ -814,6 +871,7 @@ class ListItemsRequest(_message.Message):
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     DESCENDING_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
     after_sequence: _builtins.int
@@ -822,6 +880,8 @@ class ListItemsRequest(_message.Message):
     """Limits the page; 0 means 100."""
     descending: _builtins.bool
     """Gives the newest items first; `after_sequence` then skips the newer ones."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
@@ -829,14 +889,20 @@ class ListItemsRequest(_message.Message):
         after_sequence: _builtins.int | None = ...,
         page_size: _builtins.int = ...,
         descending: _builtins.bool = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "_tenant", b"_tenant", "after_sequence", b"after_sequence", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "after_sequence", b"after_sequence", "descending", b"descending", "page_size", b"page_size", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence", "_tenant", b"_tenant", "after_sequence", b"after_sequence", "descending", b"descending", "page_size", b"page_size", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_sequence: _TypeAlias = _typing.Literal["after_sequence"]  # noqa: Y015
     _WhichOneofArgType__after_sequence: _TypeAlias = _typing.Literal["_after_sequence", b"_after_sequence"]  # noqa: Y015
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__after_sequence) -> _WhichOneofReturnType__after_sequence | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___ListItemsRequest: _TypeAlias = ListItemsRequest  # noqa: Y015
 
@@ -877,24 +943,30 @@ class AssembleWindowRequest(_message.Message):
     THREAD_ID_FIELD_NUMBER: _builtins.int
     TOKEN_BUDGET_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
     token_budget: _builtins.int
     """Limits the window; 0 means no limit."""
     run_id: _builtins.str
     """Names the run that will use the window: its own items are never left out."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
     def __init__(
         self,
         *,
         thread_id: _builtins.str = ...,
         token_budget: _builtins.int = ...,
         run_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "thread_id", b"thread_id", "token_budget", b"token_budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "run_id", b"run_id", "tenant", b"tenant", "thread_id", b"thread_id", "token_budget", b"token_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
 
 Global___AssembleWindowRequest: _TypeAlias = AssembleWindowRequest  # noqa: Y015
 
@@ -976,6 +1048,7 @@ class Thread(_message.Message):
     EPHEMERAL_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the thread."""
     key: _builtins.str
@@ -988,6 +1061,8 @@ class Thread(_message.Message):
     """Says that it serves a single stateless request and goes with its log."""
     summary: _builtins.int
     """Numbers the newest summary; absent where there is none."""
+    tenant: _builtins.str
+    """Says whose it is; empty where there is but one user."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Describes the thread."""
@@ -1017,10 +1092,11 @@ class Thread(_message.Message):
         ephemeral: _builtins.bool = ...,
         pinned: _abc.Iterable[_builtins.int] | None = ...,
         summary: _builtins.int | None = ...,
+        tenant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "create_time", b"create_time", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "active_run_id", b"active_run_id", "create_time", b"create_time", "ephemeral", b"ephemeral", "id", b"id", "item_count", b"item_count", "key", b"key", "metadata", b"metadata", "pinned", b"pinned", "summary", b"summary", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "active_run_id", b"active_run_id", "create_time", b"create_time", "ephemeral", b"ephemeral", "id", b"id", "item_count", b"item_count", "key", b"key", "metadata", b"metadata", "pinned", b"pinned", "summary", b"summary", "tenant", b"tenant", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__summary: _TypeAlias = _typing.Literal["summary"]  # noqa: Y015
     _WhichOneofArgType__summary: _TypeAlias = _typing.Literal["_summary", b"_summary"]  # noqa: Y015

@@ -1,0 +1,5 @@
+-- For those who look at the threads and runs of all tenants.
+
+CREATE INDEX threads_listed ON threads (update_time DESC, thread_id DESC) WHERE NOT ephemeral;
+CREATE INDEX threads_passing ON threads (update_time) WHERE ephemeral;
+CREATE INDEX runs_of_all ON runs (create_time DESC, run_id DESC);
