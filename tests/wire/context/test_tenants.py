@@ -22,7 +22,10 @@ ABOUT_THREADS: list[tuple[str, Callable[..., Any]]] = [
     ("UnpinItem", threads_pb.UnpinItemRequest),
     ("ListItems", threads_pb.ListItemsRequest),
     ("AssembleWindow", threads_pb.AssembleWindowRequest),
-    ("AppendSummary", lambda **about: threads_pb.AppendSummaryRequest(text="short", **about)),
+    (
+        "AppendSummary",
+        lambda **about: threads_pb.AppendSummaryRequest(text="short", items=threads_pb.ItemRange(), **about),
+    ),
     ("DeleteThread", threads_pb.DeleteThreadRequest),
 ]
 ABOUT_RUNS: list[tuple[str, Callable[..., Any]]] = [
@@ -92,6 +95,7 @@ async def test_a_run_is_not_there_for_strangers(runs: "Runs", method: str, reque
 
 async def test_every_request_about_a_thread_or_a_run_can_be_a_tenants() -> None:
     inside = {"ClaimRun", "HandOverRun", "RenewRun", "AppendEvents", "FinishRun", "RequireAction"}
+    elsewhere = {"StartRun", "ListRuns"}
     asked = {name for name, _ in (*ABOUT_THREADS, *ABOUT_RUNS)}
     for module in (threads_pb, runs_pb):
         for service in module.DESCRIPTOR.services_by_name.values():
