@@ -16,6 +16,7 @@ from openai import AsyncOpenAI
 from context_svc.app import app as context_app
 from context_svc.settings import ContextSettings
 from facade.app import app as facade_app
+from facade.edge.server import configured
 from facade.settings import FacadeSettings
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
@@ -124,9 +125,11 @@ async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any, 
 
 
 @asynccontextmanager
-async def http_server(app: FastAPI) -> AsyncIterator[str]:
+async def http_server(app: FastAPI, *, stalled_seconds: float = 30.0) -> AsyncIterator[str]:
     """Serve an application over HTTP on a free port until the block ends; gives its address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    config = configured(
+        app, listen="127.0.0.1", port=0, stalled_seconds=stalled_seconds, on_cut=getattr(app.state, "on_cut", int)
+    )
     server = uvicorn.Server(config)
     # Signals belong to the test runner.
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
