@@ -33,6 +33,7 @@ def test_what_is_written_is_read_again(file: Path) -> None:
         tenant="family",
         scopes=frozenset({Scope.CHAT, Scope.RUNS_READ}),
         expires=NOW + timedelta(days=90),
+        revoked=NOW,
         limits=KeyLimits(requests_per_minute=60, concurrent_streams=0),
     )
     add_key(file, plain)

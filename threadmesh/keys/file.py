@@ -156,6 +156,7 @@ def _table(key: Key) -> str:
         "scopes": "" if key.scopes == ALL_SCOPES else f"[{', '.join(map(_quoted, sorted(key.scopes)))}]",
         "created": _moment(key.created),
         "expires": _moment(key.expires) if key.expires else "",
+        "revoked": _moment(key.revoked) if key.revoked else "",
         "limits": f"{{ {', '.join(f'{name} = {value}' for name, value in limits.items())} }}" if limits else "",
     }
     return f"[keys.{key.id}]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items() if value)
