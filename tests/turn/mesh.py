@@ -109,9 +109,8 @@ async def running(directory: Path, *, wait_for_tools: bool = True, **changed: An
 async def facade(stack: AsyncExitStack, settings: dict[str, Any]) -> str:
     """Serve a facade until the stack ends; gives its address."""
     built = FacadeSettings(**settings, api_keys=f"{KEY}, {OTHER_KEY}")
-    return await stack.enter_async_context(
-        http_server(await stack.enter_async_context(facade_app(built, new_registry())))
-    )
+    app = await stack.enter_async_context(facade_app(built, new_registry()))
+    return await stack.enter_async_context(http_server(app, stalled_seconds=built.stalled_seconds))
 
 
 async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any, port: int = 0) -> int:
