@@ -116,8 +116,9 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built.state.on_cut = counted.readers_cut.inc
         errors.install(built)
         openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
-        if is_loopback(settings.listen) or settings.host_names():
-            built.add_middleware(KnownHosts, names=settings.host_names())
+        beyond = not is_loopback(settings.listen)
+        if settings.host_names() or not beyond:
+            built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
 

@@ -12,6 +12,8 @@ from facade.edge.errors import response_of
 from threadmesh.errors import InvalidArgument
 from threadmesh.loopback import is_loopback
 
+_WATCHED = frozenset({"/healthz", "/readyz", "/metrics"})
+
 
 class HostNotAllowed(InvalidArgument):
     """This host name is not served here; add it to FACADE_HOSTS."""
@@ -20,15 +22,20 @@ class HostNotAllowed(InvalidArgument):
 
 
 class KnownHosts:
-    """ASGI middleware that lets requests pass for names of loopback and for the `names` given."""
+    """ASGI middleware that lets requests pass for names of loopback and for the `names` given.
 
-    def __init__(self, app: ASGIApp, names: Sequence[str]) -> None:
+    Beyond loopback, what watches over the process may address it as it likes.
+    """
+
+    def __init__(self, app: ASGIApp, names: Sequence[str], *, beyond_loopback: bool) -> None:
         self._app = app
+        self._watched = _WATCHED if beyond_loopback else frozenset[str]()
         self._names = frozenset(name.lower() for name in names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection's scope, as ASGI asks."""
-        if scope["type"] == "http" and not self._known(Headers(scope=scope).get("host", "")):
+        watched = scope.get("path") in self._watched
+        if scope["type"] == "http" and not watched and not self._known(Headers(scope=scope).get("host", "")):
             await response_of(HostNotAllowed())(scope, receive, send)
             return
         await self._app(scope, receive, send)
