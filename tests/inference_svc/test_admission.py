@@ -12,7 +12,7 @@ def room(places: int = 100, slots: int = 0) -> WaitingRoom[str]:
 
 def served(waiting: WaitingRoom[str], *, slots: int) -> list[str]:
     """Serve as many of those that wait as there are slots for."""
-    taken = []
+    taken: list[str] = []
     for key in list(waiting):
         if len(taken) < slots and not waiting.stands_back(key):
             waiting.serve(key)
