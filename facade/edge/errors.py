@@ -1,5 +1,6 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. Nothing else ever leaves the facade."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,7 @@ def response_of(error: MeshError, *, tools_were_called: bool = False) -> Respons
     retry = error.retryable and not tools_were_called
     headers = {"x-should-retry": str(retry).lower()}
     if retry and error.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
     if challenge := _challenge(error):
         headers["www-authenticate"] = challenge
