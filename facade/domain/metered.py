@@ -34,6 +34,10 @@ class MeteredInference:
         """List the models; the first is the default one."""
         return await self._inference.models()
 
+    async def model(self, name: str) -> Model:
+        """Give a model by its name."""
+        return await self._inference.model(name)
+
     async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
         """Count the tokens of texts."""
         return await self._inference.count(texts, model=model)
