@@ -25,7 +25,7 @@ def text_tokens(texts: Iterable[str]) -> int:
 
 
 class MeteredInference:
-    """An `Inference` that takes the tokens of its answers from what their owner may use."""
+    """An `Inference` that takes the tokens of its answers from what the caller may use."""
 
     def __init__(self, inference: Inference, limits: RateLimits) -> None:
         self._inference, self._limits = inference, limits
@@ -61,11 +61,11 @@ class MeteredInference:
                             made += len(delta.token_ids)
                     yield event
         finally:
-            self._limits.use_tokens(generation.parameters.owner, used + made)
+            self._limits.use_tokens(generation.parameters.caller, used + made)
 
 
 class MeteredTools:
-    """Tools whose calls are taken from what the owner of their run may use; `on_refused` hears of those that are not.
+    """Tools whose calls are taken from what the caller of their run may use; `on_refused` hears of those that are not.
 
     A refused call fails with the reason for the model to read, and the others of its batch go on.
     """
@@ -81,10 +81,10 @@ class MeteredTools:
         self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False, approvals: Mapping[str, str] = NO_APPROVALS
     ) -> AsyncGenerator[tuple[str, CallEvent], None]:
         """Run calls; those that are resumed were counted when they were first sent."""
-        owner = TurnParameters.from_json(run.parameters_json).owner
+        caller = TurnParameters.from_json(run.parameters_json).caller
         allowed = []
         for call in calls:
-            refused = None if resumed else self._refusal(owner)
+            refused = None if resumed else self._refusal(caller)
             if refused is None:
                 allowed.append(call)
             else:
@@ -95,9 +95,9 @@ class MeteredTools:
                 async for event in events:
                     yield event
 
-    def _refusal(self, owner: str) -> RateLimitExceeded | None:
+    def _refusal(self, caller: str) -> RateLimitExceeded | None:
         try:
-            self._limits.use_tool_call(owner)
+            self._limits.use_tool_call(caller)
         except RateLimitExceeded as error:
             self._on_refused(error)
             return error

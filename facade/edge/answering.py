@@ -63,7 +63,8 @@ class Answering:
         if new.parameters.server_tools:
             require(request, Scope.TOOLS)
         with self._admission.admit(request, tokens=expected_tokens(new)) as held:
-            counted = await with_tokens(new, self._inference)
+            called = replace(new, parameters=replace(new.parameters, caller=request.state.key))
+            counted = await with_tokens(called, self._inference)
             foreseen = await with_window(counted, self._inference, self._limits)
             run, replayed = await self._found(attempted(foreseen, request))
             if not replayed:

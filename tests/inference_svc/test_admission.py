@@ -148,3 +148,19 @@ def test_of_few_slots_none_is_kept_free() -> None:
         enter(waiting, f"ann {number}", tenant="ann")
 
     assert len(served(waiting, slots=2)) == 2
+
+
+def test_what_has_no_tenant_is_no_other_tenant_and_has_all_slots() -> None:
+    waiting = room(slots=4)
+    enter(waiting, "warm-up")
+    waiting.leave("warm-up")
+    for number in range(6):
+        enter(waiting, f"ann {number}", tenant="ann")
+    assert len(served(waiting, slots=4)) == 4
+
+    waiting = room(slots=4)
+    enter(waiting, "ann", tenant="ann")
+    enter(waiting, "bob", tenant="bob")
+    for number in range(6):
+        enter(waiting, f"{number}")
+    assert len(served(waiting, slots=4)) == 4
