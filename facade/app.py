@@ -8,26 +8,34 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import structlog
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from facade.access import opened_keyring, rate_limits
 from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.limits import END_SECONDS, Limits, Mesh
+from facade.domain.metered import MeteredInference, MeteredTools
+from facade.domain.places import Places
 from facade.edge import embeddings, errors, health, keys, metrics, models, openapi
+from facade.edge.admission import Admission
 from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.executor import Executor
+from facade.edge.hosts import KnownHosts
 from facade.edge.responses.routes import ResponseOptions, Responses
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.runs.routes import Runs
 from facade.edge.runs.schemas import Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
-from facade.edge.server import serve
+from facade.edge.server import configured, serve
 from facade.settings import FacadeSettings
+from threadmesh.clock import SystemClock
+from threadmesh.keys.key import Scope
 from threadmesh.loop import run_process
+from threadmesh.loopback import is_loopback
 from threadmesh.rpc.channel import connect
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from threadmesh.telemetry import logs
@@ -51,13 +59,15 @@ async def run(settings: FacadeSettings) -> None:
     """Build the application and serve it until a signal comes."""
     log.info("unit.starting", version=installed_version(), pid=os.getpid(), settings=settings.effective())
     async with app(settings, new_registry()) as built:
-        await serve(
+        config = configured(
             built,
             listen=settings.listen,
             port=settings.port,
             drain_seconds=settings.drain_seconds,
-            on_drain=built.state.drain,
+            stalled_seconds=settings.stalled_seconds,
+            on_cut=built.state.on_cut,
         )
+        await serve(config, on_drain=built.state.drain)
     log.info("unit.stopped")
 
 
@@ -66,6 +76,9 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
     """Build the ASGI application; everything opened here is closed here."""
     async with AsyncExitStack() as stack:
         counted = metrics.FacadeMetrics(registry)
+        keyring = await stack.enter_async_context(opened_keyring(settings, counted))
+        use = rate_limits(settings, keyring)
+        admission = Admission(Places(settings.places), use, counted)
         inference = InferenceClient(await stack.enter_async_context(connect(settings.inference_target)))
         tools = ToolsClient(await stack.enter_async_context(connect(settings.tools_target)))
         context = ContextClient(
@@ -73,29 +86,39 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             owner=f"{socket.gethostname()}:{os.getpid()}",
             claim_seconds=settings.turn_seconds,
         )
-        mesh = Mesh(inference=inference, tools=tools, context=context)
+        mesh = Mesh(
+            inference=MeteredInference(inference, use),
+            tools=MeteredTools(tools, use, admission.refused),
+            context=context,
+        )
         limits = _limits(settings)
         executor = await stack.enter_async_context(Executor(mesh, limits, counted))
-        answering = Answering(mesh, limits, executor, counted, keepalive_seconds=settings.keepalive_seconds)
-        chat = Chat(context, answering, _chat_options(settings))
-        guarded = [Depends(keys.check(settings.keys(), counted))]
+        answering = Answering(mesh, limits, executor, admission, counted, keepalive_seconds=settings.keepalive_seconds)
+        needs = keys.Guard(keyring, counted, SystemClock()).requires
 
         built = FastAPI(
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
-        built.include_router(chat.router(), dependencies=guarded)
+        chat = Chat(context, answering, _chat_options(settings))
+        built.include_router(chat.router(), dependencies=needs(Scope.CHAT))
         responses = Responses(context, tools, answering, _response_options(settings))
-        built.include_router(responses.router(), dependencies=guarded)
-        built.include_router(Runs(context, executor).router(), dependencies=guarded)
-        built.include_router(embeddings.router(inference), dependencies=guarded)
-        built.include_router(models.router(inference), dependencies=guarded)
+        built.include_router(responses.router(), dependencies=needs(Scope.CHAT))
+        runs = Runs(context, executor)
+        built.include_router(runs.router(), dependencies=needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE))
+        vectors = embeddings.router(inference, admission)
+        built.include_router(vectors, dependencies=needs(Scope.EMBEDDINGS))
+        built.include_router(models.router(inference), dependencies=needs(Scope.MODELS_READ))
         built.include_router(
             health.router({"facade": executor.ping, "inference": inference.ping, "context": context.ping})
         )
-        built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
         built.include_router(metrics.router(registry))
+        built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
+        built.state.on_cut = counted.readers_cut.inc
         errors.install(built)
         openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
+        beyond = not is_loopback(settings.listen)
+        if settings.host_names() or not beyond:
+            built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
 

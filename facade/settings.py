@@ -1,11 +1,23 @@
 """The facade's settings: environment variables that begin with `FACADE_`."""
 
-import ipaddress
+from pathlib import Path
+from typing import Any
 
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from threadmesh.settings import ProcessSettings
+from threadmesh.keys.file import FILE_NAME
+from threadmesh.loopback import is_loopback
+from threadmesh.settings import ProcessSettings, data_directory
+
+
+def _limit(what: str) -> Any:
+    return Field(
+        default=0,
+        ge=0,
+        le=2**53,
+        description=f"{what}; 0 is no limit. [A key](keys.md) may have its own.",
+    )
 
 
 class FacadeSettings(ProcessSettings):
@@ -21,6 +33,33 @@ class FacadeSettings(ProcessSettings):
         default=SecretStr(""),
         description="Bearer tokens that may use the API, separated by commas. Without any, everybody who reaches the "
         "port may, so only loopback is listened on.",
+    )
+    keys_file: Path = Field(
+        default_factory=lambda: data_directory() / FILE_NAME,
+        description="TOML file of keys, which `threadmesh keys` writes ([docs/keys.md](keys.md)), read again when it "
+        "changes. Unset: `keys.toml` in the data directory, from when it is there.",
+    )
+    hosts: str = Field(
+        default="",
+        description="Names, separated by commas, by which clients may address the API besides those of loopback; "
+        "without any, a facade that listens beyond loopback may be addressed by every name.",
+    )
+    requests_per_minute: int = _limit("Requests for answers and vectors that one key may send a minute")
+    tokens_per_minute: int = _limit("Tokens of prompts and answers that one key may use a minute")
+    tool_calls_per_minute: int = _limit("Calls of the mesh's tools that the answers of one key may make a minute")
+    concurrent_streams: int = _limit("Answers of one key that are waited for or read at the same time")
+    places: int = Field(
+        default=256,
+        ge=1,
+        le=100_000,
+        description="Answers that this process makes at the same time, waiting included; more are refused as overload, "
+        "and one key has at most three quarters of them.",
+    )
+    stalled_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        le=3_600,
+        description="Time that a reader may take nothing of what waits for it until its connection is cut.",
     )
     share_prompts: bool = Field(
         default=False,
@@ -55,17 +94,22 @@ class FacadeSettings(ProcessSettings):
 
     @model_validator(mode="after")
     def _guarded(self) -> "FacadeSettings":
-        if not self.keys() and not _loopback(self.listen):
-            raise ValueError("FACADE_API_KEYS must be set to listen beyond loopback")
+        if (
+            not self.keys()
+            and not (self.keys_file_is_chosen() or self.keys_file.exists())
+            and not is_loopback(self.listen)
+        ):
+            raise ValueError("FACADE_API_KEYS or FACADE_KEYS_FILE must be set to listen beyond loopback")
         return self
 
     def keys(self) -> tuple[str, ...]:
         """Give the bearer tokens."""
         return tuple(key.strip() for key in self.api_keys.get_secret_value().split(",") if key.strip())
 
+    def keys_file_is_chosen(self) -> bool:
+        """Say whether the keys file was named, and so must be there."""
+        return "keys_file" in self.model_fields_set
 
-def _loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
+    def host_names(self) -> tuple[str, ...]:
+        """Give the names by which clients may address the API besides those of loopback."""
+        return tuple(name.strip() for name in self.hosts.split(",") if name.strip())

@@ -26,8 +26,12 @@ def full_jitter(failures: int) -> float:
     return random.uniform(0, longest)  # noqa: S311  # only to keep callers apart
 
 
-async def persist(operation: Callable[[], Awaitable[Result]], *, seconds: float) -> Result:
+async def persist(
+    operation: Callable[[], Awaitable[Result]], *, seconds: float, unless: tuple[type[MeshError], ...] = ()
+) -> Result:
     """Repeat an operation that is safe to repeat while its errors are `retryable`, for `seconds` at most.
+
+    Errors of the kinds in `unless` are left to the caller.
 
     The pauses grow from about 50 ms to 1 s and are random, so that many callers do not come back at once. Raises the
     last error.
@@ -37,18 +41,22 @@ async def persist(operation: Callable[[], Awaitable[Result]], *, seconds: float)
         return await operation()  # outside of the machinery of repetition, which costs more than many an operation
     except MeshError as error:
         left = seconds - (time.monotonic() - began)
-        if not error.retryable or left <= 0:
+        if not error.retryable or isinstance(error, unless) or left <= 0:
             raise
-    return await _repeat(operation, seconds=left)
+    return await _repeat(operation, seconds=left, unless=unless)
 
 
-async def _repeat(operation: Callable[[], Awaitable[Result]], *, seconds: float) -> Result:
+async def _repeat(
+    operation: Callable[[], Awaitable[Result]], *, seconds: float, unless: tuple[type[MeshError], ...]
+) -> Result:
     async def attempt() -> Result:
         return await operation()
 
     await asyncio.sleep(full_jitter(1))
     attempts = AsyncRetrying(
-        retry=retry_if_exception(lambda error: isinstance(error, MeshError) and error.retryable),
+        retry=retry_if_exception(
+            lambda error: isinstance(error, MeshError) and error.retryable and not isinstance(error, unless)
+        ),
         wait=wait_random_exponential(multiplier=2 * _FIRST_PAUSE_SECONDS, max=1),
         stop=stop_after_delay(seconds),
         reraise=True,

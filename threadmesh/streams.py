@@ -9,7 +9,6 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 _AHEAD = 256
-"""Items that may wait for their reader before the stream is made to wait."""
 
 
 class Silence:
@@ -48,22 +47,27 @@ async def gathered(
     every: float,
     apart: float = 0.0,
     hurry: Callable[[Sequence[Item]], bool] = lambda _: False,
+    weight: Callable[[Item], int] = lambda _: 1,
+    ahead: int = _AHEAD,
 ) -> AsyncGenerator[list[Item], None]:
     """Give what has come since the last time, as soon as something has; an empty list after `every` seconds of silence.
 
     What comes within `apart` seconds after the last time waits until these are over, unless it is in a `hurry`.
-    The stream goes on while its reader is busy, up to some hundred items. What it raises is raised after the items
-    before. Closing this closes the stream.
+    The stream goes on while its reader is busy, until what waits for that has a `weight` of `ahead` together. What it
+    raises is raised after the items before. Closing this closes the stream.
     """
     waiting: list[Item] = []
+    load = 0
     news, room = asyncio.Event(), asyncio.Event()
 
     async def gather() -> None:
+        nonlocal load
         async with aclosing(items):
             async for item in items:
                 waiting.append(item)
+                load += weight(item)
                 news.set()
-                while len(waiting) >= _AHEAD:
+                while load >= ahead:
                     room.clear()
                     await room.wait()
 
@@ -82,6 +86,7 @@ async def gathered(
                 given = loop.time()
                 taken = waiting.copy()
                 waiting.clear()
+                load = 0
                 room.set()
                 silence.heard()
                 yield taken

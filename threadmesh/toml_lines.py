@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from pathlib import Path
 
 _HEADER = re.compile(r"\s*\[\[?\s*([^\]]+?)\s*\]")
 _KEY = re.compile(r"\s*([A-Za-z0-9_.\-\"']+(?:\s*\.\s*[A-Za-z0-9_\-\"']+)*)\s*=")
@@ -28,6 +29,26 @@ def line_of_error(error: tomllib.TOMLDecodeError) -> str:
     """Give `:line` of a text that is no TOML; empty where the parser does not say it."""
     found = re.search(r"at line (\d+)", str(error))
     return f":{found[1]}" if found else ""
+
+
+def located(path: Path, text: str, keys: tuple[str, ...]) -> str:
+    """Give `file:line: key`, with the line of the innermost table that can be found."""
+    lines = (line_of(text, keys[:depth]) for depth in range(len(keys), 0, -1))
+    line = next((each for each in lines if each), 1)
+    return f"{path}:{line}: {'.'.join(keys)}"
+
+
+def reason_of(kind: str, message: str) -> str:
+    """Say what is wrong with a value, by the kind and the message of pydantic's error."""
+    match kind:
+        case "extra_forbidden":
+            return "no such key; a name that holds a dot stands in quotes"
+        case "missing":
+            return "it is missing"
+        case "model_type" | "model_attributes_type":
+            return "it must be a table"
+        case _:
+            return message[0].lower() + message[1:]
 
 
 def _split(dotted: str) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The settings of tools_svc: environment variables that begin with `TOOLS_`."""
 
-import ipaddress
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from threadmesh.loopback import is_loopback
 from threadmesh.settings import UnitSettings, data_directory
 from tools_svc.domain.pins import Changes
 
@@ -110,17 +110,10 @@ class ToolsSettings(UnitSettings):
     @model_validator(mode="after")
     def _guarded(self) -> "ToolsSettings":
         open_to_all = self.gateway_port is not None and not self.gateway_token.get_secret_value()
-        if open_to_all and not _loopback(self.gateway_listen):
+        if open_to_all and not is_loopback(self.gateway_listen):
             raise ValueError("TOOLS_GATEWAY_TOKEN must be set for a gateway beyond loopback")
         return self
 
     def hosts(self) -> tuple[str, ...]:
         """Give the names by which clients may address the gateway besides those of loopback."""
         return tuple(name.strip() for name in self.gateway_hosts.split(",") if name.strip())
-
-
-def _loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

@@ -127,6 +127,7 @@ def encode_generation(generation: Generation) -> pb.GenerateRequest:
         logprobs=pb.Logprobs(top=asked.top_logprobs) if asked.top_logprobs is not None else None,
         priority=pb.PRIORITY_INTERACTIVE,
         cache_scope=asked.cache_scope,
+        caller=asked.caller,
         thinking=asked.thinking,
         reasoning_effort=asked.reasoning_effort,
         emitted_token_ids=generation.emitted,

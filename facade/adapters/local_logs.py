@@ -12,6 +12,8 @@ from threadmesh.streams import Silence
 
 _KEPT = 4_096
 """Events of a run that are kept for its readers; one that is further behind reads the store."""
+_PIECE = 256
+"""Events that a reader is given at once: what a slow one holds of a log whose other events are gone."""
 LEASE_SECONDS = 5.0
 """How long this process is sure to be a run's writer after the store has last said so: a claim's length."""
 
@@ -57,8 +59,9 @@ class LocalLog:
         self._wake()
 
     def end(self) -> None:
-        """Say that nothing more will be known here."""
+        """Say that nothing more will be known here; a reader that is far behind is left to the store."""
         self._over = True
+        del self._events[:-_PIECE]
         self._wake()
 
     async def tail(self, *, after: int, heartbeat: float) -> AsyncGenerator[Sequence[RunEvent], None]:
@@ -95,7 +98,9 @@ class LocalLog:
         if self._next is None:
             return () if after < 0 else None
         first = self._next - len(self._events)
-        return self._events[after + 1 - first :] if first <= after + 1 <= self._next else None
+        if not first <= after + 1 <= self._next:
+            return None
+        return self._events[after + 1 - first : after + 1 - first + _PIECE]
 
     def _wake(self) -> None:
         for changed in self._readers:

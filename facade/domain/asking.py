@@ -13,7 +13,7 @@ from facade.domain.progress import Progress
 from facade.domain.question import Place, budget_of, chosen, instructions_of, question
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
-from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError
+from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError, Overloaded
 from threadmesh.retry import persist
 from threadmesh.streams import begun
 
@@ -67,14 +67,18 @@ class Asking:
         return sum(await TokenCount(self._mesh.inference, self._parameters.model).of(said))
 
     async def _hear(self, generation: Generation, journal: Journal) -> None:
-        """Read an answer to its end. Until it has begun nothing was shown, so it may be asked for again."""
+        """Read an answer to its end. Until it has begun nothing was shown, so it may be asked for again.
+
+        A run that has done nothing yet does not insist on a model that is overloaded: that would be more of it.
+        """
 
         async def ask() -> AsyncGenerator[ModelEvent, None]:
             return await begun(self._mesh.inference.generate(generation))
 
         begun_before = self._at.answer.started is not None
         seconds = self._limits.return_seconds if begun_before else self._limits.patience_seconds
-        events = await persist(ask, seconds=seconds)
+        fresh = not begun_before and self._at.round == 0
+        events = await persist(ask, seconds=seconds, unless=(Overloaded,) if fresh else ())
         await answer(events, journal, into=self._at.answer, in_round=self._at.round, hidden=self.is_own)
 
     async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:

@@ -49,7 +49,8 @@ class TurnParameters:
 
     `thinking` and `reasoning_effort` are for models that think before they answer; None and empty are their default.
     What is computed of a prompt is shared within one `cache_scope` only. `include_usage` and `show_events` say what the
-    stream of the answer shows beyond it, whenever it is read.
+    stream of the answer shows beyond it, whenever it is read. What the answer uses counts for the `caller`, which is
+    always a key.
 
     `instructions` hold for this run alone and are no part of its thread. `max_tool_calls` limits those of the mesh.
     Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
@@ -70,6 +71,7 @@ class TurnParameters:
     thinking: bool | None = None
     reasoning_effort: str = ""
     cache_scope: str = ""
+    caller: str = ""
     include_usage: bool = False
     show_events: bool = False
     instructions: str = ""

@@ -12,14 +12,19 @@ from starlette.responses import Response, StreamingResponse
 from facade.domain.events import Run, RunEvent, RunFinished
 from facade.domain.foresight import with_window
 from facade.domain.limits import Limits, Mesh
+from facade.domain.metered import expected_tokens
 from facade.domain.ports import NewRun
 from facade.domain.tokens import with_tokens
 from facade.edge import sse
+from facade.edge.admission import Admission
 from facade.edge.attempt import attempted
+from facade.edge.connection import was_cut
 from facade.edge.errors import response_of
 from facade.edge.executor import Executor
+from facade.edge.keys import require
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.crash_points import crash_point
+from threadmesh.keys.key import Scope
 
 Result = TypeVar("Result")
 Log = AsyncGenerator[Sequence[RunEvent], None]
@@ -34,11 +39,18 @@ class Answering:
     """Begins runs for requests and shows their logs; streams are never silent for longer than `keepalive_seconds`."""
 
     def __init__(
-        self, mesh: Mesh, limits: Limits, executor: Executor, metrics: FacadeMetrics, *, keepalive_seconds: float
+        self,
+        mesh: Mesh,
+        limits: Limits,
+        executor: Executor,
+        admission: Admission,
+        metrics: FacadeMetrics,
+        *,
+        keepalive_seconds: float,
     ) -> None:
         self._context, self._inference = mesh.context, mesh.inference
         self._limits = limits
-        self._executor = executor
+        self._executor, self._admission = executor, admission
         self._metrics = metrics
         self._keepalive_seconds = keepalive_seconds
 
@@ -46,13 +58,17 @@ class Answering:
         """Make the run of a request and begin it, or find the one that an earlier sending of it has made (then True).
 
         Stock clients repeat requests without a key. What failed is tried anew, unless a tool was called: that could
-        happen twice.
+        happen twice. Raises `InsufficientScope`, `RateLimitExceeded` and `Overloaded` before anything is kept.
         """
-        counted = await with_tokens(new, self._inference)
-        foreseen = await with_window(counted, self._inference, self._limits)
-        run, replayed = await self._found(attempted(foreseen, request))
-        if not replayed:
-            self._executor.start(run)
+        if new.parameters.server_tools:
+            require(request, Scope.TOOLS)
+        with self._admission.admit(request, tokens=expected_tokens(new)) as held:
+            called = replace(new, parameters=replace(new.parameters, caller=request.state.key))
+            counted = await with_tokens(called, self._inference)
+            foreseen = await with_window(counted, self._inference, self._limits)
+            run, replayed = await self._found(attempted(foreseen, request))
+            if not replayed:
+                self._executor.start(run, on_end=held.pop_all().close)
         return run, replayed
 
     async def _found(self, new: NewRun) -> tuple[Run, bool]:
@@ -76,6 +92,7 @@ class Answering:
 
         `shown` turns the log into server-sent events. With `failures_inside`, these tell of every failure.
         """
+        self._admission.hold(request)
         first = await self.unless_left(run, request, _first(log), cancel_on_disconnect=cancel_on_disconnect)
         if first is None:
             await log.aclose()
@@ -84,7 +101,7 @@ class Answering:
         if ended is not None and ended.failure is not None and not failures_inside:
             await log.aclose()
             return response_of(ended.failure.error())
-        blocks = self._watched(run, shown(_joined(first, log)), cancel_on_disconnect=cancel_on_disconnect)
+        blocks = self._watched(run, shown(_joined(first, log)), request, cancel_on_disconnect=cancel_on_disconnect)
         stream = sse.kept_alive(blocks, seconds=self._keepalive_seconds)
         return StreamingResponse(stream, media_type="text/event-stream", headers=sse.HEADERS)
 
@@ -106,9 +123,9 @@ class Answering:
             await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def _watched(
-        self, run: Run, shown: AsyncGenerator[bytes, None], *, cancel_on_disconnect: bool
+        self, run: Run, shown: AsyncGenerator[bytes, None], request: Request, *, cancel_on_disconnect: bool
     ) -> AsyncGenerator[bytes, None]:
-        """Pass a stream on, and notice when its reader leaves before the end."""
+        """Pass a stream on, and notice when its reader leaves before the end; one that was cut may come back."""
         ended = False
         with self._metrics.streams.track_inprogress():
             try:
@@ -120,7 +137,7 @@ class Answering:
                 ended = True
             finally:
                 if not ended:
-                    self._left(run, cancel=cancel_on_disconnect)
+                    self._left(run, cancel=cancel_on_disconnect and not was_cut(request.scope))
 
     def _left(self, run: Run, *, cancel: bool) -> None:
         """Stop the run of a client that left, unless it is to go on without a reader."""

@@ -10,7 +10,9 @@ from fastapi import APIRouter, Request
 from pydantic import Field, field_validator
 from starlette.responses import Response
 
+from facade.domain.metered import text_tokens
 from facade.domain.ports import Inference
+from facade.edge.admission import Admission
 from facade.edge.body import read
 from facade.edge.chat.fields import Integer, Schema
 from facade.edge.openapi import request_body
@@ -35,7 +37,7 @@ class EmbeddingRequest(Schema):
         return given
 
 
-def router(inference: Inference) -> APIRouter:
+def router(inference: Inference, admission: Admission) -> APIRouter:
     """Make the route."""
     routes = APIRouter(tags=["embeddings"])
 
@@ -43,7 +45,9 @@ def router(inference: Inference) -> APIRouter:
     async def embed(request: Request) -> Response:
         asked = await read(request, EmbeddingRequest)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
-        found = await inference.embed(texts, model=asked.model or "", dimensions=asked.dimensions)
+        with admission.admit(request, tokens=text_tokens(texts)):
+            found = await inference.embed(texts, model=asked.model or "", dimensions=asked.dimensions)
+        admission.used(request, found.tokens)
         as_text = asked.encoding_format == "base64"
         data = [
             {"object": "embedding", "index": index, "embedding": _packed(vector) if as_text else list(vector)}

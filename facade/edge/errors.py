@@ -1,5 +1,6 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. Nothing else ever leaves the facade."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ _BY_REASON = {
     "CALL_NOT_WAITING": _Shape(409, "conflict_error"),
     "DEFINITION_DIFFERS": _Shape(409, "conflict_error"),
     "EVENT_LOG_EXPIRED": _Shape(410, _INVALID),
+    "HOST_NOT_ALLOWED": _Shape(421, _INVALID),
     "STORE_FULL": _Shape(507, _SERVER),
     "REQUEST_TOO_LARGE": _Shape(413, _INVALID),
     "UNSUPPORTED_MEDIA_TYPE": _Shape(415, _INVALID),
@@ -63,7 +65,7 @@ def body_of(error: MeshError) -> dict[str, Any]:
     return {
         "error": {
             "message": error.message,
-            "type": _shape(error).type,
+            "type": error.facts.get("limited") or _shape(error).type,
             "param": _as_asked(error.facts.get("field")),
             "code": error.facts.get("kind") or _CODES.get(error.reason, error.reason.lower()),
         }
@@ -85,11 +87,19 @@ def response_of(error: MeshError, *, tools_were_called: bool = False) -> Respons
     retry = error.retryable and not tools_were_called
     headers = {"x-should-retry": str(retry).lower()}
     if retry and error.retry_after is not None:
-        headers["retry-after"] = str(max(1, round(error.retry_after)))
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
-    if error.code is Code.UNAUTHENTICATED:
-        headers["www-authenticate"] = "Bearer"
+    if challenge := _challenge(error):
+        headers["www-authenticate"] = challenge
     return Response(orjson.dumps(body_of(error)), _shape(error).status, headers, "application/json")
+
+
+def _challenge(error: MeshError) -> str:
+    """Say what a key has to be (RFC 6750, section 3)."""
+    if error.code is Code.UNAUTHENTICATED:
+        return "Bearer"
+    scope = error.facts.get("scope")
+    return f'Bearer error="insufficient_scope", scope="{scope}"' if scope else ""
 
 
 def install(app: FastAPI) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Self
 
 import structlog
@@ -66,9 +66,9 @@ class Executor:
         if self._draining:
             raise Unavailable("This process is about to stop.")
 
-    def start(self, run: Run) -> None:
-        """Answer a run in the background, once it is its turn in its thread."""
-        self._spawn(self._answer(run, claim=not run.epoch), f"run {run.id}")
+    def start(self, run: Run, *, on_end: Callable[[], object] = lambda: None) -> None:
+        """Answer a run in the background, once it is its turn in its thread; `on_end` is called when that is over."""
+        self._spawn(self._answer(run, claim=not run.epoch), f"run {run.id}").add_done_callback(lambda _: on_end())
 
     def cancel(self, run: Run) -> None:
         """Stop a run: at once where it is answered here, and by asking for it wherever it waits or is answered."""
@@ -76,10 +76,11 @@ class Executor:
             signals.stop.set()
         self._spawn(self._cancel(run), f"cancel {run.id}")
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _look_for_lost_runs(self) -> None:
         """Go on with the runs whose writers are gone, for ever."""

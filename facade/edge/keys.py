@@ -1,33 +1,68 @@
-"""Who may use the API."""
+"""Who may use the API, and for what."""
 
-import hashlib
-import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
-from fastapi import Request
+import structlog
+from fastapi import Request, params
 
+from facade.domain.keyring import Caller, Keyring, Refused
 from facade.edge.metrics import FacadeMetrics
-from threadmesh.errors import Unauthenticated
+from threadmesh.clock import Clock
+from threadmesh.errors import InsufficientScope, Unauthenticated
+from threadmesh.keys.key import Scope
+
+log = structlog.get_logger()
+
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def check(keys: tuple[str, ...], metrics: FacadeMetrics) -> Callable[[Request], Awaitable[None]]:
-    """Make a dependency that lets a request pass only with one of the keys; without keys everybody passes.
+class Guard:
+    """Lets requests pass whose key is valid now and has the scope that is needed."""
 
-    What was computed for one key is not shared with another: `request.state.key` tells them apart.
-    """
-    known = [key.encode() for key in keys]
+    def __init__(self, keyring: Callable[[], Keyring], metrics: FacadeMetrics, clock: Clock) -> None:
+        self._keyring, self._metrics, self._clock = keyring, metrics, clock
 
-    async def authorised(request: Request) -> None:
-        request.state.key = request.state.tenant = ""
-        if not known:
-            return
+    def requires(self, scope: Scope, *, writing: Scope | None = None) -> list[params.Depends]:
+        """Make what lets requests to a router pass with this scope, or with the one for `writing` if they change it.
+
+        `request.state.caller` says who calls, `request.state.key` tells callers apart for whatever is kept for one of
+        them alone, and `request.state.tenant` is whose data may be seen.
+        """
+
+        async def authorised(request: Request) -> None:
+            caller = self._caller(request)
+            request.state.caller, request.state.key, request.state.tenant = caller, caller.identity, caller.tenant
+            require(request, scope if writing is None or request.method in _READING else writing)
+
+        return [params.Depends(authorised)]
+
+    def _caller(self, request: Request) -> Caller:
+        keyring = self._keyring()
+        if keyring.open:
+            return Caller()
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        given = token.strip().encode()
-        # Every key is compared in full, so that the time taken says nothing about any of them.
-        matches = [hmac.compare_digest(given, key) for key in known]
-        if scheme.lower() != "bearer" or not any(matches):
-            metrics.auth_failures.labels("missing" if not token else "invalid").inc()
-            raise Unauthenticated
-        request.state.key = hashlib.sha256(given).hexdigest()[:16]
+        token = token.strip() if scheme.lower() == "bearer" else ""
+        found = keyring.caller(token, now=self._clock.now())
+        if isinstance(found, Caller):
+            return found
+        self._refuse(found, sent=bool(token))
+        raise Unauthenticated
 
-    return authorised
+    def _refuse(self, refused: Refused, *, sent: bool) -> None:
+        why = refused.why if sent else "missing"
+        self._metrics.auth_failures.labels(why).inc()
+        if refused.key_id:
+            log.info("key.refused", why=why, key_id=refused.key_id)
+
+
+def require(request: Request, scope: Scope) -> None:
+    """Raise `InsufficientScope` unless the request's key has a scope."""
+    caller: Caller = request.state.caller
+    if scope not in caller.scopes:
+        raise InsufficientScope(f"This key may not do that: it lacks the scope {scope}.", scope=scope)
+
+
+def offered_tools(request: Request, configured: str) -> str:
+    """Give the tools for requests that name none: those configured, or none for a key that may not use any."""
+    caller: Caller = request.state.caller
+    return configured if Scope.TOOLS in caller.scopes else "none"

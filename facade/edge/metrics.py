@@ -29,6 +29,23 @@ class FacadeMetrics:
         self.streams = Gauge("threadmesh_facade_streams_active", "Responses being streamed.", registry=registry)
         self.disconnects = counter("client_disconnects", "Clients that left before their answer was whole.", "action")
         self.auth_failures = counter("auth_failures", "Requests refused for their key.", "reason")
+        self.refused = counter("refused", "Requests and tool calls refused for a limit or for overload.", "reason")
+        self.places_taken = Gauge(
+            "threadmesh_facade_places_taken", "Answers being made; FACADE_PLACES is the limit.", registry=registry
+        )
+        self.readers_cut = counter("readers_cut", "Connections cut because their reader took nothing.")
+        self.keys_file_refused = Gauge(
+            "threadmesh_facade_keys_file_refused",
+            "1 while the keys file is wrong and an earlier one holds.",
+            registry=registry,
+        )
+        self.keys_file_refusals = counter("keys_file_refusals", "Changes of the keys file that were refused.")
+
+    def note_keys_file(self, problems: Sequence[str]) -> None:
+        """Note that the keys file was found wrong, or right again."""
+        self.keys_file_refused.set(bool(problems))
+        if problems:
+            self.keys_file_refusals.inc()
 
 
 def router(registry: CollectorRegistry) -> APIRouter:

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from contextlib import ExitStack
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -14,7 +15,10 @@ log = structlog.get_logger()
 
 
 class RequestScope:
-    """ASGI middleware: takes the client's `X-Request-Id` or makes one, binds it to the logs, and returns it."""
+    """ASGI middleware: takes the client's `X-Request-Id` or makes one, binds it to the logs, and returns it.
+
+    `request.state.headers` are added to the response, and `request.state.until_its_end` is closed when that has ended.
+    """
 
     def __init__(self, app: ASGIApp, metrics: FacadeMetrics) -> None:
         self._app = app
@@ -26,8 +30,10 @@ class RequestScope:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
-        watched = _Watched(send, request_id)
-        with bound_ids(request_id=request_id):
+        headers = {"x-request-id": request_id}
+        watched = _Watched(send, headers)
+        with ExitStack() as until_its_end, bound_ids(request_id=request_id):
+            scope.setdefault("state", {}).update(headers=headers, until_its_end=until_its_end)
             try:
                 await self._app(scope, receive, watched.send)
             finally:
@@ -42,15 +48,16 @@ class RequestScope:
         if watched.first_byte is not None:
             self._metrics.first_byte_seconds.labels(route).observe(watched.first_byte)
         level = log.debug if route in {"/healthz", "/readyz", "/metrics"} else log.info
-        level("request", method=scope["method"], route=route, status=watched.status, seconds=round(seconds, 4))
+        key = scope["state"].get("key", "")
+        level("request", method=scope["method"], route=route, status=watched.status, key=key, seconds=round(seconds, 4))
 
 
 class _Watched:
     """Passes messages to the server, noting status and time to first byte."""
 
-    def __init__(self, send: Send, request_id: str) -> None:
+    def __init__(self, send: Send, headers: dict[str, str]) -> None:
         self._send = send
-        self._request_id = request_id
+        self._headers = headers
         self.began = time.monotonic()
         self.first_byte: float | None = None
         self.status = 0
@@ -58,7 +65,7 @@ class _Watched:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self._request_id
+            MutableHeaders(scope=message).update(self._headers)
         elif self.first_byte is None and message.get("body"):
             self.first_byte = time.monotonic() - self.began
         await self._send(message)

@@ -4,11 +4,13 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from facade.edge.connection import Connection
 from threadmesh.settings import ConfigurationError
 
 
@@ -41,27 +43,38 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-async def serve(
-    app: FastAPI, *, listen: str, port: int, drain_seconds: float, on_drain: Callable[[], None] = lambda: None
-) -> None:
-    """Serve until SIGTERM or SIGINT, which calls `on_drain`; running responses then get `drain_seconds` to end.
-
-    Raises `ConfigurationError` when the port cannot be listened on.
-    """
-    config = uvicorn.Config(
+def configured(
+    app: FastAPI,
+    *,
+    listen: str,
+    port: int,
+    drain_seconds: float = 0.0,
+    stalled_seconds: float,
+    on_cut: Callable[[], object] = lambda: None,
+) -> uvicorn.Config:
+    """Give the server's configuration; `on_cut` hears of readers that have taken nothing for `stalled_seconds`."""
+    return uvicorn.Config(
         app,
         host=listen,
         port=port,
+        http=partial(Connection, stalled_seconds=stalled_seconds, on_cut=on_cut),  # type: ignore[arg-type]  # called only
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
         lifespan="off",
         timeout_graceful_shutdown=max(1, round(drain_seconds)),
-        h11_max_incomplete_event_size=64 * 1024,
     )
+
+
+async def serve(config: uvicorn.Config, *, on_drain: Callable[[], None] = lambda: None) -> None:
+    """Serve until SIGTERM or SIGINT, which calls `on_drain`; running responses then get the configured time to end.
+
+    Raises `ConfigurationError` when the port cannot be listened on.
+    """
     try:
         await _Server(config, on_drain).serve()
     except SystemExit as error:
         # uvicorn's way to say that binding failed; its reason is in the log.
-        raise ConfigurationError(f"{listen}:{port} cannot be listened on; is another process using it?") from error
+        place = f"{config.host}:{config.port}"
+        raise ConfigurationError(f"{place} cannot be listened on; is another process using it?") from error

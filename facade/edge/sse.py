@@ -11,6 +11,8 @@ from threadmesh.streams import gathered
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 """`x-accel-buffering` keeps proxies from holding a stream back."""
 DONE = b"data: [DONE]\n\n"
+_AHEAD_BYTES = 128 * 1024
+"""What waits for a reader here before its stream is made to wait; what was given to the connection waits there."""
 _COMMENT = b": keep-alive\n"
 """Without the blank line that ends an event: once openai-python has seen an `id:`, it takes that for an empty event."""
 
@@ -27,6 +29,6 @@ def block(data: dict[str, Any], *, id: str = "", event: str = "") -> bytes:  # n
 
 async def kept_alive(blocks: AsyncGenerator[bytes, None], *, seconds: float) -> AsyncGenerator[bytes, None]:
     """Pass blocks on, with a comment whenever none came for `seconds`. Closing it closes `blocks`."""
-    async with aclosing(gathered(blocks, every=seconds)) as pieces:
+    async with aclosing(gathered(blocks, every=seconds, weight=len, ahead=_AHEAD_BYTES)) as pieces:
         async for piece in pieces:
             yield b"".join(piece) or _COMMENT

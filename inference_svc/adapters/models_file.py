@@ -27,7 +27,7 @@ from pydantic.fields import FieldInfo
 from inference_svc.adapters.llama_cpp.options import AdapterFile
 from inference_svc.adapters.model_files import SHA256, ModelFile, complaint_about, find_model
 from threadmesh.settings import ConfigurationError
-from threadmesh.toml_lines import line_of, line_of_error
+from threadmesh.toml_lines import line_of_error, located, reason_of
 
 BUNDLED = "bundled"
 _NAME = re.compile(r"[A-Za-z0-9._:/-]{1,256}")
@@ -90,7 +90,7 @@ def read_models(path: Path, *, models_dir: Path, overridable: Mapping[str, Field
     if not complaints:
         complaints = [*_name_complaints(document["models"]), *_file_complaints(document["models"], path.parent)]
     if complaints:
-        raise ConfigurationError("\n".join(f"{_located(path, text, place)}: {why}" for place, why in complaints))
+        raise ConfigurationError("\n".join(f"{located(path, text, place)}: {why}" for place, why in complaints))
     models = {name: form.model_validate(raw) for name, raw in document["models"].items()}
     first = next(iter(models))
     return tuple(
@@ -100,7 +100,7 @@ def read_models(path: Path, *, models_dir: Path, overridable: Mapping[str, Field
             first=name == first,
             directory=path.parent,
             models_dir=models_dir,
-            place=_located(path, text, ("models", name, "path")),
+            place=located(path, text, ("models", name, "path")),
         )
         for name, entry in models.items()
     )
@@ -134,19 +134,7 @@ def _complaints(document: dict[str, Any], form: type[_Model]) -> Iterator[Compla
             form.model_validate(raw)
         except ValidationError as error:
             for each in error.errors(include_url=False, include_input=False):
-                yield ("models", name, *map(str, each["loc"])), _reason(each["type"], each["msg"])
-
-
-def _reason(kind: str, message: str) -> str:
-    match kind:
-        case "extra_forbidden":
-            return "no such key; a name that holds a dot stands in quotes"
-        case "missing":
-            return "it is missing"
-        case "model_type" | "model_attributes_type":
-            return "it must be a table"
-        case _:
-            return message[0].lower() + message[1:]
+                yield ("models", name, *map(str, each["loc"])), reason_of(each["type"], each["msg"])
 
 
 def _name_complaints(models: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -193,10 +181,3 @@ def _configured(
         ),
         overrides=entry.model_dump(exclude_unset=True, exclude=set(_Model.model_fields)),
     )
-
-
-def _located(path: Path, text: str, place: Place) -> str:
-    """Give `file:line: key`, with the line of the innermost table that can be found."""
-    lines = (line_of(text, place[:depth]) for depth in range(len(place), 0, -1))
-    line = next((each for each in lines if each), 1)
-    return f"{path}:{line}: {'.'.join(place)}"

@@ -10,6 +10,8 @@ Key = TypeVar("Key", bound=Hashable)
 
 _LARGEST_SHARE = 0.75
 """What one tenant may take of the places, so that another finds one."""
+_FEW_SLOTS = 3
+"""So few are not kept free: one of them is too much of the whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +34,15 @@ class WaitingRoom(Generic[Key]):
     Each tenant's work is lined up on a clock of its own that advances by the work's cost, and who is earliest on it
     goes first (start-time fair queueing; Goyal, Vin, Cheng 1996): a tenant who asks for one answer goes before the
     second answer of one who asked for a hundred. Within a tenant the order is that of arrival, and a higher priority
-    always goes before a lower one.
+    always goes before a lower one. Once several tenants have come, none of them is served in all slots, so that the
+    first request of another need not wait until an answer has ended. What has no tenant has all rights.
     """
 
-    def __init__(self, *, places: int) -> None:
-        """`places` bounds those that wait and those that are being served together."""
-        self._limit = places
+    def __init__(self, *, places: int, slots: int = 0) -> None:
+        """`places` bounds those that wait and those that are being served together, who are `slots` at most."""
+        self._limit, self._slots = places, slots
+        self._tenant = ""
+        self._several = False
         self._held: dict[Key, _Place] = {}
         self._waiting: set[Key] = set()
         self._ends: dict[str, float] = {}
@@ -58,6 +63,8 @@ class WaitingRoom(Generic[Key]):
         share = max(1, int(self._limit * _LARGEST_SHARE)) if tenant else self._limit
         if len(self._held) >= self._limit or mine >= share:
             raise Overloaded
+        self._several = self._several or bool(tenant and self._tenant and tenant != self._tenant)
+        self._tenant = tenant or self._tenant
         self._arrivals += 1
         turn = max(self._now, self._ends.get(tenant, 0.0))
         self._ends[tenant] = turn + cost
@@ -67,6 +74,14 @@ class WaitingRoom(Generic[Key]):
     def waits(self, key: Key) -> bool:
         """Say whether somebody waits, as opposed to being served or gone."""
         return key in self._waiting
+
+    def stands_back(self, key: Key) -> bool:
+        """Say whether somebody who waits must leave a slot that is free to another tenant."""
+        tenant = self._held[key].tenant
+        if not tenant or not self._several or self._slots <= _FEW_SLOTS:
+            return False
+        served = sum(place.tenant == tenant for other, place in self._held.items() if other not in self._waiting)
+        return served >= self._slots - 1
 
     def serve(self, key: Key) -> None:
         """Take somebody out of the queue to be served; the place is free again after `leave`."""

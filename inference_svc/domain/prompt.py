@@ -60,7 +60,7 @@ class Prompt:
     `model` is a configured name, empty for the default one. `max_tokens` is None to go on to the end of the context,
     `logprobs` is None or the number of alternatives to report at each place. `emitted_token_ids` were said by another
     server already: they are taken as drawn, and not sent again unless `repeat_emitted`. KV caches are shared within one
-    `cache_scope` only.
+    `cache_scope` only, and an engine is shared fairly among callers; what has no `caller` is the server's own.
     """
 
     conversation: Conversation
@@ -76,4 +76,5 @@ class Prompt:
     repeat_emitted: bool = False
     priority: Priority = Priority.INTERACTIVE
     cache_scope: str = ""
+    caller: str = ""
     adapter: str = ""

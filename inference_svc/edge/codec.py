@@ -77,12 +77,14 @@ def decode_generate(request: pb.GenerateRequest) -> Prompt:
         repeat_emitted=request.repeat_emitted,
         priority=_PRIORITIES.get(request.priority, Priority.INTERACTIVE),
         cache_scope=request.cache_scope,
+        caller=request.caller or request.cache_scope,
     )
 
 
 def decode_warm(request: pb.WarmRequest) -> Prompt:
     """Decode a request to prefill."""
-    return Prompt(conversation=_decode_conversation(request), model=request.model, cache_scope=request.cache_scope)
+    conversation, scope = _decode_conversation(request), request.cache_scope
+    return Prompt(conversation=conversation, model=request.model, cache_scope=scope, caller=scope)
 
 
 def decode_counted(request: pb.CountTokensRequest) -> Conversation | str:

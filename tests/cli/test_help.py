@@ -31,6 +31,9 @@ COMMANDS = [
     ["threads", "import"],
     ["threads", "prune"],
     ["threads", "delete"],
+    ["keys", "create"],
+    ["keys", "list"],
+    ["keys", "revoke"],
     ["doctor"],
     ["version"],
 ]

@@ -88,3 +88,10 @@ def test_the_welcome_says_where_everything_is_and_how_to_try_it() -> None:
 def test_the_welcome_names_a_data_directory_that_is_not_the_usual_one() -> None:
     assert "threadmesh down --data-dir /srv/mesh" in welcome(plan(), environment={})
     assert "Authorization" not in welcome(plan(), environment={})
+
+
+def test_the_welcome_shows_the_key_where_a_file_of_keys_is_used(tmp_path: Path) -> None:
+    assert "Authorization" in welcome(plan(FACADE_KEYS_FILE="/etc/keys.toml"), environment={})
+
+    (tmp_path / "keys.toml").touch()
+    assert make_plan({}, data_directory=tmp_path, stop_seconds=1).needs_key

@@ -13,7 +13,7 @@ QUANTITY = re.compile(r"\d+(\.\d+)?(m|Ki|Mi|Gi)?")
 NAME_OF_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 NAME_OF_PORT = re.compile(r"[a-z]([-a-z0-9]{0,13}[a-z0-9])?")
 PINNED = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+")
-OUTSIDE = {"Secret": {"facade-keys": {"api-keys"}}}
+OUTSIDE = {"Secret": {"facade-keys": {"keys.toml"}}}
 """What an operator makes himself."""
 
 
@@ -175,6 +175,13 @@ def test_every_reference_to_configuration_resolves(manifests: Manifests) -> None
             assert name in manifests.of_kind("ConfigMap")
 
 
+def test_the_facades_keys_are_a_mounted_secret_that_only_their_group_reads(manifests: Manifests) -> None:
+    volumes = {volume["name"]: volume for volume in manifests.pods()["facade"]["volumes"]}
+
+    assert volumes["keys"]["secret"] == {"secretName": "facade-keys", "defaultMode": 0o440}
+    assert ("Secret", "facade-keys", "keys.toml") in set(references(manifests))
+
+
 def test_no_secret_is_committed(manifests: Manifests) -> None:
     assert not manifests.of_kind("Secret")
 
@@ -234,4 +241,19 @@ def references(manifests: Manifests) -> Iterator[tuple[str, str, Any]]:
         for volume in pod.get("volumes", []):
             if "configMap" in volume:
                 yield "ConfigMap", volume["configMap"]["name"], None
-            assert "secret" not in volume
+            if "secret" in volume:
+                yield from mounted_files(pod, volume)
+
+
+def mounted_files(pod: Document, volume: Document) -> Iterator[tuple[str, str, Any]]:
+    """Give what variables name of a mounted Secret. It is mounted as a whole: only then do its files follow it."""
+    assert "items" not in volume["secret"]
+    for container in pod["containers"]:
+        for mount in container["volumeMounts"]:
+            if mount["name"] == volume["name"]:
+                assert mount["readOnly"] is True
+                assert "subPath" not in mount
+                named = [value for value in environment(container).values() if value.startswith(mount["mountPath"])]
+                assert named, "nobody is told of this Secret"
+                for value in named:
+                    yield "Secret", volume["secret"]["secretName"], value.removeprefix(f"{mount['mountPath']}/")

@@ -42,15 +42,18 @@ async def test_what_was_written_before_the_claim_is_in_the_store_only() -> None:
     assert await seen(log, after=7) == []
 
 
-async def test_a_reader_that_is_far_behind_goes_to_the_store() -> None:
+async def test_a_reader_that_is_far_behind_holds_little_and_goes_to_the_store() -> None:
     log = LocalLog()
     log.begin(0)
     for number in range(10_000):
         log.extend(said(number))
+    piece = await anext(log.tail(after=9_000, heartbeat=9))
+    assert [event.sequence for event in piece] == list(range(9_001, 9_257))
+
     log.end()
 
-    assert await seen(log) == []
-    assert await seen(log, after=9_000) == list(range(9_001, 10_000))
+    assert await seen(log, after=9_000) == []
+    assert await seen(log, after=9_800) == list(range(9_801, 10_000))
 
 
 async def test_a_log_is_trusted_no_longer_than_the_lease_of_its_writer() -> None:

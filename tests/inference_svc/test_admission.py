@@ -6,8 +6,18 @@ from inference_svc.domain.admission import WaitingRoom
 from threadmesh.errors import Overloaded
 
 
-def room(places: int = 100) -> WaitingRoom[str]:
-    return WaitingRoom(places=places)
+def room(places: int = 100, slots: int = 0) -> WaitingRoom[str]:
+    return WaitingRoom(places=places, slots=slots)
+
+
+def served(waiting: WaitingRoom[str], *, slots: int) -> list[str]:
+    """Serve as many of those that wait as there are slots for."""
+    taken: list[str] = []
+    for key in list(waiting):
+        if len(taken) < slots and not waiting.stands_back(key):
+            waiting.serve(key)
+            taken.append(key)
+    return taken
 
 
 def enter(waiting: WaitingRoom[str], key: str, *, tenant: str = "", priority: int = 1, cost: float = 100.0) -> None:
@@ -106,3 +116,51 @@ def test_leaving_twice_does_no_harm() -> None:
 
     assert len(waiting) == 1
     assert not waiting.waits("a")
+
+
+def test_once_there_are_several_tenants_none_is_served_in_all_slots() -> None:
+    waiting = room(slots=4)
+    enter(waiting, "bob was here", tenant="bob")
+    waiting.leave("bob was here")
+    for number in range(100 // 2):
+        enter(waiting, f"ann {number}", tenant="ann")
+
+    assert served(waiting, slots=4) == ["ann 0", "ann 1", "ann 2"]
+    enter(waiting, "bob", tenant="bob")
+    assert not waiting.stands_back("bob")
+    waiting.leave("ann 0")
+    assert not waiting.stands_back("ann 3")
+
+
+def test_a_tenant_that_is_alone_has_all_slots() -> None:
+    waiting = room(slots=4)
+    for number in range(6):
+        enter(waiting, f"ann {number}", tenant="ann")
+
+    assert len(served(waiting, slots=4)) == 4
+
+
+def test_of_few_slots_none_is_kept_free() -> None:
+    waiting = room(slots=2)
+    enter(waiting, "bob", tenant="bob")
+    waiting.leave("bob")
+    for number in range(3):
+        enter(waiting, f"ann {number}", tenant="ann")
+
+    assert len(served(waiting, slots=2)) == 2
+
+
+def test_what_has_no_tenant_is_no_other_tenant_and_has_all_slots() -> None:
+    waiting = room(slots=4)
+    enter(waiting, "warm-up")
+    waiting.leave("warm-up")
+    for number in range(6):
+        enter(waiting, f"ann {number}", tenant="ann")
+    assert len(served(waiting, slots=4)) == 4
+
+    waiting = room(slots=4)
+    enter(waiting, "ann", tenant="ann")
+    enter(waiting, "bob", tenant="bob")
+    for number in range(6):
+        enter(waiting, f"{number}")
+    assert len(served(waiting, slots=4)) == 4

@@ -123,6 +123,25 @@ async def test_more_requests_than_may_wait_are_refused() -> None:
         assert isinstance((await answered(backend, prompt("Hi", max_tokens=1)))[-1], Finished)
 
 
+async def test_one_keys_many_requests_leave_a_slot_to_another_key() -> None:
+    async with engine(sequences=4, queue=60) as (backend, watcher), asyncio.TaskGroup() as tasks:
+        await answered(backend, prompt("Hi", max_tokens=1, caller="bob"))
+        endless: Any = {"max_tokens": 400, "sampling": Sampling(ignore_eos=True), "caller": "ann"}
+        first = await begun(backend, prompt(COUNT, **endless))
+        asked = [prompt(f"{n} {COUNT}", **endless) for n in range(20)]
+        anns = [tasks.create_task(answered(backend, each)) for each in asked]
+        while watcher.running < 3:
+            await anext(first)
+        theirs = await answered(backend, prompt("Hi", max_tokens=4, caller="bob"))
+        ended = sum(each.done() for each in anns)
+        for each in anns:
+            each.cancel()
+        await first.aclose()
+
+    assert isinstance(theirs[-1], Finished)
+    assert (ended, watcher.most) == (0, 4)
+
+
 async def test_a_spoken_request_goes_before_one_that_nobody_waits_for() -> None:
     ended: list[str] = []
     async with engine(sequences=1) as (backend, _):

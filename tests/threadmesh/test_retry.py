@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from threadmesh.errors import InvalidArgument, MeshError, Unavailable
+from threadmesh.errors import InvalidArgument, MeshError, Overloaded, Unavailable
 from threadmesh.retry import full_jitter, persist
 
 
@@ -37,6 +37,15 @@ async def test_a_refusal_is_not_repeated() -> None:
         await persist(operation, seconds=30)
 
     assert operation.outcomes == [7]
+
+
+async def test_what_the_caller_wants_to_hear_of_is_not_repeated() -> None:
+    for outcomes in ((Overloaded(), 7), (Unavailable(), Overloaded(), 7)):
+        operation = Operation(*outcomes)
+        with pytest.raises(Overloaded):
+            await persist(operation, seconds=30, unless=(Overloaded,))
+
+        assert operation.outcomes == [7]
 
 
 async def test_the_last_error_is_raised_when_the_time_is_over() -> None:

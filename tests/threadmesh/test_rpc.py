@@ -102,6 +102,15 @@ async def test_an_overload_says_when_to_come_back(channel: MeshChannel) -> None:
     assert caught.value.retryable
 
 
+async def test_an_overload_tells_grpcs_own_retries_when_to_come_back(channel: MeshChannel) -> None:
+    with pytest.raises(AioRpcError) as caught:
+        await rpc.ToolsServiceStub(channel).ApproveDefinition(
+            pb.ApproveDefinitionRequest(name="busy", definition_hash="h"), timeout=5
+        )
+
+    assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "2500"
+
+
 async def test_a_defect_tells_the_caller_nothing(channel: MeshChannel) -> None:
     with pytest.raises(Internal) as caught:
         await approve(channel, "defect")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from openai import AsyncOpenAI
 from context_svc.app import app as context_app
 from context_svc.settings import ContextSettings
 from facade.app import app as facade_app
+from facade.edge.server import configured
 from facade.settings import FacadeSettings
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
@@ -25,6 +27,8 @@ from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
 from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceStub
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
+from threadmesh.keys.file import add_key
+from threadmesh.keys.key import Key, digest, id_of, new_token
 from threadmesh.rpc.channel import MeshChannel, connect
 from threadmesh.rpc.server import serve
 from threadmesh.rpc.unit import Unit
@@ -34,7 +38,8 @@ from tools_svc.settings import ToolsSettings
 
 SCRIPT = Path(__file__).with_name("script.json")
 KEY = "a-key-of-the-tests"
-OTHER_KEY = "somebody-else"
+OTHER_KEY = new_token()
+"""The key of another tenant."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +93,7 @@ async def running(directory: Path, *, wait_for_tools: bool = True, **changed: An
             "context": await served(stack, context_app, ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
         }
         targets: dict[str, Any] = {f"{unit}_target": f"127.0.0.1:{port}" for unit, port in ports.items()}
-        targets |= changed
+        targets |= {"keys_file": str(_keys_file(directory)), **changed}
         context = await stack.enter_async_context(connect(targets["context_target"]))
         tool_channel = await stack.enter_async_context(connect(targets["tools_target"]))
         url = await facade(stack, targets)
@@ -105,12 +110,18 @@ async def running(directory: Path, *, wait_for_tools: bool = True, **changed: An
         yield mesh
 
 
+def _keys_file(directory: Path) -> Path:
+    file = directory / "other-keys.json"
+    key = Key(id=id_of(OTHER_KEY), sha256=digest(OTHER_KEY), tenant="other", created=datetime.now(UTC))
+    add_key(file, key)
+    return file
+
+
 async def facade(stack: AsyncExitStack, settings: dict[str, Any]) -> str:
     """Serve a facade until the stack ends; gives its address."""
-    built = FacadeSettings(**settings, api_keys=f"{KEY}, {OTHER_KEY}")
-    return await stack.enter_async_context(
-        http_server(await stack.enter_async_context(facade_app(built, new_registry())))
-    )
+    built = FacadeSettings(**settings, api_keys=KEY)
+    app = await stack.enter_async_context(facade_app(built, new_registry()))
+    return await stack.enter_async_context(http_server(app, stalled_seconds=built.stalled_seconds))
 
 
 async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any, port: int = 0) -> int:
@@ -124,9 +135,11 @@ async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any, 
 
 
 @asynccontextmanager
-async def http_server(app: FastAPI) -> AsyncIterator[str]:
+async def http_server(app: FastAPI, *, stalled_seconds: float = 30.0) -> AsyncIterator[str]:
     """Serve an application over HTTP on a free port until the block ends; gives its address."""
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off")
+    config = configured(
+        app, listen="127.0.0.1", port=0, stalled_seconds=stalled_seconds, on_cut=getattr(app.state, "on_cut", int)
+    )
     server = uvicorn.Server(config)
     # Signals belong to the test runner.
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]

@@ -12,9 +12,10 @@ from inference_svc.adapters.script import read_script
 from inference_svc.adapters.scripted_backend import ScriptedBackend
 from inference_svc.domain.router import Router
 from inference_svc.edge.servicer import InferenceServicer
-from tests.turn.mesh import SCRIPT, running, served
+from tests.turn.mesh import KEY, OTHER_KEY, SCRIPT, Mesh, running, served
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from threadmesh.keys.key import digest
 from threadmesh.rpc import deadline
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
@@ -24,14 +25,16 @@ HELLO: Any = [{"role": "user", "content": "hello"}]
 
 
 class Noting(InferenceServicer):
-    """The real servicer, which also notes how long each answer may take."""
+    """The real servicer, which also notes what is asked, and how long each answer may take."""
 
     def __init__(self, router: Router) -> None:
         super().__init__(router)
         self.remaining: list[float | None] = []
+        self.asked: list[Any] = []
 
     async def Generate(self, request: Any, context: Any) -> AsyncIterator[pb.GenerateResponse]:
         self.remaining.append(deadline.remaining())
+        self.asked.append(request)
         async with aclosing(super().Generate(request, context)) as responses:  # type: ignore[type-var]  # a generator
             async for response in responses:
                 yield response
@@ -48,7 +51,8 @@ async def test_a_turn_that_takes_too_long_is_a_504_and_its_thread_goes_on(tmp_pa
         assert again.choices[0].finish_reason == "stop"
 
 
-async def test_a_model_is_told_how_long_the_turn_may_take(tmp_path: Path) -> None:
+@asynccontextmanager
+async def noted(tmp_path: Path, **changed: Any) -> AsyncIterator[tuple[Mesh, Noting]]:
     router = Router([ScriptedBackend(read_script(SCRIPT), created=1)])
     servicer = Noting(router)
 
@@ -59,11 +63,27 @@ async def test_a_model_is_told_how_long_the_turn_may_take(tmp_path: Path) -> Non
         yield Unit(services=[service], ping=router.ping)
 
     async with AsyncExitStack() as stack:
-        port = await served(stack, app, None)
-        target = f"127.0.0.1:{port}"
-        mesh = await stack.enter_async_context(running(tmp_path, inference_target=target, turn_seconds=60))
+        target = f"127.0.0.1:{await served(stack, app, None)}"
+        yield await stack.enter_async_context(running(tmp_path, inference_target=target, **changed)), servicer
+
+
+async def test_a_model_is_told_how_long_the_turn_may_take(tmp_path: Path) -> None:
+    async with noted(tmp_path, turn_seconds=60) as (mesh, servicer):
         await mesh.openai.chat.completions.create(model="scripted", messages=HELLO)
 
     (remaining,) = servicer.remaining
     assert remaining is not None
     assert 0 < remaining <= 70
+
+
+async def test_an_engine_tells_keys_apart_also_where_they_share_prompts(tmp_path: Path) -> None:
+    async with noted(tmp_path, share_prompts=True, wait_for_tools=False) as (mesh, servicer):
+        for key in (KEY, OTHER_KEY):
+            client = mesh.openai.with_options(api_key=key)
+            await client.chat.completions.create(model="scripted", messages=HELLO)
+            await client.responses.create(model="scripted", input="hello")
+
+    assert {request.cache_scope for request in servicer.asked} == {""}
+    assert [request.caller for request in servicer.asked] == [
+        digest(key)[:16] for key in (KEY, KEY, OTHER_KEY, OTHER_KEY)
+    ]

@@ -13,6 +13,7 @@ from threadmesh.cli import options
 from threadmesh.cli.call_commands import calls
 from threadmesh.cli.exits import Exit, exit_status
 from threadmesh.cli.groups import threads, tools
+from threadmesh.cli.key_commands import keys
 from threadmesh.cli.task_commands import tasks
 from threadmesh.errors import MeshError
 
@@ -34,6 +35,7 @@ app.add_typer(tools, name="tools")
 app.add_typer(calls, name="calls")
 app.add_typer(threads, name="threads")
 app.add_typer(tasks, name="tasks")
+app.add_typer(keys, name="keys")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from threadmesh.cli.ports import Endpoint, free_port
 from threadmesh.cli.units import UNITS, Probe, Unit
+from threadmesh.keys.file import FILE_NAME
 from threadmesh.settings import ConfigurationError
 
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared, not listened on
@@ -67,7 +68,7 @@ def make_plan(
         data_directory=data_directory,
         stop_seconds=stop_seconds,
         model=settled.get("INFERENCE_MODEL", ""),
-        needs_key=bool(settled.get("FACADE_API_KEYS")),
+        needs_key=_needs_key(settled, data_directory),
     )
 
 
@@ -81,6 +82,11 @@ def endpoints(plan: Plan, units: Sequence[Unit] = UNITS) -> list[Endpoint]:
             port = int(program.environment[variable])
             found.append(Endpoint(host=host, port=port, owner=unit.name, variable=variable))
     return found
+
+
+def _needs_key(environment: Mapping[str, str], data_directory: Path) -> bool:
+    named = environment.get("FACADE_API_KEYS") or environment.get("FACADE_KEYS_FILE")
+    return bool(named) or (data_directory / FILE_NAME).exists()
 
 
 def _ports(unit: Unit, environment: Mapping[str, str]) -> dict[str, str]:

@@ -15,9 +15,9 @@
     │   └── CallNotWaiting  CallAlreadyDecided
     ├── ThreadBusy                 somebody else is at it
     ├── CallDenied                 a person has said no
-    ├── Unauthenticated
+    ├── Unauthenticated  InsufficientScope
     ├── Overloaded                 too much at once; try later
-    │   └── ToolRateLimited  ToolQueueFull
+    │   └── RateLimitExceeded  ToolRateLimited  ToolQueueFull
     ├── Unavailable                a part is missing; try later
     │   ├── Unreachable            and nothing of the request has reached it
     │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable  ToolServerResting
@@ -41,12 +41,14 @@ from threadmesh.errors.kinds import (
     Cancelled,
     Code,
     DeadlineExceeded,
+    InsufficientScope,
     Internal,
     InvalidArgument,
     MeshError,
     NotFound,
     Overloaded,
     PreconditionFailed,
+    RateLimitExceeded,
     Unauthenticated,
     Unavailable,
     Unreachable,
@@ -116,6 +118,7 @@ __all__ = [
     "DefinitionDiffers",
     "EventLogExpired",
     "IdempotencyKeyReused",
+    "InsufficientScope",
     "Internal",
     "InvalidArgument",
     "InvalidToolArguments",
@@ -126,6 +129,7 @@ __all__ = [
     "Overloaded",
     "PreconditionFailed",
     "PromptNotFound",
+    "RateLimitExceeded",
     "RequestQuarantined",
     "ResourceNotFound",
     "RunAlreadyFinished",

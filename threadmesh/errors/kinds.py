@@ -99,13 +99,26 @@ class Unauthenticated(MeshError):
     reason = "UNAUTHENTICATED"
 
 
+class InsufficientScope(MeshError):
+    """This key may not do that; use one with the scope that is missing."""
+
+    code = Code.PERMISSION_DENIED
+    reason = "INSUFFICIENT_SCOPE"
+
+
 class Overloaded(MeshError):
     """Too many requests at once; try again in a moment."""
 
     code = Code.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
     retryable = True
-    retry_after = 1.0
+    retry_after: float | None = 1.0
+
+
+class RateLimitExceeded(Overloaded):
+    """This key has reached one of its limits; the fact `limited` says which one."""
+
+    reason = "RATE_LIMIT_EXCEEDED"
 
 
 class Unavailable(MeshError):

@@ -61,9 +61,12 @@ def to_status(error: MeshError) -> status_pb2.Status:
 
 
 async def abort(context: grpc.aio.ServicerContext[object, object], error: MeshError) -> None:
-    """End an RPC with the error's status."""
+    """End an RPC with the error's status; an overload tells gRPC's own retries when to come back, too (gRFC A6)."""
     status = rpc_status.to_status(to_status(error))
-    await context.abort(status.code, status.details or "", status.trailing_metadata or ())
+    trailing = tuple(status.trailing_metadata or ())
+    if error.code is Code.RESOURCE_EXHAUSTED and error.retry_after is not None:
+        trailing += (("grpc-retry-pushback-ms", str(round(error.retry_after * 1000))),)
+    await context.abort(status.code, status.details or "", trailing)
 
 
 def from_rpc_error(error: AioRpcError, *, peer: str) -> MeshError:

@@ -18,6 +18,7 @@ from facade.edge.chat.place import read_place
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.chat.whole import Answer, collected
 from facade.edge.controls import Controls, controls
+from facade.edge.keys import offered_tools
 from facade.edge.openapi import request_body
 from threadmesh.errors import InvalidArgument
 from threadmesh.telemetry.logs import bound_ids
@@ -65,7 +66,8 @@ class Chat:
         asked = await read(request, ChatRequest)
         if request.headers.get("x-threadmesh-strict") == "1":
             _refuse_unknown(asked)
-        control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
+        offered = offered_tools(request, self._options.default_tools)
+        control = controls(request.headers, asked.metadata or {}, default_tools=offered)
         shown = presentation(asked, control)
         run, replayed = await self._answering.start(self._new(asked, control, request), request)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):

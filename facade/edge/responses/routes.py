@@ -13,6 +13,7 @@ from facade.domain.ports import Context, NewRun, Tools
 from facade.edge.answering import LEFT, Answering
 from facade.edge.body import read
 from facade.edge.controls import Controls, controls
+from facade.edge.keys import offered_tools, require
 from facade.edge.openapi import request_body
 from facade.edge.responses.approvals import answer, asked_run
 from facade.edge.responses.decode import Asked, approvals, needs_catalogue, new_run
@@ -25,6 +26,7 @@ from facade.edge.responses.stored import Echo
 from facade.edge.responses.whole import collected, json_response, present
 from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument, NotFound, RunNotFound
+from threadmesh.keys.key import Scope
 from threadmesh.telemetry.logs import bound_ids
 
 
@@ -90,7 +92,8 @@ class Responses:
     async def create(self, request: Request) -> Response:
         """Answer, as a whole, as a stream, or in the background."""
         asked = await read(request, ResponseRequest)
-        control = controls(request.headers, asked.metadata or {}, default_tools=self._options.default_tools)
+        offered = offered_tools(request, self._options.default_tools)
+        control = controls(request.headers, asked.metadata or {}, default_tools=offered)
         if answers := approvals(asked):
             return await self._go_on(answers, asked, request)
         new = await self._new(asked, control, request)
@@ -108,6 +111,7 @@ class Responses:
 
     async def _go_on(self, answers: Sequence[McpApprovalItem], asked: ResponseRequest, request: Request) -> Response:
         """Let the run that waits for these answers go on; what follows is the response."""
+        require(request, Scope.RUNS_WRITE)
         run_id, by_call = asked_run(answers)
         try:
             run, echo = await self._owned(request, run_id)

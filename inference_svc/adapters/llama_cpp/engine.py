@@ -40,7 +40,7 @@ class Engine:
         self._model, self._options, self._observer, self._media = model, options, observer, media
         self._open_context = context
         self._condition = threading.Condition()
-        self._room: WaitingRoom[Job] = WaitingRoom(places=options.queue + options.sequences)
+        self._room: WaitingRoom[Job] = WaitingRoom(places=options.queue + options.sequences, slots=options.sequences)
         self._gone: list[Job] = []
         self._reading: set[Job] = set()
         self._opened = threading.Event()
@@ -157,11 +157,12 @@ class Engine:
                 return
 
     def _serve(self, job: Job) -> bool:
-        """Take a job out of the waiting room, unless it has been cancelled."""
+        """Take a job out of the waiting room, unless it has been cancelled or must leave the slot to others."""
         with self._condition:
-            if not job.cancelled:
+            served = not job.cancelled and not self._room.stands_back(job)
+            if served:
                 self._room.serve(job)
-            return not job.cancelled
+            return served
 
     def _enter(self, readers: set[Job]) -> bool:
         """Let cancellations cut the coming step short, unless one of its readers has left already."""

@@ -10,10 +10,12 @@ from threadmesh.errors import (
     ContextLengthExceeded,
     EventLogExpired,
     IdempotencyKeyReused,
+    InsufficientScope,
     Internal,
     MeshError,
     ModelNotFound,
     Overloaded,
+    RateLimitExceeded,
     RequestQuarantined,
     ThreadBusy,
     Unauthenticated,
@@ -42,6 +44,8 @@ def test_every_error_has_all_four_keys_and_an_error_status(kind: type[MeshError]
         (ModelNotFound(), 404, "model_not_found"),
         (ContextLengthExceeded(field="messages"), 400, "context_length_exceeded"),
         (Unauthenticated(), 401, "invalid_api_key"),
+        (InsufficientScope(), 403, "insufficient_scope"),
+        (RateLimitExceeded(), 429, "rate_limit_exceeded"),
         (ThreadBusy(), 409, "thread_locked"),
         (EventLogExpired(), 410, "event_log_expired"),
         (IdempotencyKeyReused(), 422, "idempotency_key_reused"),
@@ -86,6 +90,21 @@ def test_an_overload_says_when_to_come_back() -> None:
 
     assert headers["x-should-retry"] == "true"
     assert headers["retry-after-ms"] == "2500"
+    assert headers["retry-after"] == "3"  # the header knows whole seconds, and too early is in vain
+
+
+def test_a_limit_that_is_reached_is_told_in_openais_words() -> None:
+    response = response_of(RateLimitExceeded("Slowly.", limited="tokens"))
+
+    told = {"message": "Slowly.", "type": "tokens", "param": None, "code": "rate_limit_exceeded"}
+    assert (response.status_code, json.loads(bytes(response.body))["error"]) == (429, told)
+
+
+def test_a_missing_scope_is_named_where_clients_of_oauth_look_for_it() -> None:
+    response = response_of(InsufficientScope(scope="runs.write"))
+
+    assert response.status_code == 403
+    assert response.headers["www-authenticate"] == 'Bearer error="insufficient_scope", scope="runs.write"'
 
 
 def test_nobody_is_told_to_repeat_a_request_whose_tools_ran() -> None:

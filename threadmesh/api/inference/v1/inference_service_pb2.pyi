@@ -167,6 +167,7 @@ class GenerateRequest(_message.Message):
     CACHE_SCOPE_FIELD_NUMBER: _builtins.int
     THINKING_FIELD_NUMBER: _builtins.int
     REASONING_EFFORT_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Names a configured model or adapter; empty means the default one."""
     parallel_tool_calls: _builtins.bool
@@ -187,6 +188,8 @@ class GenerateRequest(_message.Message):
     """Asks a model that can do either to think before it answers, or not to; absent means the model's default."""
     reasoning_effort: _builtins.str
     """Says how much a model that can be told is to think, in its own words, e.g. `low`; empty means its default."""
+    caller: _builtins.str
+    """Says for whom this is: callers share the engine fairly; empty means that each cache_scope is one."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Message]:
         """Holds the conversation, oldest first."""
@@ -238,10 +241,11 @@ class GenerateRequest(_message.Message):
         cache_scope: _builtins.str = ...,
         thinking: _builtins.bool | None = ...,
         reasoning_effort: _builtins.str = ...,
+        caller: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "_thinking", b"_thinking", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "parallel_tool_calls", b"parallel_tool_calls", "response_format", b"response_format", "sampling", b"sampling", "thinking", b"thinking", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "_thinking", b"_thinking", "cache_scope", b"cache_scope", "emitted_token_ids", b"emitted_token_ids", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "priority", b"priority", "reasoning_effort", b"reasoning_effort", "repeat_emitted", b"repeat_emitted", "response_format", b"response_format", "sampling", b"sampling", "stop", b"stop", "thinking", b"thinking", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs", "_max_tokens", b"_max_tokens", "_parallel_tool_calls", b"_parallel_tool_calls", "_thinking", b"_thinking", "cache_scope", b"cache_scope", "caller", b"caller", "emitted_token_ids", b"emitted_token_ids", "logprobs", b"logprobs", "max_tokens", b"max_tokens", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "priority", b"priority", "reasoning_effort", b"reasoning_effort", "repeat_emitted", b"repeat_emitted", "response_format", b"response_format", "sampling", b"sampling", "stop", b"stop", "thinking", b"thinking", "tool_choice", b"tool_choice", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__logprobs: _TypeAlias = _typing.Literal["logprobs"]  # noqa: Y015
     _WhichOneofArgType__logprobs: _TypeAlias = _typing.Literal["_logprobs", b"_logprobs"]  # noqa: Y015

@@ -1,0 +1,104 @@
+"""Models and tools whose use is counted for the caller whose run it is, wherever the run came from."""
+
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
+
+from facade.domain.events import CallEvent, ModelEvent, ModelFinished, ModelStarted, Run
+from facade.domain.parameters import TurnParameters
+from facade.domain.ports import NO_APPROVALS, Embedded, Generation, Inference, Model, NewRun, Tool, Tools
+from facade.domain.rate_limits import RateLimits
+from threadmesh.conversation import CallFinished, CallOutcome, Failure, ToolCall
+from threadmesh.errors import RateLimitExceeded
+
+_CHARACTERS_A_TOKEN = 4
+"""Of English, about; only until a model has counted."""
+
+
+def expected_tokens(new: NewRun) -> int:
+    """Estimate what a request will use: its own words, and the answer it allows where it says how long that may be."""
+    return text_tokens(message.text for message in new.input) + (new.parameters.max_tokens or 0)
+
+
+def text_tokens(texts: Iterable[str]) -> int:
+    """Estimate the tokens of texts."""
+    return sum(len(text) for text in texts) // _CHARACTERS_A_TOKEN
+
+
+class MeteredInference:
+    """An `Inference` that takes the tokens of its answers from what the caller may use."""
+
+    def __init__(self, inference: Inference, limits: RateLimits) -> None:
+        self._inference, self._limits = inference, limits
+
+    async def models(self) -> Sequence[Model]:
+        """List the models; the first is the default one."""
+        return await self._inference.models()
+
+    async def model(self, name: str) -> Model:
+        """Give a model by its name."""
+        return await self._inference.model(name)
+
+    async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
+        """Count the tokens of texts."""
+        return await self._inference.count(texts, model=model)
+
+    async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
+        """Turn texts into vectors; whose they are only the caller knows, who counts them."""
+        return await self._inference.embed(texts, model=model, dimensions=dimensions)
+
+    async def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
+        """Stream an answer; one that is broken off is counted as far as it has come."""
+        used, made = 0, 0
+        try:
+            async with aclosing(self._inference.generate(generation)) as events:
+                async for event in events:
+                    match event:
+                        case ModelStarted():
+                            used = text_tokens(message.text for message in generation.messages)
+                        case ModelFinished(usage=usage):
+                            used, made = usage.prompt_tokens + usage.completion_tokens, 0
+                        case delta:
+                            made += len(delta.token_ids)
+                    yield event
+        finally:
+            self._limits.use_tokens(generation.parameters.caller, used + made)
+
+
+class MeteredTools:
+    """Tools whose calls are taken from what the caller of their run may use; `on_refused` hears of those that are not.
+
+    A refused call fails with the reason for the model to read, and the others of its batch go on.
+    """
+
+    def __init__(self, tools: Tools, limits: RateLimits, on_refused: Callable[[RateLimitExceeded], None]) -> None:
+        self._tools, self._limits, self._on_refused = tools, limits, on_refused
+
+    async def catalogue(self) -> Sequence[Tool]:
+        """List the tools that can be called now."""
+        return await self._tools.catalogue()
+
+    async def execute(
+        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False, approvals: Mapping[str, str] = NO_APPROVALS
+    ) -> AsyncGenerator[tuple[str, CallEvent], None]:
+        """Run calls; those that are resumed were counted when they were first sent."""
+        caller = TurnParameters.from_json(run.parameters_json).caller
+        allowed = []
+        for call in calls:
+            refused = None if resumed else self._refusal(caller)
+            if refused is None:
+                allowed.append(call)
+            else:
+                yield call.id, CallFinished(outcome=CallOutcome.FAILED, failure=Failure.of(refused))
+        if allowed:
+            attached = self._tools.execute(allowed, run=run, resumed=resumed, approvals=approvals)
+            async with aclosing(attached) as events:
+                async for event in events:
+                    yield event
+
+    def _refusal(self, caller: str) -> RateLimitExceeded | None:
+        try:
+            self._limits.use_tool_call(caller)
+        except RateLimitExceeded as error:
+            self._on_refused(error)
+            return error
+        return None

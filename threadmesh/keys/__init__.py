@@ -1,0 +1,1 @@
+"""API keys: what they are (`key`) and the file that holds them (`file`)."""
