@@ -43,6 +43,7 @@ def task(call_id: str = "c", *, run_id: str = "r", age: int = 0, arguments: str 
         created_at=created,
         deadline=created + timedelta(hours=1),
         due_at=created,
+        verifiable=True,
     )
 
 

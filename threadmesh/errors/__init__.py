@@ -24,6 +24,7 @@
     │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged  EventLogExpired
+    ├── ToolCallNotDone
     ├── ToolFailed  ToolServerFailed  ToolAuthenticationFailed  ToolResultTooLarge
     ├── ToolResultInvalid
     │   └── ToolAnswerUnreadable
@@ -87,6 +88,7 @@ from threadmesh.errors.tools import (
     ResourceNotFound,
     ToolAnswerUnreadable,
     ToolAuthenticationFailed,
+    ToolCallNotDone,
     ToolConnectionLost,
     ToolDefinitionChanged,
     ToolFailed,
@@ -142,6 +144,7 @@ __all__ = [
     "ThreadNotFound",
     "ToolAnswerUnreadable",
     "ToolAuthenticationFailed",
+    "ToolCallNotDone",
     "ToolConnectionLost",
     "ToolDefinitionChanged",
     "ToolFailed",

@@ -123,6 +123,13 @@ class ToolConnectionLost(Unavailable):
     reason = "TOOL_CONNECTION_LOST"
 
 
+class ToolCallNotDone(MeshError):
+    """The call was cut off, and its server says that nothing was done; it may be made again."""
+
+    code = Code.ABORTED
+    reason = "TOOL_CALL_NOT_DONE"
+
+
 class ToolAuthenticationFailed(MeshError):
     """The tool's server refuses our credentials; correct them in the servers file."""
 

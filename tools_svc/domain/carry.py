@@ -18,6 +18,7 @@ from tools_svc.domain.execution import Execution
 from tools_svc.domain.output import failed
 from tools_svc.domain.plan import Planned, Refused, plan, resumed
 from tools_svc.domain.ports import CallListener, TaskListener, ToolSource
+from tools_svc.domain.reconcile import Reconciler
 from tools_svc.domain.task import Task, TaskKey, TaskState, Ticket
 from tools_svc.domain.task_book import TaskBook, heard
 
@@ -132,10 +133,12 @@ class TaskCarrier:
             request_id=claim.request_id,
             idempotency_key=claim.idempotency_key,
         )
+        source = self._sources[claim.server]
         return Execution(
             planned,
             invocation,
-            source=self._sources[claim.server],
+            source=source,
+            reconciler=Reconciler(source, catalogue=self._catalogue, pause=self._pause),
             log=notes,
             clock=self._clock,
             pause=self._pause,

@@ -15,6 +15,7 @@ from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.execution import Execution
 from tools_svc.domain.plan import Planned, Refused, plan, resumed
 from tools_svc.domain.ports import CallListener, ToolSource
+from tools_svc.domain.reconcile import Reconciler
 from tools_svc.domain.runs import Carried, Run, Runs
 from tools_svc.domain.task import Task, TaskKey
 from tools_svc.domain.tasks import Tasks
@@ -144,10 +145,12 @@ class Executor:
     def _execution(self, planned: Planned, batch: Batch, run: Run) -> Carried:
         if planned.entry.tool.queued:
             return self._tasks.execution(self._tasks.made(planned, batch), run.log)
+        source = self._sources[planned.entry.tool.server]
         return Execution(
             planned,
             _invocation(planned, batch),
-            source=self._sources[planned.entry.tool.server],
+            source=source,
+            reconciler=Reconciler(source, catalogue=self._catalogue, pause=self._pause),
             log=run.log,
             clock=self._clock,
             pause=self._pause,

@@ -64,6 +64,7 @@ class Tasks:
             created_at=now,
             deadline=now + timedelta(seconds=min(limits)),
             due_at=now,
+            verifiable=tool.verify is not None,
         )
 
     def execution(self, task: Task, log: CallLog) -> TaskExecution:

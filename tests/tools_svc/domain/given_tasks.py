@@ -27,6 +27,7 @@ from tools_svc.domain.task import Task, TaskKey, TaskState, Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.tool import Effect, OfferedTool
+from tools_svc.domain.verify import Verify
 from tools_svc.domain.watch import CatalogueWatcher
 
 KEY = TaskKey(run_id="r", call_id="c")
@@ -127,12 +128,21 @@ async def process(
     working: bool = True,
     parallel: int = 8,
     reach: Callable[[str], Awaitable[bool]] = _at_once,
+    verify: Verify | None = None,
+    finder: Run | None = None,
 ) -> AsyncIterator[House]:
     """Run a process until the block ends; without `working` it takes calls and carries none."""
     offer = OfferedTool(name="t", parameters_json='{"type":"object"}', definition_hash=definition_hash)
-    source = MemorySource("s", {"t": MemoryTool(offer=offer, run=tool)})
+    tools = {"t": MemoryTool(offer=offer, run=tool)}
+    if finder is not None:
+        tools["find"] = MemoryTool(offer=OfferedTool(name="find", definition_hash="f"), run=finder)
+    source = MemorySource("s", tools)
     store, clock = store or Store(), clock or FakeClock()
-    policy = ServerPolicy(timeout_seconds=3600, effects={"t": effect}, tools={"t": ToolPolicy(queued=True)})
+    policy = ServerPolicy(
+        timeout_seconds=3600,
+        effects={"t": effect, "find": Effect.READ_ONLY},
+        tools={"t": ToolPolicy(queued=True, verify=verify)},
+    )
     watcher = CatalogueWatcher(
         [source],
         policies={"s": policy},
@@ -195,10 +205,12 @@ async def begin(home: House, tool: Tool) -> None:
         await asking
 
 
-async def died(store: Store, clock: FakeClock, *, effect: Effect, claims: int = 1) -> None:
+async def died(
+    store: Store, clock: FakeClock, *, effect: Effect, claims: int = 1, verify: Verify | None = None
+) -> None:
     """Leave the record as a process does that is killed in the middle of the task."""
     tool = Tool()
-    async with process(tool, store, clock=clock, effect=effect, working=False) as home:
+    async with process(tool, store, clock=clock, effect=effect, working=False, verify=verify) as home:
         asking = asyncio.ensure_future(home.events())
         while (task := await store.get(KEY)) is None:
             await asyncio.sleep(0)
