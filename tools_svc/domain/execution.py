@@ -20,7 +20,7 @@ from threadmesh.errors import (
     ToolServerResting,
     ToolServerUnavailable,
 )
-from tools_svc.domain.call import Invocation, Sent, ToolOutput, Waiting
+from tools_svc.domain.call import Accepted, Invocation, Sent, ToolOutput, Waiting
 from tools_svc.domain.output import failed, finish
 from tools_svc.domain.plan import Planned
 from tools_svc.domain.ports import CallLog, ToolSource
@@ -41,7 +41,8 @@ class Execution:
     one whose connection breaks only if its tool may be repeated, so any other is sent at most once. It ends within
     `invocation.timeout_seconds`. `pause` gives the seconds before the next attempt after so many; `on_retry` hears why
     there is one. A call that may have been `sent_before` by a process that is gone goes out as its second attempt.
-    Where the operator says how, the `reconciler` finds out what came of a call of which nobody knows it, in that time.
+    `on_accepted` hears of the handle under which the server keeps the call. Where the operator says how, the
+    `reconciler` finds out what came of a call of which nobody knows it, in that time.
     """
 
     def __init__(
@@ -57,13 +58,19 @@ class Execution:
         on_defect: Callable[[Exception], None],
         reconciler: Reconciler,
         sent_before: bool = False,
+        on_accepted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.followers = 0
         self.finished: CallFinished | None = None
         self.ended = asyncio.Event()
         self._planned = planned
         self._seconds = invocation.timeout_seconds
-        self._invocation = replace(invocation, timeout_seconds=self._seconds - self._question_seconds())
+        self._invocation = replace(
+            invocation,
+            timeout_seconds=self._seconds - self._question_seconds(),
+            given_up=self._given_up if invocation.durable else invocation.given_up,
+        )
+        self._on_accepted = on_accepted
         self._reconciler = reconciler
         self._source = source
         self._log = log
@@ -230,11 +237,14 @@ class Execution:
         ends = self._limit.when() if self._limit is not None else None
         return math.inf if ends is None else ends - asyncio.get_running_loop().time()
 
+    def _given_up(self) -> bool:
+        return self._stopped or self._left() <= 0
+
     async def _attempt(self, attempt: int) -> ToolOutput:
         sent_before = self._sent
         invocation = self._invocation
         if attempt > 1:
-            invocation = replace(invocation, timeout_seconds=max(0.0, self._left()))
+            invocation = replace(invocation, timeout_seconds=max(0.0, self._left()), handle="")
         try:
             async with aclosing(self._source.call(invocation)) as updates:
                 async for update in updates:
@@ -243,6 +253,8 @@ class Execution:
                             self._waiting = True
                         case Sent(by=server):
                             self._started(attempt, server or self._source.name)
+                        case Accepted(handle=handle):
+                            self._on_accepted(handle)
                         case CallProgress():
                             self._log.append(self.call.id, update)
                         case ToolOutput():

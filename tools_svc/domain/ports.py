@@ -26,6 +26,10 @@ class ToolSource(Protocol):
     `ToolRateLimited` if the call's turn would come too late, `ToolConnectionLost` if nobody can tell, and no error that
     is not a `MeshError`. Closing it stops the call as well as the server allows, at once. A source that is just
     connecting is waited for.
+
+    A server that keeps a call gives `Accepted` behind `Sent`; when the connection breaks, the call goes on over the
+    next one. A call that has a `handle` is not sent, so it begins with `Accepted`; `ToolConnectionLost` says that the server
+    does not know it. Closing a `durable` call stops it only if it is `given_up`.
     """
 
     name: str

@@ -130,13 +130,14 @@ async def process(
     reach: Callable[[str], Awaitable[bool]] = _at_once,
     verify: Verify | None = None,
     finder: Run | None = None,
+    server: MemorySource | None = None,
 ) -> AsyncIterator[House]:
     """Run a process until the block ends; without `working` it takes calls and carries none."""
     offer = OfferedTool(name="t", parameters_json='{"type":"object"}', definition_hash=definition_hash)
     tools = {"t": MemoryTool(offer=offer, run=tool)}
     if finder is not None:
         tools["find"] = MemoryTool(offer=OfferedTool(name="find", definition_hash="f"), run=finder)
-    source = MemorySource("s", tools)
+    source = server or MemorySource("s", tools)
     store, clock = store or Store(), clock or FakeClock()
     policy = ServerPolicy(
         timeout_seconds=3600,

@@ -12,10 +12,10 @@ from tests.tools_svc.domain.test_execute import DONE, Tool
 from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted, ToolCall
 from threadmesh.errors import CallNotFound, InvalidArgument, StaleEpoch
 from threadmesh.testing.clock import FakeClock
-from tools_svc.adapters.memory_source import Report
+from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.domain.call import Invocation, ToolOutput
 from tools_svc.domain.task import KEPT, MOST_CLAIMS, TaskKey, TaskState
-from tools_svc.domain.tool import Effect
+from tools_svc.domain.tool import Effect, OfferedTool
 
 
 async def test_a_task_streams_as_any_other_call_and_its_progress_is_seen() -> None:
@@ -336,3 +336,47 @@ async def test_a_broker_that_is_away_costs_no_task_and_is_tried_again() -> None:
 
     assert set(home.heard.troubles) == {"UNAVAILABLE"}
     assert len(tool.invocations) == 1
+
+
+def keeper(tool: Tool) -> MemorySource:
+    """Make a server that keeps calls, which outlives the processes that call it."""
+    offer = OfferedTool(name="t", parameters_json='{"type":"object"}', definition_hash="h")
+    return MemorySource("s", {"t": MemoryTool(offer=offer, run=tool, keeps=True)})
+
+
+async def test_a_task_that_its_server_keeps_is_asked_for_by_the_next_process_and_not_sent_again() -> None:
+    tool, store = Tool(), Store()
+    tool.gate.clear()
+    server = keeper(tool)
+    async with process(tool, store, server=server) as home:
+        await begin(home, tool)
+        while not (await home.task()).handle:
+            await asyncio.sleep(0)
+    tool.gate.set()
+    async with process(tool, store, server=server) as other:
+        finished = await other.finished()
+
+    assert (len(tool.invocations), finished.outcome) == (1, CallOutcome.SUCCEEDED)
+
+
+async def test_a_task_that_is_cancelled_is_stopped_where_it_is_kept() -> None:
+    tool = Tool()
+    tool.gate.clear()
+    server = keeper(tool)
+    async with process(tool, server=server) as home:
+        await begin(home, tool)
+        await home.executor.cancel("r", "c")
+        finished = await home.finished()
+        again = await answered(server, handle="c")
+
+    assert (finished.outcome, again) == (CallOutcome.UNKNOWN, "stopped")
+
+
+async def answered(server: MemorySource, *, handle: str) -> str:
+    """Ask the server for a call that it keeps."""
+    try:
+        async with asyncio.timeout(10):
+            call = Invocation(tool="t", arguments={}, timeout_seconds=1, call_id="c", handle=handle)
+            return str([update async for update in server.call(call)][-1])
+    except asyncio.CancelledError:
+        return "stopped"
