@@ -67,7 +67,14 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     followed = wanted(file, servers, on_capabilities=capabilities.define, on_problems=note)
     reader = Reader(fleet.sources, catalogue=lambda: watcher.catalogue)
     async with queue(settings, fleet, watcher, started, calls=metrics, registry=registry) as tasking:
-        executor = _executor(fleet, watcher, started, tasking.tasks, metrics)
+        executor = _executor(
+            fleet=fleet,
+            watcher=watcher,
+            capabilities=capabilities,
+            started=started,
+            tasks=tasking.tasks,
+            metrics=metrics,
+        )
         local = LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch)
         gateway = _gateway(settings, local)
         beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
@@ -92,13 +99,20 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
 
 
 def _executor(
-    fleet: Fleet[ServerConfig], watcher: CatalogueWatcher, started: asyncio.Event, tasks: Tasks, metrics: ToolMetrics
+    *,
+    fleet: Fleet[ServerConfig],
+    watcher: CatalogueWatcher,
+    capabilities: CapabilitySource,
+    started: asyncio.Event,
+    tasks: Tasks,
+    metrics: ToolMetrics,
 ) -> Executor:
     return Executor(
         fleet.sources,
         catalogue=lambda: watcher.catalogue,
         settled=started.wait,
         tasks=tasks,
+        substitutes=capabilities,
         clock=SystemClock(),
         listener=metrics,
         on_defect=log_defect,

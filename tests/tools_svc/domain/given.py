@@ -17,6 +17,7 @@ from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.adapters.memory_tasks import MemoryTasks
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
+from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Changes, Pins
@@ -126,6 +127,7 @@ async def house(
         catalogue=lambda: watcher.catalogue,
         settled=watcher.settled,
         tasks=Tasks(TaskBook(MemoryTasks()), runner, clock=FakeClock(), on_defect=ledger.defects.append),
+        substitutes=CapabilitySource({}, catalogue=lambda: watcher.catalogue, clock=FakeClock()),
         clock=clock or FakeClock(),
         listener=ledger,
         on_defect=ledger.defects.append,

@@ -18,6 +18,8 @@ from tools_svc.adapters.memory_source import MemorySource, MemoryTool
 from tools_svc.adapters.memory_tasks import MemoryTasks
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Batch, RunEvent
+from tools_svc.domain.capability import Alternative, Capability
+from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.carry import TaskCarrier
 from tools_svc.domain.dispatch import TaskDispatcher
 from tools_svc.domain.execute import Executor
@@ -33,6 +35,13 @@ from tools_svc.domain.watch import CatalogueWatcher
 KEY = TaskKey(run_id="r", call_id="c")
 CALL = batch("c", run_id="r")
 LEASE = 15.0
+DO = Capability(
+    name="do",
+    description="Do it.",
+    parameters_json='{"type":"object"}',
+    alternatives=(Alternative(tool="s__t", arguments={"how": "manner"}),),
+)
+"""A capability of the tool: `any__do`."""
 FOREVER = timedelta(days=1)
 
 
@@ -169,11 +178,15 @@ async def process(
     )
     runner = Runner(carrier.carry, carrier.stop, parallel=parallel, on_defect=ledger.defects.append)
     dispatcher = TaskDispatcher(book, runner, clock=clock, listener=heard)
+    capabilities = CapabilitySource({"s": source}, catalogue=lambda: watcher.catalogue, clock=clock)
+    capabilities.define([DO])
+    watcher.add(capabilities, ServerPolicy(timeout_seconds=3600, hints_trusted=True, pinned=False))
     executor = Executor(
-        {"s": source},
+        {"s": source, "any": capabilities},
         catalogue=lambda: watcher.catalogue,
         settled=watcher.settled,
         tasks=Tasks(book, runner, clock=clock, on_defect=ledger.defects.append),
+        substitutes=capabilities,
         clock=clock,
         listener=ledger,
         on_defect=ledger.defects.append,

@@ -13,7 +13,7 @@ from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, Cal
 from threadmesh.errors import CallNotFound, InvalidArgument, StaleEpoch
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
-from tools_svc.domain.call import Invocation, ToolOutput
+from tools_svc.domain.call import Batch, Invocation, ToolOutput
 from tools_svc.domain.task import KEPT, MOST_CLAIMS, TaskKey, TaskState
 from tools_svc.domain.tool import Effect, OfferedTool
 
@@ -380,3 +380,49 @@ async def answered(server: MemorySource, *, handle: str) -> str:
             return str([update async for update in server.call(call)][-1])
     except asyncio.CancelledError:
         return "stopped"
+
+
+ANY = Batch(calls=(ToolCall(id="c", name="any__do", arguments_json='{"how": "well"}'),), run_id="r")
+
+
+async def test_a_call_of_a_capability_that_a_queued_tool_does_is_a_task_of_that_tool() -> None:
+    tool, store = Tool(), Store()
+    async with process(tool, store) as home:
+        finished = await home.finished(ANY)
+        task = await home.task()
+
+    assert (task.call, task.server) == (ToolCall(id="c", name="s__t", arguments_json='{"manner":"well"}'), "s")
+    assert (finished.outcome, tool.invocations[0].arguments) == (CallOutcome.SUCCEEDED, {"manner": "well"})
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_such_a_call_is_found_again_by_the_next_process(resumed: bool) -> None:
+    tool, store = Tool(), Store()
+    async with process(tool, store) as home:
+        await home.finished(ANY)
+    async with process(tool, store) as other:
+        finished = await other.finished(replace(ANY, resumed=resumed))
+
+    assert (len(tool.invocations), finished.outcome) == (1, CallOutcome.SUCCEEDED)
+
+
+async def test_such_a_call_is_found_again_by_whoever_watched_its_run() -> None:
+    tool, store = Tool(), Store()
+    async with process(tool, store) as home:
+        await home.finished(ANY)
+    async with process(tool, store) as other:
+        watched = [event async for event in other.executor.watch("r")]
+        finished = await other.finished(ANY)
+
+    assert watched[-1].event == finished
+    assert len(tool.invocations) == 1
+
+
+@pytest.mark.parametrize("call", [replace(ANY.calls[0], arguments_json="{}"), replace(CALL.calls[0], name="any__do")])
+async def test_its_id_stands_for_no_other_call(call: ToolCall) -> None:
+    store = Store()
+    async with process(Tool(), store) as home:
+        await home.finished(ANY)
+    async with process(Tool(), store) as other:
+        with pytest.raises(InvalidArgument):
+            await other.finished(replace(ANY, calls=(call,)))
