@@ -78,6 +78,7 @@ from threadmesh.errors.threads import (
     ThreadNotFound,
 )
 from threadmesh.errors.tools import (
+    ArgumentsDiffer,
     CallAlreadyDecided,
     CallDenied,
     CallNotFound,
@@ -106,6 +107,7 @@ from threadmesh.errors.tools import (
 
 __all__ = [
     "Aborted",
+    "ArgumentsDiffer",
     "BackendUnavailable",
     "CallAlreadyDecided",
     "CallDenied",

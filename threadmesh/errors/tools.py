@@ -57,6 +57,15 @@ class DefinitionDiffers(PreconditionFailed):
     reason = "DEFINITION_DIFFERS"
 
 
+class ArgumentsDiffer(PreconditionFailed):
+    """The call's arguments are not those that were read; read the call again before you decide.
+
+    The fact `present_hash` identifies the present ones.
+    """
+
+    reason = "ARGUMENTS_DIFFER"
+
+
 class CallNotWaiting(PreconditionFailed):
     """Nobody asks about this call now."""
 
