@@ -17,6 +17,7 @@ from threadmesh.errors import Internal, ToolServerUnavailable
 from threadmesh.gateway.server import Gateway
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
+from threadmesh.telemetry.loop_lag import watch_loop
 from tools_svc.adapters.followed_servers import enabled, wanted
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
@@ -80,7 +81,8 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
         beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
         following = together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
         # The fleet before the beginning, which waits for the servers that are there.
-        work = [executor.run(), fleet.run(followed), following, beginning, *tasking.work]
+        watching = watch_loop(registry, unit="tools")
+        work = [executor.run(), fleet.run(followed), following, beginning, watching, *tasking.work]
         servicer = ToolsServicer(
             watcher=watcher,
             executor=executor,

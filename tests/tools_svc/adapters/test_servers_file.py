@@ -36,7 +36,13 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("A_TOKEN", "secret")
     stdio, http = _read(
         tmp_path,
-        local={"command": "npx", "args": ["-y", "x"], "env": {"API_TOKEN": "${env:A_TOKEN}"}, "cwd": str(tmp_path)},
+        local={
+            "command": "npx",
+            "args": ["-y", "x"],
+            "env": {"API_TOKEN": "${env:A_TOKEN}"},
+            "cwd": str(tmp_path),
+            "nice": 19,
+        },
         web={
             "url": "https://example.com/mcp",
             "headers": {"Authorization": "Bearer ${env:A_TOKEN}"},
@@ -49,7 +55,7 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     )
 
     assert stdio.transport == StdioServer(
-        command="npx", args=("-y", "x"), env={"API_TOKEN": "${env:A_TOKEN}"}, cwd=str(tmp_path)
+        command="npx", args=("-y", "x"), env={"API_TOKEN": "${env:A_TOKEN}"}, cwd=str(tmp_path), nice=19
     )
     assert (stdio.timeout_seconds, stdio.quirks) == (None, ())
     assert http.transport == HttpServer(
@@ -164,6 +170,10 @@ HOOK = {"webhook": "https://example.com"}
         (GOOD | {"args": "-y"}, "s.args"),
         (GOOD | {"args": [1]}, "s.args"),
         (GOOD | {"cwd": "here"}, "s.cwd"),
+        (GOOD | {"nice": -1}, "s.nice"),
+        (GOOD | {"nice": 20}, "s.nice"),
+        (GOOD | {"nice": True}, "s.nice"),
+        (WEB | {"nice": 1}, "s.nice"),
         (GOOD | {"cwd": "/no/such/directory"}, "s.cwd"),
         (GOOD | {"env": ["A=1"]}, "s.env"),
         (GOOD | {"env": {"A": 1}}, "s.env.A"),
