@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
 
-.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs try-servers clients coverage fuzz format generate lock clean
+.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs try-servers list-recipes clients coverage fuzz format generate lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ try-servers: install-dev  ## Call MCP servers as others publish them
 	cp tests/real_servers/package.json .build/real_servers/
 	cd .build/real_servers && npm install --silent --no-package-lock --no-audit --no-fund
 	REAL_SERVERS=$(CURDIR)/.build/real_servers $(BIN)/pytest tests/real_servers
+
+list-recipes: install-dev  ## Install the servers of deploy/mcp and print what they offer
+	$(BIN)/python deploy/mcp/list_recipes.py
 
 clients: install-dev  ## Try OpenAI's Node package, Vercel's AI SDK, LangChain and openai-agents
 	$(PYTHON) -m venv .build/clients/venv

@@ -4,12 +4,14 @@
 directly over MCP (stdio), through tools_svc (gRPC, validation), and through the whole mesh (a chat in which the model
 must call it, less the same chat without: that is the call with its journal, and one more round of the scripted model).
 Then it calls eight tools of a second each at once, and the good server's tool again while another server hangs, floods,
-sends a line without an end or one that is too long, once as it is and once at the lowest priority, and reads how much
-memory the service gained.
+sends a line without an end or one that is too long, once started as an equal, once as usual and once at the lowest
+priority, and reads how much memory the service gained and how late its event loop was. The order of what is compared
+changes from round to round.
 """
 
 import asyncio
 import json
+import re
 import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
@@ -61,12 +63,12 @@ class Ways:
 def servers() -> dict[str, object]:
     """Give the servers file: the server that does nothing, and one that breaks the protocol in every way.
 
-    The bad one is there a second time at the lowest priority: what it costs then is not for the CPU that it burns.
+    The bad one is there as an equal of the service, as it is started without a word, and at the lowest priority: what
+    it costs then is not for the CPU that it burns.
     """
     good = {"command": sys.executable, "args": [str(_SERVER)]}
     bad = {"command": sys.executable, "args": [str(_CROOKED)], "timeout_seconds": _BAD_SECONDS}
-    nice = bad | {"command": "nice", "args": ["-n", "19", sys.executable, str(_CROOKED)]}
-    return {"mcpServers": {"good": good, "bad": bad, "nice": nice}}
+    return {"mcpServers": {"good": good, "equal": bad | {"nice": 0}, "usual": bad, "lowest": bad | {"nice": 19}}}
 
 
 @asynccontextmanager
@@ -172,9 +174,9 @@ async def measure(asked: Namespace, units: Units) -> None:
         samples: dict[str, list[float]] = {name: [] for name in found.calls}
         for call in found.calls.values():
             await timed(call, times=_WARM_CALLS)
-        for _ in range(asked.rounds):
-            for name, call in found.calls.items():
-                samples[name] += await timed(call, times=asked.calls)
+        for number in range(asked.rounds):
+            for name in turned(list(found.calls), number):
+                samples[name] += await timed(found.calls[name], times=asked.calls)
         medians = {name: report(name, each)[0] for name, each in samples.items()}
         direct, chatted, called = (medians[each] for each in ("directly over MCP", "a chat", "a chat with the call"))
         print(f"tools_svc adds {medians['through tools_svc'] - direct:.2f} ms at the median")
@@ -185,23 +187,47 @@ async def measure(asked: Namespace, units: Units) -> None:
         report(f"{_AT_ONCE} calls of 1 s at once", [*together, *together])
         process = units["tools"].process
         assert process is not None
-        await isolation(asked, found, process.pid)
+        await isolation(asked, found, process.pid, metrics=f"http://127.0.0.1:{units.ports['tools_metrics']}/metrics")
 
 
-async def isolation(asked: Namespace, found: Ways, pid: int) -> None:
-    """Measure what a bad server costs a good one, and by how many MiB it makes the service `pid` grow."""
-    quiet: list[float] = []
-    loud: dict[str, list[float]] = {"bad": [], "nice": []}
+async def isolation(asked: Namespace, found: Ways, pid: int, *, metrics: str) -> None:
+    """Measure what a bad server costs a good one, and what it does to the service `pid`: its memory, its event loop."""
+    samples: dict[str, list[float]] = {"": [], "equal": [], "usual": [], "lowest": []}
+    late: dict[str, float] = dict.fromkeys(samples, 0.0)
     began = resident(pid)
-    for _ in range(asked.rounds):
-        quiet += await alone(found, times=asked.calls)
-        for server in loud:
-            loud[server] += await beside_a_bad_server(found, server, times=asked.calls)
-    before = report("alone", quiet)[1]
-    for server, name in (("bad", "beside a bad server"), ("nice", "beside a bad server, nice 19")):
-        after = report(name, loud[server])[1]
-        print(f"p95 {name} {after / before:.2f} x alone; target 1.10")
+    for number in range(asked.rounds):
+        for server in turned(list(samples), number):
+            before = await lags(metrics)
+            samples[server] += await (
+                beside_a_bad_server(found, server, times=asked.calls) if server else alone(found, times=asked.calls)
+            )
+            late[server] = max(late[server], largest(before, await lags(metrics)))
+    quiet = report("alone", samples[""])[1]
+    for server in ("equal", "usual", "lowest"):
+        loud = report(f"beside a bad server, {server}", samples[server])[1]
+        print(f"p95 {loud / quiet:.2f} x alone; target 1.10")
+    for server, seconds in late.items():
+        print(f"event loop late by at most {1e3 * seconds:.0f} ms {f'({server})' if server else 'alone'}; target 50")
     print(f"tools_svc grew by {resident(pid) - began:.1f} MiB; target 64")
+
+
+def turned(names: Sequence[str], number: int) -> Sequence[str]:
+    """Give the order of a round: each other one goes backwards, so that what warms up or tires favours nobody."""
+    return names if number % 2 == 0 else names[::-1]
+
+
+async def lags(address: str) -> dict[float, float]:
+    """Give how often the service's event loop was late by at most so many seconds, as its metrics say."""
+    async with httpx2.AsyncClient() as web:
+        text = (await web.get(address)).text
+    found = re.findall(r'^threadmesh_tools_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)', text, re.MULTILINE)
+    return {float(bound): float(count) for bound, count in found}
+
+
+def largest(before: Mapping[float, float], after: Mapping[float, float]) -> float:
+    """Give the smallest bound that nothing exceeded between two looks."""
+    new = {bound: seen - before[bound] for bound, seen in after.items()}
+    return min(bound for bound, seen in new.items() if seen == max(new.values()))
 
 
 def resident(pid: int) -> float:

@@ -1,5 +1,6 @@
 """The values that every domain speaks: messages, tool calls, the pieces of a stream. Frozen; no I/O, no protobuf."""
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -55,6 +56,11 @@ class ToolCall:
     id: str
     name: str
     arguments_json: str
+
+
+def arguments_hash(arguments_json: str) -> str:
+    """Give what identifies a call's arguments: SHA-256 over the text in UTF-8, in hexadecimal digits."""
+    return hashlib.sha256(arguments_json.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

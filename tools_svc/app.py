@@ -17,6 +17,7 @@ from threadmesh.errors import Internal, ToolServerUnavailable
 from threadmesh.gateway.server import Gateway
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
+from threadmesh.telemetry.loop_lag import watch_loop
 from tools_svc.adapters.followed_servers import enabled, wanted
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
@@ -67,13 +68,21 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
     followed = wanted(file, servers, on_capabilities=capabilities.define, on_problems=note)
     reader = Reader(fleet.sources, catalogue=lambda: watcher.catalogue)
     async with queue(settings, fleet, watcher, started, calls=metrics, registry=registry) as tasking:
-        executor = _executor(fleet, watcher, started, tasking.tasks, metrics)
+        executor = _executor(
+            fleet=fleet,
+            watcher=watcher,
+            capabilities=capabilities,
+            started=started,
+            tasks=tasking.tasks,
+            metrics=metrics,
+        )
         local = LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch)
         gateway = _gateway(settings, local)
         beginning = _begin(watcher, started, seconds=settings.startup_wait_seconds)
         following = together(partial(watcher.follow, capabilities), partial(_refreshing, watcher, capabilities))
         # The fleet before the beginning, which waits for the servers that are there.
-        work = [executor.run(), fleet.run(followed), following, beginning, *tasking.work]
+        watching = watch_loop(registry, unit="tools")
+        work = [executor.run(), fleet.run(followed), following, beginning, watching, *tasking.work]
         servicer = ToolsServicer(
             watcher=watcher,
             executor=executor,
@@ -92,13 +101,20 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
 
 
 def _executor(
-    fleet: Fleet[ServerConfig], watcher: CatalogueWatcher, started: asyncio.Event, tasks: Tasks, metrics: ToolMetrics
+    *,
+    fleet: Fleet[ServerConfig],
+    watcher: CatalogueWatcher,
+    capabilities: CapabilitySource,
+    started: asyncio.Event,
+    tasks: Tasks,
+    metrics: ToolMetrics,
 ) -> Executor:
     return Executor(
         fleet.sources,
         catalogue=lambda: watcher.catalogue,
         settled=started.wait,
         tasks=tasks,
+        substitutes=capabilities,
         clock=SystemClock(),
         listener=metrics,
         on_defect=log_defect,

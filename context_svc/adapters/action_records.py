@@ -29,6 +29,7 @@ def _dump(action: Action) -> dict[str, Any]:
             "time": decision.time.isoformat(),
             "reason": decision.reason,
             "parts": [dump_part(part) for part in decision.parts],
+            "request_id": decision.request_id,
         }
     return record
 
@@ -40,5 +41,6 @@ def _load(record: dict[str, Any]) -> Action:
         time=datetime.fromisoformat(decided["time"]),
         reason=decided["reason"],
         parts=tuple(load_part(part) for part in decided["parts"]),
+        request_id=decided.get("request_id", ""),
     )
     return Action(call_id=record["call_id"], definition_hash=record["definition_hash"], decision=decision)

@@ -23,12 +23,16 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A person's word, with its reason; `parts` are the result of a call that is known to have succeeded."""
+    """A person's word, with its reason; `parts` are the result of a call that is known to have succeeded.
+
+    `request_id` tells the same word, said again, from another one; empty if that does not matter.
+    """
 
     resolution: Resolution
     time: datetime
     reason: str = ""
     parts: tuple[Part, ...] = ()
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,28 +11,41 @@ from context_svc.domain.ports import Store
 from context_svc.domain.release import released
 from context_svc.domain.run import Run, RunState
 from context_svc.domain.tokens import estimated_tokens
-from threadmesh.conversation import CallOutcome, Part, Role, Text
-from threadmesh.errors import CallAlreadyDecided, CallNotFound, CallNotWaiting, DefinitionDiffers, InvalidArgument
+from threadmesh.conversation import CallOutcome, Part, Role, Text, arguments_hash
+from threadmesh.errors import (
+    ArgumentsDiffer,
+    CallAlreadyDecided,
+    CallNotFound,
+    CallNotWaiting,
+    DefinitionDiffers,
+    InvalidArgument,
+)
 
 _PAGE = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """What a person says; `definition_hash` is of the tool as the person saw it, empty if that does not matter."""
+    """What a person says; the hashes are of the tool and of the arguments as the person saw them.
+
+    A `request_id` tells a repeated word from another one. Each is empty if that does not matter.
+    """
 
     resolution: Resolution
     reason: str = ""
     parts: tuple[Part, ...] = ()
     definition_hash: str = ""
+    arguments_hash: str = ""
+    request_id: str = ""
 
 
 async def decide_call(run_id: str, call_id: str, word: Word, *, store: Store) -> tuple[Run, Call]:
     """Note what a person says of a call; gives the run after it, and the call. The same word again changes nothing.
 
+    Of words with ids, only one with the same id is the same.
     Once every call has its word, the run can be gone on with. Of a call whose outcome was unknown, the thread says from
     then on what the person says. Raises `RunNotFound`, `CallNotFound`, `CallNotWaiting` also when it is too late,
-    `CallAlreadyDecided`, `DefinitionDiffers`, and `InvalidArgument` for a result where none belongs.
+    `CallAlreadyDecided`, `DefinitionDiffers`, `ArgumentsDiffer`, and `InvalidArgument` for a result where none belongs.
     """
     if word.parts and word.resolution is not Resolution.SUCCEEDED:
         raise InvalidArgument("Only a call that succeeded has a result.", field="parts")
@@ -40,6 +53,8 @@ async def decide_call(run_id: str, call_id: str, word: Word, *, store: Store) ->
     call = next((each for each in await store.calls(run_id) if each.id == call_id), None)
     if call is None:
         raise CallNotFound(call=call_id)
+    if word.arguments_hash not in {"", present := arguments_hash(call.arguments_json)}:
+        raise ArgumentsDiffer(present_hash=present)
     if word.resolution.permits:
         return await store.change(Scope(run_id=run_id), partial(_permit, call, word)), call
     if call.finished is None or call.finished.outcome is not CallOutcome.UNKNOWN:
@@ -93,13 +108,20 @@ def _said(action: Action, word: Word) -> bool:
     """Whether this was said before; raises `CallAlreadyDecided` when something else was."""
     if action.decision is None:
         return False
-    if (action.decision.resolution, action.decision.parts) != (word.resolution, word.parts):
+    another = word.request_id and action.decision.request_id not in {"", word.request_id}
+    if another or (action.decision.resolution, action.decision.parts) != (word.resolution, word.parts):
         raise CallAlreadyDecided(call=action.call_id, resolution=action.decision.resolution.value)
     return True
 
 
 def _decision(word: Word, state: State) -> Decision:
-    return Decision(resolution=word.resolution, time=state.now.time, reason=word.reason, parts=word.parts)
+    return Decision(
+        resolution=word.resolution,
+        time=state.now.time,
+        reason=word.reason,
+        parts=word.parts,
+        request_id=word.request_id,
+    )
 
 
 async def _result(run: Run, call_id: str, store: Store) -> Item | None:

@@ -38,6 +38,8 @@ def decode_word(request: pb.ResolveCallRequest) -> Word:
         reason=plain(request.reason, field="reason"),
         parts=tuple(map(decode_part, request.parts)),
         definition_hash=request.definition_hash,
+        arguments_hash=request.arguments_hash,
+        request_id=plain(request.request_id, field="request_id"),
     )
 
 

@@ -193,6 +193,8 @@ def encode_verdict(run_id: str, call_id: str, verdict: Verdict) -> pb.ResolveCal
         reason=verdict.reason,
         parts=[encode_part(Text(text=verdict.output))] if verdict.output else (),
         definition_hash=verdict.definition_hash,
+        arguments_hash=verdict.arguments_hash,
+        request_id=verdict.request_id,
     )
 
 

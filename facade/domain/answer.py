@@ -76,6 +76,12 @@ class Answer:
         if self.calls and not _is_object(self.calls[-1].arguments_json):
             self.calls.pop()
 
+    def ignore_calls(self, *, of: Callable[[str], bool], beyond: int) -> None:
+        """Forget the calls of such tools after so many, as if the model had never wanted them."""
+        counted = [call for call in self.calls if of(call.name)]
+        for call in counted[max(beyond, 0) :]:
+            self.calls.remove(call)
+
 
 async def answer(
     events: AsyncGenerator[ModelEvent, None],

@@ -38,6 +38,12 @@ class Asking:
         """
         return bool(self._parameters.server_tools) and all(tool != each.name for each in self._parameters.tools)
 
+    @property
+    def calls_left(self) -> int | None:
+        """How many calls of the mesh's tools this round may make; None without a limit."""
+        most = self._parameters.max_tool_calls
+        return None if most is None else most - self._at.calls
+
     async def ask(self, model: Model, catalogue: Catalogue, journal: Journal) -> None:
         """Get one answer, from as much of the thread as the model can read.
 
@@ -94,10 +100,8 @@ class Asking:
         return await self._mesh.context.window(self._run, token_budget=budget)
 
     def _question(self, model: Model, window: Window, catalogue: Catalogue) -> Generation:
-        left = None
-        if self._parameters.max_tool_calls is not None:
-            left = self._parameters.max_tool_calls - self._at.calls
-        at = Place(round=self._at.round, last=self._at.round == self._limits.tool_rounds, calls_left=left)
+        last = self._at.round == self._limits.tool_rounds
+        at = Place(round=self._at.round, last=last, calls_left=self.calls_left)
         return question(self._parameters, model, window, catalogue, answer=self._at.answer, at=at)
 
     async def model(self) -> Model:

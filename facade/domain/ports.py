@@ -150,13 +150,16 @@ class CallRecord:
 class Verdict:
     """A person's word about a call: `approved` or `denied`, or `succeeded` or `failed` where that was unknown.
 
-    `output` is the result of a call that succeeded; the hash identifies the tool's definition as the person saw it.
+    `output` is the result of a call that succeeded; the hashes identify the tool's definition and the arguments as the
+    person saw them, and `request_id` tells the same word, said again, from another one.
     """
 
     resolution: str
     reason: str = ""
     output: str = ""
     definition_hash: str = ""
+    arguments_hash: str = ""
+    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

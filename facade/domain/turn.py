@@ -78,6 +78,9 @@ class Turn:
             reason = self._at.answer.reason or FinishReason.STOP
             if reason is FinishReason.LENGTH:
                 self._at.answer.drop_broken_call()
+            if (left := self._asking.calls_left) is not None:
+                # Not refused but never made, as OpenAI does: the model may ask again, and reads no error.
+                self._at.answer.ignore_calls(of=self._asking.is_own, beyond=left)
             own = [call for call in self._at.answer.calls if self._asking.is_own(call.name)]
             theirs = len(self._at.answer.calls) - len(own)
             if own and not await self._run_calls(own, catalogue):

@@ -18,8 +18,9 @@ from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run, RunState
 from context_svc.domain.take_over import MOST_WRITERS, take_over
 from tests.context_svc.given import appended, asking, claimed, queued, result, running, texts, writing
-from threadmesh.conversation import CallFinished, CallOutcome, Text
+from threadmesh.conversation import CallFinished, CallOutcome, Text, arguments_hash
 from threadmesh.errors import (
+    ArgumentsDiffer,
     CallAlreadyDecided,
     CallNotFound,
     CallNotWaiting,
@@ -181,6 +182,41 @@ async def test_what_was_approved_is_the_tool_that_was_shown(store: Store, clock:
         await decided(store, run, replace(APPROVED, definition_hash="another"))
 
     assert (await decided(store, run, replace(APPROVED, definition_hash="h"))).state is RunState.RUNNING
+
+
+async def test_what_was_decided_about_is_the_arguments_that_were_shown(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    with pytest.raises(ArgumentsDiffer) as refused:
+        await decided(store, run, replace(APPROVED, arguments_hash=arguments_hash('{"all":true}')))
+    still = await store.run(run.id)
+    after = await decided(store, run, replace(APPROVED, arguments_hash=arguments_hash("{}")))
+
+    assert refused.value.facts["present_hash"] == arguments_hash("{}")
+    assert (still.state, after.state) == (RunState.REQUIRES_ACTION, RunState.RUNNING)
+
+
+async def test_a_decision_with_an_id_is_repeated_by_that_id_alone(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    word = replace(APPROVED, request_id="r1")
+    first = await decided(store, run, word)
+
+    assert await decided(store, run, word) == first
+    assert await decided(store, run) == first
+    for other in (replace(APPROVED, request_id="r2"), replace(DENIED, request_id="r1")):
+        with pytest.raises(CallAlreadyDecided):
+            await decided(store, run, other)
+    assert await store.run(run.id) == first
+    assert (first.actions[0].decision and first.actions[0].decision.request_id) == "r1"
+
+
+async def test_what_was_found_out_is_repeated_by_its_id_alone_too(store: Store, clock: FakeClock) -> None:
+    run = await unknown(store, clock)
+    word = Word(resolution=Resolution.FAILED, request_id="r1")
+    first = await decided(store, run, word)
+
+    assert await decided(store, run, word) == first
+    with pytest.raises(CallAlreadyDecided):
+        await decided(store, run, replace(word, request_id="r2"))
 
 
 async def test_nobody_decides_about_what_nobody_asks(store: Store, clock: FakeClock) -> None:

@@ -43,6 +43,7 @@ def task(call_id: str = "c", *, run_id: str = "r", age: int = 0, arguments: str 
         created_at=created,
         deadline=created + timedelta(hours=1),
         due_at=created,
+        verifiable=True,
     )
 
 
@@ -80,7 +81,14 @@ async def test_every_change_is_kept_and_numbered(store: TaskStore) -> None:
     claimed = await store.put(added.claimed("me", NOW, until=NOW + timedelta(seconds=5)))
     assert claimed is not None
     noted = await store.put(
-        replace(claimed, progress=CallProgress(progress=1, total=2, message="m"), attempt=3, cancelled=True, sent=True)
+        replace(
+            claimed,
+            progress=CallProgress(progress=1, total=2, message="m"),
+            attempt=3,
+            cancelled=True,
+            sent=True,
+            handle="h",
+        )
     )
     assert noted is not None
     ended = await store.put(noted.ended(finished, NOW + timedelta(seconds=9)))
@@ -89,6 +97,7 @@ async def test_every_change_is_kept_and_numbered(store: TaskStore) -> None:
     assert ended == await store.get(added.key)
     assert (claimed.version, noted.version, ended.version) == (2, 3, 4)
     assert (ended.owner, ended.claims, ended.sent, ended.attempt, ended.cancelled) == ("me", 1, True, 3, True)
+    assert ended.handle == "h"
     assert (ended.progress, ended.finished) == (CallProgress(progress=1, total=2, message="m"), finished)
 
 

@@ -23,7 +23,7 @@ LOOK_UPS = {(workload, DNS, 53) for workload in ("facade", "envoy")}
 PEERS: dict[tuple[Label, Label], str] = {
     (("threadmesh/client", "true"), None): CLIENTS,
     (("kubernetes.io/metadata.name", "kube-system"), ("k8s-app", "kube-dns")): DNS,
-    **{(None, (NAME, workload)): workload for workload in WORKLOADS},
+    **{(None, (NAME, workload)): workload for workload in (*WORKLOADS, "workers", "broker")},
 }
 
 

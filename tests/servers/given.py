@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 WORKSHOP = str(HERE / "workshop.py")
 CROOKED = str(HERE / "crooked.py")
 ASKING = str(HERE / "asking.py")
+TASK_KEEPER = str(HERE / "task_keeper.py")
 LIBRARIAN = str(HERE / "librarian.py")
 DISCORD_BOT = str(HERE / "discord_bot.py")
 SOON = Backoff(first=0.01, most=0.05, stable=3600)

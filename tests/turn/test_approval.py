@@ -96,7 +96,10 @@ async def test_an_approved_call_runs_with_what_was_shown(tmp_path: Path) -> None
         wrong = await home.http.get(f"{home.mesh.url}/v1/runs?status=happy")
         (waiting,) = await home.calls(reading.run_id)
         path = f"/v1/runs/{reading.run_id}/calls/{asked['call_id']}/approve"
-        approved = await home.post(path, definition_hash=asked["definition_hash"])
+        shown = {name: asked[name] for name in ("definition_hash", "arguments_hash")}
+        refused = await home.post(path, **shown | {"arguments_hash": "of others"})
+        approved = await home.post(path, **shown, request_id="mine")
+        another = await home.post(path, **shown, request_id="somebody else's")
         again = await home.post(path)
         text = await reading.rest()
         (ended,) = await home.calls(reading.run_id)
@@ -107,6 +110,8 @@ async def test_an_approved_call_runs_with_what_was_shown(tmp_path: Path) -> None
     assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "status")
     assert (waiting["status"], waiting["approved"]) == ("awaiting_approval", None)
     assert json.loads(asked["arguments"]) == json.loads(waiting["arguments"]) == {"steps": 2}
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "arguments_differ")
+    assert another.json()["error"]["code"] == "call_already_decided"
     assert (approved.status_code, approved.json()["approved"]) == (again.status_code, True) == (200, True)
     assert text == "The tool said: done"
     assert [told["event"] for told in reading.told][1] == "tool.started"

@@ -280,6 +280,16 @@ async def test_calls_of_the_meshs_tools_are_limited(mesh: Mesh) -> None:
     assert answer.status == "completed"
 
 
+async def test_calls_beyond_the_limit_are_ignored_also_within_one_answer(mesh: Mesh) -> None:
+    answer = await ask(mesh, "work twice", tools=[WORKSHOP], max_tool_calls=1)
+    both = await ask(mesh, "work twice", tools=[WORKSHOP], max_tool_calls=2)
+
+    calls = [json.loads(item.arguments) for item in answer.output if item.type == "mcp_call"]
+    assert calls == [{"steps": 1}]
+    assert (answer.status, answer.output[-1].type) == ("completed", "message")
+    assert [item.type for item in both.output].count("mcp_call") == 2
+
+
 async def test_a_thread_that_is_too_long_is_shortened_or_refused(mesh: Mesh) -> None:
     first = await ask(mesh, "word " * 250, max_output_tokens=8)
     shortened = await ask(mesh, "word " * 250, previous_response_id=first.id, max_output_tokens=8)

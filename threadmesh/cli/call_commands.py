@@ -72,7 +72,7 @@ def calls_approve(
     show_call(found)
     if not yes:
         typer.confirm("Send this call?", abort=True)
-    asyncio.run(decide(address, run, call, "approved", seen_hash=found.definition_hash))
+    asyncio.run(decide(address, run, call, "approved", seen=found))
     typer.echo(f"Approved {call}.")
 
 

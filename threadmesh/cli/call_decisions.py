@@ -11,6 +11,7 @@ from threadmesh.api.conversation.v1 import conversation_pb2
 from threadmesh.api.conversation.v1.events_pb2 import CallOutcome
 from threadmesh.cli.calls import SECONDS, reached
 from threadmesh.cli.output import one_line, print_json, print_table, stdout, visible
+from threadmesh.conversation import arguments_hash
 from threadmesh.errors import CallNotFound
 from threadmesh.rpc.channel import MeshChannel
 
@@ -100,11 +101,18 @@ def show_call(call: pb.Call) -> None:
 
 
 async def decide(
-    target: str, run_id: str, call_id: str, said: str, *, reason: str = "", result: str = "", seen_hash: str = ""
+    target: str,
+    run_id: str,
+    call_id: str,
+    said: str,
+    *,
+    reason: str = "",
+    result: str = "",
+    seen: pb.Call | None = None,
 ) -> None:
-    """Say one of `RESOLUTIONS` of a call; `seen_hash` is of the definition that was shown.
+    """Say one of `RESOLUTIONS` of a call; `seen` is what was shown of it.
 
-    Raises `CallNotWaiting`, `CallAlreadyDecided` and `DefinitionDiffers`.
+    Raises `CallNotWaiting`, `CallAlreadyDecided`, `DefinitionDiffers` and `ArgumentsDiffer`.
     """
     request = pb.ResolveCallRequest(
         run_id=run_id,
@@ -112,7 +120,8 @@ async def decide(
         resolution=RESOLUTIONS[said],
         parts=[conversation_pb2.Part(text=result)] if result else [],
         reason=reason,
-        definition_hash=seen_hash,
+        definition_hash=seen.definition_hash if seen else "",
+        arguments_hash=arguments_hash(seen.arguments_json) if seen else "",
     )
     async with reached(target, peer="context") as channel:
         await RunsServiceStub(channel).ResolveCall(request, timeout=SECONDS)

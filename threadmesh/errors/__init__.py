@@ -24,6 +24,7 @@
     │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged  EventLogExpired
+    ├── ToolCallNotDone
     ├── ToolFailed  ToolServerFailed  ToolAuthenticationFailed  ToolResultTooLarge
     ├── ToolResultInvalid
     │   └── ToolAnswerUnreadable
@@ -79,6 +80,7 @@ from threadmesh.errors.threads import (
     ThreadNotFound,
 )
 from threadmesh.errors.tools import (
+    ArgumentsDiffer,
     CallAlreadyDecided,
     CallDenied,
     CallNotFound,
@@ -89,6 +91,7 @@ from threadmesh.errors.tools import (
     ResourceNotFound,
     ToolAnswerUnreadable,
     ToolAuthenticationFailed,
+    ToolCallNotDone,
     ToolConnectionLost,
     ToolDefinitionChanged,
     ToolFailed,
@@ -106,6 +109,7 @@ from threadmesh.errors.tools import (
 
 __all__ = [
     "Aborted",
+    "ArgumentsDiffer",
     "BackendUnavailable",
     "CallAlreadyDecided",
     "CallDenied",
@@ -146,6 +150,7 @@ __all__ = [
     "ThreadNotFound",
     "ToolAnswerUnreadable",
     "ToolAuthenticationFailed",
+    "ToolCallNotDone",
     "ToolConnectionLost",
     "ToolDefinitionChanged",
     "ToolFailed",

@@ -57,6 +57,15 @@ class DefinitionDiffers(PreconditionFailed):
     reason = "DEFINITION_DIFFERS"
 
 
+class ArgumentsDiffer(PreconditionFailed):
+    """The call's arguments are not those that were read; read the call again before you decide.
+
+    The fact `present_hash` identifies the present ones.
+    """
+
+    reason = "ARGUMENTS_DIFFER"
+
+
 class CallNotWaiting(PreconditionFailed):
     """Nobody asks about this call now."""
 
@@ -121,6 +130,13 @@ class ToolConnectionLost(Unavailable):
     """The connection to the tool's server broke before it answered."""
 
     reason = "TOOL_CONNECTION_LOST"
+
+
+class ToolCallNotDone(MeshError):
+    """The call was cut off, and its server says that nothing was done; it may be made again."""
+
+    code = Code.ABORTED
+    reason = "TOOL_CALL_NOT_DONE"
 
 
 class ToolAuthenticationFailed(MeshError):

@@ -13,6 +13,7 @@ from threadmesh.conversation import Message, Role
 from threadmesh.errors import NotFound
 from threadmesh.gateway import values
 from threadmesh.gateway.failures import as_mcp_errors
+from threadmesh.gateway.pages import page
 from threadmesh.gateway.port import ToolsService
 from threadmesh.gateway.uris import gateway_uri, own_uri
 
@@ -28,19 +29,23 @@ class LibraryHandlers:
     def __init__(self, tools: ToolsService) -> None:
         self._tools = tools
 
-    async def list_resources(self, _: Context, __: types.PaginatedRequestParams | None) -> types.ListResourcesResult:
+    async def list_resources(
+        self, _: Context, params: types.PaginatedRequestParams | None
+    ) -> types.ListResourcesResult:
         """List what can be read, under the gateway's URIs."""
         with as_mcp_errors():
             listed = await self._tools.resources()
-        return types.ListResourcesResult(resources=list(map(_resource, listed.resources)))
+        shown, following = page(map(_resource, listed.resources), params, key=lambda resource: resource.uri)
+        return types.ListResourcesResult(resources=shown, next_cursor=following)
 
     async def list_templates(
-        self, _: Context, __: types.PaginatedRequestParams | None
+        self, _: Context, params: types.PaginatedRequestParams | None
     ) -> types.ListResourceTemplatesResult:
         """List the templates of what can be read, under the gateway's URIs."""
         with as_mcp_errors():
             listed = await self._tools.resources()
-        return types.ListResourceTemplatesResult(resource_templates=list(map(_template, listed.templates)))
+        shown, following = page(map(_template, listed.templates), params, key=lambda template: template.uri_template)
+        return types.ListResourceTemplatesResult(resource_templates=shown, next_cursor=following)
 
     async def read_resource(
         self, context: Context, params: types.ReadResourceRequestParams
@@ -57,11 +62,12 @@ class LibraryHandlers:
                 raise _missing(context, error.message) from error
         return types.ReadResourceResult(contents=[_content(server, each) for each in read.contents])
 
-    async def list_prompts(self, _: Context, __: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
+    async def list_prompts(self, _: Context, params: types.PaginatedRequestParams | None) -> types.ListPromptsResult:
         """List the prompts."""
         with as_mcp_errors():
             listed = await self._tools.prompts()
-        return types.ListPromptsResult(prompts=list(map(_prompt, listed.prompts)))
+        shown, following = page(map(_prompt, listed.prompts), params, key=lambda prompt: prompt.name)
+        return types.ListPromptsResult(prompts=shown, next_cursor=following)
 
     async def get_prompt(self, _: Context, params: types.GetPromptRequestParams) -> types.GetPromptResult:
         """Fill in a prompt."""

@@ -20,6 +20,7 @@ from threadmesh.gateway import values
 from threadmesh.gateway.changes import Changes
 from threadmesh.gateway.failures import as_mcp_errors
 from threadmesh.gateway.library import LibraryHandlers
+from threadmesh.gateway.pages import page
 from threadmesh.gateway.port import ToolsService
 from threadmesh.telemetry.logs import bound_ids
 from threadmesh.telemetry.metrics import installed_version
@@ -77,13 +78,15 @@ class Gateway(Server[Any]):
     def _following(self, _: Server[Any]) -> AbstractAsyncContextManager[None]:
         return self._changes.following(self._tools.changes())
 
-    async def _list_tools(self, context: Context, _: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def _list_tools(self, context: Context, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         version = context.protocol_version
         with as_mcp_errors():
             catalogue = await self._tools.catalogue()
         # A tool that needs approval is left out: nobody could approve its calls here, and they would be refused.
         offered = [values.tool(each, version=version) for each in catalogue.tools if not each.requires_approval]
-        return types.ListToolsResult(tools=[each for each in offered if _fits(each, version)])
+        fitting = [each for each in offered if _fits(each, version)]
+        shown, following = page(fitting, params, key=lambda tool: tool.name)
+        return types.ListToolsResult(tools=shown, next_cursor=following)
 
     async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         call = ToolCall(id=f"mcp-{uuid4().hex}", name=params.name, arguments_json=json.dumps(params.arguments or {}))

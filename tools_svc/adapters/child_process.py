@@ -41,7 +41,7 @@ async def start(server: StdioServer) -> Process:
         raise ToolServerUnavailable(f"The command {server.command} is not installed.")
     try:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), server.command, *server.args),
+            *(sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), str(server.nice), server.command, *server.args),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,

@@ -20,6 +20,7 @@ from tools_svc.adapters.mcp_errors import SDK_ERRORS, translated
 from tools_svc.adapters.mcp_exchange import Exchange
 from tools_svc.adapters.mcp_library import McpLibrary
 from tools_svc.adapters.mcp_raw import Raw, listed
+from tools_svc.adapters.mcp_tasks import McpTasks
 from tools_svc.adapters.mcp_values import call_meta, offered_tool, tool_output
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.library import Library
@@ -47,6 +48,7 @@ class McpConnection:
         on_library: Callable[[Library], None],
     ) -> None:
         self.library = McpLibrary(client, tasks, server=server, on_library=on_library)
+        self.own_tasks = McpTasks(client)
         self.lifeline = lifeline
         self.stale = asyncio.Event()
         """Set by whoever learns that the list of tools has changed."""
@@ -69,7 +71,8 @@ class McpConnection:
             # The connection has just ended.
             raise ToolServerUnavailable(server=self._server) from error
         try:
-            yield Sent()
+            if not invocation.handle:
+                yield Sent()
             async with aclosing(exchange.updates()) as updates:
                 async for update in updates:
                     yield update
@@ -80,6 +83,7 @@ class McpConnection:
         """List the tools anew and tell them; raises a `MeshError` when the server does not give them."""
         try:
             raw = await listed(self._client, _list_tools, "tools", most=_MOST_TOOLS)
+            self.own_tasks.learn(raw)
             offered = tuple(offered_tool(each) for each in raw)
             if any("x-mcp-header" in tool.parameters_json for tool in offered):
                 # The SDK sends such arguments as headers too, for tools that it has listed itself.
@@ -130,12 +134,14 @@ class McpConnection:
             exchange.settle(ToolConnectionLost())
 
     async def _answer(self, exchange: Exchange, invocation: Invocation) -> ToolOutput | MeshError:
-        params = types.CallToolRequestParams(
-            name=invocation.tool,
-            arguments=invocation.arguments,
-            _meta=cast(types.RequestParamsMeta, call_meta(invocation)),
-        )
         try:
+            if self.own_tasks.concern(invocation):
+                return await self.own_tasks.answer(exchange, invocation)
+            params = types.CallToolRequestParams(
+                name=invocation.tool,
+                arguments=invocation.arguments,
+                _meta=cast(types.RequestParamsMeta, call_meta(invocation)),
+            )
             # Not `Client.call_tool`, which checks results with regular expressions that a schema can make endless.
             raw = await self._client.session.send_request(
                 types.CallToolRequest(params=params),

@@ -81,10 +81,15 @@ class _MendedStream:
 
 
 def _answer(response: JSONRPCResponse, quirks: Collection[str]) -> JSONRPCMessage:
-    result = mended(response.result, quirks)
+    result = _with_content(mended(response.result, quirks))
     if lacking := missing(result, quirks):
         return JSONRPCError(jsonrpc="2.0", id=response.id, error=ErrorData(code=DEVIATES, message=_advice(lacking)))
     return response if result is response.result else response.model_copy(update={"result": result})
+
+
+def _with_content(result: dict[str, Any]) -> dict[str, Any]:
+    """Give a call that was made as a task the content that the SDK demands of every call's answer."""
+    return {"content": [], **result} if isinstance(result.get("task"), dict) else result
 
 
 def _advice(quirks: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ import structlog
 from mcp.client import Client, IncomingMessage, Transport
 from mcp_types import (
     Implementation,
+    ProgressNotification,
     PromptListChangedNotification,
     ResourceListChangedNotification,
     ToolListChangedNotification,
@@ -24,7 +25,7 @@ from tools_svc.adapters.backoff import Backoff
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_connection import McpConnection
 from tools_svc.adapters.mcp_errors import translated
-from tools_svc.domain.call import Invocation, Update
+from tools_svc.domain.call import Accepted, Invocation, Update
 from tools_svc.domain.latest import Latest
 from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.tool import ServerState, ServerStatus
@@ -71,10 +72,22 @@ class McpSource:
 
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call, as `ToolSource.call` promises."""
-        connection = await self._usable()
-        async with aclosing(connection.call(invocation)) as updates:
-            async for update in updates:
-                yield update
+        connection = await (self._returned() if invocation.handle else self._usable())
+        while True:
+            try:
+                async with aclosing(connection.call(invocation)) as updates:
+                    async for update in updates:
+                        if isinstance(update, Accepted):
+                            invocation = replace(invocation, handle=update.handle)
+                        yield update
+                return
+            except (ToolConnectionLost, ToolServerUnavailable) as error:
+                if not invocation.handle:
+                    raise
+                if connection.lifeline.reason is None:
+                    raise ToolConnectionLost(error.message) from error
+            # The call goes on at its server. What ends its waiting for the next connection is its time.
+            connection = await self._returned()
 
     async def read(self, uri: str) -> tuple[ResourceContent, ...]:
         """Read a resource, as `ToolSource.read` promises."""
@@ -156,6 +169,8 @@ class McpSource:
     async def _on_message(self, message: IncomingMessage) -> None:
         if self._connection is None:
             return
+        if isinstance(message, ProgressNotification):
+            await self._connection.own_tasks.progressed(message)
         if isinstance(message, ToolListChangedNotification):
             self._connection.stale.set()
         if isinstance(message, ResourceListChangedNotification | PromptListChangedNotification):
@@ -173,6 +188,14 @@ class McpSource:
         raise ToolServerUnavailable(
             f"The tool server {self.name} cannot be reached now. {why}".rstrip(), server=self.name
         )
+
+    async def _returned(self) -> McpConnection:
+        """Give the connection, waiting for one however long the server is away."""
+        async with aclosing(self._status.states()) as states:
+            async for _ in states:
+                if self._connection is not None and self._connection.lifeline.reason is None:
+                    return self._connection
+        raise ToolServerUnavailable(server=self.name)
 
     def _become(self, **changes: Any) -> None:
         after = replace(self.status, **changes)

@@ -6,8 +6,14 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 
 from threadmesh.conversation import CallProgress, Failure
-from threadmesh.errors import MeshError, PromptNotFound, ResourceNotFound, ToolServerUnavailable
-from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
+from threadmesh.errors import (
+    MeshError,
+    PromptNotFound,
+    ResourceNotFound,
+    ToolConnectionLost,
+    ToolServerUnavailable,
+)
+from tools_svc.domain.call import Accepted, Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.latest import Latest
 from tools_svc.domain.library import FilledPrompt, Library, ResourceContent
 from tools_svc.domain.tool import OfferedTool, ServerState, ServerStatus
@@ -18,10 +24,14 @@ Handler = Callable[[Invocation, Report], Awaitable[ToolOutput]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryTool:
-    """A tool and the function that runs it, which may report progress and raise a `MeshError`."""
+    """A tool and the function that runs it, which may report progress and raise a `MeshError`.
+
+    The source keeps calls of one that `keeps` them: they go on when nobody follows them.
+    """
 
     offer: OfferedTool
     run: Handler
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +43,12 @@ class MemoryShelf:
     prompts: Mapping[str, Callable[[Mapping[str, str]], FilledPrompt]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Running:
+    work: asyncio.Future[ToolOutput]
+    news: asyncio.Queue[CallProgress | None]
+
+
 class MemorySource:
     """A `ToolSource` of functions."""
 
@@ -41,6 +57,7 @@ class MemorySource:
         self._tools = dict(tools)
         self._shelf = shelf or MemoryShelf()
         self._status = Latest(self._ready())
+        self._kept: dict[str, _Running] = {}
 
     @property
     def status(self) -> ServerStatus:
@@ -71,18 +88,21 @@ class MemorySource:
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call, as `ToolSource.call` promises."""
         self._check_ready()
-        news: asyncio.Queue[CallProgress | None] = asyncio.Queue()
-        running = asyncio.ensure_future(self._tools[invocation.tool].run(invocation, news.put_nowait))
-        running.add_done_callback(lambda _: news.put_nowait(None))
+        tool = self._tools[invocation.tool]
+        running = self._running(tool, invocation)
         try:
-            yield Sent()
-            while (progress := await news.get()) is not None:
+            if not invocation.handle:
+                yield Sent()
+            if tool.keeps:
+                yield Accepted(handle=invocation.handle or invocation.call_id)
+            while (progress := await running.news.get()) is not None:
                 yield progress
-            yield await running
+            yield await running.work
         finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError, MeshError):
-                await running
+            if not tool.keeps or invocation.given_up():
+                running.work.cancel()
+                with suppress(asyncio.CancelledError, MeshError):
+                    await running.work
 
     async def read(self, uri: str) -> tuple[ResourceContent, ...]:
         """Read a resource."""
@@ -97,6 +117,19 @@ class MemorySource:
         if name not in self._shelf.prompts:
             raise PromptNotFound(prompt=name)
         return self._shelf.prompts[name](arguments)
+
+    def _running(self, tool: MemoryTool, invocation: Invocation) -> "_Running":
+        if invocation.handle:
+            if invocation.handle not in self._kept:
+                raise ToolConnectionLost
+            return self._kept[invocation.handle]
+        news: asyncio.Queue[CallProgress | None] = asyncio.Queue()
+        work = asyncio.ensure_future(tool.run(invocation, news.put_nowait))
+        work.add_done_callback(lambda _: news.put_nowait(None))
+        running = _Running(work=work, news=news)
+        if tool.keeps:
+            self._kept[invocation.call_id] = running
+        return running
 
     def _check_ready(self) -> None:
         if self.status.state is not ServerState.READY:

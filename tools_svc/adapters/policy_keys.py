@@ -1,7 +1,7 @@
 """The keys of the servers file that limit, repeat and remember calls.
 
 A server may have `max_parallel`, `max_waiting`, `rate`, `breaker` and `approval`, and `tools`: for each tool by its own
-name `effect`, `timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds`, `approval` and `queue`.
+name `effect`, `timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds`, `approval`, `queue` and `verify`.
 """
 
 import math
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from threadmesh.breaker import BreakerLimits
-from tools_svc.adapters import located_json
+from tools_svc.adapters import located_json, verify_keys
 from tools_svc.domain.policy import RETRIES, ToolPolicy
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
@@ -97,7 +97,8 @@ def check_tools(value: Any) -> Iterator[Complaint]:
 
 
 def check_together(raw: dict[str, Any]) -> Iterator[Complaint]:
-    """Complain about keys of a server that do not go together: an effect said twice, a cache for what may not have one.
+    """Complain about keys of a server that do not go together: an effect said twice, a cache for what may not have one,
+    a question that may not be asked.
 
     Says nothing about values that are wrong by themselves.
     """
@@ -111,6 +112,7 @@ def check_together(raw: dict[str, Any]) -> Iterator[Complaint]:
             yield ("tools", tool, "effect"), "'effects' says it already; say it in one place"
         if "cache_seconds" in policy and policy.get("effect", effects.get(tool)) != Effect.READ_ONLY.value:
             yield ("tools", tool, "cache_seconds"), "answers are kept of read_only tools only"
+    yield from verify_keys.check_together(raw | {"effects": effects, "tools": tools})
 
 
 def effects(raw: dict[str, Any]) -> dict[str, Effect]:
@@ -159,6 +161,7 @@ def _tool(raw: dict[str, Any]) -> ToolPolicy:
         cache_seconds=raw.get("cache_seconds"),
         requires_approval=approval(raw["approval"]) if "approval" in raw else None,
         queued=raw.get("queue", False),
+        verify=verify_keys.verify(raw["verify"]) if "verify" in raw else None,
     )
 
 
@@ -206,4 +209,5 @@ _TOOL_CHECKS: dict[str, Check] = {
     "cache_seconds": check_seconds,
     "approval": check_approval,
     "queue": _check_queue,
+    "verify": verify_keys.check,
 }

@@ -9,18 +9,23 @@ from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING, ServerPolicy, T
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
+NICE = 5
+"""By how much a server that we start yields the CPU, where nothing else is said: to the units, models above all."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StdioServer:
     """A server that we start: a command without a shell. Values of `env` may name secrets as `${env:}`, `${file:}`.
 
-    One that runs a file of functions knows it as `functions`, and by its content as `version`.
+    It yields the CPU to us by `nice`, 0 to 19. One that runs a file of functions knows it as `functions`, and by its
+    content as `version`.
     """
 
     command: str
     args: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
+    nice: int = NICE
     functions: Path | None = None
     version: str = ""
 

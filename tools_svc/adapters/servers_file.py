@@ -1,7 +1,7 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
-A server has either `command` (with `args`, `env`, `cwd`), `python` (a file of functions, with `env`, `cwd`) or `url`
-(with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`, `disabled`,
+A server has either `command` (with `args`, `env`, `cwd`, `nice`), `python` (a file of functions, with the last three)
+or `url` (with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`, `disabled`,
 `effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by
 their method. Beside the servers there may be `capabilities`. `${python}` as the command stands for the running
 interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
@@ -19,7 +19,7 @@ from typing import Any
 from threadmesh.settings import ConfigurationError
 from tools_svc.adapters import capability_keys, located_json, policy_keys, quirk_keys, web_keys
 from tools_svc.adapters.located_json import JsonError, Located
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer
+from tools_svc.adapters.server_config import NICE, HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.domain.capability import Capability
 from tools_svc.domain.naming import CAPABILITIES, is_server_name
 from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING
@@ -30,13 +30,14 @@ _FUNCTION_SERVER = "tools_svc.adapters.function_server"
 _CODE = Path(__file__).parents[2]
 
 _KEYS = {
-    "command": {"command", "args", "env", "cwd"},
-    "python": {"python", "env", "cwd"},
+    "command": {"command", "args", "env", "cwd", "nice"},
+    "python": {"python", "env", "cwd", "nice"},
     "url": {"url", "headers"},
 }
 _COMMON_KEYS = {"type", "timeout_seconds", "disabled"} | policy_keys.KEYS | quirk_keys.KEYS
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "sse": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
+_NICEST = 19
 _LARGEST_FILE = 1024 * 1024
 
 Complaint = tuple[located_json.Path, str]
@@ -152,6 +153,11 @@ def _check_cwd(value: Any) -> Iterator[Complaint]:
         yield (), "there is no such directory"
 
 
+def _check_nice(value: Any) -> Iterator[Complaint]:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _NICEST:
+        yield (), f"it must be a whole number, 0 to {_NICEST}: the higher, the more it yields the CPU to others"
+
+
 def _check_disabled(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, bool):
         yield (), "it must be true or false"
@@ -175,6 +181,7 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "headers": web_keys.check_secrets,
     "timeout_seconds": policy_keys.check_seconds,
     "disabled": _check_disabled,
+    "nice": _check_nice,
     "effects": _check_effects,
     "quirks": quirk_keys.check_quirks,
     "notifications": quirk_keys.check_notifications,
@@ -225,6 +232,7 @@ def _functions(raw: dict[str, Any]) -> StdioServer:
         args=arguments,
         env=env | {"PYTHONPATH": path},
         cwd=raw.get("cwd"),
+        nice=raw.get("nice", NICE),
         functions=file,
         version=hashlib.sha256(file.read_bytes()).hexdigest(),
     )
@@ -232,7 +240,13 @@ def _functions(raw: dict[str, Any]) -> StdioServer:
 
 def _stdio(raw: dict[str, Any]) -> StdioServer:
     command = sys.executable if raw["command"] == "${python}" else raw["command"]
-    return StdioServer(command=command, args=tuple(raw.get("args", ())), env=raw.get("env", {}), cwd=raw.get("cwd"))
+    return StdioServer(
+        command=command,
+        args=tuple(raw.get("args", ())),
+        env=raw.get("env", {}),
+        cwd=raw.get("cwd"),
+        nice=raw.get("nice", NICE),
+    )
 
 
 def _key(place: located_json.Path) -> str:

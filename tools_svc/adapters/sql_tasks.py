@@ -23,12 +23,13 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
+    text,
     update,
 )
 from sqlalchemy import tuple_ as row_value
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-from sqlalchemy.schema import CreateSchema
+from sqlalchemy.schema import CreateColumn, CreateSchema
 
 from threadmesh.errors import StoreUnavailable
 from threadmesh.settings import ConfigurationError
@@ -131,7 +132,20 @@ class SqlTasks:
             if schema and not inspect(connection).has_schema(schema):
                 connection.execute(CreateSchema(schema, if_not_exists=True))
             SCHEMA.create_all(connection)
+            _add_columns(connection)
         self._prepared = True
+
+
+def _add_columns(connection: Connection) -> None:
+    """Give a table that an older version made the columns that it lacks."""
+    schema = None if connection.dialect.name == "sqlite" else str(connection.scalar(func.current_schema()))
+    present = {column["name"] for column in inspect(connection).get_columns(TASKS.name, schema=schema)}
+    # Of two processes that start at once, only one may find that a column is missing.
+    unless = "IF NOT EXISTS " if connection.dialect.name == "postgresql" else ""
+    for column in TASKS.columns:
+        if column.name not in present:
+            said = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.execute(text(f"ALTER TABLE {TASKS.name} ADD COLUMN {unless}{said}"))
 
 
 def _add(connection: Connection, task: Task) -> Task:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 from sqlalchemy.types import TypeDecorator
 
@@ -78,6 +79,8 @@ TASKS = Table(
     Column("finished", LargeBinary),
     Column("claimed_at", _Moment),
     Column("finished_at", _Moment),
+    Column("handle", String, nullable=False, server_default=""),
+    Column("verifiable", Boolean, nullable=False, server_default=false()),
     Index("tool_tasks_due", "due_at"),
     Index("tool_tasks_state", "state"),
     Index("tool_tasks_created", "created_at", "run_id", "call_id"),
@@ -86,6 +89,7 @@ TASKS = Table(
 _AS_THEY_ARE = (
     *("run_id", "epoch", "thread_id", "request_id", "server", "definition_hash", "idempotency_key", "created_at"),
     *("deadline", "due_at", "version", "owner", "claims", "sent", "attempt", "cancelled", "claimed_at", "finished_at"),
+    *("verifiable", "handle"),
 )
 
 
@@ -105,7 +109,18 @@ def row_of(task: Task) -> dict[str, Any]:
 
 def changes_of(task: Task) -> dict[str, Any]:
     """Give what a change of a task may have changed in its row."""
-    names = ("due_at", "owner", "claims", "sent", "attempt", "cancelled", "claimed_at", "finished_at", "state")
+    names = (
+        "due_at",
+        "owner",
+        "claims",
+        "sent",
+        "attempt",
+        "cancelled",
+        "claimed_at",
+        "finished_at",
+        "state",
+        "handle",
+    )
     row = row_of(task)
     return {name: row[name] for name in (*names, "progress", "finished")}
 

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,9 @@ class Batch:
 class Invocation:
     """What a source is asked to do: its own name of the tool, the checked arguments, and whose call it is.
 
-    `timeout_seconds` tells the source when nobody waits any longer.
+    `timeout_seconds` tells the source when nobody waits any longer. A `durable` call outlives who makes it: its source
+    may hand it to its server for good, and is asked by the `handle` that this gave what came of it, without sending it
+    again. `given_up` says, when the call is closed, that nobody will ask any more.
     """
 
     tool: str
@@ -44,6 +46,9 @@ class Invocation:
     thread_id: str = ""
     request_id: str = ""
     idempotency_key: str = ""
+    durable: bool = False
+    handle: str = ""
+    given_up: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +64,13 @@ class Sent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The server keeps the call under this handle: its result can be asked for, also over another connection."""
+
+    handle: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolOutput:
     """A tool's answer: what the model reads, and the structured result as JSON text, empty when there is none."""
 
@@ -67,7 +79,7 @@ class ToolOutput:
     is_error: bool = False
 
 
-Update = Waiting | Sent | CallProgress | ToolOutput
+Update = Waiting | Sent | Accepted | CallProgress | ToolOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

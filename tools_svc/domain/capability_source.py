@@ -2,11 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Any
 
 from threadmesh.clock import Clock
+from threadmesh.conversation import ToolCall
 from threadmesh.errors import (
     MeshError,
     Overloaded,
@@ -17,12 +19,13 @@ from threadmesh.errors import (
     ToolServerUnavailable,
     Unavailable,
 )
+from tools_svc.domain.arguments import parse_arguments
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.capability import Capability, Pulse, Ranked, ranked, strictest
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.latest import Latest
 from tools_svc.domain.library import FilledPrompt, ResourceContent
-from tools_svc.domain.naming import CAPABILITIES
+from tools_svc.domain.naming import CAPABILITIES, public_name
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.tool import Effect, Hints, OfferedTool, ServerState, ServerStatus
 
@@ -36,7 +39,8 @@ class CapabilitySource:
     """A `ToolSource` whose tools are capabilities; each call goes to the alternative that ranks best.
 
     If nothing could be sent to it, the next one is asked; also where the connection broke behind a call that may be
-    repeated. What an alternative answers, errors included, is the answer.
+    repeated. What an alternative answers, errors included, is the answer. Calls that a queued alternative does best
+    become tasks of that one (`Substitutes`), before they come here.
     """
 
     def __init__(self, sources: Mapping[str, ToolSource], *, catalogue: Callable[[], Catalogue], clock: Clock) -> None:
@@ -74,6 +78,41 @@ class CapabilitySource:
     def ranking(self, capability: Capability) -> list[Ranked]:
         """Rank the alternatives of a capability as they are now."""
         return ranked(capability, self._catalogue(), self._pulses)
+
+    @property
+    def names(self) -> Collection[str]:
+        """The capabilities, as models call them, of which a queued tool may do a call."""
+        queued = {tool.name for tool in self._catalogue().tools if tool.queued}
+        return {
+            public_name(self.name, each.name)
+            for each in self.capabilities
+            if any(alternative.tool in queued for alternative in each.alternatives)
+        }
+
+    def queued(self, call: ToolCall, arguments: Mapping[str, Any]) -> ToolCall | None:
+        """Give the call of the best alternative if that one is queued; None if it is called at once."""
+        for capability in self._named(call.name):
+            for each in self.ranking(capability):
+                own = each.alternative.translated(arguments)
+                if each.hindrance or each.entry is None or each.entry.arguments.complaint(own):
+                    continue
+                told = json.dumps(own, ensure_ascii=False, separators=(",", ":"))
+                instead = ToolCall(id=call.id, name=each.alternative.tool, arguments_json=told)
+                return instead if each.entry.tool.queued else None
+        return None
+
+    def same(self, kept: ToolCall, call: ToolCall) -> bool:
+        """Whether the call that is kept is this one, or one of an alternative that does it."""
+        return kept == call or any(
+            kept.id == call.id
+            and kept.name == alternative.tool
+            and parse_arguments(kept.arguments_json) == alternative.translated(parse_arguments(call.arguments_json))
+            for capability in self._named(call.name)
+            for alternative in capability.alternatives
+        )
+
+    def _named(self, tool: str) -> list[Capability]:
+        return [each for each in self.capabilities if public_name(self.name, each.name) == tool]
 
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call by the best alternative."""

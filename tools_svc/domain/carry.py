@@ -18,6 +18,7 @@ from tools_svc.domain.execution import Execution
 from tools_svc.domain.output import failed
 from tools_svc.domain.plan import Planned, Refused, plan, resumed
 from tools_svc.domain.ports import CallListener, TaskListener, ToolSource
+from tools_svc.domain.reconcile import Reconciler
 from tools_svc.domain.task import Task, TaskKey, TaskState, Ticket
 from tools_svc.domain.task_book import TaskBook, heard
 
@@ -119,7 +120,9 @@ class TaskCarrier:
         if isinstance(planned, Planned) and planned.entry.tool.definition_hash != claim.definition_hash:
             error = DefinitionDiffers(_CHANGED, tool=claim.call.name)
             planned = Refused(call=claim.call, finished=failed(error))
-        return resumed(planned, keyed=bool(claim.idempotency_key)) if claim.sent else planned
+        if not claim.sent or (claim.handle and isinstance(planned, Planned)):
+            return planned
+        return resumed(planned, keyed=bool(claim.idempotency_key))
 
     def _execution(self, planned: Planned, claim: Task, notes: "_Notes") -> Execution:
         invocation = Invocation(
@@ -131,17 +134,22 @@ class TaskCarrier:
             thread_id=claim.thread_id,
             request_id=claim.request_id,
             idempotency_key=claim.idempotency_key,
+            durable=True,
+            handle=claim.handle,
         )
+        source = self._sources[claim.server]
         return Execution(
             planned,
             invocation,
-            source=self._sources[claim.server],
+            source=source,
+            reconciler=Reconciler(source, catalogue=self._catalogue, pause=self._pause),
             log=notes,
             clock=self._clock,
             pause=self._pause,
             on_retry=partial(self._calls.retried, claim.call.name),
             on_defect=self._on_defect,
             sent_before=claim.sent,
+            on_accepted=notes.accept,
         )
 
     async def _keep(self, claim: Task, execution: Execution, notes: "_Notes") -> None:
@@ -190,12 +198,13 @@ class TaskCarrier:
 
 
 class _Notes:
-    """A `CallLog` of one task: how often it went out, and its newest progress."""
+    """A `CallLog` of one task: how often it went out, its newest progress, and the handle that its server gave."""
 
     def __init__(self, claim: Task) -> None:
         self.news = asyncio.Event()
         self._attempt = claim.attempt
         self._progress = claim.progress
+        self._handle = claim.handle
 
     def append(self, call_id: str, event: CallEvent) -> None:  # noqa: ARG002  # it is always this task's
         match event:
@@ -207,6 +216,11 @@ class _Notes:
                 return
         self.news.set()
 
+    def accept(self, handle: str) -> None:
+        """Note that the server keeps the call."""
+        self._handle = handle
+        self.news.set()
+
     def on(self, task: Task) -> Task:
         """Give the task with what was noted."""
-        return replace(task, attempt=self._attempt, progress=self._progress)
+        return replace(task, attempt=self._attempt, progress=self._progress, handle=self._handle)

@@ -174,6 +174,7 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
         retries=policy.tool(offer.name).retries,
         requires_approval=policy.requires_approval(offer.name),
         queued=policy.tool(offer.name).queued,
+        verify=policy.tool(offer.name).verify,
         definition_hash=offer.definition_hash,
         definition_json=offer.definition_json,
     )

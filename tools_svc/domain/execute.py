@@ -14,7 +14,8 @@ from tools_svc.domain.call import Batch, Invocation, RunEvent, idempotency_key
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.execution import Execution
 from tools_svc.domain.plan import Planned, Refused, plan, resumed
-from tools_svc.domain.ports import CallListener, ToolSource
+from tools_svc.domain.ports import CallListener, Substitutes, ToolSource
+from tools_svc.domain.reconcile import Reconciler
 from tools_svc.domain.runs import Carried, Run, Runs
 from tools_svc.domain.task import Task, TaskKey
 from tools_svc.domain.tasks import Tasks
@@ -24,7 +25,8 @@ class Executor:
     """Owns the calls that are under way; they live in `run`, not in the streams that watch them.
 
     `settled` returns once the servers had their chance to start. `on_defect` hears of errors that are nobody's but
-    ours; `pause` gives the seconds between attempts of a call.
+    ours; `pause` gives the seconds between attempts of a call. A call for which `substitutes` has a queued one becomes
+    that one's task.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class Executor:
         catalogue: Callable[[], Catalogue],
         settled: Callable[[], Awaitable[object]],
         tasks: Tasks,
+        substitutes: Substitutes,
         clock: Clock,
         listener: CallListener,
         on_defect: Callable[[Exception], None],
@@ -43,6 +46,7 @@ class Executor:
         self._catalogue = catalogue
         self._settled = settled
         self._tasks = tasks
+        self._substitutes = substitutes
         self._clock = clock
         self._listener = listener
         self._on_defect = on_defect
@@ -69,7 +73,8 @@ class Executor:
         if batch.resumed:
             await self._resumable(batch)
         present = self._runs.find(batch.run_id)
-        known = await self._tasks.known(batch, self._catalogue(), but=present.calls if present else ())
+        but = present.calls if present else ()
+        known = await self._tasks.known(batch, self._catalogue(), but=but, substitutes=self._substitutes)
         self._runs.fence(batch.run_id, batch.epoch)
         run = self._runs.open(batch.run_id)
         self._admit(batch, run, known)
@@ -124,7 +129,7 @@ class Executor:
         await self._settled()
 
     def _admit(self, batch: Batch, run: Run, known: Mapping[str, Task]) -> None:
-        _check_same(batch.calls, run)
+        _check_same(batch.calls, run, self._substitutes)
         for call in batch.calls:
             if (execution := run.executions.get(call.id)) and execution.renewable and batch.resumed:
                 run.forget(call.id)
@@ -142,12 +147,15 @@ class Executor:
                     self._listener.ended(call.name, finished)
 
     def _execution(self, planned: Planned, batch: Batch, run: Run) -> Carried:
+        planned = self._substituted(planned)
         if planned.entry.tool.queued:
             return self._tasks.execution(self._tasks.made(planned, batch), run.log)
+        source = self._sources[planned.entry.tool.server]
         return Execution(
             planned,
             _invocation(planned, batch),
-            source=self._sources[planned.entry.tool.server],
+            source=source,
+            reconciler=Reconciler(source, catalogue=self._catalogue, pause=self._pause),
             log=run.log,
             clock=self._clock,
             pause=self._pause,
@@ -155,6 +163,14 @@ class Executor:
             on_defect=self._on_defect,
             sent_before=batch.resumed,
         )
+
+    def _substituted(self, planned: Planned) -> Planned:
+        """Plan the call that is done in the place of this one, if there is such a one."""
+        call = self._substitutes.queued(planned.call, planned.arguments)
+        if call is None:
+            return planned
+        [instead] = plan([call], self._catalogue())
+        return instead if isinstance(instead, Planned) else planned
 
     def _begin(self, execution: Carried, run: Run) -> None:
         run.executions[execution.call.id] = execution
@@ -191,9 +207,9 @@ def _leave(followed: Sequence[Carried]) -> None:
             execution.abandon()
 
 
-def _check_same(calls: Sequence[ToolCall], run: Run) -> None:
+def _check_same(calls: Sequence[ToolCall], run: Run, substitutes: Substitutes) -> None:
     for index, call in enumerate(calls):
-        if run.calls.get(call.id, call) != call:
+        if not substitutes.same(run.calls.get(call.id, call), call):
             raise InvalidArgument("This id belongs to another call of the run.", field=f"calls[{index}].id")
 
 

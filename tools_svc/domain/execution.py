@@ -7,25 +7,31 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from threadmesh.clock import Clock
-from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted, ToolCall
+from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted, Text, ToolCall
 from threadmesh.errors import (
     Cancelled,
     DeadlineExceeded,
     Internal,
     MeshError,
     ToolAnswerUnreadable,
+    ToolCallNotDone,
     ToolConnectionLost,
     ToolServerFailed,
     ToolServerResting,
     ToolServerUnavailable,
 )
-from tools_svc.domain.call import Invocation, Sent, ToolOutput, Waiting
+from tools_svc.domain.call import Accepted, Invocation, Sent, ToolOutput, Waiting
 from tools_svc.domain.output import failed, finish
 from tools_svc.domain.plan import Planned
 from tools_svc.domain.ports import CallLog, ToolSource
+from tools_svc.domain.reconcile import Reconciler, Verdict
+from tools_svc.domain.verify import Verify
 
 _UNANSWERED = (ToolConnectionLost, ToolAnswerUnreadable, DeadlineExceeded, Cancelled, Internal)
 """Errors that leave open what a call that was sent has done."""
+
+_QUESTION_SHARE, _QUESTION_SECONDS = 0.2, 5.0
+"""The share of a call's time, and the most of it, that is kept to ask what came of it."""
 
 
 class Execution:
@@ -35,6 +41,8 @@ class Execution:
     one whose connection breaks only if its tool may be repeated, so any other is sent at most once. It ends within
     `invocation.timeout_seconds`. `pause` gives the seconds before the next attempt after so many; `on_retry` hears why
     there is one. A call that may have been `sent_before` by a process that is gone goes out as its second attempt.
+    `on_accepted` hears of the handle under which the server keeps the call. Where the operator says how, the
+    `reconciler` finds out what came of a call of which nobody knows it, in that time.
     """
 
     def __init__(
@@ -48,13 +56,22 @@ class Execution:
         pause: Callable[[int], float],
         on_retry: Callable[[MeshError], None],
         on_defect: Callable[[Exception], None],
+        reconciler: Reconciler,
         sent_before: bool = False,
+        on_accepted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.followers = 0
         self.finished: CallFinished | None = None
         self.ended = asyncio.Event()
         self._planned = planned
-        self._invocation = invocation
+        self._seconds = invocation.timeout_seconds
+        self._invocation = replace(
+            invocation,
+            timeout_seconds=self._seconds - self._question_seconds(),
+            given_up=self._given_up if invocation.durable else invocation.given_up,
+        )
+        self._on_accepted = on_accepted
+        self._reconciler = reconciler
         self._source = source
         self._log = log
         self._clock = clock
@@ -121,7 +138,7 @@ class Execution:
         """Carry the call to its end and give it."""
         began = self._clock.monotonic()
         try:
-            finished = await self._limited()
+            finished = await self._settled()
         except Exception as error:  # noqa: BLE001  # a defect in one call must not end its siblings
             self._on_defect(error)
             finished = self._broken(Internal())
@@ -130,11 +147,51 @@ class Execution:
         self.ended.set()
         return self.finished
 
-    async def _limited(self) -> CallFinished:
+    async def _settled(self) -> CallFinished:
+        """Carry the call to an end that somebody knows, if anybody can tell; once more at most if it was not done."""
+        ends = asyncio.get_running_loop().time() + self._seconds
+        finished, again = self._planned.lost or await self._limited(), True
+        while (verify := self._doubted(finished)) is not None:
+            verdict = await self._verdict(verify, ends)
+            if verdict is None:
+                break
+            if verdict.done:
+                return _done(verify, verdict)
+            if finished.failure and finished.failure.reason == DeadlineExceeded.reason:
+                break  # the server may still be at work on it
+            if not again or self._stopped or not self._may_go_again(verify):
+                return failed(ToolCallNotDone(verified_by=verify.tool))
+            self._sent, again = False, False
+            finished = await self._limited(ends)
+        return finished
+
+    def _doubted(self, finished: CallFinished) -> Verify | None:
+        """Say how to find out what came of the call, if that can be and nobody knows; one that was stopped stays so."""
+        return None if self._stopped or finished.outcome is not CallOutcome.UNKNOWN else self._planned.entry.tool.verify
+
+    async def _verdict(self, verify: Verify, ends: float) -> Verdict | None:
+        try:
+            async with asyncio.timeout_at(ends) as self._limit:
+                return await self._reconciler.verdict(verify, self._invocation)
+        except TimeoutError:
+            return None
+
+    def _may_go_again(self, verify: Verify) -> bool:
+        keyed = bool(self._invocation.idempotency_key)
+        return verify.again or self._planned.entry.tool.effect.repeatable_by(keyed=keyed)
+
+    def _question_seconds(self) -> float:
+        if self._planned.entry.tool.verify is None:
+            return 0.0
+        return min(_QUESTION_SHARE * self._seconds, _QUESTION_SECONDS)
+
+    async def _limited(self, ends: float = math.inf) -> CallFinished:
+        """Send the call, in its time and not beyond `ends` less the time to ask what came of it."""
         if self._stopped:
             return self._broken(Cancelled())
+        last = asyncio.get_running_loop().time() + self._invocation.timeout_seconds
         try:
-            async with asyncio.timeout(self._invocation.timeout_seconds) as self._limit:
+            async with asyncio.timeout_at(min(last, ends - self._question_seconds())) as self._limit:
                 return await self._tried()
         except TimeoutError:
             return self._broken(self._interruption())
@@ -180,11 +237,14 @@ class Execution:
         ends = self._limit.when() if self._limit is not None else None
         return math.inf if ends is None else ends - asyncio.get_running_loop().time()
 
+    def _given_up(self) -> bool:
+        return self._stopped or self._left() <= 0
+
     async def _attempt(self, attempt: int) -> ToolOutput:
         sent_before = self._sent
         invocation = self._invocation
         if attempt > 1:
-            invocation = replace(invocation, timeout_seconds=max(0.0, self._left()))
+            invocation = replace(invocation, timeout_seconds=max(0.0, self._left()), handle="")
         try:
             async with aclosing(self._source.call(invocation)) as updates:
                 async for update in updates:
@@ -193,6 +253,8 @@ class Execution:
                             self._waiting = True
                         case Sent(by=server):
                             self._started(attempt, server or self._source.name)
+                        case Accepted(handle=handle):
+                            self._on_accepted(handle)
                         case CallProgress():
                             self._log.append(self.call.id, update)
                         case ToolOutput():
@@ -221,3 +283,9 @@ class Execution:
         unanswered = isinstance(error, (*_UNANSWERED, ToolServerUnavailable))
         unknown = unanswered and not self._planned.entry.tool.effect.harmless
         return failed(error, CallOutcome.UNKNOWN if unknown else CallOutcome.FAILED)
+
+
+def _done(verify: Verify, verdict: Verdict) -> CallFinished:
+    """End a call whose own answer is lost with what its server says of it."""
+    told = Text(text=f"The call was done; its own answer is lost. {verify.tool} says of it:")
+    return CallFinished(outcome=CallOutcome.SUCCEEDED, parts=(told, *verdict.parts))

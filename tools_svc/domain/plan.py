@@ -25,11 +25,12 @@ _LOST = "The process that made this call is gone and left no result."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A call that goes out."""
+    """A call that goes out. With `lost` it went out before and ends so, unless its server says what came of it."""
 
     call: ToolCall
     entry: Entry
     arguments: dict[str, Any]
+    lost: CallFinished | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,12 +59,14 @@ def plan(
 def resumed(planned: Planned | Refused, *, keyed: bool) -> Planned | Refused:
     """Decide the same for a call that may have been sent before; `keyed` says that a server could know it again.
 
-    It goes out once more only if its tool may be repeated. Otherwise nobody knows how it ended, also when its tool is
-    gone, or needs an approval, by now; only arguments that do not fit were never sent.
+    It goes out once more only if its tool may be repeated. Otherwise its server is asked what came of it, if the
+    operator says how, or nobody knows how it ended, also when its tool is gone, or needs an approval, by now; only
+    arguments that do not fit were never sent.
     """
     match planned:
-        case Planned(call=call, entry=entry) if not entry.tool.effect.repeatable_by(keyed=keyed):
-            return Refused(call=call, finished=failed(Aborted(_LOST), CallOutcome.UNKNOWN))
+        case Planned(call=call, entry=entry) as planned if not entry.tool.effect.repeatable_by(keyed=keyed):
+            lost = failed(Aborted(_LOST), CallOutcome.UNKNOWN)
+            return replace(planned, lost=lost) if entry.tool.verify else Refused(call=call, finished=lost)
         case Refused(call=call, finished=finished) if not _was_never_sent(finished):
             return Refused(call=call, finished=replace(finished, outcome=CallOutcome.UNKNOWN))
         case _:

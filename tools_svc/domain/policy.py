@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from threadmesh.breaker import BreakerLimits
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect, Hints
+from tools_svc.domain.verify import Verify
 
 MOST_PARALLEL = 8
 """Calls that a server works on at once, where nothing else is said."""
@@ -21,7 +22,7 @@ RETRIES = 2
 class ToolPolicy:
     """What is said of one tool; None where its server's word holds or nothing limits it.
 
-    Calls of a tool that is `queued` are tasks.
+    Calls of a tool that is `queued` are tasks. `verify` tells how to find out what came of one that was cut off.
     """
 
     timeout_seconds: float | None = None
@@ -31,6 +32,7 @@ class ToolPolicy:
     cache_seconds: float | None = None
     requires_approval: bool | None = None
     queued: bool = False
+    verify: Verify | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,10 +2,10 @@
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from threadmesh.breaker import BreakerState
-from threadmesh.conversation import CallFinished
+from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.errors import MeshError
 from tools_svc.domain.call import CallEvent, Invocation, Update
 from tools_svc.domain.library import FilledPrompt, ResourceContent
@@ -26,6 +26,10 @@ class ToolSource(Protocol):
     `ToolRateLimited` if the call's turn would come too late, `ToolConnectionLost` if nobody can tell, and no error that
     is not a `MeshError`. Closing it stops the call as well as the server allows, at once. A source that is just
     connecting is waited for.
+
+    A server that keeps a call gives `Accepted` behind `Sent`; when the connection breaks, the call goes on over the
+    next one. A call that has a `handle` is not sent, so it begins with `Accepted`; `ToolConnectionLost` says that the
+    server does not know it. Closing a `durable` call stops it only if it is `given_up`.
     """
 
     name: str
@@ -139,6 +143,23 @@ class NotificationListener(Protocol):
 
     def heard(self, notification: Notification) -> None:
         """Take note; must neither fail nor wait."""
+        ...
+
+
+class Substitutes(Protocol):
+    """Knows the calls of tools that another tool does in their place, by its queue."""
+
+    @property
+    def names(self) -> Collection[str]:
+        """The tools whose calls may become those of a queued one."""
+        ...
+
+    def queued(self, call: ToolCall, arguments: Mapping[str, Any]) -> ToolCall | None:
+        """Give the call of the queued tool that does it best now, of the same id; None if it is called at once."""
+        ...
+
+    def same(self, kept: ToolCall, call: ToolCall) -> bool:
+        """Whether the call that is kept is this one, or what it has become."""
         ...
 
 

@@ -60,7 +60,8 @@ class Task:
 
     Somebody must look at it at `due_at`: to announce it while it is QUEUED, to take it from a process that is gone
     while it is CLAIMED, to remove it when it is FINISHED. `sent` says that the call may have gone out before the
-    present claim, `attempt` how often it is known to have. Stores number its changes by `version`.
+    present claim, `attempt` how often it is known to have. What came of one that is `verifiable`, or that its server
+    keeps under a `handle`, can be found out. Stores number its changes by `version`.
     """
 
     call: ToolCall
@@ -75,6 +76,7 @@ class Task:
     created_at: datetime
     deadline: datetime
     due_at: datetime
+    verifiable: bool = False
     version: int = 1
     state: TaskState = TaskState.QUEUED
     owner: str = ""
@@ -86,6 +88,7 @@ class Task:
     finished: CallFinished | None = None
     claimed_at: datetime | None = None
     finished_at: datetime | None = None
+    handle: str = ""
     key: TaskKey = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,9 +101,14 @@ class Task:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may go out after whoever has claimed it is gone."""
+        """Whether it may be carried on after whoever has claimed it is gone."""
         untouched = not self.sent and self.state is TaskState.QUEUED
-        return untouched or self.effect.repeatable_by(keyed=bool(self.idempotency_key))
+        return (
+            untouched
+            or self.verifiable
+            or bool(self.handle)
+            or self.effect.repeatable_by(keyed=bool(self.idempotency_key))
+        )
 
     def same_claim(self, claim: "Task") -> bool:
         """Whether the process that made this claim still has it."""

@@ -5,18 +5,19 @@ from datetime import timedelta
 from uuid import uuid4
 
 from threadmesh.clock import Clock
-from threadmesh.conversation import CallOutcome, ToolCall
+from threadmesh.conversation import CallOutcome
 from threadmesh.errors import CallNotFound, Cancelled, InvalidArgument, StaleEpoch
 from tools_svc.domain.call import Batch, idempotency_key
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.follow import TaskExecution
 from tools_svc.domain.output import failed
 from tools_svc.domain.plan import Planned
-from tools_svc.domain.ports import CallLog, TaskRunner
+from tools_svc.domain.ports import CallLog, Substitutes, TaskRunner
 from tools_svc.domain.task import Task, TaskCursor, TaskFilter, TaskKey, TaskState
 from tools_svc.domain.task_book import TaskBook
 
 _MOST_OF_A_RUN = 512
+_ANOTHER = "This id belongs to another call of the run."
 
 
 class Tasks:
@@ -30,12 +31,16 @@ class Tasks:
         self._clock = clock
         self._on_defect = on_defect
 
-    async def known(self, batch: Batch, catalogue: Catalogue, *, but: Collection[str]) -> dict[str, Task]:
+    async def known(
+        self, batch: Batch, catalogue: Catalogue, *, but: Collection[str], substitutes: Substitutes
+    ) -> dict[str, Task]:
         """Give the tasks that the batch's calls are already, by call, `but` for those of which nobody asks.
+
+        They may be tasks of `substitutes`.
 
         Raises `StoreUnavailable`, `StaleEpoch`, and `InvalidArgument` when an id stands for another call.
         """
-        queued = {tool.name for tool in catalogue.tools if tool.queued}
+        queued = {tool.name for tool in catalogue.tools if tool.queued} | set(substitutes.names)
         known: dict[str, Task] = {}
         for index, call in enumerate(batch.calls):
             if call.name in queued:
@@ -43,7 +48,9 @@ class Tasks:
             if batch.run_id and call.id not in but and (batch.resumed or call.name in queued):
                 task = await self._book.store.get(TaskKey(run_id=batch.run_id, call_id=call.id))
                 if task is not None:
-                    known[call.id] = _checked(task, call, batch, index)
+                    if not substitutes.same(task.call, call):
+                        raise InvalidArgument(_ANOTHER, field=f"calls[{index}].id")
+                    known[call.id] = _current(task, batch)
         return known
 
     def made(self, planned: Planned, batch: Batch) -> Task:
@@ -64,6 +71,7 @@ class Tasks:
             created_at=now,
             deadline=now + timedelta(seconds=min(limits)),
             due_at=now,
+            verifiable=tool.verify is not None,
         )
 
     def execution(self, task: Task, log: CallLog) -> TaskExecution:
@@ -104,9 +112,7 @@ def _check_plain(names: str, *, field: str) -> None:
         raise InvalidArgument("The ids of a task may not contain the character NUL.", field=field)
 
 
-def _checked(task: Task, call: ToolCall, batch: Batch, index: int) -> Task:
-    if task.call != call:
-        raise InvalidArgument("This id belongs to another call of the run.", field=f"calls[{index}].id")
+def _current(task: Task, batch: Batch) -> Task:
     if batch.epoch < task.epoch:
         raise StaleEpoch(epoch=batch.epoch, current=task.epoch)
     return task

@@ -7,6 +7,7 @@ from enum import StrEnum
 from threadmesh.breaker import BreakerState
 from threadmesh.conversation import Failure, ToolDefinition
 from tools_svc.domain.library import Library
+from tools_svc.domain.verify import Verify
 
 
 class Effect(StrEnum):
@@ -59,7 +60,8 @@ class Tool:
     """A tool as models see and operators configure it; a call of it takes at most `timeout_seconds`.
 
     A call that may be repeated is sent again up to `retries` times. One of a tool that `requires_approval` is sent only
-    if a person has approved it. One of a tool that is `queued` becomes a task.
+    if a person has approved it. One of a tool that is `queued` becomes a task. `verify` tells how to find out what came
+    of one of which nobody knows the outcome.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Tool:
     retries: int
     requires_approval: bool = False
     queued: bool = False
+    verify: Verify | None = None
     definition_hash: str
     definition_json: str
 

@@ -13,6 +13,7 @@ from threadmesh.conversation import (
     TokenLogprob,
     ToolCallDelta,
     Usage,
+    arguments_hash,
 )
 
 
@@ -64,6 +65,7 @@ def _question(asked: CallAwaiting) -> dict[str, Any]:
         "name": asked.name,
         "server": asked.server,
         "arguments": asked.arguments_json,
+        "arguments_hash": arguments_hash(asked.arguments_json),
         "definition_hash": asked.definition_hash,
         "seconds": asked.seconds,
     }

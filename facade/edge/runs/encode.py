@@ -4,7 +4,7 @@ from typing import Any
 
 from facade.domain.events import Run
 from facade.domain.ports import CallRecord
-from threadmesh.conversation import Text
+from threadmesh.conversation import Text, arguments_hash
 
 
 def run_body(run: Run) -> dict[str, Any]:
@@ -28,6 +28,7 @@ def call_body(record: CallRecord) -> dict[str, Any]:
         "object": "threadmesh.call",
         "name": record.call.name,
         "arguments": record.call.arguments_json,
+        "arguments_hash": arguments_hash(record.call.arguments_json),
         "status": record.state.value,
         "definition_hash": record.definition_hash or None,
         "approved": record.approved,

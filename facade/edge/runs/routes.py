@@ -1,5 +1,6 @@
 """`/v1/runs`: look at a run and its tool calls, stop it, decide about calls that wait for a person."""
 
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -10,7 +11,7 @@ from facade.edge.body import read
 from facade.edge.executor import Executor
 from facade.edge.openapi import request_body
 from facade.edge.runs.encode import call_body, run_body
-from facade.edge.runs.schemas import Approval, Denial, Settlement
+from facade.edge.runs.schemas import Approval, Decision, Denial, Settlement
 from threadmesh.errors import InvalidArgument
 
 _MOST = 100
@@ -71,18 +72,18 @@ class Runs:
     async def approve(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
         """Let a call be sent."""
         asked = await read(request, Approval, optional=True)
-        verdict = Verdict(resolution="approved", reason=asked.reason, definition_hash=asked.definition_hash)
+        verdict = replace(_verdict("approved", asked), definition_hash=asked.definition_hash)
         return await self._decide(request, run_id, call_id, verdict)
 
     async def deny(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
         """Refuse a call."""
         asked = await read(request, Denial, optional=True)
-        return await self._decide(request, run_id, call_id, Verdict(resolution="denied", reason=asked.reason))
+        return await self._decide(request, run_id, call_id, _verdict("denied", asked))
 
     async def resolve(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
         """Say how a call ended."""
         asked = await read(request, Settlement)
-        verdict = Verdict(resolution=asked.outcome, reason=asked.reason, output=asked.output)
+        verdict = replace(_verdict(asked.outcome, asked), output=asked.output)
         return await self._decide(request, run_id, call_id, verdict)
 
     async def _decide(self, request: Request, run_id: str, call_id: str, verdict: Verdict) -> dict[str, Any]:
@@ -91,3 +92,12 @@ class Runs:
 
     async def _own(self, request: Request, run_id: str) -> Run:
         return await self._context.run(run_id, tenant=request.state.tenant)
+
+
+def _verdict(resolution: str, asked: Decision) -> Verdict:
+    return Verdict(
+        resolution=resolution,
+        reason=asked.reason,
+        arguments_hash=asked.arguments_hash,
+        request_id=asked.request_id,
+    )

@@ -6,26 +6,33 @@ from pydantic import Field
 
 from facade.edge.chat.fields import Schema
 
-Reason = Field(default="", max_length=1024, description="The model reads it, and it is kept.")
-Hash = Field(default="", max_length=128, description="The definition_hash that was shown; the call has it.")
+
+class Decision(Schema):
+    """What every decision about a call may say."""
+
+    reason: str = Field(default="", max_length=1024, description="The model reads it, and it is kept.")
+    arguments_hash: str = Field(
+        default="", max_length=128, description="The arguments_hash that was shown; other arguments are refused."
+    )
+    request_id: str = Field(
+        default="", max_length=128, description="Tells this decision, sent again, from another one, which is refused."
+    )
 
 
-class Approval(Schema):
+class Approval(Decision):
     """The body of an approval."""
 
-    reason: str = Reason
-    definition_hash: str = Hash
+    definition_hash: str = Field(
+        default="", max_length=128, description="The definition_hash that was shown; the call has it."
+    )
 
 
-class Denial(Schema):
+class Denial(Decision):
     """The body of a denial."""
 
-    reason: str = Reason
 
-
-class Settlement(Schema):
+class Settlement(Decision):
     """The body of what was found out about a call whose outcome was unknown."""
 
     outcome: Literal["succeeded", "failed"] = Field(description="failed: the call had no effect.")
     output: str = Field(default="", max_length=1_000_000, description="The tool's result, if the call succeeded.")
-    reason: str = Reason

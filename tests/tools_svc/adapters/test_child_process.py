@@ -5,14 +5,16 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from threadmesh.errors import ToolServerUnavailable
 from tools_svc.adapters import child_process
-from tools_svc.adapters.server_config import StdioServer
+from tools_svc.adapters.server_config import NICE, StdioServer
 
 STUBBORN = "import signal, sys; signal.signal(15, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 FAMILY = (
@@ -42,8 +44,8 @@ def _server(code: str) -> StdioServer:
 
 
 @asynccontextmanager
-async def _started(code: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await child_process.start(_server(code))
+async def _started(code: str, **changed: Any) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await child_process.start(replace(_server(code), **changed))
     try:
         yield process
     finally:
@@ -145,3 +147,10 @@ def test_a_server_inherits_little_and_gets_what_is_configured() -> None:
     given = child_process.environment({"KEY": "${env:TOKEN}", "PATH": "/own"}, ours)
 
     assert given == {"PATH": "/own", "HOME": "/h", "LC_ALL": "C", "KEY": "t"}
+
+
+@pytest.mark.parametrize("nice", [0, NICE, 19])
+async def test_a_server_yields_the_cpu_by_as_much_as_it_shall(nice: int) -> None:
+    async with _started("import os; print(os.getpriority(os.PRIO_PROCESS, 0), flush=True)", nice=nice) as process:
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert int(await _first_line(process)) == min(own + nice, 19)

@@ -13,6 +13,7 @@ from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.policy import ToolPolicy
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
+from tools_svc.domain.verify import Verify
 
 
 def _read(directory: Path, **servers: Any) -> tuple[ServerConfig, ...]:
@@ -35,7 +36,13 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("A_TOKEN", "secret")
     stdio, http = _read(
         tmp_path,
-        local={"command": "npx", "args": ["-y", "x"], "env": {"API_TOKEN": "${env:A_TOKEN}"}, "cwd": str(tmp_path)},
+        local={
+            "command": "npx",
+            "args": ["-y", "x"],
+            "env": {"API_TOKEN": "${env:A_TOKEN}"},
+            "cwd": str(tmp_path),
+            "nice": 19,
+        },
         web={
             "url": "https://example.com/mcp",
             "headers": {"Authorization": "Bearer ${env:A_TOKEN}"},
@@ -48,7 +55,7 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     )
 
     assert stdio.transport == StdioServer(
-        command="npx", args=("-y", "x"), env={"API_TOKEN": "${env:A_TOKEN}"}, cwd=str(tmp_path)
+        command="npx", args=("-y", "x"), env={"API_TOKEN": "${env:A_TOKEN}"}, cwd=str(tmp_path), nice=19
     )
     assert (stdio.timeout_seconds, stdio.quirks) == (None, ())
     assert http.transport == HttpServer(
@@ -77,6 +84,14 @@ def test_a_type_tells_the_older_http_with_sse_from_streamable_http(tmp_path: Pat
     assert isinstance(default.transport, HttpServer)
 
 
+VERIFY: dict[str, Any] = {"tool": "get", "arguments": {"title": {"$from": "/arguments/title"}}, "done": "/found"}
+
+
+def _verified(effect: str = "read_only", **verify: Any) -> dict[str, Any]:
+    """Give a server with a tool `put` that is verified by `get`, which has this effect."""
+    return {"command": "npx", "tools": {"get": {"effect": effect}, "put": {"verify": VERIFY | verify}}}
+
+
 def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
     plain, full = _read(
         tmp_path,
@@ -90,13 +105,14 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
             "rate": 2.5,
             "effects": {"get": "read_only"},
             "tools": {
-                "get": {"cache_seconds": 60, "retries": 0, "timeout_seconds": 1.5},
+                "get": {"cache_seconds": 60, "retries": 0, "timeout_seconds": 1.5, "approval": "never"},
                 "put": {
                     "effect": "keyed",
                     "max_parallel": 1,
                     "rate": {"per_second": 0.5, "burst": 4},
                     "approval": "never",
                     "queue": True,
+                    "verify": VERIFY | {"after_seconds": 2, "again": True},
                 },
             },
         },
@@ -110,8 +126,14 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert (full.max_parallel, full.rate) == (2, Rate(per_second=2.5, burst=3))
     assert full.effects == {"get": Effect.READ_ONLY, "put": Effect.KEYED}
     assert full.tools == {
-        "get": ToolPolicy(cache_seconds=60, retries=0, timeout_seconds=1.5),
-        "put": ToolPolicy(max_parallel=1, rate=Rate(per_second=0.5, burst=4), requires_approval=False, queued=True),
+        "get": ToolPolicy(cache_seconds=60, retries=0, timeout_seconds=1.5, requires_approval=False),
+        "put": ToolPolicy(
+            max_parallel=1,
+            rate=Rate(per_second=0.5, burst=4),
+            requires_approval=False,
+            queued=True,
+            verify=Verify(tool="get", arguments=VERIFY["arguments"], done="/found", after_seconds=2.0, again=True),
+        ),
     }
 
 
@@ -148,6 +170,10 @@ HOOK = {"webhook": "https://example.com"}
         (GOOD | {"args": "-y"}, "s.args"),
         (GOOD | {"args": [1]}, "s.args"),
         (GOOD | {"cwd": "here"}, "s.cwd"),
+        (GOOD | {"nice": -1}, "s.nice"),
+        (GOOD | {"nice": 20}, "s.nice"),
+        (GOOD | {"nice": True}, "s.nice"),
+        (WEB | {"nice": 1}, "s.nice"),
         (GOOD | {"cwd": "/no/such/directory"}, "s.cwd"),
         (GOOD | {"env": ["A=1"]}, "s.env"),
         (GOOD | {"env": {"A": 1}}, "s.env.A"),
@@ -221,6 +247,25 @@ HOOK = {"webhook": "https://example.com"}
         (GOOD | {"tools": {"get": {"effect": "idempotent", "cache_seconds": 5}}}, "s.tools.get.cache_seconds"),
         (GOOD | {"effects": {"get": "keyed"}, "tools": {"get": {"cache_seconds": 5}}}, "s.tools.get.cache_seconds"),
         (GOOD | {"effects": {"get": "keyed"}, "tools": {"get": {"effect": "keyed"}}}, "s.tools.get.effect"),
+        (GOOD | {"tools": {"put": {"verify": "get"}}}, "s.tools.put.verify"),
+        (_verified(colour="red"), "s.tools.put.verify.colour"),
+        (_verified(tool=""), "s.tools.put.verify.tool"),
+        (_verified(tool="other"), "s.tools.put.verify.tool"),
+        (_verified("idempotent"), "s.tools.put.verify.tool"),
+        (_verified() | {"approval": "always"}, "s.tools.put.verify.tool"),
+        (_verified(done="found"), "s.tools.put.verify.done"),
+        (_verified(done="/a~2"), "s.tools.put.verify.done"),
+        (_verified(arguments=[]), "s.tools.put.verify.arguments"),
+        (_verified(arguments={"newest": True}), "s.tools.put.verify.arguments"),
+        (_verified(arguments={"q": {"$from": "/run_id"}}), "s.tools.put.verify.arguments.q.$from"),
+        (_verified(arguments={"q": [{"$from": "/arguments"}]}), "s.tools.put.verify.arguments.q.0.$from"),
+        (_verified(arguments={"q": {"$from": "/call_id", "x": 1}}), "s.tools.put.verify.arguments.q"),
+        (_verified(after_seconds=-1), "s.tools.put.verify.after_seconds"),
+        (_verified(again="yes"), "s.tools.put.verify.again"),
+        (
+            GOOD | {"tools": {"get": {"effect": "read_only"}, "see": {"effect": "read_only", "verify": VERIFY}}},
+            "s.tools.see.verify",
+        ),
     ],
 )
 def test_a_mistake_is_told_in_one_line_with_its_place_and_without_secrets(

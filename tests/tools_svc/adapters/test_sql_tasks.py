@@ -1,3 +1,6 @@
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,18 @@ async def test_tasks_outlive_their_process(tmp_path: Path) -> None:
     async with sql_tasks(place) as store:
         assert await store.get(task().key) == task()
     assert (tmp_path / "tasks.db").stat().st_mode & 0o077 == 0
+
+
+async def test_the_tasks_of_an_older_version_are_still_there(tmp_path: Path) -> None:
+    place = f"sqlite:{tmp_path / 'tasks.db'}"
+    async with sql_tasks(place) as store:
+        await store.add(task())
+    with closing(sqlite3.connect(tmp_path / "tasks.db")) as database:
+        database.execute("ALTER TABLE tool_tasks DROP COLUMN verifiable")
+
+    async with sql_tasks(place) as store:
+        assert await store.get(task().key) == replace(task(), verifiable=False)
+        assert await store.add(task("new")) == task("new")
 
 
 @pytest.mark.parametrize("place", ["mysql://me:hunter2@host/db", "postgresql://me:hunter2@host:port/db", "nowhere"])

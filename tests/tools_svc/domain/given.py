@@ -17,6 +17,7 @@ from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.adapters.memory_tasks import MemoryTasks
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
+from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Changes, Pins
@@ -26,6 +27,7 @@ from tools_svc.domain.task import Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.tool import Effect, OfferedTool
+from tools_svc.domain.verify import Verify
 from tools_svc.domain.watch import CatalogueWatcher
 
 DEFINITION = "the present one"
@@ -90,18 +92,24 @@ async def house(
     max_parallel: int = MOST_PARALLEL,
     requires_approval: bool = False,
     clock: FakeClock | None = None,
+    verify: Verify | None = None,
+    finder: Run | None = None,
+    finder_effect: Effect = Effect.READ_ONLY,
 ) -> AsyncIterator[House]:
-    """Build the house around the tool's function until the block ends."""
+    """Build the house around the tool's function until the block ends; its server may have a tool `find` besides."""
     offer = OfferedTool(
         name="t", parameters_json='{"type":"object"}', output_schema_json=output, definition_hash=DEFINITION
     )
-    source = MemorySource("s", {"t": MemoryTool(offer=offer, run=run)})
+    tools = {"t": MemoryTool(offer=offer, run=run)}
+    if finder is not None:
+        tools["find"] = MemoryTool(offer=OfferedTool(name="find", definition_hash="f"), run=finder)
+    source = MemorySource("s", tools)
     ledger = Ledger()
     policy = ServerPolicy(
         timeout_seconds=timeout_seconds,
-        effects={"t": effect},
+        effects={"t": effect, "find": finder_effect},
         max_parallel=max_parallel,
-        tools={"t": ToolPolicy(retries=retries, requires_approval=requires_approval)},
+        tools={"t": ToolPolicy(retries=retries, requires_approval=requires_approval, verify=verify)},
     )
     watcher = CatalogueWatcher(
         [source],
@@ -119,6 +127,7 @@ async def house(
         catalogue=lambda: watcher.catalogue,
         settled=watcher.settled,
         tasks=Tasks(TaskBook(MemoryTasks()), runner, clock=FakeClock(), on_defect=ledger.defects.append),
+        substitutes=CapabilitySource({}, catalogue=lambda: watcher.catalogue, clock=FakeClock()),
         clock=clock or FakeClock(),
         listener=ledger,
         on_defect=ledger.defects.append,

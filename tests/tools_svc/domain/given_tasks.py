@@ -18,6 +18,8 @@ from tools_svc.adapters.memory_source import MemorySource, MemoryTool
 from tools_svc.adapters.memory_tasks import MemoryTasks
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Batch, RunEvent
+from tools_svc.domain.capability import Alternative, Capability
+from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.carry import TaskCarrier
 from tools_svc.domain.dispatch import TaskDispatcher
 from tools_svc.domain.execute import Executor
@@ -27,11 +29,19 @@ from tools_svc.domain.task import Task, TaskKey, TaskState, Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.tool import Effect, OfferedTool
+from tools_svc.domain.verify import Verify
 from tools_svc.domain.watch import CatalogueWatcher
 
 KEY = TaskKey(run_id="r", call_id="c")
 CALL = batch("c", run_id="r")
 LEASE = 15.0
+DO = Capability(
+    name="do",
+    description="Do it.",
+    parameters_json='{"type":"object"}',
+    alternatives=(Alternative(tool="s__t", arguments={"how": "manner"}),),
+)
+"""A capability of the tool: `any__do`."""
 FOREVER = timedelta(days=1)
 
 
@@ -127,12 +137,22 @@ async def process(
     working: bool = True,
     parallel: int = 8,
     reach: Callable[[str], Awaitable[bool]] = _at_once,
+    verify: Verify | None = None,
+    finder: Run | None = None,
+    server: MemorySource | None = None,
 ) -> AsyncIterator[House]:
     """Run a process until the block ends; without `working` it takes calls and carries none."""
     offer = OfferedTool(name="t", parameters_json='{"type":"object"}', definition_hash=definition_hash)
-    source = MemorySource("s", {"t": MemoryTool(offer=offer, run=tool)})
+    tools = {"t": MemoryTool(offer=offer, run=tool)}
+    if finder is not None:
+        tools["find"] = MemoryTool(offer=OfferedTool(name="find", definition_hash="f"), run=finder)
+    source = server or MemorySource("s", tools)
     store, clock = store or Store(), clock or FakeClock()
-    policy = ServerPolicy(timeout_seconds=3600, effects={"t": effect}, tools={"t": ToolPolicy(queued=True)})
+    policy = ServerPolicy(
+        timeout_seconds=3600,
+        effects={"t": effect, "find": Effect.READ_ONLY},
+        tools={"t": ToolPolicy(queued=True, verify=verify)},
+    )
     watcher = CatalogueWatcher(
         [source],
         policies={"s": policy},
@@ -158,11 +178,15 @@ async def process(
     )
     runner = Runner(carrier.carry, carrier.stop, parallel=parallel, on_defect=ledger.defects.append)
     dispatcher = TaskDispatcher(book, runner, clock=clock, listener=heard)
+    capabilities = CapabilitySource({"s": source}, catalogue=lambda: watcher.catalogue, clock=clock)
+    capabilities.define([DO])
+    watcher.add(capabilities, ServerPolicy(timeout_seconds=3600, hints_trusted=True, pinned=False))
     executor = Executor(
-        {"s": source},
+        {"s": source, "any": capabilities},
         catalogue=lambda: watcher.catalogue,
         settled=watcher.settled,
         tasks=Tasks(book, runner, clock=clock, on_defect=ledger.defects.append),
+        substitutes=capabilities,
         clock=clock,
         listener=ledger,
         on_defect=ledger.defects.append,
@@ -195,10 +219,12 @@ async def begin(home: House, tool: Tool) -> None:
         await asking
 
 
-async def died(store: Store, clock: FakeClock, *, effect: Effect, claims: int = 1) -> None:
+async def died(
+    store: Store, clock: FakeClock, *, effect: Effect, claims: int = 1, verify: Verify | None = None
+) -> None:
     """Leave the record as a process does that is killed in the middle of the task."""
     tool = Tool()
-    async with process(tool, store, clock=clock, effect=effect, working=False) as home:
+    async with process(tool, store, clock=clock, effect=effect, working=False, verify=verify) as home:
         asking = asyncio.ensure_future(home.events())
         while (task := await store.get(KEY)) is None:
             await asyncio.sleep(0)

@@ -1044,6 +1044,8 @@ class ResolveCallRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_HASH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
     call_id: _builtins.str
@@ -1056,6 +1058,15 @@ class ResolveCallRequest(_message.Message):
     """Identifies the tool's definition as the person saw it; empty if that does not matter."""
     tenant: _builtins.str
     """Sees only what this tenant has; absent sees everything."""
+    arguments_hash: _builtins.str
+    """Identifies the call's arguments as the person saw them: SHA-256 over `arguments_json` in UTF-8, in hexadecimal
+    digits; empty if that does not matter. Others than the call's fail with FAILED_PRECONDITION and the reason
+    ARGUMENTS_DIFFER.
+    """
+    request_id: _builtins.str
+    """Tells a repeated decision from another one: with the id of the first it changes nothing, with another one it is
+    refused as decided already, also where it says the same. Empty if that does not matter.
+    """
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Part]:
         """Holds the tool's result, for a call that is known to have succeeded."""
@@ -1070,10 +1081,12 @@ class ResolveCallRequest(_message.Message):
         reason: _builtins.str = ...,
         definition_hash: _builtins.str = ...,
         tenant: _builtins.str | None = ...,
+        arguments_hash: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "call_id", b"call_id", "definition_hash", b"definition_hash", "parts", b"parts", "reason", b"reason", "resolution", b"resolution", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "arguments_hash", b"arguments_hash", "call_id", b"call_id", "definition_hash", b"definition_hash", "parts", b"parts", "reason", b"reason", "request_id", b"request_id", "resolution", b"resolution", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
