@@ -1,10 +1,11 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
 A server has either `command` (with `args`, `env`, `cwd`, `nice`), `python` (a file of functions, with the last three)
-or `url` (with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`, `disabled`,
-`effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`, which go to a `webhook` (with `headers`) by
-their method. Beside the servers there may be `capabilities`. `${python}` as the command stands for the running
-interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`, never written down.
+or `url` (with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`,
+`disabled`, `effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`, which go to a `webhook` (with
+`headers`) by their method. Beside the servers there may be `capabilities`. `${python}` as the command stands for the
+running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`, never
+written down.
 """
 
 import ast
