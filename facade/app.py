@@ -27,8 +27,9 @@ from facade.edge.runs.schemas import Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
 from facade.edge.server import serve
 from facade.settings import FacadeSettings
+from threadmesh.links.client import announce
 from threadmesh.loop import run_process
-from threadmesh.rpc.channel import connect
+from threadmesh.rpc.channel import MeshChannel, connect
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from threadmesh.telemetry import logs
 from threadmesh.telemetry.metrics import installed_version, new_registry
@@ -66,10 +67,11 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
     """Build the ASGI application; everything opened here is closed here."""
     async with AsyncExitStack() as stack:
         counted = metrics.FacadeMetrics(registry)
-        inference = InferenceClient(await stack.enter_async_context(connect(settings.inference_target)))
-        tools = ToolsClient(await stack.enter_async_context(connect(settings.tools_target)))
+        channels = await _channels(settings, stack)
+        inference = InferenceClient(channels["inference"])
+        tools = ToolsClient(channels["tools"])
         context = ContextClient(
-            await stack.enter_async_context(connect(settings.context_target)),
+            channels["context"],
             owner=f"{socket.gethostname()}:{os.getpid()}",
             claim_seconds=settings.turn_seconds,
         )
@@ -98,6 +100,21 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
+
+
+async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str, MeshChannel]:
+    """Open a channel to each unit, closed with `stack`. Raises `ConfigurationError`."""
+    link = settings.client_link()
+    targets = {
+        "inference": settings.inference_target,
+        "tools": settings.tools_target,
+        "context": settings.context_target,
+    }
+    channels = {
+        unit: await stack.enter_async_context(connect(target, link, peer=unit)) for unit, target in targets.items()
+    }
+    announce(link, tuple(targets.values()))
+    return channels
 
 
 def _limits(settings: FacadeSettings) -> Limits:

@@ -5,10 +5,10 @@ import ipaddress
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from threadmesh.settings import ProcessSettings
+from threadmesh.settings import CallerSettings
 
 
-class FacadeSettings(ProcessSettings):
+class FacadeSettings(CallerSettings):
     """How the OpenAI face behaves, and where the other units are."""
 
     model_config = SettingsConfigDict(env_prefix="FACADE_")

@@ -1,6 +1,5 @@
 """The settings of tools_svc: environment variables that begin with `TOOLS_`."""
 
-import ipaddress
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from threadmesh.loopback import is_loopback
 from threadmesh.settings import UnitSettings, data_directory
 from tools_svc.domain.pins import Changes
 
@@ -28,7 +28,9 @@ class ToolsSettings(UnitSettings):
     model_config = SettingsConfigDict(env_prefix="TOOLS_")
 
     port: int = Field(default=50052, ge=0, le=65535, description="Port to serve; 0 takes a free one.")
-    metrics_port: int = Field(default=9102, ge=0, le=65535, description="Port of `/metrics`; 0 takes a free one.")
+    metrics_port: int = Field(
+        default=9102, ge=0, le=65535, description="Port of `/metrics` and `/readyz`; 0 takes a free one."
+    )
     servers_file: str = Field(
         default="",
         description="Path of the JSON file that names the MCP servers (`mcpServers`); empty runs mcp-server-time and "
@@ -110,17 +112,10 @@ class ToolsSettings(UnitSettings):
     @model_validator(mode="after")
     def _guarded(self) -> "ToolsSettings":
         open_to_all = self.gateway_port is not None and not self.gateway_token.get_secret_value()
-        if open_to_all and not _loopback(self.gateway_listen):
+        if open_to_all and not is_loopback(self.gateway_listen):
             raise ValueError("TOOLS_GATEWAY_TOKEN must be set for a gateway beyond loopback")
         return self
 
     def hosts(self) -> tuple[str, ...]:
         """Give the names by which clients may address the gateway besides those of loopback."""
         return tuple(name.strip() for name in self.gateway_hosts.split(",") if name.strip())
-
-
-def _loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

@@ -42,6 +42,9 @@ _BY_CODE = {
 _BY_REASON = {
     "CALL_ALREADY_DECIDED": _Shape(409, "conflict_error"),
     "CALL_NOT_WAITING": _Shape(409, "conflict_error"),
+    # Of the facade itself, on its link to a unit; the client's key is not meant.
+    "CALLER_UNKNOWN": _Shape(500, _SERVER),
+    "METHOD_REFUSED": _Shape(500, _SERVER),
     "DEFINITION_DIFFERS": _Shape(409, "conflict_error"),
     "EVENT_LOG_EXPIRED": _Shape(410, _INVALID),
     "STORE_FULL": _Shape(507, _SERVER),
@@ -87,7 +90,7 @@ def response_of(error: MeshError, *, tools_were_called: bool = False) -> Respons
     if retry and error.retry_after is not None:
         headers["retry-after"] = str(max(1, round(error.retry_after)))
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
-    if error.code is Code.UNAUTHENTICATED:
+    if _shape(error).status == 401:
         headers["www-authenticate"] = "Bearer"
     return Response(orjson.dumps(body_of(error)), _shape(error).status, headers, "application/json")
 
