@@ -31,6 +31,8 @@ COMMANDS = [
     ["threads", "import"],
     ["threads", "prune"],
     ["threads", "delete"],
+    ["certs", "create"],
+    ["certs", "show"],
     ["doctor"],
     ["version"],
 ]

@@ -86,7 +86,7 @@ def from_rpc_error(error: AioRpcError, *, peer: str) -> MeshError:
     if _connection_lost(error):
         details = error.details() or ""
         if details.startswith(_NO_CONNECTION) and any(words in details for words in _UNTRUSTED):
-            log.warning("link.untrusted", peer=peer, problem=details.partition("last error: ")[2] or details)
+            log.error("link.untrusted", peer=peer, problem=details.partition("last error: ")[2] or details)
             return LinkUntrusted(f"The certificate of the {peer} service is not trusted; the log says why.", peer=peer)
         kind = Unreachable if details.startswith(_NO_CONNECTION) else Unavailable
         return kind(f"The {peer} service cannot be reached now; try again in a moment.", peer=peer)
