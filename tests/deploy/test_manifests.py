@@ -7,13 +7,13 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]  # carries no types
 import pytest
 
-from tests.deploy.manifests import NAME, WORKLOADS, Document, Manifests
+from tests.deploy.manifests import LINK_FILES, NAME, WORKLOADS, Document, Manifests
 
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|Ki|Mi|Gi)?")
 NAME_OF_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 NAME_OF_PORT = re.compile(r"[a-z]([-a-z0-9]{0,13}[a-z0-9])?")
 PINNED = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+")
-OUTSIDE = {"Secret": {"facade-keys": {"api-keys"}}}
+OUTSIDE = {"Secret": {"facade-keys": {"api-keys"}, **{f"link-{each}": LINK_FILES for each in WORKLOADS}}}
 """What an operator makes himself."""
 
 
@@ -127,7 +127,7 @@ def test_every_workload_is_probed_in_one_way_at_a_port_it_has(manifests: Manifes
         (handler,) = {"grpc", "httpGet", "tcpSocket", "exec"} & container[probe].keys()
         known = {port["name"] for port in container["ports"]} | {port["containerPort"] for port in container["ports"]}
         assert container[probe][handler]["port"] in known
-        assert handler == ("httpGet" if name in {"facade", "envoy"} else "grpc")
+        assert handler == "httpGet"  # the kubelet has no certificate for gRPC
 
 
 def test_a_pod_is_unrouted_sooner_than_it_is_killed(manifests: Manifests) -> None:
@@ -173,6 +173,22 @@ def test_every_reference_to_configuration_resolves(manifests: Manifests) -> None
             assert key in OUTSIDE["Secret"][name]
         else:
             assert name in manifests.of_kind("ConfigMap")
+
+
+def test_a_workload_has_its_own_certificate_and_no_other(manifests: Manifests) -> None:
+    for name, pod in manifests.pods().items():
+        secrets = {volume["name"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
+        assert secrets == {"link": {"secretName": f"link-{name}", "defaultMode": 0o440}}
+        mount = {"name": "link", "mountPath": "/etc/threadmesh-link", "readOnly": True}
+        assert mount in manifests.container(name)["volumeMounts"]
+
+
+def test_every_unit_uses_the_certificate_that_is_mounted(manifests: Manifests) -> None:
+    for name in set(WORKLOADS) - {"envoy"}:
+        prefix, variables = name.upper(), environment(manifests.container(name))
+        files = {variables[f"{prefix}_LINK_{each}"] for each in ("CERTIFICATE", "KEY", "CA")}
+        assert files == {f"/etc/threadmesh-link/{each}" for each in LINK_FILES}
+        assert f"{prefix}_LINK_INSECURE" not in variables
 
 
 def test_no_secret_is_committed(manifests: Manifests) -> None:
@@ -234,4 +250,6 @@ def references(manifests: Manifests) -> Iterator[tuple[str, str, Any]]:
         for volume in pod.get("volumes", []):
             if "configMap" in volume:
                 yield "ConfigMap", volume["configMap"]["name"], None
-            assert "secret" not in volume
+            if "secret" in volume:
+                for key in LINK_FILES:
+                    yield "Secret", volume["secret"]["secretName"], key
