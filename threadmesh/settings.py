@@ -159,7 +159,7 @@ class UnitSettings(ProcessSettings):
                 f"{prefix}LINK_CA, or {prefix}LINK_TOKENS_FILE, must be set with {prefix}LINK_CERTIFICATE: "
                 "otherwise everybody may call"
             )
-        if not (self.link_certificate or self.link_insecure or is_loopback(self.listen)):
+        if not (self.link_certificate or self.link_insecure or is_loopback(self.listen.strip("[]"))):
             raise ConfigurationError(
                 f"{prefix}LISTEN: beyond loopback, {prefix}LINK_CERTIFICATE, {prefix}LINK_KEY and {prefix}LINK_CA must "
                 f"be set (`threadmesh certs create` makes them); {prefix}LINK_INSECURE=true lets everybody in"

@@ -15,8 +15,8 @@ from threadmesh.cli.checks import Level
 from threadmesh.cli.link_status import LinkStatus, check_certificate, check_exposure, check_links, link_statuses, shown
 from threadmesh.cli.plan import make_plan
 from threadmesh.cli.targets import Target, files_in, own_link
-from threadmesh.links.certificates import read_certificate
 from threadmesh.links.link import PLAINTEXT, ClientLink, ServerLink
+from threadmesh.links.pem import read_certificate
 from threadmesh.settings import ConfigurationError
 
 

@@ -1,6 +1,8 @@
 """The rules of links: who may call what, which settings are refused, and what files may hold."""
 
 import ast
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,12 @@ def test_a_units_certificate_is_no_callers_and_none_outlives_its_authority() -> 
     assert issue(authority, "tools", now).certificate.not_valid_after_utc <= authority.certificate.not_valid_after_utc
     with pytest.raises(ConfigurationError, match="the authority has expired"):
         issue(authority, "tools", now + timedelta(days=11))
+
+
+def test_a_mesh_in_plaintext_does_not_load_what_reads_certificates() -> None:
+    code = "import sys, threadmesh.rpc.unit, threadmesh.rpc.channel; print('cryptography' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_only_the_owner_reads_a_key(tmp_path: Path) -> None:

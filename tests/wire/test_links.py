@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -291,12 +291,15 @@ async def flipping(target: str) -> AsyncIterator[Flipping]:
     tasks: set[asyncio.Future[None]] = set()
 
     async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, changes: bool) -> None:
-        while chunk := await source.read(65536):
-            if changes and flips.is_set():
-                chunk = bytes([*chunk[:-1], chunk[-1] ^ 1])  # that is what it is for
-            sink.write(chunk)
-            await sink.drain()
-        sink.close()
+        try:
+            while chunk := await source.read(65536):
+                changed = bytes([*chunk[:-1], chunk[-1] ^ 1]) if changes and flips.is_set() else chunk
+                sink.write(changed)
+                await sink.drain()
+        finally:
+            sink.close()
+            with suppress(OSError):
+                await sink.wait_closed()
 
     async def pair(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = target.rpartition(":")

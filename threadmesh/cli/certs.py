@@ -24,8 +24,8 @@ from threadmesh.links.authority import (
     read_authority,
     write_pair,
 )
-from threadmesh.links.certificates import read_certificate
 from threadmesh.links.link import TRUST_DOMAIN
+from threadmesh.links.pem import read_certificate
 from threadmesh.settings import ConfigurationError, data_directory
 
 ALL = (*SERVERS, *CLIENTS)

@@ -58,7 +58,7 @@ def check_links(links: Sequence[LinkStatus], *, now: datetime | None = None) -> 
 
 def check_certificate(unit: str, path: Path, *, now: datetime | None = None) -> Finding:
     """The certificate that a unit is configured with can be read and is valid for some time yet."""
-    from threadmesh.links.certificates import read_certificate  # loaded by need
+    from threadmesh.links.pem import read_certificate  # loaded by need
 
     check = f"certificate of {unit}"
     try:
@@ -90,7 +90,7 @@ def _certificate(check: str, what: str, ends: datetime, now: datetime) -> Findin
 
 
 def _own_status(path: Path, link: ClientLink) -> LinkStatus:
-    from threadmesh.links.certificates import read_certificate  # loaded by need
+    from threadmesh.links.pem import read_certificate  # loaded by need
 
     try:
         ends = read_certificate(path).ends
@@ -115,7 +115,7 @@ async def _link_status(target: Target) -> LinkStatus:
 
 async def _shown_end(target: Target) -> datetime:
     """Connect as a call would, and give the end of the certificate that the unit shows."""
-    from threadmesh.links.certificates import certificate_of  # loaded by need
+    from threadmesh.links.pem import certificate_of  # loaded by need
 
     files = target.link.files
     context = ssl.create_default_context(cafile=files.authorities)

@@ -3,17 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
 
 from threadmesh.links.certificates import Material
-from threadmesh.links.credentials import Credentials
 from threadmesh.links.link import ClientLink
 from threadmesh.links.tokens import OwnToken
 from threadmesh.loopback import is_loopback
 from threadmesh.settings import ConfigurationError
+
+if TYPE_CHECKING:
+    from threadmesh.links.credentials import Credentials
 
 log = structlog.get_logger()
 
@@ -31,7 +33,7 @@ class SecuredChannels:
         """Raises `ConfigurationError` where the link would be unprotected, or its files cannot be used."""
         self._target = target
         self._options = [*options, *_name_to_expect(target, peer)]
-        self._credentials = None if link.files.authorities is None else Credentials(link.files)
+        self._credentials = None if link.files.authorities is None else _credentials(link)
         if self._credentials is None and not link.insecure and not _stays_here(target):
             raise ConfigurationError(
                 f"{link.settings}LINK_CA must be set to reach {target} (`threadmesh certs create` makes it); "
@@ -72,6 +74,12 @@ class SecuredChannels:
             material.authorities, material.key or None, material.certificate or None
         )
         return grpc.aio.secure_channel(self._target, credentials, options=self._options)
+
+
+def _credentials(link: ClientLink) -> "Credentials":
+    from threadmesh.links.credentials import Credentials  # noqa: PLC0415  # costs nothing where links are in plaintext
+
+    return Credentials(link.files)
 
 
 def announce(link: ClientLink, targets: Sequence[str]) -> None:

@@ -5,9 +5,10 @@ from datetime import datetime
 import structlog
 
 from threadmesh.clock import Clock, SystemClock
-from threadmesh.links.certificates import Certificate, Material, read_material
+from threadmesh.links.certificates import Certificate, Material
 from threadmesh.links.files import FollowedFiles
 from threadmesh.links.link import TlsFiles
+from threadmesh.links.pem import read_material
 from threadmesh.settings import ConfigurationError
 
 log = structlog.get_logger()

@@ -1,16 +1,19 @@
 """The serving end of links: credentials that are replaced while the server runs, and the guard of its calls."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 
-from threadmesh.links.credentials import Credentials
 from threadmesh.links.guard import Guard, by_certificate, by_token
 from threadmesh.links.link import Security, ServerLink
 from threadmesh.links.tokens import KnownTokens
 from threadmesh.loopback import is_loopback
 from threadmesh.telemetry.metrics import LinkMetrics
+
+if TYPE_CHECKING:
+    from threadmesh.links.credentials import Credentials
 
 log = structlog.get_logger()
 
@@ -25,7 +28,7 @@ class Door:
     def __init__(self, link: ServerLink, metrics: LinkMetrics) -> None:
         """Raises `ConfigurationError` for files that cannot be used."""
         self._link = link
-        self._credentials = Credentials(link.files) if link.files.certificate else None
+        self._credentials = _credentials(link) if link.files.certificate else None
         self.guard = _guard(link, metrics)
         if self._credentials is not None:
             metrics.follow_expiry(self._ends)
@@ -44,7 +47,7 @@ class Door:
     def announce(self, address: str) -> None:
         """Write to the log how the links are secured."""
         security = self._link.security
-        beyond = not is_loopback(address.rpartition(":")[0])
+        beyond = not is_loopback(address.rpartition(":")[0].strip("[]"))
         if beyond and security in {Security.PLAINTEXT, Security.TOKEN}:
             log.warning("link.insecure", address=address, security=str(security), allowed_by=self._insecure)
         else:
@@ -66,13 +69,19 @@ class Door:
         return facts.ends.timestamp() if facts else 0.0
 
 
+def _credentials(link: ServerLink) -> "Credentials":
+    from threadmesh.links.credentials import Credentials  # noqa: PLC0415  # costs nothing where links are open
+
+    return Credentials(link.files)
+
+
 def _guard(link: ServerLink, metrics: LinkMetrics) -> Guard | None:
     if link.tokens_file is not None:
         return Guard(by_token(KnownTokens(link.tokens_file)), metrics)
     return Guard(by_certificate, metrics) if link.files.certificate else None
 
 
-def _server_credentials(credentials: Credentials) -> grpc.ServerCredentials:
+def _server_credentials(credentials: "Credentials") -> grpc.ServerCredentials:
     """Give credentials that are looked up at each new connection, by whichever thread of gRPC's makes it."""
     used = credentials.current()
 

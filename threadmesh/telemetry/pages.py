@@ -2,7 +2,6 @@
 
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from socketserver import ThreadingMixIn
@@ -10,6 +9,8 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
+
+from threadmesh.clock import Clock, SystemClock
 
 _STALE_SECONDS = 15.0
 """Health that was not found out anew for so long says that the event loop stands still."""
@@ -20,16 +21,16 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 class Readiness:
     """Whether a unit serves, as it last found out; may be asked by any thread."""
 
-    def __init__(self) -> None:
-        self._serving = False
-        self._noted = time.monotonic()
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock = clock or SystemClock()
+        self.note(serving=False)
 
     def note(self, serving: bool) -> None:  # noqa: FBT001  # what a health check calls
         """Take what was found out now."""
-        self._serving, self._noted = serving, time.monotonic()
+        self._serving, self._noted = serving, self._clock.monotonic()
 
     def __bool__(self) -> bool:
-        return self._serving and time.monotonic() - self._noted < _STALE_SECONDS
+        return self._serving and self._clock.monotonic() - self._noted < _STALE_SECONDS
 
 
 @contextmanager
