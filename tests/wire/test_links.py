@@ -1,10 +1,13 @@
 """Who may call what over links with mTLS, and what becomes of them when certificates are replaced or end."""
 
 import asyncio
+import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from socketserver import BaseRequestHandler, ThreadingTCPServer
 from typing import Any
 
 import grpc
@@ -277,41 +280,47 @@ async def test_bytes_that_are_changed_on_the_way_break_the_connection_and_are_ne
     assert caught.value.code is Code.UNAVAILABLE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Flipping:
+class Flipping(ThreadingTCPServer):
     """A proxy that changes one bit of whatever the server sends once `flips` is set."""
 
-    target: str
-    flips: asyncio.Event
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), Pair)
+        host, _, port = target.rpartition(":")
+        self.server = (host, int(port))
+        self.target = f"127.0.0.1:{self.server_address[1]}"
+        self.flips = threading.Event()
+
+
+class Pair(BaseRequestHandler):
+    server: Flipping
+
+    def handle(self) -> None:
+        with socket.create_connection(self.server.server) as upstream:
+            upward = threading.Thread(target=pump, args=(self.request, upstream))
+            upward.start()
+            pump(upstream, self.request, self.server.flips)
+            upward.join()
+
+
+def pump(source: socket.socket, sink: socket.socket, flips: threading.Event | None = None) -> None:
+    """Pass bytes on until either end is closed, and close both ways then."""
+    with suppress(OSError):
+        while chunk := source.recv(65536):
+            sink.sendall(bytes([*chunk[:-1], chunk[-1] ^ 1]) if flips and flips.is_set() else chunk)
+    for end in (source, sink):
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
 
 
 @asynccontextmanager
 async def flipping(target: str) -> AsyncIterator[Flipping]:
-    flips = asyncio.Event()
-    tasks: set[asyncio.Future[None]] = set()
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, changes: bool) -> None:
-        try:
-            while chunk := await source.read(65536):
-                changed = bytes([*chunk[:-1], chunk[-1] ^ 1]) if changes and flips.is_set() else chunk
-                sink.write(changed)
-                await sink.drain()
-        finally:
-            sink.close()
-            with suppress(OSError):
-                await sink.wait_closed()
-
-    async def pair(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = target.rpartition(":")
-        from_server, to_server = await asyncio.open_connection(host, int(port))
-        pumps = (pump(reader, to_server, changes=False), pump(from_server, writer, changes=True))
-        tasks.update(map(asyncio.ensure_future, pumps))
-
-    server = await asyncio.start_server(pair, "127.0.0.1", 0)
+    """Run the proxy until the block ends; who calls over it has closed its connections by then."""
+    proxy = Flipping(target)
+    serving = threading.Thread(target=proxy.serve_forever, args=(0.01,))
+    serving.start()
     try:
-        yield Flipping(target=f"127.0.0.1:{server.sockets[0].getsockname()[1]}", flips=flips)
+        yield proxy
     finally:
-        server.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(proxy.shutdown)
+        await asyncio.to_thread(proxy.server_close)
+        serving.join()
