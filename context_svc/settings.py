@@ -21,7 +21,9 @@ class ContextSettings(UnitSettings):
     model_config = SettingsConfigDict(env_prefix="CONTEXT_")
 
     port: int = Field(default=50053, ge=0, le=65535, description="Port to serve; 0 takes a free one.")
-    metrics_port: int = Field(default=9103, ge=0, le=65535, description="Port of `/metrics`; 0 takes a free one.")
+    metrics_port: int = Field(
+        default=9103, ge=0, le=65535, description="Port of `/metrics` and `/readyz`; 0 takes a free one."
+    )
     store: str = Field(
         default_factory=_default_store,
         pattern="^(sqlite:.+|postgres:.+|redis:(rediss?|unix)://.+|memory:)$",

@@ -34,9 +34,10 @@ from facade.edge.server import configured, serve
 from facade.settings import FacadeSettings
 from threadmesh.clock import SystemClock
 from threadmesh.keys.key import Scope
+from threadmesh.links.client import announce
 from threadmesh.loop import run_process
 from threadmesh.loopback import is_loopback
-from threadmesh.rpc.channel import connect
+from threadmesh.rpc.channel import MeshChannel, connect
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from threadmesh.telemetry import logs
 from threadmesh.telemetry.metrics import installed_version, new_registry
@@ -79,10 +80,11 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         keyring = await stack.enter_async_context(opened_keyring(settings, counted))
         use = rate_limits(settings, keyring)
         admission = Admission(Places(settings.places), use, counted)
-        inference = InferenceClient(await stack.enter_async_context(connect(settings.inference_target)))
-        tools = ToolsClient(await stack.enter_async_context(connect(settings.tools_target)))
+        channels = await _channels(settings, stack)
+        inference = InferenceClient(channels["inference"])
+        tools = ToolsClient(channels["tools"])
         context = ContextClient(
-            await stack.enter_async_context(connect(settings.context_target)),
+            channels["context"],
             owner=f"{socket.gethostname()}:{os.getpid()}",
             claim_seconds=settings.turn_seconds,
         )
@@ -121,6 +123,21 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)
         built.add_middleware(RequestScope, metrics=counted)
         yield built
+
+
+async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str, MeshChannel]:
+    """Open a channel to each unit, closed with `stack`. Raises `ConfigurationError`."""
+    link = settings.client_link()
+    targets = {
+        "inference": settings.inference_target,
+        "tools": settings.tools_target,
+        "context": settings.context_target,
+    }
+    channels = {
+        unit: await stack.enter_async_context(connect(target, link, peer=unit)) for unit, target in targets.items()
+    }
+    announce(link, tuple(targets.values()))
+    return channels
 
 
 def _limits(settings: FacadeSettings) -> Limits:

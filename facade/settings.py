@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from threadmesh.keys.file import FILE_NAME
 from threadmesh.loopback import is_loopback
-from threadmesh.settings import ProcessSettings, data_directory
+from threadmesh.settings import CallerSettings, data_directory
 
 
 def _limit(what: str) -> Any:
@@ -20,7 +20,7 @@ def _limit(what: str) -> Any:
     )
 
 
-class FacadeSettings(ProcessSettings):
+class FacadeSettings(CallerSettings):
     """How the OpenAI face behaves, and where the other units are."""
 
     model_config = SettingsConfigDict(env_prefix="FACADE_")

@@ -79,7 +79,9 @@ class InferenceSettings(UnitSettings):
     model_config = SettingsConfigDict(env_prefix="INFERENCE_")
 
     port: int = Field(default=50051, ge=0, le=65535, description="Port to serve; 0 takes a free one.")
-    metrics_port: int = Field(default=9101, ge=0, le=65535, description="Port of `/metrics`; 0 takes a free one.")
+    metrics_port: int = Field(
+        default=9101, ge=0, le=65535, description="Port of `/metrics` and `/readyz`; 0 takes a free one."
+    )
     model: str = Field(
         default="",
         description="Model to serve: a GGUF file, `hf:owner/repository/file.gguf` to fetch one, `none` for only the "

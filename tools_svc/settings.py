@@ -28,7 +28,9 @@ class ToolsSettings(UnitSettings):
     model_config = SettingsConfigDict(env_prefix="TOOLS_")
 
     port: int = Field(default=50052, ge=0, le=65535, description="Port to serve; 0 takes a free one.")
-    metrics_port: int = Field(default=9102, ge=0, le=65535, description="Port of `/metrics`; 0 takes a free one.")
+    metrics_port: int = Field(
+        default=9102, ge=0, le=65535, description="Port of `/metrics` and `/readyz`; 0 takes a free one."
+    )
     servers_file: str = Field(
         default="",
         description="Path of the JSON file that names the MCP servers (`mcpServers`); empty runs mcp-server-time and "

@@ -20,7 +20,8 @@ from threadmesh.clock import SystemClock
 from threadmesh.errors import MeshError
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from threadmesh.telemetry import logs
-from threadmesh.telemetry.metrics import metrics_server, new_registry
+from threadmesh.telemetry.metrics import new_registry
+from threadmesh.telemetry.pages import metrics_server
 from tools_svc.adapters.followed_servers import enabled
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.memory_pins import MemoryPins

@@ -3,7 +3,9 @@
     python deploy/envoy/render.py > .build/envoy.yaml
     envoy --disable-hot-restart -c .build/envoy.yaml
 
-Ports default to those of `threadmesh up`. The descriptor set is what `python proto/generate.py` writes.
+Ports default to those of `threadmesh up`. The descriptor set is what `python proto/generate.py` writes. Links to units
+are in plaintext; for a mesh of `threadmesh up --mtls` give the folder of its certificates by --certificates: then two
+more files are written, beside the descriptor set, from which Envoy learns of replaced certificates.
 """
 
 import argparse
@@ -16,6 +18,8 @@ import yaml
 
 SOURCE = Path(__file__).with_name("envoy.yaml")
 DESCRIPTOR = SOURCE.parents[2] / ".build" / "envoy.binpb"
+CERTIFICATE, AUTHORITY = "link-certificate.yaml", "link-authority.yaml"
+"""What Envoy reads again when certificates are replaced."""
 LOOPBACK = "127.0.0.1"
 
 
@@ -34,6 +38,7 @@ def main() -> int:
         },
         descriptor=options.descriptor,
     )
+    secured(config, options.certificates, build=options.descriptor.parent)
     yaml.safe_dump(config, sys.stdout, sort_keys=False)
     return 0
 
@@ -49,6 +54,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--context", type=int, default=50053)
     parser.add_argument("--facade", type=int, default=8080)
     parser.add_argument("--descriptor", type=Path, default=DESCRIPTOR, help="the descriptor set of the API")
+    parser.add_argument("--certificates", type=Path, help="folder of `threadmesh certs`, for links with mTLS")
     return parser
 
 
@@ -72,6 +78,27 @@ def local(
     for transcoder in transcoders(resources["listeners"]):
         transcoder["proto_descriptor"] = str(descriptor)
     return config
+
+
+def secured(config: dict[str, Any], certificates: Path | None, *, build: Path) -> None:
+    """Let the links to units use these certificates, through files in `build`; without any they are in plaintext."""
+    clusters = [each for each in config["static_resources"]["clusters"] if "transport_socket" in each]
+    if certificates is None:
+        for cluster in clusters:
+            del cluster["transport_socket"]
+        return
+    directory = certificates.absolute()
+    for name in (CERTIFICATE, AUTHORITY):
+        text = SOURCE.with_name(name).read_text().replace("/etc/threadmesh-link/tls.crt", f"{directory}/envoy.pem")
+        text = text.replace("/etc/threadmesh-link/tls.key", f"{directory}/envoy.key")
+        text = text.replace("/etc/threadmesh-link/ca.crt", f"{directory}/ca.pem")
+        (build / name).write_text(text.replace("/etc/threadmesh-link", str(directory)))
+    for cluster in clusters:
+        context = cluster["transport_socket"]["typed_config"]["common_tls_context"]
+        (certificate,) = context["tls_certificate_sds_secret_configs"]
+        authority = context["combined_validation_context"]["validation_context_sds_secret_config"]
+        for name, secret in ((CERTIFICATE, certificate), (AUTHORITY, authority)):
+            secret["sds_config"]["path_config_source"]["path"] = str(build.absolute() / name)
 
 
 def endpoint(hash_key: str, port: int) -> dict[str, Any]:

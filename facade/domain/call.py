@@ -12,6 +12,7 @@ from threadmesh.errors import (
     Internal,
     InvalidArgument,
     MeshError,
+    MethodRefused,
     Overloaded,
     PreconditionFailed,
     StaleEpoch,
@@ -21,7 +22,7 @@ from threadmesh.errors import (
 )
 from threadmesh.retry import full_jitter
 
-_NEVER_SENT = (Unreachable, InvalidArgument, PreconditionFailed, Overloaded, Unauthenticated)
+_NEVER_SENT = (Unreachable, InvalidArgument, PreconditionFailed, Overloaded, Unauthenticated, MethodRefused)
 """Errors that say that the calls were not begun."""
 _MOST_BREAKS = 3
 """How often a round is asked for again; what breaks more tools services than that is not given to another."""

@@ -43,6 +43,9 @@ _BY_CODE = {
 _BY_REASON = {
     "CALL_ALREADY_DECIDED": _Shape(409, "conflict_error"),
     "CALL_NOT_WAITING": _Shape(409, "conflict_error"),
+    # Of the facade itself, on its link to a unit; the client's key is not meant.
+    "CALLER_UNKNOWN": _Shape(500, _SERVER),
+    "METHOD_REFUSED": _Shape(500, _SERVER),
     "DEFINITION_DIFFERS": _Shape(409, "conflict_error"),
     "EVENT_LOG_EXPIRED": _Shape(410, _INVALID),
     "HOST_NOT_ALLOWED": _Shape(421, _INVALID),

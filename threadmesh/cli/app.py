@@ -11,6 +11,7 @@ import typer
 
 from threadmesh.cli import options
 from threadmesh.cli.call_commands import calls
+from threadmesh.cli.cert_commands import certs
 from threadmesh.cli.exits import Exit, exit_status
 from threadmesh.cli.groups import threads, tools
 from threadmesh.cli.key_commands import keys
@@ -36,6 +37,7 @@ app.add_typer(calls, name="calls")
 app.add_typer(threads, name="threads")
 app.add_typer(tasks, name="tasks")
 app.add_typer(keys, name="keys")
+app.add_typer(certs, name="certs")
 
 
 def main() -> None:
@@ -57,6 +59,7 @@ def up(
     data_dir: options.DataDir = None,
     port: options.Port = None,
     scripted: options.Script = None,
+    mtls: options.Mtls = False,
     timeout: Annotated[float, typer.Option(min=1, help="Seconds until every unit must serve.")] = 600.0,
 ) -> None:
     """Start the mesh on this machine and keep it running.
@@ -68,10 +71,11 @@ def up(
       threadmesh up
       threadmesh up --detach --model ~/models/qwen2.5-7b-instruct-q4_k_m.gguf
       threadmesh up --config threadmesh.toml --port 9000
+      threadmesh up --mtls
     """
     from threadmesh.cli.up import Wishes, up  # loaded by need
 
-    wishes = Wishes(model=model, config=config, data_dir=data_dir, port=port, script=scripted)
+    wishes = Wishes(model=model, config=config, data_dir=data_dir, port=port, script=scripted, mtls=mtls)
     up(wishes, detach=detach, seconds=timeout)
 
 

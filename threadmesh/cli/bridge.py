@@ -11,12 +11,12 @@ from mcp.server.stdio import stdio_server
 from threadmesh.api.conversation.v1 import conversation_pb2
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
-from threadmesh.cli.calls import SECONDS, list_tools, reached
+from threadmesh.cli.calls import SECONDS, list_tools, opened, reached
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted, ToolCall
 from threadmesh.errors import MeshError
 from threadmesh.event_codec import decode_call_finished, decode_call_progress, decode_call_started
 from threadmesh.gateway.server import Gateway
-from threadmesh.rpc.channel import MeshChannel, connect, translated, translated_stream
+from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 from threadmesh.telemetry import logs
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def bridge(target: str) -> None:
         await list_tools(channel)
     # The input is read by a thread that nothing can stop but the end of the process.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    async with connect(target) as channel, stdio_server() as (incoming, outgoing):
+    async with opened(target) as channel, stdio_server() as (incoming, outgoing):
         server = Gateway(RemoteTools(channel))
         await server.run(incoming, outgoing, server.create_initialization_options())
 

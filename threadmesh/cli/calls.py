@@ -12,8 +12,11 @@ from threadmesh.api.inference.v1.inference_service_pb2_grpc import InferenceServ
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools_pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
 from threadmesh.cli.exits import NotRunning
+from threadmesh.cli.targets import Target
 from threadmesh.errors import ThreadNotFound, Unavailable
+from threadmesh.links.link import PLAINTEXT
 from threadmesh.rpc.channel import MeshChannel, connect, translated, translated_stream
+from threadmesh.telemetry import logs
 
 SECONDS = 10.0
 """Limit of a call that only reads."""
@@ -28,18 +31,29 @@ def run(command: Coroutine[Any, Any, Result]) -> Result:
     return asyncio.run(command)
 
 
+def opened(target: str) -> MeshChannel:
+    """Open a channel over the link of a `Target`, in plaintext to a mere address; raises `ConfigurationError`."""
+    if not isinstance(target, Target):
+        return connect(target)
+    if target.link != PLAINTEXT:
+        logs.configure(unit="cli", level="error")  # what is wrong with certificates, and not on the standard output
+    return connect(target, target.link, peer=target.peer)
+
+
 @asynccontextmanager
 async def reached(target: str, *, peer: str) -> AsyncIterator[MeshChannel]:
     """Give a channel to a unit; raises `NotRunning` when nothing answers at `target`, other errors as they are."""
-    async with connect(target) as channel:
+    async with opened(target) as channel:
         try:
             async with translated(peer):
                 yield channel
         except Unavailable as error:
             if error.reason != Unavailable.reason:
                 raise
+            secured = isinstance(target, Target) and target.link.files.paths
+            distrust = ", or does not take this certificate" if secured else ""
             raise NotRunning(
-                f"The {peer} service does not answer at {target}; start the mesh with `threadmesh up`, "
+                f"The {peer} service does not answer at {target}{distrust}; start the mesh with `threadmesh up`, "
                 "or see `threadmesh status`."
             ) from error
 

@@ -27,7 +27,12 @@ STOP_SECONDS = 15.0
 """Time that each unit gets to end after SIGTERM before it is killed."""
 
 _PREFIXES = {unit.name: unit.prefix for unit in UNITS}
-_MESH_KEYS: dict[str, tuple[type, ...]] = {"data_dir": (str,), "log_level": (str,), "stop_seconds": (int, float)}
+_MESH_KEYS: dict[str, tuple[type, ...]] = {
+    "data_dir": (str,),
+    "log_level": (str,),
+    "stop_seconds": (int, float),
+    "mtls": (bool,),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +43,7 @@ class Configuration:
     origins: Mapping[str, str] = field(default_factory=dict)
     data_directory: Path | None = None
     stop_seconds: float = STOP_SECONDS
+    mtls: bool = False
 
     def explain(self, message: str) -> str:
         """Put the place in the file before each complaint about a variable that the file set."""
@@ -87,6 +93,7 @@ def parse_configuration(text: str, *, path: Path) -> Configuration:
         origins={name: _place(path, text, keys) for name, (keys, _) in places.items()},
         data_directory=path.parent / Path(mesh["data_dir"]).expanduser() if "data_dir" in mesh else None,
         stop_seconds=float(mesh.get("stop_seconds", STOP_SECONDS)),
+        mtls=bool(mesh.get("mtls", False)),
     )
 
 
@@ -94,8 +101,8 @@ def _check_mesh(path: Path, text: str, mesh: Mapping[str, object]) -> None:
     for key, value in mesh.items():
         if key not in _MESH_KEYS:
             raise _wrong(path, text, ("mesh", key), f"no such key; there are {', '.join(_MESH_KEYS)}")
-        if isinstance(value, bool) or not isinstance(value, _MESH_KEYS[key]):
-            kind = "a text" if str in _MESH_KEYS[key] else "a number"
+        if isinstance(value, bool) != (bool in _MESH_KEYS[key]) or not isinstance(value, _MESH_KEYS[key]):
+            kind = {str: "a text", bool: "true or false"}.get(_MESH_KEYS[key][0], "a number")
             raise _wrong(path, text, ("mesh", key), f"it must be {kind}")
 
 

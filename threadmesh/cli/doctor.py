@@ -8,12 +8,14 @@ from pathlib import Path
 from threadmesh.cli import checks
 from threadmesh.cli.checks import Finding, Level
 from threadmesh.cli.health import Condition
+from threadmesh.cli.link_status import check_certificate, check_exposure, check_links
 from threadmesh.cli.locate import Located, locate
 from threadmesh.cli.output import print_json, stdout
 from threadmesh.cli.plan import Plan, endpoints
 from threadmesh.cli.ports import Endpoint, describe, is_busy
 from threadmesh.cli.state import read_state
 from threadmesh.cli.status import MeshStatus, mesh_status
+from threadmesh.cli.units import UNITS, Probe
 from threadmesh.cli.up import Wishes, planned
 from threadmesh.settings import ConfigurationError
 
@@ -30,10 +32,11 @@ async def examine(wishes: Wishes) -> list[Finding]:
             checks.check_python(),
             Finding(check="configuration", level=Level.BROKEN, message=error.message, remedy="correct it"),
         ]
-    findings = [checks.check_python(), *_installation(), *_storage(plan), *_machine(plan), ports]
+    findings = [checks.check_python(), *_installation(), *_storage(plan), *_machine(plan), *_links(plan), ports]
     located = locate(data_dir=plan.data_directory, required=False)
     if located.state:
-        findings += check_mesh(await mesh_status(located), located)
+        status = await mesh_status(located)
+        findings += [*check_mesh(status, located), *check_links(status.links)]
     return findings
 
 
@@ -113,6 +116,18 @@ def _machine(plan: Plan) -> Iterator[Finding]:
     yield checks.check_cores(_threads(environment), cores=len(os.sched_getaffinity(0)))
     model_bytes = None if several else _model_bytes(plan.model, bundled)
     yield checks.check_memory(model_bytes, available_bytes=_available_bytes())
+
+
+def _links(plan: Plan) -> Iterator[Finding]:
+    environment = plan.programs[0].environment
+    for unit in UNITS:
+        path = environment.get(f"{unit.prefix}LINK_CERTIFICATE")
+        if path and (plan.certificates is None or Path(path).exists()):  # `up --mtls` makes those that are missing
+            yield check_certificate(unit.name, Path(path))
+        insecure = environment.get(f"{unit.prefix}LINK_INSECURE", "").lower() in {"1", "true", "yes", "on"}
+        listen = environment.get(f"{unit.prefix}LISTEN", "127.0.0.1") if unit.probe is Probe.GRPC else "127.0.0.1"
+        if finding := check_exposure(unit.name, listen, insecure=insecure):
+            yield finding
 
 
 def _taken(busy: list[Endpoint]) -> str:

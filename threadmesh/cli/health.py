@@ -7,10 +7,11 @@ import grpc
 import httpx2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from threadmesh.cli.calls import opened
 from threadmesh.cli.output import one_line
 from threadmesh.cli.units import Probe
 from threadmesh.ports import is_listened_on
-from threadmesh.rpc.channel import connect
+from threadmesh.settings import ConfigurationError
 
 _SECONDS = 3.0
 
@@ -44,12 +45,12 @@ async def ask(address: str, probe: Probe, *, running: bool = True) -> Health:
         return silent
     try:
         return await (_ask_http(address) if probe is Probe.HTTP else _ask_grpc(address))
-    except (httpx2.HTTPError, grpc.aio.AioRpcError) as error:
+    except (httpx2.HTTPError, grpc.aio.AioRpcError, ConfigurationError) as error:
         return Health(condition=Condition.NOT_SERVING, detail=one_line(f"no answer: {error}", limit=120))
 
 
 async def _ask_grpc(address: str) -> Health:
-    async with connect(address) as channel:
+    async with opened(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         response = await stub.Check(health_pb2.HealthCheckRequest(), timeout=_SECONDS)
     serving = response.status == health_pb2.HealthCheckResponse.SERVING

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from threadmesh.cli.exits import NotRunning
 from threadmesh.cli.state import MeshState, read_state
+from threadmesh.cli.targets import Target, own_link
 from threadmesh.cli.units import FACADE, UNITS
 from threadmesh.settings import data_directory
 
@@ -25,7 +26,7 @@ class Located:
     `absent`: a data directory was named, no mesh runs on it, and nothing else says where one would be.
     """
 
-    addresses: Mapping[str, str]
+    addresses: Mapping[str, Target]
     url: str
     key: str
     state: MeshState | None
@@ -49,7 +50,11 @@ def locate(
     absent = named and not (state or url or target or any(environment.get(name) for name in _ADDRESSES))
     if absent and required:
         raise NotRunning
-    addresses = {unit.name: target or _address(unit.name, unit.port, state, environment) for unit in UNITS}
+    link = own_link(environment, state.certificates if state else None)
+    addresses = {
+        unit.name: Target(target or _address(unit.name, unit.port, state, environment), link=link, peer=unit.name)
+        for unit in UNITS
+    }
     return Located(
         addresses=addresses,
         url=(url or environment.get("THREADMESH_URL") or _url(state, environment)).rstrip("/"),

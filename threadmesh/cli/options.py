@@ -39,6 +39,10 @@ Script = Annotated[
     Path | None,
     typer.Option("--scripted", exists=True, dir_okay=False, help="A JSON script; adds the model `scripted` for tests."),
 ]
+Mtls = Annotated[
+    bool,
+    typer.Option("--mtls", help="Let units know each other by certificates, which are made if there are none."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 Target = Annotated[
     str, typer.Option("--target", metavar="HOST:PORT", help="The service, where it is not this machine's mesh.")

@@ -7,8 +7,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from threadmesh.cli.ports import Endpoint, free_port
+from threadmesh.cli.targets import Target, files_in, own_link
 from threadmesh.cli.units import UNITS, Probe, Unit
 from threadmesh.keys.file import FILE_NAME
+from threadmesh.links.link import PLAINTEXT, ClientLink
 from threadmesh.settings import ConfigurationError
 
 _EVERYWHERE = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # compared, not listened on
@@ -26,6 +28,12 @@ class Program(BaseModel):
     metrics_url: str
     probe: Probe
     log: Path
+    link: ClientLink = PLAINTEXT
+
+    @property
+    def target(self) -> Target:
+        """Where it is asked whether it serves, and over which link."""
+        return Target(self.address, link=self.link, peer=self.unit)
 
 
 class Plan(BaseModel):
@@ -38,6 +46,7 @@ class Plan(BaseModel):
     stop_seconds: float
     model: str
     needs_key: bool
+    certificates: Path | None = None
 
     @property
     def url(self) -> str:
@@ -51,24 +60,35 @@ class Plan(BaseModel):
 
 
 def make_plan(
-    environment: Mapping[str, str], *, data_directory: Path, stop_seconds: float, units: Sequence[Unit] = UNITS
+    environment: Mapping[str, str],
+    *,
+    data_directory: Path,
+    stop_seconds: float,
+    units: Sequence[Unit] = UNITS,
+    certificates: Path | None = None,
 ) -> Plan:
     """Plan the mesh that this environment describes; a port of 0 becomes a free one.
 
-    Raises `ConfigurationError` for a port that is no number.
+    Units that are told nothing else take theirs of the `certificates` in that directory. Raises `ConfigurationError`
+    for a port that is no number.
     """
     settled = {**environment, "THREADMESH_DATA_DIR": str(data_directory)}
+    for unit in units if certificates else ():
+        settled = _secured(unit, certificates, settled)
     for unit in units:
         settled |= _ports(unit, settled)
     for unit in units:
         settled.setdefault(f"FACADE_{unit.name.upper()}_TARGET", _address(unit, settled))
     settled = {name: value for name, value in settled.items() if name != "FACADE_FACADE_TARGET"}
     return Plan(
-        programs=tuple(_program(unit, settled, data_directory / "logs") for unit in units),
+        programs=tuple(
+            _program(unit, settled, data_directory / "logs", link=own_link(settled, certificates)) for unit in units
+        ),
         data_directory=data_directory,
         stop_seconds=stop_seconds,
         model=settled.get("INFERENCE_MODEL", ""),
         needs_key=_needs_key(settled, data_directory),
+        certificates=certificates,
     )
 
 
@@ -103,7 +123,16 @@ def _port(variable: str, value: str, host: str) -> int:
     return int(value) or free_port(host)
 
 
-def _program(unit: Unit, environment: Mapping[str, str], logs: Path) -> Program:
+def _secured(unit: Unit, certificates: Path | None, environment: Mapping[str, str]) -> dict[str, str]:
+    """Add a unit's certificate to the environment, unless that says something about the unit's links itself."""
+    if certificates is None or any(name.startswith(f"{unit.prefix}LINK_") for name in environment):
+        return dict(environment)
+    files = files_in(certificates, unit.name)
+    names = {"CERTIFICATE": files.certificate, "KEY": files.key, "CA": files.authorities}
+    return {**environment, **{f"{unit.prefix}LINK_{name}": str(path) for name, path in names.items()}}
+
+
+def _program(unit: Unit, environment: Mapping[str, str], logs: Path, *, link: ClientLink) -> Program:
     address = _address(unit, environment)
     metrics = environment.get(f"{unit.prefix}METRICS_PORT") if unit.metrics_port is not None else None
     host = address.rpartition(":")[0]
@@ -115,6 +144,7 @@ def _program(unit: Unit, environment: Mapping[str, str], logs: Path) -> Program:
         metrics_url=f"http://{host}:{metrics}/metrics" if metrics else f"http://{address}/metrics",
         probe=unit.probe,
         log=logs / f"{unit.name}.log",
+        link=link,
     )
 
 

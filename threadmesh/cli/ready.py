@@ -127,7 +127,7 @@ async def wait_until_serving(programs: Sequence[Program], display: Display, *, s
 
 
 async def _round(programs: Sequence[Program], display: Display) -> list[Health]:
-    healths = await asyncio.gather(*(ask(program.address, program.probe) for program in programs))
+    healths = await asyncio.gather(*(ask(program.target, program.probe) for program in programs))
     for program, health in zip(programs, healths, strict=True):
         display.show(program, health)
     if not all(health.serving for health in healths):

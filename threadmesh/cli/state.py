@@ -59,6 +59,7 @@ class MeshState(BaseModel):
     start_time: AwareDatetime
     model: str
     units: tuple[UnitState, ...]
+    certificates: Path | None = None
 
     @property
     def processes(self) -> list[ProcessId]:

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 from threadmesh.cli.calls import list_models, list_threads, list_tools, reached
 from threadmesh.cli.health import Condition, Health, ask
+from threadmesh.cli.link_status import LinkStatus, link_statuses, shown
 from threadmesh.cli.locate import Located
 from threadmesh.cli.output import print_json, print_table, stdout
-from threadmesh.cli.units import UNITS, Unit
+from threadmesh.cli.targets import Target
+from threadmesh.cli.units import UNITS, Probe, Unit
 from threadmesh.errors import MeshError
 
 SERVER_STATES = {1: "connecting", 2: "ready", 3: "unavailable"}
@@ -53,6 +55,7 @@ class MeshStatus:
     tool_servers: tuple[ToolServer, ...] | None
     threads: int | None
     model_details: Mapping[str, Mapping[str, str]] | None = None
+    links: tuple[LinkStatus, ...] = ()
 
     @property
     def serving(self) -> bool:
@@ -63,9 +66,13 @@ class MeshStatus:
 async def mesh_status(located: Located) -> MeshStatus:
     """Ask every unit; those that do not answer are down, nothing is raised."""
     units = await asyncio.gather(*(_unit_status(unit, located) for unit in UNITS))
-    up = {unit.name: unit.address for unit in units if unit.state in {Condition.SERVING, Condition.NOT_SERVING}}
-    models, servers, threads = await asyncio.gather(
-        _known(_models, "inference", up), _known(tool_servers, "tools", up), _known(_count_threads, "context", up)
+    answering = [unit.name for unit in units if unit.state in {Condition.SERVING, Condition.NOT_SERVING}]
+    up = {name: located.addresses[name] for name in answering}
+    models, servers, threads, links = await asyncio.gather(
+        _known(_models, "inference", up),
+        _known(tool_servers, "tools", up),
+        _known(_count_threads, "context", up),
+        link_statuses([up[unit.name] for unit in UNITS if unit.probe is Probe.GRPC and unit.name in up]),
     )
     return MeshStatus(
         units=tuple(units),
@@ -73,6 +80,7 @@ async def mesh_status(located: Located) -> MeshStatus:
         tool_servers=servers,
         threads=threads,
         model_details=models,
+        links=links,
     )
 
 
@@ -96,6 +104,8 @@ def show(status: MeshStatus, located: Located) -> None:
     headings = ["unit", "state", "pid", "address", "uptime", "restarts", "detail"]
     print_table(headings, [_row(unit) for unit in status.units])
     lines = ["", f"API       {located.url}/v1"]
+    if status.links:
+        lines.append(f"links     {shown(status.links)}")
     if status.models is not None:
         lines.append(f"models    {', '.join(status.models) or 'none'}")
     if status.tool_servers is not None:
@@ -126,14 +136,14 @@ def duration(seconds: float) -> str:
 async def _unit_status(unit: Unit, located: Located) -> UnitStatus:
     on_file = located.state.unit(unit.name) if located.state else None
     process = on_file.process.id if on_file and on_file.process and on_file.process.id.alive else None
-    address = located.addresses[unit.name] if unit.name != "facade" else located.url.partition("://")[2]
+    address: str = located.addresses[unit.name] if unit.name != "facade" else located.url.partition("://")[2]
     absent = Health(condition=Condition.DOWN)
     health = absent if located.absent else await ask(address, unit.probe, running=process is not None)
     return UnitStatus(
         name=unit.name,
         state=str(health.condition),
         detail=health.detail,
-        address=address,
+        address=str(address),
         pid=process.pid if process else None,
         uptime_seconds=round(process.uptime_seconds, 1) if process else None,
         restarts=on_file.restarts if on_file else None,
@@ -153,7 +163,7 @@ async def _count_threads(target: str) -> int:
         return sum([1 async for _ in threads])
 
 
-async def _known(question: Callable[[str], Awaitable[Result]], name: str, up: dict[str, str]) -> Result | None:
+async def _known(question: Callable[[str], Awaitable[Result]], name: str, up: dict[str, Target]) -> Result | None:
     """Ask a unit that is up; None when it is not, or does not answer."""
     if name not in up:
         return None

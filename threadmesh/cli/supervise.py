@@ -105,6 +105,7 @@ def _state(plan: Plan, supervisor: Supervisor, *, began: datetime, detached: boo
         start_time=began,
         model=plan.model,
         units=tuple(map(_unit_state, supervisor.runners)),
+        certificates=plan.certificates,
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from threadmesh.cli import state
+from threadmesh.cli import certs, state
 from threadmesh.cli.config import Configuration, read_configuration
 from threadmesh.cli.exits import Exit, UnitFailed
 from threadmesh.cli.output import stderr
@@ -19,6 +19,7 @@ from threadmesh.cli.plan import Plan, endpoints, make_plan
 from threadmesh.cli.ports import require_free
 from threadmesh.cli.ready import display_on, serving_before
 from threadmesh.cli.supervise import start_detached, stopped_by_signals, supervised
+from threadmesh.cli.targets import DIRECTORY
 from threadmesh.cli.unit_logs import last_words
 from threadmesh.cli.units import NO_MODEL, UNITS, Unit
 from threadmesh.errors import MeshError
@@ -36,6 +37,7 @@ class Wishes:
     data_dir: Path | None = None
     port: int | None = None
     script: Path | None = None
+    mtls: bool = False
 
 
 def planned(
@@ -45,11 +47,13 @@ def planned(
     configuration = read_configuration(wishes.config)
     merged = {**configuration.environment, **environment, **_variables(wishes)}
     directory = wishes.data_dir or _environment_directory(environment) or configuration.data_directory
+    directory = (directory or data_directory(environment)).expanduser().absolute()
     plan = make_plan(
         merged,
-        data_directory=(directory or data_directory(environment)).expanduser().absolute(),
+        data_directory=directory,
         stop_seconds=configuration.stop_seconds,
         units=units,
+        certificates=directory / DIRECTORY if wishes.mtls or configuration.mtls else None,
     )
     return plan, configuration
 
@@ -63,6 +67,8 @@ def up(wishes: Wishes, *, detach: bool, seconds: float, units: Sequence[Unit] = 
     plan, configuration = planned(wishes, units=units)
     state.require_idle(plan.data_directory)
     require_free(endpoints(plan, units))
+    if plan.certificates:
+        certs.ensure(plan.certificates)
     try:
         asyncio.run(_detached(plan, seconds=seconds) if detach else _foreground(plan, seconds=seconds))
     except ConfigurationError as error:

@@ -16,10 +16,13 @@
     ├── ThreadBusy                 somebody else is at it
     ├── CallDenied                 a person has said no
     ├── Unauthenticated  InsufficientScope
+    │   └── CallerUnknown          on a link between units
+    ├── MethodRefused              likewise: this caller may not call that
     ├── Overloaded                 too much at once; try later
     │   └── RateLimitExceeded  ToolRateLimited  ToolQueueFull
     ├── Unavailable                a part is missing; try later
     │   ├── Unreachable            and nothing of the request has reached it
+    │   │   └── LinkUntrusted
     │   ├── BackendUnavailable  StoreUnavailable  ToolServerUnavailable  ToolServerResting
     │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
@@ -55,6 +58,7 @@ from threadmesh.errors.kinds import (
     Unreachable,
     Unsupported,
 )
+from threadmesh.errors.links import CallerUnknown, LinkUntrusted, MethodRefused
 from threadmesh.errors.models import (
     BackendUnavailable,
     ContextLengthExceeded,
@@ -115,6 +119,7 @@ __all__ = [
     "CallDenied",
     "CallNotFound",
     "CallNotWaiting",
+    "CallerUnknown",
     "Cancelled",
     "Code",
     "ContextLengthExceeded",
@@ -126,7 +131,9 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "InvalidToolArguments",
+    "LinkUntrusted",
     "MeshError",
+    "MethodRefused",
     "ModelNotFound",
     "NoCompatibleReplica",
     "NotFound",

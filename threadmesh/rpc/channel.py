@@ -6,6 +6,8 @@ from typing import Any, Self
 
 import grpc
 
+from threadmesh.links.client import SecuredChannels
+from threadmesh.links.link import PLAINTEXT, ClientLink
 from threadmesh.rpc import deadline
 from threadmesh.rpc.server import MESSAGE_BYTES
 from threadmesh.rpc.status import translated, translated_stream
@@ -53,12 +55,14 @@ _OPTIONS = [
 ]
 
 
-def connect(target: str) -> "MeshChannel":
+def connect(target: str, link: ClientLink = PLAINTEXT, *, peer: str = "") -> "MeshChannel":
     """Open a channel to `target` (`host:port`); use it as an async context manager.
 
-    Each call carries the ids bound to the calling task and takes no longer than the running request has left.
+    Each call carries the ids bound to the calling task and takes no longer than the running request has left. On
+    loopback, where a host's name tells nothing, the server's certificate must be that of `peer`. Raises
+    `ConfigurationError` where the link would leave this machine without protection, or its files cannot be used.
     """
-    return MeshChannel(grpc.aio.insecure_channel(target, options=_OPTIONS))
+    return MeshChannel(SecuredChannels(target, link, options=_OPTIONS, peer=peer))
 
 
 class MeshChannel(grpc.aio.Channel):
@@ -67,8 +71,8 @@ class MeshChannel(grpc.aio.Channel):
     It wraps the calls themselves: interceptors of grpc.aio lose the cancellation of streams.
     """
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._channel = channel
+    def __init__(self, channels: SecuredChannels) -> None:
+        self._channels = channels
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,40 +82,45 @@ class MeshChannel(grpc.aio.Channel):
 
     async def close(self, grace: float | None = None) -> None:
         """Close the channel; running calls get `grace` seconds."""
-        await self._channel.close(grace)
+        await self._channels.close(grace)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: FBT001, FBT002  # grpc's signature
         """Give the connection's state."""
-        return self._channel.get_state(try_to_connect)
+        return self._channels.current().get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         """Wait until the connection's state is another one."""
-        await self._channel.wait_for_state_change(last_observed_state)
+        await self._channels.current().wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
         """Wait until the peer is connected."""
-        await self._channel.channel_ready()
+        await self._channels.current().channel_ready()
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Any:
         """Make a callable of one request and one response."""
-        return _Call(self._channel.unary_unary(*arguments, **options))
+        return _Call(self._channels, "unary_unary", arguments, options)
 
     def unary_stream(self, *arguments: Any, **options: Any) -> Any:
         """Make a callable of one request and many responses."""
-        return _Call(self._channel.unary_stream(*arguments, **options))
+        return _Call(self._channels, "unary_stream", arguments, options)
 
     def stream_unary(self, *arguments: Any, **options: Any) -> Any:
         """Make a callable of many requests and one response."""
-        return _Call(self._channel.stream_unary(*arguments, **options))
+        return _Call(self._channels, "stream_unary", arguments, options)
 
     def stream_stream(self, *arguments: Any, **options: Any) -> Any:
         """Make a callable of many requests and many responses."""
-        return _Call(self._channel.stream_stream(*arguments, **options))
+        return _Call(self._channels, "stream_stream", arguments, options)
 
 
 class _Call:
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    """A callable of whichever channel is the current one; made once for each."""
+
+    def __init__(self, channels: SecuredChannels, kind: str, arguments: Any, options: Any) -> None:
+        self._channels = channels
+        self._recipe = (kind, arguments, options)
+        self._channel = channels.current()
+        self._call = self._made()
 
     def __call__(
         self,
@@ -121,9 +130,17 @@ class _Call:
         metadata: Sequence[tuple[str, str]] | None = None,
         **options: Any,
     ) -> Any:
+        if (channel := self._channels.current()) is not self._channel:
+            self._channel = channel
+            self._call = self._made()
         ids = [(f"x-{name.replace('_', '-')}", value) for name, value in current_ids().items()]
         sent = [*(metadata or ()), *((key, value) for key, value in ids if value.isascii() and value.isprintable())]
+        sent += self._channels.authorization()
         return self._call(request, timeout=deadline.budget(timeout), metadata=sent, **options)
+
+    def _made(self) -> Any:
+        kind, arguments, options = self._recipe
+        return getattr(self._channel, kind)(*arguments, **options)
 
 
 __all__ = ["MeshChannel", "connect", "translated", "translated_stream"]

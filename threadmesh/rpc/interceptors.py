@@ -12,7 +12,9 @@ from google.protobuf.message import Message
 from protovalidate import CompilationError, Validator
 
 from threadmesh.errors import Aborted, Cancelled, DeadlineExceeded, Internal, InvalidArgument, MeshError
+from threadmesh.links.guard import Guard
 from threadmesh.rpc import deadline
+from threadmesh.rpc.guarded import guarded
 from threadmesh.rpc.status import abort
 from threadmesh.telemetry.logs import IDS, bind_ids
 from threadmesh.telemetry.metrics import ServerMetrics
@@ -37,10 +39,12 @@ _BEHAVIOURS = {
 
 
 class EdgeInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the methods of our own services; health, reflection and channelz stay as they are."""
+    """Wraps the methods of our own services; of health, reflection and channelz only the guard is ours."""
 
-    def __init__(self, metrics: ServerMetrics) -> None:
+    def __init__(self, metrics: ServerMetrics, guard: Guard | None = None) -> None:
+        """Without a `guard`, everybody may call everything."""
         self._metrics = metrics
+        self._guard = guard
         self._validator = Validator()
 
     async def intercept_service(
@@ -48,10 +52,12 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
     ) -> Handler:
         """Give the method's handler, wrapped."""
         handler: Handler = await continuation(handler_call_details)
-        if handler is None or not handler_call_details.method.startswith("/threadmesh."):
-            return handler
+        if handler is None:
+            return None
         _, service, method = handler_call_details.method.split("/")
-        return self._wrap(handler, service, method)
+        if service.startswith("threadmesh."):
+            return self._wrap(handler, service, method)
+        return guarded(handler, _BEHAVIOURS[_kind(handler)], self._guard, service, method) if self._guard else handler
 
     def _wrap(self, handler: Handler, service: str, method: str) -> Handler:
         kind = _kind(handler)
@@ -81,6 +87,8 @@ class EdgeInterceptor(grpc.aio.ServerInterceptor):
         self._metrics.started(kind, service, method)
         _enter_request(context, streams=kind != "unary")
         try:
+            if self._guard:
+                self._guard.admit(context, service, method)
             yield
         except Exception as error:  # noqa: BLE001  # the outermost place: every error becomes a status
             ended.error = as_mesh_error(error, method)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,12 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from threadmesh.errors import MeshError
+from threadmesh.links.link import OPEN, ServerLink
+from threadmesh.links.server import Door
 from threadmesh.ports import is_listened_on
 from threadmesh.rpc.interceptors import EdgeInterceptor
 from threadmesh.settings import ConfigurationError
-from threadmesh.telemetry.metrics import ServerMetrics
+from threadmesh.telemetry.metrics import LinkMetrics, ServerMetrics
 
 log = structlog.get_logger()
 
@@ -71,12 +73,36 @@ async def serve(
     registry: CollectorRegistry,
     ping: Callable[[], Awaitable[None]],
     reflect: bool = True,
+    link: ServerLink = OPEN,
+    on_health: Callable[[bool], object] = bool,
 ) -> AsyncIterator[RunningServer]:
     """Serve `services` on `address` (`host:port`) until the block ends, with health, reflection and channelz.
 
-    Health is SERVING, for each service and for the whole, while `ping` returns and NOT_SERVING while it raises.
+    Health is SERVING, for each service and for the whole, while `ping` returns and NOT_SERVING while it raises;
+    `on_health` is told each time it was asked. `link` says who may call. Raises `ConfigurationError`.
     """
-    server = grpc.aio.server(interceptors=[EdgeInterceptor(ServerMetrics(registry))], options=_OPTIONS)
+    door = Door(link, LinkMetrics(registry))
+    edge = EdgeInterceptor(ServerMetrics(registry), door.guard)
+    server = grpc.aio.server(interceptors=[edge], options=[*_OPTIONS, *door.options])
+    servicer = _add_services(server, services, reflect=reflect)
+    port = await _bind(server, address, door)
+    door.announce(address)
+    await _set_health(servicer, services, serving=False)
+    await server.start()
+    watchers = [
+        asyncio.create_task(_watch_health(servicer, services, ping, on_health), name="health"),
+        asyncio.create_task(door.watch(), name="certificate"),
+    ]
+    try:
+        yield RunningServer(port=port, server=server, health=servicer)
+    finally:
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+        await server.stop(0)
+
+
+def _add_services(server: grpc.aio.Server, services: Sequence[Service], *, reflect: bool) -> health.aio.HealthServicer:
     for service in services:
         service.add(service.servicer, server)
     servicer = health.aio.HealthServicer()
@@ -85,20 +111,10 @@ async def serve(
         names = [service.name for service in services]
         reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
         channelz.add_channelz_servicer(server)
-    port = await _bind(server, address)
-    await _set_health(servicer, services, serving=False)
-    await server.start()
-    watcher = asyncio.create_task(_watch_health(servicer, services, ping), name="health")
-    try:
-        yield RunningServer(port=port, server=server, health=servicer)
-    finally:
-        watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
-        await server.stop(0)
+    return servicer
 
 
-async def _bind(server: grpc.aio.Server, address: str) -> int:
+async def _bind(server: grpc.aio.Server, address: str, door: Door) -> int:
     """Take the port, waiting while only a closed connection still holds it.
 
     Raises `ConfigurationError` when another process listens on it, or when it stays unusable.
@@ -107,7 +123,7 @@ async def _bind(server: grpc.aio.Server, address: str) -> int:
     ends = time.monotonic() + _BIND_SECONDS
     while True:
         try:
-            return server.add_insecure_port(address)
+            return door.bind(server, address)
         except RuntimeError as error:
             if not port or is_listened_on(port) or time.monotonic() > ends:
                 raise ConfigurationError(f"{address} cannot be listened on; is another process using it?") from error
@@ -116,11 +132,15 @@ async def _bind(server: grpc.aio.Server, address: str) -> int:
 
 
 async def _watch_health(
-    servicer: health.aio.HealthServicer, services: Sequence[Service], ping: Callable[[], Awaitable[None]]
+    servicer: health.aio.HealthServicer,
+    services: Sequence[Service],
+    ping: Callable[[], Awaitable[None]],
+    on_health: Callable[[bool], object],
 ) -> None:
     was_serving: bool | None = None
     while True:
         serving = await _answers(ping)
+        on_health(serving)
         if serving is not was_serving:
             await _set_health(servicer, services, serving=serving)
             log.info("health.changed", serving=serving)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import grpc
+import structlog
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -20,15 +21,20 @@ from threadmesh.errors import (
     DeadlineExceeded,
     Internal,
     InvalidArgument,
+    LinkUntrusted,
     MeshError,
     Unavailable,
     Unreachable,
 )
 from threadmesh.streams import Silence
 
+log = structlog.get_logger()
+
 DOMAIN = "threadmesh"
 _NO_CONNECTION = ("connections to all backends failing", "failed to connect to all addresses", "DNS resolution failed")
 """What the core of gRPC says of a request that found no connection to go out on."""
+_UNTRUSTED = ("handshake failed", "Custom verification check failed")
+"""What it says there of a certificate that the caller does not trust, and then why."""
 _UNLIMITED = 1e9
 """Seconds that nobody waits."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -81,7 +87,11 @@ def from_rpc_error(error: AioRpcError, *, peer: str) -> MeshError:
             if detail.Unpack(info):
                 return _restore(info, status, error.code())
     if _connection_lost(error):
-        kind = Unreachable if (error.details() or "").startswith(_NO_CONNECTION) else Unavailable
+        details = error.details() or ""
+        if details.startswith(_NO_CONNECTION) and any(words in details for words in _UNTRUSTED):
+            log.error("link.untrusted", peer=peer, problem=details.partition("last error: ")[2] or details)
+            return LinkUntrusted(f"The certificate of the {peer} service is not trusted; the log says why.", peer=peer)
+        kind = Unreachable if details.startswith(_NO_CONNECTION) else Unavailable
         return kind(f"The {peer} service cannot be reached now; try again in a moment.", peer=peer)
     code = Code(error.code().value[0])
     if code in {Code.UNKNOWN, Code.INTERNAL}:
@@ -150,10 +160,20 @@ def _restore(info: error_details_pb2.ErrorInfo, status: status_pb2.Status, code:
 
 
 def _connection_lost(error: AioRpcError) -> bool:
-    """A replica killed in the middle of a stream shows as UNAVAILABLE, or through a proxy as INTERNAL RST_STREAM."""
-    if error.code() is grpc.StatusCode.UNAVAILABLE:
-        return True
-    return error.code() is grpc.StatusCode.INTERNAL and "RST_STREAM" in (error.details() or "")
+    """A replica killed in the middle of a stream shows as UNAVAILABLE, or through a proxy as INTERNAL RST_STREAM.
+
+    Bytes that TLS finds changed show as UNKNOWN, and end the connection.
+    """
+    details = error.details() or ""
+    match error.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            return True
+        case grpc.StatusCode.INTERNAL:
+            return "RST_STREAM" in details
+        case grpc.StatusCode.UNKNOWN:
+            return details.startswith("Stream removed")
+        case _:
+            return False
 
 
 def _pack(detail: Message) -> any_pb2.Any:

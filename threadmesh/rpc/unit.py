@@ -16,7 +16,8 @@ from threadmesh.loop import run_process, spare_collections
 from threadmesh.rpc.server import Service, serve
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError, UnitSettings
 from threadmesh.telemetry import logs
-from threadmesh.telemetry.metrics import installed_version, metrics_server, new_registry
+from threadmesh.telemetry.metrics import installed_version, new_registry
+from threadmesh.telemetry.pages import Readiness, metrics_server
 
 log = structlog.get_logger()
 
@@ -44,12 +45,14 @@ def main(unit: str, settings: type[Settings], app: App[Settings]) -> None:
 
 
 async def run(settings: Settings, app: App[Settings]) -> None:
-    """Serve until a signal comes, then drain; a second signal cuts what still runs."""
-    registry = new_registry()
+    """Serve until a signal comes, then drain; a second signal cuts what still runs. Raises `ConfigurationError`."""
+    link = settings.server_link()
+    registry, readiness = new_registry(), Readiness()
     draining = Gauge("threadmesh_draining", "1 while running requests get time to end.", registry=registry)
     stop = stop_on_signals()
     log.info("unit.starting", version=installed_version(), pid=os.getpid(), settings=settings.effective())
-    with metrics_server(registry, listen=settings.listen, port=settings.metrics_port) as metrics_port:
+    pages = metrics_server(registry, listen=settings.listen, port=settings.metrics_port, readiness=readiness)
+    with pages as metrics_port:
         async with (
             app(settings, registry) as built,
             serve(
@@ -58,6 +61,8 @@ async def run(settings: Settings, app: App[Settings]) -> None:
                 registry=registry,
                 ping=built.ping,
                 reflect=settings.reflection,
+                link=link,
+                on_health=readiness.note,
             ) as server,
         ):
             spare_collections()
@@ -66,6 +71,7 @@ async def run(settings: Settings, app: App[Settings]) -> None:
             draining.set(1)
             log.info("unit.draining", seconds=settings.drain_seconds)
             stop.clear()
+            readiness.note(serving=False)
             await _first(server.drain(settings.drain_seconds), stop.wait())
     log.info("unit.stopped")
 

@@ -3,11 +3,10 @@
 Names, labels and buckets of the RPC metrics are those of the gRPC ecosystem, so that public dashboards and rules fit.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -36,18 +35,6 @@ def installed_version() -> str:
         return "0"
 
 
-@contextmanager
-def metrics_server(registry: CollectorRegistry, *, listen: str, port: int) -> Iterator[int]:
-    """Serve `/metrics` until the block ends; gives the port."""
-    server, thread = start_http_server(port, addr=listen, registry=registry)
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 class ServerMetrics:
     """What a gRPC server counts: `grpc_server_*`."""
 
@@ -69,3 +56,29 @@ class ServerMetrics:
         """Count an RPC that ended with `code` after `seconds`."""
         self._handled.labels(kind, service, method, code).inc()
         self._seconds.labels(kind, service, method).observe(seconds)
+
+
+class LinkMetrics:
+    """What a server counts about the links to it: `threadmesh_link_*`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._refusals = Counter(
+            "threadmesh_link_refusals_total",
+            "Calls that were refused because of who called; `unknown` is everybody without an identity.",
+            ["caller", "reason"],
+            registry=registry,
+        )
+        self._registry = registry
+
+    def refused(self, caller: str, reason: str) -> None:
+        """Count a refused call of a member of the mesh, or of `unknown`."""
+        self._refusals.labels(caller, reason).inc()
+
+    def follow_expiry(self, ends: Callable[[], float]) -> None:
+        """Show when the certificate ends, as seconds since 1970."""
+        gauge = Gauge(
+            "threadmesh_link_certificate_expiry_timestamp_seconds",
+            "When this unit's certificate for links ends.",
+            registry=self._registry,
+        )
+        gauge.set_function(ends)

@@ -7,12 +7,15 @@ import pytest
 
 from facade.edge.errors import response_of
 from threadmesh.errors import (
+    CallerUnknown,
     ContextLengthExceeded,
     EventLogExpired,
     IdempotencyKeyReused,
     InsufficientScope,
     Internal,
+    LinkUntrusted,
     MeshError,
+    MethodRefused,
     ModelNotFound,
     Overloaded,
     RateLimitExceeded,
@@ -53,6 +56,9 @@ def test_every_error_has_all_four_keys_and_an_error_status(kind: type[MeshError]
         (Overloaded(), 429, "overloaded"),
         (Unavailable(), 503, "unavailable"),
         (Internal(), 500, "internal_error"),
+        (CallerUnknown(), 500, "caller_unknown"),
+        (MethodRefused(), 500, "method_refused"),
+        (LinkUntrusted(), 503, "link_untrusted"),
     ],
 )
 def test_an_error_has_the_status_and_code_that_clients_know(error: MeshError, status: int, code: str) -> None:
