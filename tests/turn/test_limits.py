@@ -15,7 +15,7 @@ from inference_svc.edge.servicer import InferenceServicer
 from tests.turn.mesh import KEY, OTHER_KEY, SCRIPT, Mesh, running, served
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
-from threadmesh.keys.key import digest
+from threadmesh.keys.key import digest, id_of
 from threadmesh.rpc import deadline
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
