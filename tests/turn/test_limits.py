@@ -84,6 +84,5 @@ async def test_an_engine_tells_keys_apart_also_where_they_share_prompts(tmp_path
             await client.responses.create(model="scripted", input="hello")
 
     assert {request.cache_scope for request in servicer.asked} == {""}
-    assert [request.caller for request in servicer.asked] == [
-        digest(key)[:16] for key in (KEY, KEY, OTHER_KEY, OTHER_KEY)
-    ]
+    mine, theirs = digest(KEY)[:16], f"tm_{id_of(OTHER_KEY)}"
+    assert [request.caller for request in servicer.asked] == [mine, mine, theirs, theirs]
