@@ -101,27 +101,20 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built = FastAPI(
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
-        chat = Chat(context, answering, _chat_options(settings))
-        built.include_router(chat.router(), dependencies=needs(Scope.CHAT))
-        responses = Responses(context, tools, answering, _response_options(settings))
-        built.include_router(responses.router(), dependencies=needs(Scope.CHAT))
-        runs = Runs(context, executor)
-        built.include_router(runs.router(), dependencies=needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE))
-        vectors = embeddings.router(inference, admission)
-        built.include_router(vectors, dependencies=needs(Scope.EMBEDDINGS))
-        built.include_router(models.router(inference), dependencies=needs(Scope.MODELS_READ))
-        built.include_router(
-            health.router({"facade": executor.ping, "inference": inference.ping, "context": context.ping})
-        )
-        built.include_router(metrics.router(registry))
+        pings = {"facade": executor.ping, "inference": inference.ping, "context": context.ping}
+        for router, dependencies in (
+            (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
+            (Responses(context, tools, answering, _response_options(settings)).router(), needs(Scope.CHAT)),
+            (Runs(context, executor).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
+            (embeddings.router(inference, admission), needs(Scope.EMBEDDINGS)),
+            (models.router(inference), needs(Scope.MODELS_READ)),
+            (health.router(pings), []),
+            (metrics.router(registry), []),
+        ):
+            built.include_router(router, dependencies=dependencies)
         built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
         built.state.on_cut = counted.readers_cut.inc
-        errors.install(built)
-        openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
-        beyond = not is_loopback(settings.listen)
-        if settings.host_names() or not beyond:
-            built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)
-        built.add_middleware(RequestScope, metrics=counted)
+        _surround(built, settings, counted)
         yield built
 
 
@@ -138,6 +131,16 @@ async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str
     }
     announce(link, tuple(targets.values()))
     return channels
+
+
+def _surround(built: FastAPI, settings: FacadeSettings, counted: metrics.FacadeMetrics) -> None:
+    """Add what holds for every route: errors, the document, known hosts, ids."""
+    errors.install(built)
+    openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
+    beyond = not is_loopback(settings.listen)
+    if settings.host_names() or not beyond:
+        built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)
+    built.add_middleware(RequestScope, metrics=counted)
 
 
 def _limits(settings: FacadeSettings) -> Limits:

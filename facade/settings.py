@@ -31,8 +31,8 @@ class FacadeSettings(CallerSettings):
     context_target: str = Field(default="127.0.0.1:50053", description="Where context_svc is, as host:port.")
     api_keys: SecretStr = Field(
         default=SecretStr(""),
-        description="Bearer tokens that may use the API, separated by commas. Without any, everybody who reaches the "
-        "port may, so only loopback is listened on.",
+        description="Bearer tokens that may use the API, separated by commas. Without any key, here or in the keys "
+        "file, everybody who reaches the port may, so only loopback is listened on.",
     )
     keys_file: Path = Field(
         default_factory=lambda: data_directory() / FILE_NAME,

@@ -18,14 +18,17 @@ from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient, encode_generation
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
+from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Batch, Context, Generation, Inference, NewItem, NewRun, Tools
+from facade.domain.rate_limits import RateLimits
 from inference_svc.app import app as inference_app
 from inference_svc.edge.codec import decode_generate
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.tiny_models import tiny_encoder
 from tests.servers.given import WORKSHOP
 from tests.turn.mesh import SCRIPT, served
+from threadmesh.clock import SystemClock
 from threadmesh.conversation import (
     CallFinished,
     CallOutcome,
@@ -37,6 +40,7 @@ from threadmesh.conversation import (
     message,
 )
 from threadmesh.errors import BackendUnavailable, ContextLengthExceeded, ModelNotFound, RunNotFound, StaleEpoch
+from threadmesh.keys.key import KeyLimits
 from threadmesh.rpc.channel import connect
 from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 from tools_svc.app import app as tools_app
@@ -44,8 +48,17 @@ from tools_svc.settings import ToolsSettings
 
 HELLO = message(Role.USER, "hello")
 RUN = Run(
-    id="run_1", thread_id="thread_1", state=RunState.RUNNING, create_time=datetime(2026, 1, 1, tzinfo=UTC), epoch=1
+    id="run_1",
+    thread_id="thread_1",
+    state=RunState.RUNNING,
+    create_time=datetime(2026, 1, 1, tzinfo=UTC),
+    epoch=1,
+    parameters_json=TurnParameters().to_json(),
 )
+
+
+def unlimited() -> RateLimits:
+    return RateLimits(lambda _: KeyLimits(tokens_per_minute=1, tool_calls_per_minute=1000), SystemClock())
 
 
 @pytest.fixture(params=["sqlite", "memory"])
@@ -57,15 +70,16 @@ async def context(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield ContextClient(channel, owner="test", claim_seconds=10)
 
 
-@pytest.fixture
-async def inference() -> AsyncIterator[Inference]:
+@pytest.fixture(params=["plain", "metered"])
+async def inference(request: pytest.FixtureRequest) -> AsyncIterator[Inference]:
     async with AsyncExitStack() as stack:
         port = await served(stack, inference_app, InferenceSettings(model="none", script=str(SCRIPT)))
-        yield InferenceClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
+        client = InferenceClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
+        yield client if request.param == "plain" else MeteredInference(client, unlimited())
 
 
-@pytest.fixture
-async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
+@pytest.fixture(params=["plain", "metered"])
+async def tools(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Tools]:
     servers = tmp_path / "servers.json"
     workshop = {"command": sys.executable, "args": [WORKSHOP, "stdio"]}
     servers.write_text(json.dumps({"mcpServers": {"workshop": workshop}}))
@@ -75,7 +89,11 @@ async def tools(tmp_path: Path) -> AsyncIterator[Tools]:
         async with asyncio.timeout(30):
             while not await client.catalogue():
                 await asyncio.sleep(0.01)
-        yield client
+        yield (
+            client
+            if request.param == "plain"
+            else MeteredTools(client, unlimited(), on_refused=lambda error: pytest.fail(str(error)))
+        )
 
 
 def new_run(key: str = "", **more: Any) -> NewRun:

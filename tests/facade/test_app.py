@@ -1,8 +1,13 @@
 """The facade by itself, with nobody behind it: what it answers when the mesh is away, and what needs no mesh."""
 
+import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -141,3 +146,35 @@ async def test_it_listens_beyond_loopback_only_with_keys(monkeypatch: pytest.Mon
 
     monkeypatch.setenv("FACADE_API_KEYS", "a-key")
     assert FacadeSettings.load({}).listen == "0.0.0.0"
+
+
+async def test_a_file_of_keys_lets_it_listen_beyond_loopback_only_if_it_holds_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys.toml"
+    monkeypatch.setenv("FACADE_LISTEN", "0.0.0.0")
+    monkeypatch.setenv("FACADE_KEYS_FILE", str(file))
+    settings = FacadeSettings.load({})
+    for text, why in ((None, "cannot be read"), ("", "it must hold a key"), ("[keys", "Expected")):
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(ConfigurationError, match=rf"keys\.toml:1: .*{why}"):
+            async with app(settings, new_registry()):
+                pass
+
+    file.write_text(f'[keys.0123456789ab]\nsha256 = "{"ab" * 32}"\ncreated = 2026-01-01T00:00:00Z\n')
+    async with app(settings, new_registry()) as built:
+        assert built.routes
+
+
+async def test_a_wrong_file_of_keys_ends_the_process_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "keys.toml"
+    file.write_text("x = 1\n")
+    environment = {"PATH": os.environ["PATH"], "FACADE_KEYS_FILE": str(file), "FACADE_PORT": "0"}
+    command = [sys.executable, "-m", "facade"]
+    ended = await asyncio.to_thread(
+        subprocess.run, command, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert ended.returncode == 78
+    assert f"facade: configuration: {file}:1: x: no such key" in ended.stderr

@@ -245,6 +245,9 @@ async def test_answers_at_the_same_time_have_a_limit_until_they_have_ended(keyed
         assert response.status_code == 200
         refused = await keyed.ask(key)
         assert (refused.status_code, error_of(refused)["type"]) == (429, "streams")
+        completion = response.headers["x-run-id"].replace("run_", "chatcmpl-")
+        second = await keyed.http.get(f"{CHAT}/{completion}/stream", headers=key)
+        assert (second.status_code, error_of(second)["type"]) == (429, "streams")
         assert (await keyed.ask(keyed["plain"])).status_code == 200
 
     async def taken() -> bool:

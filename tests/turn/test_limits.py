@@ -15,7 +15,7 @@ from inference_svc.edge.servicer import InferenceServicer
 from tests.turn.mesh import KEY, OTHER_KEY, SCRIPT, Mesh, running, served
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
-from threadmesh.keys.key import digest
+from threadmesh.keys.key import digest, id_of
 from threadmesh.rpc import deadline
 from threadmesh.rpc.server import Service
 from threadmesh.rpc.unit import Unit
@@ -84,6 +84,5 @@ async def test_an_engine_tells_keys_apart_also_where_they_share_prompts(tmp_path
             await client.responses.create(model="scripted", input="hello")
 
     assert {request.cache_scope for request in servicer.asked} == {""}
-    assert [request.caller for request in servicer.asked] == [
-        digest(key)[:16] for key in (KEY, KEY, OTHER_KEY, OTHER_KEY)
-    ]
+    mine, theirs = digest(KEY)[:16], f"tm_{id_of(OTHER_KEY)}"
+    assert [request.caller for request in servicer.asked] == [mine, mine, theirs, theirs]
