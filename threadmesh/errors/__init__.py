@@ -2,6 +2,7 @@
 
     MeshError
     ├── InvalidArgument            the request is wrong and stays wrong
+    │   ├── MessageTooLarge
     │   ├── ContextLengthExceeded
     │   ├── InvalidToolArguments
     │   └── UnsupportedSchema
@@ -46,6 +47,7 @@ from threadmesh.errors.kinds import (
     Internal,
     InvalidArgument,
     MeshError,
+    MessageTooLarge,
     NotFound,
     Overloaded,
     PreconditionFailed,
@@ -127,6 +129,7 @@ __all__ = [
     "InvalidArgument",
     "InvalidToolArguments",
     "MeshError",
+    "MessageTooLarge",
     "ModelNotFound",
     "NoCompatibleReplica",
     "NotFound",

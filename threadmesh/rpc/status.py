@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import grpc
+import structlog
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
@@ -21,10 +22,15 @@ from threadmesh.errors import (
     Internal,
     InvalidArgument,
     MeshError,
+    MessageTooLarge,
+    Overloaded,
     Unavailable,
     Unreachable,
+    Unsupported,
 )
 from threadmesh.streams import Silence
+
+log = structlog.get_logger()
 
 DOMAIN = "threadmesh"
 _NO_CONNECTION = ("connections to all backends failing", "failed to connect to all addresses", "DNS resolution failed")
@@ -36,9 +42,9 @@ _BY_CODE: dict[Code, type[MeshError]] = {
     Code.ABORTED: Aborted,
     Code.CANCELLED: Cancelled,
     Code.DEADLINE_EXCEEDED: DeadlineExceeded,
-    Code.INTERNAL: Internal,
     Code.INVALID_ARGUMENT: InvalidArgument,
     Code.UNAVAILABLE: Unavailable,
+    Code.UNIMPLEMENTED: Unsupported,
 }
 
 Item = TypeVar("Item")
@@ -83,12 +89,15 @@ def from_rpc_error(error: AioRpcError, *, peer: str) -> MeshError:
     if _connection_lost(error):
         kind = Unreachable if (error.details() or "").startswith(_NO_CONNECTION) else Unavailable
         return kind(f"The {peer} service cannot be reached now; try again in a moment.", peer=peer)
-    code = Code(error.code().value[0])
-    if code in {Code.UNKNOWN, Code.INTERNAL}:
-        return Internal(peer=peer)
-    restored = _BY_CODE.get(code, MeshError)(error.details() or "", peer=peer)
-    restored.code = code
-    return restored
+    return _of_the_library(Code(error.code().value[0]), error.details() or "", peer)
+
+
+def _of_the_library(code: Code, details: str, peer: str) -> MeshError:
+    """Give the error for a status that none of our services has set: its details are for the log only."""
+    log.warning("rpc.status", peer=peer, code=code.name, details=details)
+    if code is Code.RESOURCE_EXHAUSTED:
+        return MessageTooLarge(peer=peer) if "larger than max" in details else Overloaded(peer=peer)
+    return _BY_CODE.get(code, Internal)(peer=peer)
 
 
 @asynccontextmanager
