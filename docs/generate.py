@@ -55,6 +55,7 @@ OpenAI's clients choose their exception by the status, and send a request again 
 | 410 | Ask for the run or the thread itself: its end is kept longer than its events. |
 | 413, 431 | Send less at once. |
 | 415 | Send JSON as `Content-Type: application/json`, without a content encoding. |
+| 421 | Call the mesh by a name that `FACADE_HOSTS` allows. |
 | 422 | Look at the present state; the same request is refused again. |
 | 429, 503 | Send it again after `Retry-After`. |
 | 499 | Nothing: it was stopped. |
