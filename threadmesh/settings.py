@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from threadmesh.errors import MeshError
 from threadmesh.links.link import ClientLink, ServerLink, TlsFiles
 from threadmesh.loopback import is_loopback
+from threadmesh.telemetry.logs import hide
 
 
 class ConfigurationError(MeshError):
@@ -84,7 +85,14 @@ class ProcessSettings(BaseSettings):
             raise ConfigurationError("\n".join(wrong)) from None
         if wrong:
             raise ConfigurationError("\n".join(wrong))
+        hide(*settings.secrets())
         return settings
+
+    def secrets(self) -> list[str]:
+        """Give every secret among the settings, each of several by itself."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        texts = (value.get_secret_value() for value in values if isinstance(value, SecretStr))
+        return [part.strip() for text in texts for part in (text, *text.split(","))]
 
     def effective(self) -> dict[str, Any]:
         """Give every setting as it is in force, secrets masked."""

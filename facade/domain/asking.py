@@ -52,7 +52,7 @@ class Asking:
         budget = budget_of(model, self._parameters) - await self._instruction_tokens()
         window = await self._window(budget)
         if self._parameters.whole_thread and window.omitted_items:
-            raise ContextLengthExceeded("The conversation is longer than the model can read.")
+            raise ContextLengthExceeded("The conversation is longer than the model can read.", field="messages")
         breaks = 0
         while True:
             try:

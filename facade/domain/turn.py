@@ -24,6 +24,9 @@ from threadmesh.errors import (
     MeshError,
 )
 
+_MOST_CALLS = 128
+"""Tool calls of one answer, and no more of it is kept."""
+
 
 class Turn:
     """The answering of one claimed run."""
@@ -81,6 +84,8 @@ class Turn:
             if (left := self._asking.calls_left) is not None:
                 # Not refused but never made, as OpenAI does: the model may ask again, and reads no error.
                 self._at.answer.ignore_calls(of=self._asking.is_own, beyond=left)
+            # Neither a thread's entry nor a batch holds more; a model that asks for more has lost its way.
+            del self._at.answer.calls[_MOST_CALLS:]
             own = [call for call in self._at.answer.calls if self._asking.is_own(call.name)]
             theirs = len(self._at.answer.calls) - len(own)
             if own and not await self._run_calls(own, catalogue):

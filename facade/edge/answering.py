@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from fastapi import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from facade.domain.events import Run, RunEvent, RunFinished
 from facade.domain.foresight import with_window
@@ -100,10 +100,10 @@ class Answering:
         ended = first[0].body if first and isinstance(first[0].body, RunFinished) else None
         if ended is not None and ended.failure is not None and not failures_inside:
             await log.aclose()
-            return response_of(ended.failure.error())
+            return response_of(ended.failure.error(), path=request.url.path)
         blocks = self._watched(run, shown(_joined(first, log)), request, cancel_on_disconnect=cancel_on_disconnect)
         stream = sse.kept_alive(blocks, seconds=self._keepalive_seconds)
-        return StreamingResponse(stream, media_type="text/event-stream", headers=sse.HEADERS)
+        return sse.EventStream(stream, headers=sse.HEADERS)
 
     async def unless_left(
         self, run: Run, request: Request, work: Coroutine[Any, Any, Result], *, cancel_on_disconnect: bool

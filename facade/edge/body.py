@@ -29,13 +29,22 @@ async def read(request: Request, model: type[Model], *, optional: bool = False) 
     """Read the request's body as a `model`; an `optional` one may be empty.
 
     Raises `InvalidArgument` whose `field` is the path of the first offending value, such as `messages[3].content`.
+    Unknown fields are ignored, unless `X-Threadmesh-Strict: 1` wishes otherwise.
     """
     body = await _bytes(request)
     raw = {} if optional and not body else strict_json.decode(body)
     try:
-        return model.model_validate(raw)
+        asked = model.model_validate(raw)
     except ValidationError as error:
         raise invalid(error, raw) from error
+    if request.headers.get("x-threadmesh-strict") == "1":
+        _refuse_unknown(asked)
+    return asked
+
+
+def _refuse_unknown(asked: BaseModel) -> None:
+    for field in sorted(asked.model_extra or ()):
+        raise InvalidArgument(f"{field[:64]} is not a field of this request.", field=field, kind="unknown_parameter")
 
 
 async def _bytes(request: Request) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from threadmesh.errors import InvalidArgument
 
@@ -20,6 +21,30 @@ _CHOICES = {
     "on_disconnect": ("", "cancel", "continue"),
 }
 _LONGEST = {"thread_key": 512, "thread_id": 128, "idempotency_key": 255}
+_MEANINGS = {
+    "thread_key": "The thread to go on with; it is made if there is none.",
+    "thread_id": "The thread to go on with.",
+    "tools": "Tools of the mesh: none, all, or names.",
+    "events": "1: a stream tells what these tools do.",
+    "multitask": "What happens while the thread is busy.",
+    "idempotency_key": "A repeated request with this key gets the same answer.",
+    "on_disconnect": "What happens to the run when the client leaves.",
+}
+
+
+def _parameter(name: str) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    if name in _CHOICES:
+        schema["enum"] = [choice for choice in _CHOICES[name] if choice]
+    if name in _LONGEST:
+        schema["maxLength"] = _LONGEST[name]
+    if name == "idempotency_key":
+        schema["pattern"] = "^[!-~]+$"
+    return {"name": _HEADERS[name], "in": "header", "schema": schema, "description": _MEANINGS[name]}
+
+
+DESCRIBED = {"parameters": [_parameter(name) for name in _HEADERS]}
+"""The headers, for a route's `openapi_extra`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +85,8 @@ def _read(name: str, header: str, headers: Mapping[str, str], metadata: Mapping[
         value = _idempotency_key(value, place, given=header in headers or name in metadata)
     if name in _CHOICES and value not in _CHOICES[name]:
         raise InvalidArgument(f"{place} must be one of {', '.join(filter(None, _CHOICES[name]))}.", field=place)
+    if not value.isprintable():
+        raise InvalidArgument(f"{place} may not hold control characters or invisible ones.", field=place)
     if len(value) > _LONGEST.get(name, 8192):
         raise InvalidArgument(f"{place} must have at most {_LONGEST[name]} characters.", field=place)
     return value
@@ -69,7 +96,7 @@ def _idempotency_key(value: str, place: str, *, given: bool) -> str:
     """Take the key as it is or quoted, as RFC 8941 writes strings."""
     if len(value) >= 2 and value[0] == value[-1] == '"':
         value = value[1:-1]
-    if given and not (value and value.isascii() and value.isprintable()):
+    if given and not (0 < len(value) <= _LONGEST["idempotency_key"] and value.isascii() and value.isprintable()):
         raise InvalidArgument(
             f"{place} must be 1 to 255 printable ASCII characters.", field=place, kind="invalid_idempotency_key"
         )

@@ -12,10 +12,12 @@ from starlette.responses import Response
 
 from facade.domain.metered import text_tokens
 from facade.domain.ports import Inference
+from facade.edge import examples
 from facade.edge.admission import Admission
+from facade.edge.answers import EmbeddingList
 from facade.edge.body import read
 from facade.edge.chat.fields import Integer, Schema
-from facade.edge.openapi import request_body
+from facade.edge.openapi import answer, request_body
 
 Input = Annotated[str, Field(min_length=1)]
 
@@ -41,7 +43,12 @@ def router(inference: Inference, admission: Admission) -> APIRouter:
     """Make the route."""
     routes = APIRouter(tags=["embeddings"])
 
-    @routes.post("/v1/embeddings", summary="Turn texts into vectors", openapi_extra=request_body(EmbeddingRequest))
+    @routes.post(
+        "/v1/embeddings",
+        summary="Turn texts into vectors",
+        responses=answer(EmbeddingList),
+        openapi_extra=request_body(EmbeddingRequest, examples.EMBEDDING),
+    )
     async def embed(request: Request) -> Response:
         asked = await read(request, EmbeddingRequest)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input

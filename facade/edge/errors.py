@@ -1,16 +1,19 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. Nothing else ever leaves the facade."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import structlog
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
-from threadmesh.errors import Code, Internal, MeshError
+from threadmesh.errors import Code, Internal, InvalidArgument, MeshError
 from threadmesh.telemetry.logs import current_ids
 
 log = structlog.get_logger()
@@ -51,38 +54,60 @@ _BY_REASON = {
     "HOST_NOT_ALLOWED": _Shape(421, _INVALID),
     "STORE_FULL": _Shape(507, _SERVER),
     "REQUEST_TOO_LARGE": _Shape(413, _INVALID),
+    "MESSAGE_TOO_LARGE": _Shape(413, _INVALID),
     "UNSUPPORTED_MEDIA_TYPE": _Shape(415, _INVALID),
+    "HEADERS_TOO_LARGE": _Shape(431, _INVALID),
 }
+_BY_REASON |= dict.fromkeys(
+    (
+        "TOOL_ANSWER_UNREADABLE",
+        "TOOL_AUTH_FAILED",
+        "TOOL_FAILED",
+        "TOOL_RESULT_INVALID",
+        "TOOL_RESULT_TOO_LARGE",
+        "TOOL_SERVER_FAILED",
+    ),
+    _Shape(502, _SERVER),
+)
 _CODES = {"UNAUTHENTICATED": "invalid_api_key", "INTERNAL": "internal_error", "THREAD_BUSY": "thread_locked"}
 """`error.code` where it is not the reason in lower case: these are the words that clients know."""
 
+_SAID = re.compile(r"^(?:messages\b|input(?=\[\d+\]\.message))(\[\d+\])?(?:\.message)?")
+"""A message on the wire of the services."""
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _FIELDS = {
+    "page_token": "after",
     ".schema_json": ".schema",
     ".parameters_json": ".function.parameters",
     ".arguments_json": ".function.arguments",
 }
 
 
-def body_of(error: MeshError) -> dict[str, Any]:
-    """Give the error's body; `param` is the path of the offending field, if there is one."""
+def body_of(error: MeshError, *, path: str = "") -> dict[str, Any]:
+    """Give the error's body; `param` is the offending field by its name in a request to this `path`."""
     return {
         "error": {
             "message": error.message,
             "type": error.facts.get("limited") or _shape(error).type,
-            "param": _as_asked(error.facts.get("field")),
+            "param": _as_asked(error.facts.get("field"), path),
             "code": error.facts.get("kind") or _CODES.get(error.reason, error.reason.lower()),
         }
     }
 
 
-def _as_asked(field: str | None) -> str | None:
+def _as_asked(field: str | None, path: str) -> str | None:
     """Give a field by its name in the OpenAI API; services know it by the name on their wire."""
+    if field and path.startswith("/v1/responses") and _SAID.match(field):
+        return "input"  # its items are not numbered as the messages that they become
+    if field and path.startswith("/v1/embeddings"):
+        return re.sub(r"^inputs\b", "input", field)
+    field = field and _SAID.sub(r"messages\1", field)
     for wire, asked in _FIELDS.items():
         field = field and field.replace(wire, asked)
     return field
 
 
-def response_of(error: MeshError, *, tools_were_called: bool = False) -> Response:
+def response_of(error: MeshError, *, path: str = "", tools_were_called: bool = False) -> Response:
     """Give the error's response, with headers that tell a stock client whether to try again.
 
     After a tool was called a retry could call it twice, so the client is told not to.
@@ -94,12 +119,18 @@ def response_of(error: MeshError, *, tools_were_called: bool = False) -> Respons
         headers["retry-after-ms"] = str(round(error.retry_after * 1000))
     if challenge := _challenge(error):
         headers["www-authenticate"] = challenge
-    return Response(orjson.dumps(body_of(error)), _shape(error).status, headers, "application/json")
+    return Response(orjson.dumps(body_of(error, path=path)), _shape(error).status, headers, "application/json")
+
+
+def defect(error: Exception) -> Internal:
+    """Log an error that is none of ours, and give what may be told of it."""
+    log.error("request.defect", exc_info=error)
+    return Internal()
 
 
 def _challenge(error: MeshError) -> str:
     """Say what a key has to be (RFC 6750, section 3)."""
-    if error.code is Code.UNAUTHENTICATED:
+    if _shape(error).status == 401:
         return "Bearer"
     scope = error.facts.get("scope")
     return f'Bearer error="insufficient_scope", scope="{scope}"' if scope else ""
@@ -109,21 +140,33 @@ def install(app: FastAPI) -> None:
     """Give every error of the app OpenAI's shape, also those of the framework."""
 
     @app.exception_handler(MeshError)
-    async def _mesh(_: Request, error: MeshError) -> Response:
+    async def _mesh(request: Request, error: MeshError) -> Response:
         log.info("request.refused", reason=error.reason, message=error.message)
-        return response_of(error)
+        return response_of(error, path=request.url.path)
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:
         return _http_response(request, error)
 
+    @app.exception_handler(RequestValidationError)
+    async def _parameter(_: Request, error: RequestValidationError) -> Response:
+        return response_of(_wrong_parameter(error))
+
     @app.exception_handler(Exception)
     async def _defect(_: Request, error: Exception) -> Response:
-        log.error("request.defect", exc_info=error)
-        response = response_of(Internal())
+        response = response_of(defect(error))
         # This handler runs outside the middleware that adds the id to every other response.
         response.headers.update({"x-request-id": current_ids().get("request_id", "")})
         return response
+
+
+def _wrong_parameter(error: RequestValidationError) -> InvalidArgument:
+    """Tell of the first parameter of a path or query that is wrong; bodies are read by our own decoder."""
+    first = error.errors()[0]
+    name = str(first["loc"][-1])[:64]
+    what = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    kind = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    return InvalidArgument(f"{name} {what[:1].lower()}{what[1:]}.", field=name, kind=kind)
 
 
 def _shape(error: MeshError) -> _Shape:
@@ -136,6 +179,9 @@ def _http_response(request: Request, error: HTTPException) -> Response:
         405: f"{request.method} is not allowed at {request.url.path}.",
     }
     codes = {404: "not_found", 405: "method_not_allowed"}
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers = {"allow": ", ".join(sorted(_allowed(request)))}
     body = {
         "error": {
             "message": messages.get(error.status_code, str(error.detail)),
@@ -144,4 +190,14 @@ def _http_response(request: Request, error: HTTPException) -> Response:
             "code": codes.get(error.status_code, "http_error"),
         }
     }
-    return Response(orjson.dumps(body), error.status_code, error.headers, "application/json")
+    return Response(orjson.dumps(body), error.status_code, headers, "application/json")
+
+
+def _allowed(request: Request) -> set[str]:
+    """Give the methods of a path: of all its routes, where the framework tells those of the first."""
+    scopes = ({**request.scope, "method": method} for method in _METHODS)
+    return {
+        scope["method"]
+        for scope in scopes
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
+    }

@@ -8,6 +8,8 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from facade.edge.envelope import refusal
+from facade.edge.errors import response_of
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.telemetry.logs import bound_ids
 
@@ -35,7 +37,9 @@ class RequestScope:
         with ExitStack() as until_its_end, bound_ids(request_id=request_id):
             scope.setdefault("state", {}).update(headers=headers, until_its_end=until_its_end)
             try:
-                await self._app(scope, receive, watched.send)
+                wrong = refusal(scope)
+                handler = self._app if wrong is None else response_of(wrong)
+                await handler(scope, receive, watched.send)
             finally:
                 self._record(scope, watched)
 

@@ -5,8 +5,16 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
+from starlette.responses import StreamingResponse
 
 from threadmesh.streams import gathered
+
+
+class EventStream(StreamingResponse):
+    """A response of server-sent events."""
+
+    media_type = "text/event-stream"
+
 
 HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 """`x-accel-buffering` keeps proxies from holding a stream back."""

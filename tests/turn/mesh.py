@@ -22,6 +22,7 @@ from facade.settings import FacadeSettings
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
 from tests.servers.given import WORKSHOP
+from tests.turn.grammar import CheckedStreams
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
 from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceStub
@@ -118,10 +119,17 @@ def _keys_file(directory: Path) -> Path:
 
 
 async def facade(stack: AsyncExitStack, settings: dict[str, Any]) -> str:
-    """Serve a facade until the stack ends; gives its address."""
+    """Serve a facade until the stack ends, which fails if a stream of it disobeyed the grammar; gives its address."""
     built = FacadeSettings(**settings, api_keys=KEY)
     app = await stack.enter_async_context(facade_app(built, new_registry()))
+    broken: list[str] = []
+    app.add_middleware(CheckedStreams, broken=broken)
+    stack.callback(_require_none, broken)
     return await stack.enter_async_context(http_server(app, stalled_seconds=built.stalled_seconds))
+
+
+def _require_none(broken: list[str]) -> None:
+    assert not broken, broken
 
 
 async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any, port: int = 0) -> int:

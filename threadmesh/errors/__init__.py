@@ -2,6 +2,7 @@
 
     MeshError
     ├── InvalidArgument            the request is wrong and stays wrong
+    │   ├── MessageTooLarge
     │   ├── ContextLengthExceeded
     │   ├── InvalidToolArguments
     │   └── UnsupportedSchema
@@ -49,6 +50,7 @@ from threadmesh.errors.kinds import (
     Internal,
     InvalidArgument,
     MeshError,
+    MessageTooLarge,
     NotFound,
     Overloaded,
     PreconditionFailed,
@@ -133,6 +135,7 @@ __all__ = [
     "InvalidToolArguments",
     "LinkUntrusted",
     "MeshError",
+    "MessageTooLarge",
     "MethodRefused",
     "ModelNotFound",
     "NoCompatibleReplica",

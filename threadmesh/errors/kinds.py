@@ -78,6 +78,12 @@ class InvalidArgument(MeshError):
         """Every offending field with what is wrong about it, where more than one is known."""
 
 
+class MessageTooLarge(InvalidArgument):
+    """The message is larger than 4 MiB; send less at once."""
+
+    reason = "MESSAGE_TOO_LARGE"
+
+
 class NotFound(MeshError):
     """There is no such thing."""
 

@@ -1,5 +1,7 @@
 """Errors of models, schemas and prompts."""
 
+from typing import Any
+
 from threadmesh.errors.kinds import InvalidArgument, NotFound, PreconditionFailed, Unavailable
 
 
@@ -7,6 +9,16 @@ class ContextLengthExceeded(InvalidArgument):
     """The prompt is longer than the model's context; shorten the conversation or use a model with a longer context."""
 
     reason = "CONTEXT_LENGTH_EXCEEDED"
+
+    def __init__(self, message: str = "", /, **facts: Any) -> None:
+        """With the facts `prompt_tokens` and `context_tokens`, the message tells both."""
+        prompt, context = facts.get("prompt_tokens"), facts.get("context_tokens")
+        if not message and prompt and context:
+            message = (
+                f"The prompt has {prompt} tokens, and the model's context {context}; shorten the conversation or use a "
+                "model with a longer context."
+            )
+        super().__init__(message, **facts)
 
 
 class UnsupportedSchema(InvalidArgument):

@@ -23,8 +23,11 @@ from threadmesh.errors import (
     InvalidArgument,
     LinkUntrusted,
     MeshError,
+    MessageTooLarge,
+    Overloaded,
     Unavailable,
     Unreachable,
+    Unsupported,
 )
 from threadmesh.streams import Silence
 
@@ -42,9 +45,9 @@ _BY_CODE: dict[Code, type[MeshError]] = {
     Code.ABORTED: Aborted,
     Code.CANCELLED: Cancelled,
     Code.DEADLINE_EXCEEDED: DeadlineExceeded,
-    Code.INTERNAL: Internal,
     Code.INVALID_ARGUMENT: InvalidArgument,
     Code.UNAVAILABLE: Unavailable,
+    Code.UNIMPLEMENTED: Unsupported,
 }
 
 Item = TypeVar("Item")
@@ -93,12 +96,15 @@ def from_rpc_error(error: AioRpcError, *, peer: str) -> MeshError:
             return LinkUntrusted(f"The certificate of the {peer} service is not trusted; the log says why.", peer=peer)
         kind = Unreachable if details.startswith(_NO_CONNECTION) else Unavailable
         return kind(f"The {peer} service cannot be reached now; try again in a moment.", peer=peer)
-    code = Code(error.code().value[0])
-    if code in {Code.UNKNOWN, Code.INTERNAL}:
-        return Internal(peer=peer)
-    restored = _BY_CODE.get(code, MeshError)(error.details() or "", peer=peer)
-    restored.code = code
-    return restored
+    return _of_the_library(Code(error.code().value[0]), error.details() or "", peer)
+
+
+def _of_the_library(code: Code, details: str, peer: str) -> MeshError:
+    """Give the error for a status that none of our services has set: its details are for the log only."""
+    log.warning("rpc.status", peer=peer, code=code.name, details=details)
+    if code is Code.RESOURCE_EXHAUSTED:
+        return MessageTooLarge(peer=peer) if "larger than max" in details else Overloaded(peer=peer)
+    return _BY_CODE.get(code, Internal)(peer=peer)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from threadmesh.errors import MeshError
+from threadmesh.telemetry.logs import hide
 
 _PLACEHOLDER = re.compile(r"\$\{(?P<kind>[a-z]+):(?P<what>[^}]*)\}")
 
@@ -19,9 +20,16 @@ class SecretMissing(MeshError):
 def expand(value: str, environment: Mapping[str, str] = os.environ) -> str:
     """Replace `${env:NAME}` and `${file:path}` (its text, without the final line break).
 
-    Raises `SecretMissing`, which names the placeholder and never the secret.
+    What was found is hidden in the logs from then on: servers like to repeat what they were given. Raises
+    `SecretMissing`, which names the placeholder and never the secret.
     """
-    return _PLACEHOLDER.sub(lambda match: _look_up(match["kind"], match["what"], environment), value)
+
+    def found(match: re.Match[str]) -> str:
+        secret = _look_up(match["kind"], match["what"], environment)
+        hide(secret)
+        return secret
+
+    return _PLACEHOLDER.sub(found, value)
 
 
 def has_placeholder(value: str) -> bool:

@@ -11,7 +11,7 @@ from facade.edge.chat.decode import Presentation
 from facade.edge.chat.encode import call_event, call_piece, completion_id, logprobs_body, usage_body
 from facade.edge.chat.place import Place, id_of
 from facade.edge.chat.shown import Shown
-from facade.edge.errors import body_of
+from facade.edge.errors import body_of, defect
 from threadmesh.conversation import (
     CallAwaiting,
     CallFinished,
@@ -46,6 +46,8 @@ async def blocks(run: Run, log: Log, shown: Presentation, *, after: Place | None
                         return
     except MeshError as error:
         broken = error
+    except Exception as error:  # noqa: BLE001  # nobody behind this could tell the reader any more
+        broken = defect(error)
     yield sse.block(body_of(broken))
 
 

@@ -9,7 +9,9 @@ from starlette.responses import Response
 from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, NewRun
+from facade.edge import examples
 from facade.edge.answering import LEFT, Answering
+from facade.edge.answers import Completion
 from facade.edge.body import read
 from facade.edge.chat.chunks import blocks
 from facade.edge.chat.decode import Presentation, new_run, presentation, stored_presentation
@@ -17,10 +19,10 @@ from facade.edge.chat.encode import run_id
 from facade.edge.chat.place import read_place
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.chat.whole import Answer, collected
-from facade.edge.controls import Controls, controls
+from facade.edge.controls import DESCRIBED, Controls, controls
 from facade.edge.keys import offered_tools
-from facade.edge.openapi import request_body
-from threadmesh.errors import InvalidArgument
+from facade.edge.openapi import answer, answer_stream, request_body
+from facade.edge.sse import EventStream
 from threadmesh.telemetry.logs import bound_ids
 
 
@@ -50,13 +52,16 @@ class Chat:
             self.complete,
             methods=["POST"],
             summary="Answer a conversation",
-            openapi_extra=request_body(ChatRequest),
+            responses=answer(Completion, stream=examples.CHAT_STREAM),
+            openapi_extra=request_body(ChatRequest, examples.CHAT) | DESCRIBED,
         )
         routes.add_api_route(
             "/v1/chat/completions/{completion_id}/stream",
             self.resume,
             methods=["GET"],
             summary="Go on with the stream of a completion, behind `Last-Event-ID`",
+            response_class=EventStream,
+            responses=answer_stream(examples.CHAT_STREAM),
         )
         return routes
 
@@ -64,8 +69,6 @@ class Chat:
         """Answer a conversation, as a whole or as a stream."""
         began = time.monotonic()
         asked = await read(request, ChatRequest)
-        if request.headers.get("x-threadmesh-strict") == "1":
-            _refuse_unknown(asked)
         offered = offered_tools(request, self._options.default_tools)
         control = controls(request.headers, asked.metadata or {}, default_tools=offered)
         shown = presentation(asked, control)
@@ -116,11 +119,6 @@ class Chat:
 
 _STAY = controls({"x-threadmesh-on-disconnect": "continue"}, {}, default_tools="")
 """What holds for those who read a run that somebody else has asked for: their leaving does not stop it."""
-
-
-def _refuse_unknown(asked: ChatRequest) -> None:
-    for field in asked.ignored():
-        raise InvalidArgument(f"{field[:64]} is not a field of this request.", field=field, kind="unknown_parameter")
 
 
 def _headers(run: Run, asked: ChatRequest, shown: Presentation, *, replayed: bool) -> dict[str, str]:

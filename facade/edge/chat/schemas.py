@@ -4,7 +4,6 @@ Unknown fields are ignored, since clients add some; the response names them in `
 """
 
 import base64
-import binascii
 import json
 from typing import Annotated, Any, Literal
 
@@ -266,7 +265,7 @@ def decode_base64(data: str) -> bytes:
         return b""
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error:
+    except ValueError:  # also for text that is not ASCII
         return b""
 
 

@@ -12,7 +12,13 @@ from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import canonical
 from facade.edge.controls import Controls
 from facade.edge.responses import schemas
-from facade.edge.responses.input_items import McpApprovalItem, McpApprovalRequestItem, McpListToolsItem
+from facade.edge.responses.input_items import (
+    FunctionCallItem,
+    FunctionOutputItem,
+    McpApprovalItem,
+    McpApprovalRequestItem,
+    McpListToolsItem,
+)
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
@@ -34,10 +40,18 @@ class Asked:
     catalogue: Sequence[Tool] = ()
     thread_id: str = ""
 
+    @property
+    def alone(self) -> bool:
+        """Whether all that the model is told stands in the request itself."""
+        behind = self.request.previous_response_id or getattr(self.request, "conversation", None)
+        return not (behind or self.thread_id or self.control.thread_id or self.control.thread_key)
+
 
 def new_run(asked: Asked, *, tenant: str, cache_scope: str, timeout_seconds: float) -> NewRun:
     """Give the run that answers the request. Raises `InvalidArgument` for servers and tools that are not there."""
     request, control = asked.request, asked.control
+    if asked.alone:
+        _check_call_ids(request)
     return NewRun(
         input=messages_of(request.input),
         parameters=_parameters(asked, cache_scope=cache_scope),
@@ -99,6 +113,19 @@ def _offered(asked: Asked) -> dict[str, list[Tool]]:
             raise InvalidArgument(f"The server {label} has no tool {missing[0][:64]}.", field=field)
         offered[label] = [tool for name, tool in there.items() if names is None or name in names]
     return offered
+
+
+def _check_call_ids(request: ResponseRequest) -> None:
+    """Refuse an output that answers no call before it, or answers one twice."""
+    waiting: set[str] = set()
+    for index, item in enumerate(() if isinstance(request.input, str) else request.input):
+        if isinstance(item, FunctionCallItem):
+            waiting.add(item.call_id)
+        elif isinstance(item, FunctionOutputItem):
+            if item.call_id not in waiting:
+                field = f"input[{index}].call_id"
+                raise InvalidArgument(f"{field} names no call that waits.", field=field, kind="tool_call_id_unknown")
+            waiting.remove(item.call_id)
 
 
 def _asking(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> tuple[str, ...]:

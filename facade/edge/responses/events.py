@@ -7,7 +7,7 @@ from typing import Any
 from facade.domain.events import Run, RunEvent
 from facade.edge import sse
 from facade.edge.answering import Log
-from facade.edge.errors import body_of
+from facade.edge.errors import body_of, defect
 from facade.edge.responses.names import Part
 from facade.edge.responses.parts import Event
 from facade.edge.responses.resource import status_of
@@ -83,7 +83,22 @@ async def blocks(run: Run, log: Log, echo: Echo, part: Part, *, after: int = -1)
                         return
     except MeshError as error:
         broken = error
+    except Exception as error:  # noqa: BLE001  # nobody behind this could tell the reader any more
+        broken = defect(error)
     yield _block(encoder.error(broken))
+
+
+async def last_number(run: Run, log: Log, echo: Echo, part: Part) -> int:
+    """Give the number of the last event that a log has become so far."""
+    encoder = Events(run, echo, part)
+    events = len(list(encoder.begin()))
+    async with aclosing(log):
+        while run.next_sequence and (entries := await anext(log, None)) is not None:
+            for entry in entries:
+                events += len(list(encoder.take(entry)))
+                if encoder.view.ended or entry.sequence >= run.next_sequence - 1:
+                    return events - 1
+    return events - 1
 
 
 def _block(event: dict[str, Any]) -> bytes:

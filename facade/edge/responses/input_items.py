@@ -100,8 +100,8 @@ class McpCallItem(Schema):
 
     type: Literal["mcp_call"]
     id: str = Field(min_length=1, max_length=256)
-    server_label: str = Field(min_length=1, max_length=128)
-    name: str = Field(min_length=1, max_length=128)
+    server_label: str = Field(min_length=1, max_length=63)
+    name: str = Field(min_length=1, max_length=63, description="With its server's, it is the name that models know.")
     arguments: str
     output: str | None = None
     error: Any = None

@@ -2,25 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, NewRun, Tools
+from facade.edge import examples
 from facade.edge.answering import LEFT, Answering
+from facade.edge.answers import Deleted, ItemPage, ResponseAnswer
 from facade.edge.body import read
-from facade.edge.controls import Controls, controls
+from facade.edge.controls import DESCRIBED, Controls, controls
 from facade.edge.keys import offered_tools, require
+from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
 from facade.edge.responses.approvals import answer, asked_run
 from facade.edge.responses.decode import Asked, approvals, needs_catalogue, new_run
-from facade.edge.responses.events import blocks
+from facade.edge.responses.events import blocks, last_number
 from facade.edge.responses.input_items import McpApprovalItem
 from facade.edge.responses.listed import input_page
-from facade.edge.responses.names import Part, read_response_id
+from facade.edge.responses.names import FROM_THE_BEGINNING, Part, read_response_id
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
 from facade.edge.responses.whole import collected, json_response, present
@@ -28,6 +31,8 @@ from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument, NotFound, RunNotFound
 from threadmesh.keys.key import Scope
 from threadmesh.telemetry.logs import bound_ids
+
+Number = Annotated[int, Query(ge=0)]
 
 
 class ResponseNotFound(NotFound):
@@ -74,19 +79,39 @@ class Responses:
     def router(self) -> APIRouter:
         """Make the routes."""
         routes = APIRouter(prefix="/v1/responses", tags=["responses"])
+        whole = answered(ResponseAnswer, stream=examples.RESPONSE_STREAM)
         routes.add_api_route(
             "",
             self.create,
             methods=["POST"],
             summary="Answer, in the words of responses",
-            openapi_extra=request_body(ResponseRequest),
+            responses=whole,
+            openapi_extra=request_body(ResponseRequest, examples.RESPONSE) | DESCRIBED,
         )
         routes.add_api_route(
-            "/{response}", self.get, methods=["GET"], summary="Get a response, or go on with its stream"
+            "/{response}",
+            self.get,
+            methods=["GET"],
+            summary="Get a response, or go on with its stream",
+            responses=whole,
         )
-        routes.add_api_route("/{response}", self.delete, methods=["DELETE"], summary="Delete a response")
-        routes.add_api_route("/{response}/input_items", self.input_items, methods=["GET"], summary="List the input")
-        routes.add_api_route("/{response}/cancel", self.cancel, methods=["POST"], summary="Stop a background response")
+        routes.add_api_route(
+            "/{response}", self.delete, methods=["DELETE"], summary="Delete a response", responses=answered(Deleted)
+        )
+        routes.add_api_route(
+            "/{response}/input_items",
+            self.input_items,
+            methods=["GET"],
+            summary="List the input",
+            responses=answered(ItemPage),
+        )
+        routes.add_api_route(
+            "/{response}/cancel",
+            self.cancel,
+            methods=["POST"],
+            summary="Stop a background response",
+            responses=answered(ResponseAnswer),
+        )
         return routes
 
     async def create(self, request: Request) -> Response:
@@ -123,20 +148,35 @@ class Responses:
         response.headers.update({"x-run-id": run.id, "x-thread-id": run.thread_id})
         return response
 
-    async def get(self, request: Request, response: str, stream: bool = False, starting_after: int = -1) -> Response:  # noqa: FBT001, FBT002  # FastAPI's way
+    async def get(
+        self,
+        request: Request,
+        response: str,
+        stream: bool = False,  # noqa: FBT001, FBT002  # FastAPI's way
+        starting_after: Number | None = None,
+    ) -> Response:
         """Give a response as it is now, or go on with its stream behind an event."""
         shown = await self._stored(request, response)
+        after = FROM_THE_BEGINNING if starting_after is None else starting_after
         log = self._context.watch(shown.run.id)
         if not stream:
             return json_response(await present(shown.run, log, shown.echo, shown.part))
+        if starting_after is not None:
+            await self._require_behind(shown, starting_after)
         return await self._answering.stream(
             shown.run,
             log,
             request,
-            lambda events: blocks(shown.run, events, shown.echo, shown.part, after=starting_after),
+            lambda events: blocks(shown.run, events, shown.echo, shown.part, after=after),
             cancel_on_disconnect=False,
             failures_inside=True,
         )
+
+    async def _require_behind(self, shown: Shown, place: int) -> None:
+        log = self._context.watch(shown.run.id)
+        if place > (last := await last_number(shown.run, log, shown.echo, shown.part)):
+            message = f"starting_after is ahead of the stream, whose last event so far is {last}."
+            raise InvalidArgument(message, field="starting_after", kind="event_id_ahead")
 
     async def cancel(self, request: Request, response: str) -> Response:
         """Stop a response that is made in the background."""

@@ -171,6 +171,8 @@ class ResponseRequest(SamplingFields):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ResponseRequest":
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("may have stream_options only when stream is true")
         if self.background and self.store is False:
             raise ValueError("in the background must be stored")
         names = [tool.name for tool in self.tools or () if isinstance(tool, FunctionTool)]

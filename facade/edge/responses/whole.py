@@ -24,7 +24,8 @@ async def collected(run: Run, log: Log, echo: Echo, part: Part) -> Response:
     if view.finished is None:
         raise Internal("The run's log ended without an end.")
     if view.finished.failure is not None:
-        return response_of(view.finished.failure.error(), tools_were_called=view.tools_were_called)
+        failure = view.finished.failure.error()
+        return response_of(failure, path="/v1/responses", tools_were_called=view.tools_were_called)
     return json_response(_ended(view, view.finished))
 
 

@@ -1,21 +1,25 @@
 """`/v1/runs`: look at a run and its tool calls, stop it, decide about calls that wait for a person."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
 from facade.domain.events import Run, RunState
 from facade.domain.ports import Context, Verdict
+from facade.edge import examples
+from facade.edge.answers import CallAnswer, CallList, RunAnswer, RunPage
 from facade.edge.body import read
 from facade.edge.executor import Executor
-from facade.edge.openapi import request_body
+from facade.edge.openapi import answer, request_body
 from facade.edge.runs.encode import call_body, run_body
 from facade.edge.runs.schemas import Approval, Decision, Denial, Settlement
-from threadmesh.errors import InvalidArgument
 
-_MOST = 100
+Limit = Annotated[int, Query(ge=1, le=100)]
 _CALL = "/{run_id}/calls/{call_id}"
+_APPROVAL = request_body(Approval, examples.APPROVAL, optional=True)
+_DENIAL = request_body(Denial, examples.DENIAL, optional=True)
+_SETTLEMENT = request_body(Settlement, examples.SETTLEMENT)
 
 
 class Runs:
@@ -28,28 +32,33 @@ class Runs:
     def router(self) -> APIRouter:
         """Make the routes."""
         routes = APIRouter(prefix="/v1/runs", tags=["runs"])
-        routes.add_api_route("", self.list, methods=["GET"], summary="List runs, the latest first")
-        routes.add_api_route("/{run_id}", self.get, methods=["GET"], summary="Get a run")
-        routes.add_api_route("/{run_id}/cancel", self.cancel, methods=["POST"], summary="Stop a run")
-        routes.add_api_route("/{run_id}/calls", self.calls, methods=["GET"], summary="List the tool calls of a run")
+        for path, show, method, told, summary in (
+            ("", self.list, "GET", RunPage, "List runs, the latest first"),
+            ("/{run_id}", self.get, "GET", RunAnswer, "Get a run"),
+            ("/{run_id}/cancel", self.cancel, "POST", RunAnswer, "Stop a run"),
+            ("/{run_id}/calls", self.calls, "GET", CallList, "List the tool calls of a run"),
+        ):
+            routes.add_api_route(path, show, methods=[method], summary=summary, responses=answer(told))
         for path, decide, body, summary in (
-            ("approve", self.approve, Approval, "Let a call be sent that waits for a person"),
-            ("deny", self.deny, Denial, "Refuse a call that waits for a person"),
-            ("resolve", self.resolve, Settlement, "Say how a call ended whose outcome is unknown"),
+            ("approve", self.approve, _APPROVAL, "Let a call be sent that waits for a person"),
+            ("deny", self.deny, _DENIAL, "Refuse a call that waits for a person"),
+            ("resolve", self.resolve, _SETTLEMENT, "Say how a call ended whose outcome is unknown"),
         ):
             routes.add_api_route(
-                f"{_CALL}/{path}", decide, methods=["POST"], summary=summary, openapi_extra=request_body(body)
+                f"{_CALL}/{path}",
+                decide,
+                methods=["POST"],
+                summary=summary,
+                responses=answer(CallAnswer),
+                openapi_extra=body,
             )
         return routes
 
-    async def list(self, request: Request, status: str = "", after: str = "", limit: int = 20) -> dict[str, Any]:
+    async def list(
+        self, request: Request, status: RunState | None = None, after: str = "", limit: Limit = 20
+    ) -> dict[str, Any]:
         """List runs; `status` keeps those in a state, such as `requires_action`."""
-        if status and status not in set(RunState):
-            raise InvalidArgument(f"status must be one of {', '.join(RunState)}.", field="status")
-        if not 1 <= limit <= _MOST:
-            raise InvalidArgument(f"limit must be between 1 and {_MOST}.", field="limit")
-        state = RunState(status) if status else None
-        found, more = await self._context.runs(state, after=after, limit=limit, tenant=request.state.tenant)
+        found, more = await self._context.runs(status, after=after, limit=limit, tenant=request.state.tenant)
         runs = [run_body(run) for run in found]
         return {"object": "list", "data": runs, "has_more": bool(more), "after": more or None}
 

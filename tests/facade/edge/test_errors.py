@@ -1,11 +1,14 @@
 """Every error of the mesh has OpenAI's shape and a status that stock clients understand."""
 
 import json
+import re
 from collections.abc import Iterator
 
+import grpc
 import pytest
 
 from facade.edge.errors import response_of
+from tests.deploy.manifests import ROOT
 from threadmesh.errors import (
     CallerUnknown,
     ContextLengthExceeded,
@@ -25,6 +28,7 @@ from threadmesh.errors import (
     Unavailable,
     UnsupportedSchema,
 )
+from threadmesh.rpc.status import from_rpc_error
 
 
 def kinds(cls: type[MeshError] = MeshError) -> Iterator[type[MeshError]]:
@@ -118,3 +122,61 @@ def test_nobody_is_told_to_repeat_a_request_whose_tools_ran() -> None:
 
     assert headers["x-should-retry"] == "false"
     assert "retry-after" not in headers
+
+
+STATUSES = {
+    "CANCELLED": (499, "cancelled"),
+    "INVALID_ARGUMENT": (400, "invalid_argument"),
+    "DEADLINE_EXCEEDED": (504, "deadline_exceeded"),
+    "RESOURCE_EXHAUSTED": (429, "overloaded"),
+    "ABORTED": (409, "aborted"),
+    "UNIMPLEMENTED": (501, "unsupported"),
+    "UNAVAILABLE": (503, "unavailable"),
+}
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_every_status_of_grpc_is_a_readable_error_that_tells_nothing_of_the_inside(code: grpc.StatusCode) -> None:
+    """Also where no service of ours has set it: a proxy, the library, a peer of another make."""
+    details = 'Unexpected <class "ValueError">: /etc/secret at 10.0.0.7:50051 Traceback'
+    raw = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    response = response_of(from_rpc_error(raw, peer="inference"))
+    told = json.loads(bytes(response.body))["error"]
+
+    assert (response.status_code, told["code"]) == STATUSES.get(code.name, (500, "internal_error"))
+    assert len(told["message"].split()) > 2
+    assert not re.search(r"/|Traceback|class|10\.0|50051", told["message"])
+
+
+def test_a_message_that_is_too_large_for_the_services_is_too_large_for_the_client_too() -> None:
+    details = "CLIENT: Sent message larger than max (5242885 vs. 4194304)"
+    raw = grpc.aio.AioRpcError(grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+    assert response_of(from_rpc_error(raw, peer="context")).status_code == 413
+
+
+PAGE = (ROOT / "docs" / "errors.md").read_text()
+ROWS = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", PAGE, re.MULTILINE))
+ADVICE = {status for row in re.findall(r"^\| (\d{3}(?:, \d{3})*) \|", PAGE, re.MULTILINE) for status in row.split(", ")}
+SOURCES = [path for unit in ("facade", "inference_svc", "context_svc") for path in (ROOT / unit).rglob("*.py")]
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in kinds() if kind.__module__.startswith(("threadmesh.errors", "facade"))]
+)
+def test_every_error_stands_in_the_documents_with_its_status_and_what_to_do(kind: type[MeshError]) -> None:
+    response = response_of(kind())
+    code = json.loads(bytes(response.body))["error"]["code"]
+
+    assert ROWS[code] == str(response.status_code)
+    assert str(response.status_code) in ADVICE
+
+
+def test_every_code_that_is_written_anywhere_stands_in_the_documents() -> None:
+    written = {code for path in SOURCES for code in re.findall(r'kind="(\w+_\w+)"', path.read_text())}
+    schemas = {
+        code for path in SOURCES for code in re.findall(r'^[A-Z_]+ = "(schema_\w+)"', path.read_text(), re.MULTILINE)
+    }
+
+    assert len(written) > 10
+    assert written | schemas <= ROWS.keys()

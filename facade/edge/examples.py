@@ -1,0 +1,49 @@
+"""Examples of requests and streams, for the OpenAPI document. The tests send each of them."""
+
+from typing import Any
+
+_HELLO = {"role": "user", "content": "Hello!"}
+_WEATHER = {
+    "name": "weather",
+    "description": "Tells the weather of a place.",
+    "parameters": {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"]},
+}
+_FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
+
+CHAT: dict[str, dict[str, Any]] = {
+    "hello": {"messages": [_HELLO]},
+    "stream": {"messages": [_HELLO], "stream": True, "stream_options": {"include_usage": True}},
+    "thread": {"messages": [_HELLO], "metadata": {"thread_key": "discord:1:2", "tools": "all"}},
+    "tool": {"messages": [_HELLO], "tools": [{"type": "function", "function": _WEATHER}], "tool_choice": "auto"},
+    "form": {
+        "messages": [_HELLO],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "person", "schema": _FORM}},
+        "temperature": 0,
+        "seed": 7,
+    },
+}
+CHAT_STREAM = (
+    'id: run_01:1\ndata: {"id":"chatcmpl-01","object":"chat.completion.chunk","created":1767225600,"model":"small",'
+    '"choices":[{"index":0,"delta":{"content":"Hello!"},"finish_reason":null,"logprobs":null}]}\n\ndata: [DONE]\n\n'
+)
+RESPONSE: dict[str, dict[str, Any]] = {
+    "hello": {"input": "Hello!"},
+    "stream": {"input": [_HELLO], "stream": True},
+    "tool": {"input": "Hello!", "tools": [{"type": "function", **_WEATHER}]},
+    "background": {"input": "Hello!", "background": True, "instructions": "Be brief."},
+}
+RESPONSE_STREAM = (
+    "event: response.output_text.delta\n"
+    'data: {"type":"response.output_text.delta","item_id":"msg_01_0","output_index":0,"content_index":0,'
+    '"delta":"Hello!","logprobs":[],"sequence_number":4}\n\ndata: [DONE]\n\n'
+)
+EMBEDDING: dict[str, dict[str, Any]] = {
+    "one": {"input": "A text."},
+    "several": {"input": ["A text.", "Another one."], "encoding_format": "base64"},
+}
+APPROVAL: dict[str, dict[str, Any]] = {"yes": {"reason": "Ann has looked at it."}}
+DENIAL: dict[str, dict[str, Any]] = {"no": {"reason": "Not this month."}}
+SETTLEMENT: dict[str, dict[str, Any]] = {
+    "done": {"outcome": "succeeded", "output": "Order 17", "reason": "The order is there."},
+    "undone": {"outcome": "failed", "reason": "There is no such order."},
+}
