@@ -167,4 +167,5 @@ def _chat_options(settings: FacadeSettings) -> ChatOptions:
         run_seconds=settings.turn_seconds + END_SECONDS,
         orchestrator_fields=settings.orchestrator_fields,
         share_prompts=settings.share_prompts,
+        max_choices=settings.max_choices,
     )

@@ -29,12 +29,13 @@ _NO_EFFORT = ("none", "minimal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presentation:
-    """How the answer is shown, apart from what it says."""
+    """How the answer is shown, apart from what it says; of several, all `choices` are."""
 
     stream: bool
     include_usage: bool
     events: bool
     prompt_bytes: int
+    choices: int = 1
 
 
 def new_run(
@@ -65,7 +66,11 @@ def new_run(
 def stored_presentation(parameters: TurnParameters) -> Presentation:
     """Say how the stream of a run was to be shown when it was asked for."""
     return Presentation(
-        stream=True, include_usage=parameters.include_usage, events=parameters.show_events, prompt_bytes=0
+        stream=True,
+        include_usage=parameters.include_usage,
+        events=parameters.show_events,
+        prompt_bytes=0,
+        choices=parameters.choices,
     )
 
 
@@ -79,6 +84,7 @@ def presentation(request: ChatRequest, controls: Controls) -> Presentation:
         stream=bool(request.stream),
         include_usage=_include_usage(request),
         events=controls.events,
+        choices=request.n or 1,
         prompt_bytes=sum(len(_message(message).text.encode()) for message in request.messages),
     )
 
@@ -98,7 +104,22 @@ def _parameters(request: ChatRequest, controls: Controls) -> TurnParameters:
         top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         thinking=_thinking(request),
         reasoning_effort="" if request.reasoning_effort in _NO_EFFORT else request.reasoning_effort or "",
+        choices=request.n or 1,
     )
+
+
+def check_choices(request: ChatRequest, controls: Controls, *, most: int) -> None:
+    """Refuse more answers than are given here, and several where the mesh would run tools for each of them."""
+    wanted = request.n or 1
+    if wanted > most:
+        raise InvalidArgument(f"n must be at most {most} here (FACADE_MAX_CHOICES).", field="n", kind="invalid_value")
+    if wanted > 1 and ServerTools.parse(controls.tools):
+        raise InvalidArgument(
+            "n must be 1 with tools of the mesh, which would run once for each answer; "
+            'send "tools": "none" in metadata.',
+            field="n",
+            kind="invalid_value",
+        )
 
 
 def _thinking(request: ChatRequest) -> bool | None:

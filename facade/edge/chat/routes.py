@@ -12,7 +12,7 @@ from facade.domain.ports import Context, NewRun
 from facade.edge.answering import LEFT, Answering
 from facade.edge.body import read
 from facade.edge.chat.chunks import blocks
-from facade.edge.chat.decode import Presentation, new_run, presentation, stored_presentation
+from facade.edge.chat.decode import Presentation, check_choices, new_run, presentation, stored_presentation
 from facade.edge.chat.encode import run_id
 from facade.edge.chat.place import read_place
 from facade.edge.chat.schemas import ChatRequest
@@ -32,6 +32,7 @@ class ChatOptions:
     run_seconds: float
     orchestrator_fields: bool
     share_prompts: bool
+    max_choices: int
 
 
 class Chat:
@@ -68,6 +69,7 @@ class Chat:
             _refuse_unknown(asked)
         offered = offered_tools(request, self._options.default_tools)
         control = controls(request.headers, asked.metadata or {}, default_tools=offered)
+        check_choices(asked, control, most=self._options.max_choices)
         shown = presentation(asked, control)
         run, replayed = await self._answering.start(self._new(asked, control, request), request)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):

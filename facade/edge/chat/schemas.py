@@ -203,7 +203,9 @@ class ChatRequest(SamplingFields):
     max_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     max_completion_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
-    n: Integer | None = Field(default=None, ge=1, le=1, description="Only one answer a request.")
+    n: Integer | None = Field(
+        default=None, ge=1, le=128, description="Answers to the same prompt, up to FACADE_MAX_CHOICES of them."
+    )
     logprobs: bool | None = None
     top_logprobs: Integer | None = Field(default=None, ge=0, le=20)
     response_format: ResponseFormat | None = None
