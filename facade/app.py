@@ -18,11 +18,13 @@ from facade.adapters.tools_client import ToolsClient
 from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.places import Places
-from facade.edge import embeddings, errors, health, keys, metrics, models, openapi
+from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
+from facade.edge.completions.routes import CompletionOptions, Completions
+from facade.edge.completions.schemas import CompletionRequest
 from facade.edge.executor import Executor
 from facade.edge.hosts import KnownHosts
 from facade.edge.responses.routes import ResponseOptions, Responses
@@ -43,6 +45,20 @@ from threadmesh.telemetry import logs
 from threadmesh.telemetry.metrics import installed_version, new_registry
 
 log = structlog.get_logger()
+
+
+_BODIES = (
+    ChatRequest,
+    CompletionRequest,
+    ResponseRequest,
+    embeddings.EmbeddingRequest,
+    tokens.TokenizeRequest,
+    tokens.DetokenizeRequest,
+    Approval,
+    Denial,
+    Settlement,
+)
+"""The bodies of requests that the served OpenAPI document describes."""
 
 
 def main() -> None:
@@ -102,11 +118,14 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
         pings = {"facade": executor.ping, "inference": inference.ping, "context": context.ping}
+        completions = Completions(mesh.inference, admission, counted, _completion_options(settings, limits))
         for router, dependencies in (
             (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
             (Responses(context, tools, answering, _response_options(settings)).router(), needs(Scope.CHAT)),
+            (completions.router(), needs(Scope.CHAT)),
             (Runs(context, executor).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
             (embeddings.router(inference, admission), needs(Scope.EMBEDDINGS)),
+            (tokens.router(inference), needs(Scope.CHAT)),
             (models.router(inference), needs(Scope.MODELS_READ)),
             (health.router(pings), []),
             (metrics.router(registry), []),
@@ -136,7 +155,7 @@ async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str
 def _surround(built: FastAPI, settings: FacadeSettings, counted: metrics.FacadeMetrics) -> None:
     """Add what holds for every route: errors, the document, known hosts, ids."""
     errors.install(built)
-    openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
+    openapi.install(built, *_BODIES)
     beyond = not is_loopback(settings.listen)
     if settings.host_names() or not beyond:
         built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)
@@ -158,6 +177,16 @@ def _response_options(settings: FacadeSettings) -> ResponseOptions:
         default_tools=settings.default_tools,
         run_seconds=settings.turn_seconds + END_SECONDS,
         share_prompts=settings.share_prompts,
+    )
+
+
+def _completion_options(settings: FacadeSettings, limits: Limits) -> CompletionOptions:
+    return CompletionOptions(
+        max_choices=settings.max_choices,
+        share_prompts=settings.share_prompts,
+        seconds=limits.seconds,
+        patience_seconds=limits.patience_seconds,
+        keepalive_seconds=settings.keepalive_seconds,
     )
 
 

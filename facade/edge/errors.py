@@ -57,6 +57,7 @@ _CODES = {"UNAUTHENTICATED": "invalid_api_key", "INTERNAL": "internal_error", "T
 """`error.code` where it is not the reason in lower case: these are the words that clients know."""
 
 _FIELDS = {
+    "ids[": "tokens[",
     ".schema_json": ".schema",
     ".parameters_json": ".function.parameters",
     ".arguments_json": ".function.arguments",

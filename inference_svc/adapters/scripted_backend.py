@@ -182,7 +182,9 @@ class ScriptedBackend:
         tokens = asked if isinstance(asked, tuple) else self._vocabulary.tokens(asked)
         if len(tokens) >= self._script.context_tokens:
             raise ContextLengthExceeded(
-                field="messages", prompt_tokens=len(tokens), context_tokens=self._script.context_tokens
+                field="messages" if isinstance(asked, Conversation) else "raw_prompt",
+                prompt_tokens=len(tokens),
+                context_tokens=self._script.context_tokens,
             )
         return tokens
 

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, NewRun
-from facade.edge.answering import LEFT, Answering
+from facade.edge.answering import Answering
 from facade.edge.body import read
 from facade.edge.chat.chunks import blocks
 from facade.edge.chat.decode import Presentation, check_choices, new_run, presentation, stored_presentation
@@ -19,6 +19,7 @@ from facade.edge.chat.schemas import ChatRequest
 from facade.edge.chat.whole import Answer, collected
 from facade.edge.controls import Controls, controls
 from facade.edge.keys import offered_tools
+from facade.edge.leaving import LEFT
 from facade.edge.openapi import request_body
 from threadmesh.errors import InvalidArgument
 from threadmesh.telemetry.logs import bound_ids

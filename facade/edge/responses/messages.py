@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from facade.edge.chat import schemas as chat
+from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.responses import input_items as items
 from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, message
 
@@ -69,10 +69,10 @@ def _part(part: items.Part) -> Part:
         case items.RefusalPart():
             return Refusal(text=part.refusal)
         case items.ImagePart():
-            media_type, data = chat.split_data_url(part.image_url or "")
+            media_type, data = split_data_url(part.image_url or "")
             return Media(mime_type=media_type, data=data)
         case items.AudioPart():
-            data = chat.decode_base64(part.input_audio.data)
+            data = decode_base64(part.input_audio.data)
             return Media(mime_type=f"audio/{part.input_audio.format}", data=data)
         case other:
             assert_never(other)

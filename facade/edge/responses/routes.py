@@ -10,10 +10,11 @@ from starlette.responses import Response
 from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, NewRun, Tools
-from facade.edge.answering import LEFT, Answering
+from facade.edge.answering import Answering
 from facade.edge.body import read
 from facade.edge.controls import Controls, controls
 from facade.edge.keys import offered_tools, require
+from facade.edge.leaving import LEFT
 from facade.edge.openapi import request_body
 from facade.edge.responses.approvals import answer, asked_run
 from facade.edge.responses.decode import Asked, approvals, needs_catalogue, new_run

@@ -65,7 +65,7 @@ class JobMaker:
     def job(self, prompt: Prompt, drawing: Drawing, *, deliver: Callable[[list[Delivery]], None]) -> Job:
         """Turn a request into work for the engine. Raises what is wrong with the request."""
         read = self._read(prompt)
-        room = self._room(read.cells)
+        room = self._room(read.cells, field="messages" if prompt.raw is None else "raw_prompt")
         limit = min(room, prompt.max_tokens or room)
         self._require_tokens(drawing)
         thinking = self._reasoning is not None and begins_thinking(read.segments, self._reasoning)
@@ -170,10 +170,10 @@ class JobMaker:
             deliver=deliver,
         )
 
-    def _room(self, tokens: int) -> int:
+    def _room(self, tokens: int, *, field: str = "messages") -> int:
         room = self._context_tokens - tokens
         if room <= 0:
-            raise ContextLengthExceeded(field="messages", prompt_tokens=tokens, context_tokens=self._context_tokens)
+            raise ContextLengthExceeded(field=field, prompt_tokens=tokens, context_tokens=self._context_tokens)
         return room
 
     def _require_tokens(self, drawing: Drawing) -> None:
