@@ -29,6 +29,7 @@ from facade.edge.executor import Executor
 from facade.edge.hosts import KnownHosts
 from facade.edge.responses.routes import ResponseOptions, Responses
 from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.responses.windows import CompactRequest, InputTokensRequest, WindowOptions, Windows
 from facade.edge.runs.routes import Runs
 from facade.edge.runs.schemas import Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
@@ -51,6 +52,8 @@ _BODIES = (
     ChatRequest,
     CompletionRequest,
     ResponseRequest,
+    InputTokensRequest,
+    CompactRequest,
     embeddings.EmbeddingRequest,
     tokens.TokenizeRequest,
     tokens.DetokenizeRequest,
@@ -118,10 +121,13 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
         pings = {"facade": executor.ping, "inference": inference.ping, "context": context.ping}
+        responses = Responses(context, tools, answering, _response_options(settings))
+        windows = Windows(mesh, responses, admission, _window_options(settings))
         completions = Completions(mesh.inference, admission, counted, _completion_options(settings, limits))
         for router, dependencies in (
             (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
-            (Responses(context, tools, answering, _response_options(settings)).router(), needs(Scope.CHAT)),
+            (windows.router(), needs(Scope.CHAT)),
+            (responses.router(), needs(Scope.CHAT)),
             (completions.router(), needs(Scope.CHAT)),
             (Runs(context, executor).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
             (embeddings.router(inference, admission), needs(Scope.EMBEDDINGS)),
@@ -177,6 +183,12 @@ def _response_options(settings: FacadeSettings) -> ResponseOptions:
         default_tools=settings.default_tools,
         run_seconds=settings.turn_seconds + END_SECONDS,
         share_prompts=settings.share_prompts,
+    )
+
+
+def _window_options(settings: FacadeSettings) -> WindowOptions:
+    return WindowOptions(
+        default_tools=settings.default_tools, share_prompts=settings.share_prompts, seconds=settings.turn_seconds
     )
 
 

@@ -167,7 +167,7 @@ class Responses:
     async def _new(self, asked: ResponseRequest, control: Controls, request: Request) -> NewRun:
         key = request.state.key
         catalogue = await self._tools.catalogue() if needs_catalogue(asked) else ()
-        previous = await self._previous(asked, request)
+        previous = await self.previous(asked.previous_response_id, request)
         new = new_run(
             Asked(request=asked, control=control, catalogue=catalogue),
             tenant=request.state.tenant,
@@ -182,14 +182,15 @@ class Responses:
         before = await self._context.said_until(previous)
         return _apart(new, [each.message for each in before])
 
-    async def _previous(self, asked: ResponseRequest, request: Request) -> Run | None:
-        if asked.previous_response_id is None:
+    async def previous(self, response: str | None, request: Request) -> Run | None:
+        """Give the run that a request goes on behind, if it names one. Raises `InvalidArgument`."""
+        if response is None:
             return None
         try:
-            return (await self._stored(request, asked.previous_response_id)).run
+            return (await self._stored(request, response)).run
         except NotFound as error:
             raise InvalidArgument(
-                f"There is no response {asked.previous_response_id}.",
+                f"There is no response {response}.",
                 field="previous_response_id",
                 kind="previous_response_not_found",
             ) from error
