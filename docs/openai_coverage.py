@@ -43,6 +43,7 @@ _IGNORED = {
         "personality": "models here have their own",
     },
     "responses, compact": {
+        "image": "no model here makes images",
         "prompt_cache_options": "prompts are cached by what they begin with",
         "prompt_cache_retention": "prompts are cached by what they begin with",
     },

@@ -29,6 +29,7 @@ from facade.edge.executor import Executor
 from facade.edge.hosts import KnownHosts
 from facade.edge.responses.routes import ResponseOptions, Responses
 from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.responses.socket import handshake_router, socket_router
 from facade.edge.responses.windows import CompactRequest, InputTokensRequest, WindowOptions, Windows
 from facade.edge.runs.routes import Runs
 from facade.edge.runs.schemas import Approval, Denial, Settlement
@@ -128,6 +129,8 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
             (windows.router(), needs(Scope.CHAT)),
             (responses.router(), needs(Scope.CHAT)),
+            (handshake_router(), needs(Scope.CHAT)),
+            (socket_router(), []),
             (completions.router(), needs(Scope.CHAT)),
             (Runs(context, executor).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
             (embeddings.router(inference, admission), needs(Scope.EMBEDDINGS)),

@@ -20,6 +20,7 @@ from facade.edge.chat.sampling import wishes
 from facade.edge.completions.encode import Completion
 from facade.edge.completions.schemas import CompletionRequest
 from facade.edge.errors import body_of
+from facade.edge.ignored import ignored_headers
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.metrics import FacadeMetrics
 from facade.edge.openapi import request_body
@@ -75,8 +76,7 @@ class Completions:
         with deadline.within(self._options.seconds):
             shown = self._chunks(wanted, completion, usage=_include_usage(asked))
             response = await (self._stream(shown, request) if asked.stream else self._whole(shown, completion, request))
-        if ignored := asked.ignored():
-            response.headers["x-threadmesh-ignored"] = ", ".join(filter(str.isascii, ignored))[:1024]
+        response.headers.update(ignored_headers(asked))
         return response
 
     def _check(self, asked: CompletionRequest) -> None:

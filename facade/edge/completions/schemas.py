@@ -68,7 +68,3 @@ class CompletionRequest(SamplingFields):
         """Give the prompts, one or more."""
         several = isinstance(self.prompt, list) and not isinstance(self.prompt[0], int)
         return self.prompt if several else [self.prompt]  # type: ignore[return-value,list-item]  # mypy cannot know
-
-    def ignored(self) -> list[str]:
-        """Name the top-level fields that mean nothing here."""
-        return sorted(self.model_extra or ())

@@ -212,7 +212,7 @@ class Responses:
         if not parameters.response_json:
             raise ResponseNotFound
         echo = Echo.from_json(parameters.response_json)
-        if not echo.stored:
+        if not echo.stored and run.id not in getattr(request.state, "connection_runs", ()):
             raise ResponseNotFound
         return run, echo
 

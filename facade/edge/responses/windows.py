@@ -22,6 +22,7 @@ from facade.edge.admission import Admission
 from facade.edge.body import read
 from facade.edge.chat.fields import Schema
 from facade.edge.controls import controls
+from facade.edge.ignored import ignored_headers
 from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.openapi import request_body
@@ -96,7 +97,7 @@ class Windows:
         )
         return routes
 
-    async def input_tokens(self, request: Request) -> dict[str, Any]:
+    async def input_tokens(self, request: Request) -> Response:
         """Count the tokens of all that the request names, before anything of it is left out for want of room."""
         asked = await read(request, InputTokensRequest)
         before = await self._before(asked.previous_response_id, request)
@@ -105,7 +106,7 @@ class Windows:
         needed = needs_catalogue(asked) or ServerTools.parse(control.tools)
         catalogue = await self._mesh.tools.catalogue() if needed else ()
         new = new_run(
-            Asked(request=asked, control=control, catalogue=catalogue), owner="", cache_scope="", timeout_seconds=1
+            Asked(request=asked, control=control, catalogue=catalogue), tenant="", cache_scope="", timeout_seconds=1
         )
         if new.parameters.server_tools:
             require(request, Scope.TOOLS)
@@ -116,7 +117,7 @@ class Windows:
         if said:
             conversation = Conversation(messages=said, tools=_tools(new, offered))
             tokens = await self._mesh.inference.count_all(conversation, model=new.parameters.model)
-        return {"object": "response.input_tokens", "input_tokens": tokens}
+        return _json({"object": "response.input_tokens", "input_tokens": tokens}, asked)
 
     async def compact(self, request: Request) -> Response:
         """Give what was said as a summary, with what must not be retold in other words beside it."""
@@ -129,11 +130,15 @@ class Windows:
         request.state.until_its_end.enter_context(held)
         with deadline.within(self._options.seconds):
             made = await unless_gone(request, compact(said, parameters, self._mesh.inference))
-        return LEFT if made is None else Response(orjson.dumps(_body(made)), media_type="application/json")
+        return LEFT if made is None else _json(_body(made), asked)
 
     async def _before(self, response: str | None, request: Request) -> Sequence[Message]:
         previous: Run | None = await self._responses.previous(response, request)
         return [each.message for each in await self._mesh.context.said_until(previous)] if previous else ()
+
+
+def _json(body: dict[str, Any], asked: Schema) -> Response:
+    return Response(orjson.dumps(body), headers=ignored_headers(asked), media_type="application/json")
 
 
 def _tools(new: NewRun, offered: Sequence[ToolDefinition]) -> Sequence[ToolDefinition]:
