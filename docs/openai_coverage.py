@@ -8,19 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from openai.types import completion_create_params as text_create_params
 from openai.types import embedding_create_params
 from openai.types.chat import completion_create_params
-from openai.types.responses import response_create_params
+from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
 from pydantic import BaseModel
 
 from facade.edge.chat.schemas import ChatRequest
+from facade.edge.completions.schemas import CompletionRequest
 from facade.edge.embeddings import EmbeddingRequest
 from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.responses.windows import CompactRequest, InputTokensRequest
 
 _IGNORED = {
     "chat completions": {
         "moderation": "there is no moderation model",
-        "prediction": "what comes is guessed from the conversation",
         "prompt_cache_options": "prompts are cached by what they begin with",
         "prompt_cache_retention": "prompts are cached by what they begin with",
         "store": "what is to be kept goes into a thread",
@@ -36,6 +38,16 @@ _IGNORED = {
         "prompt_cache_options": "prompts are cached by what they begin with",
         "prompt_cache_retention": "prompts are cached by what they begin with",
     },
+    "responses, input tokens": {
+        "conversation": "threads are named by headers or metadata",
+        "personality": "models here have their own",
+    },
+    "responses, compact": {
+        "image": "no model here makes images",
+        "prompt_cache_options": "prompts are cached by what they begin with",
+        "prompt_cache_retention": "prompts are cached by what they begin with",
+    },
+    "completions": {},
     "embeddings": {},
 }
 
@@ -55,6 +67,10 @@ def coverages() -> Iterator[Coverage]:
     """Compare the requests that are read here with those that OpenAI's package can send."""
     yield _coverage("chat completions", completion_create_params.CompletionCreateParamsBase, ChatRequest, "stream")
     yield _coverage("responses", response_create_params.ResponseCreateParamsBase, ResponseRequest, "stream")
+    counted, compacted = input_token_count_params.InputTokenCountParams, response_compact_params.ResponseCompactParams
+    yield _coverage("responses, input tokens", counted, InputTokensRequest)
+    yield _coverage("responses, compact", compacted, CompactRequest)
+    yield _coverage("completions", text_create_params.CompletionCreateParamsBase, CompletionRequest, "stream")
     yield _coverage("embeddings", embedding_create_params.EmbeddingCreateParams, EmbeddingRequest)
 
 

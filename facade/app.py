@@ -18,15 +18,19 @@ from facade.adapters.tools_client import ToolsClient
 from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.places import Places
-from facade.edge import embeddings, errors, health, keys, metrics, models, openapi
+from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
+from facade.edge.completions.routes import CompletionOptions, Completions
+from facade.edge.completions.schemas import CompletionRequest
 from facade.edge.executor import Executor
 from facade.edge.hosts import KnownHosts
 from facade.edge.responses.routes import ResponseOptions, Responses
 from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.responses.socket import handshake_router, socket_router
+from facade.edge.responses.windows import CompactRequest, InputTokensRequest, WindowOptions, Windows
 from facade.edge.runs.routes import Runs
 from facade.edge.runs.schemas import Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
@@ -43,6 +47,22 @@ from threadmesh.telemetry import logs
 from threadmesh.telemetry.metrics import installed_version, new_registry
 
 log = structlog.get_logger()
+
+
+_BODIES = (
+    ChatRequest,
+    CompletionRequest,
+    ResponseRequest,
+    InputTokensRequest,
+    CompactRequest,
+    embeddings.EmbeddingRequest,
+    tokens.TokenizeRequest,
+    tokens.DetokenizeRequest,
+    Approval,
+    Denial,
+    Settlement,
+)
+"""The bodies of requests that the served OpenAPI document describes."""
 
 
 def main() -> None:
@@ -102,11 +122,19 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
         pings = {"facade": executor.ping, "inference": inference.ping, "context": context.ping}
+        responses = Responses(context, tools, answering, _response_options(settings))
+        windows = Windows(mesh, responses, admission, _window_options(settings))
+        completions = Completions(mesh.inference, admission, counted, _completion_options(settings, limits))
         for router, dependencies in (
             (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
-            (Responses(context, tools, answering, _response_options(settings)).router(), needs(Scope.CHAT)),
+            (windows.router(), needs(Scope.CHAT)),
+            (responses.router(), needs(Scope.CHAT)),
+            (handshake_router(), needs(Scope.CHAT)),
+            (socket_router(), []),
+            (completions.router(), needs(Scope.CHAT)),
             (Runs(context, executor).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
             (embeddings.router(inference, admission), needs(Scope.EMBEDDINGS)),
+            (tokens.router(inference), needs(Scope.CHAT)),
             (models.router(inference), needs(Scope.MODELS_READ)),
             (health.router(pings), []),
             (metrics.router(registry), []),
@@ -136,7 +164,7 @@ async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str
 def _surround(built: FastAPI, settings: FacadeSettings, counted: metrics.FacadeMetrics) -> None:
     """Add what holds for every route: errors, the document, known hosts, ids."""
     errors.install(built)
-    openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
+    openapi.install(built, *_BODIES)
     beyond = not is_loopback(settings.listen)
     if settings.host_names() or not beyond:
         built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)
@@ -161,10 +189,27 @@ def _response_options(settings: FacadeSettings) -> ResponseOptions:
     )
 
 
+def _window_options(settings: FacadeSettings) -> WindowOptions:
+    return WindowOptions(
+        default_tools=settings.default_tools, share_prompts=settings.share_prompts, seconds=settings.turn_seconds
+    )
+
+
+def _completion_options(settings: FacadeSettings, limits: Limits) -> CompletionOptions:
+    return CompletionOptions(
+        max_choices=settings.max_choices,
+        share_prompts=settings.share_prompts,
+        seconds=limits.seconds,
+        patience_seconds=limits.patience_seconds,
+        keepalive_seconds=settings.keepalive_seconds,
+    )
+
+
 def _chat_options(settings: FacadeSettings) -> ChatOptions:
     return ChatOptions(
         default_tools=settings.default_tools,
         run_seconds=settings.turn_seconds + END_SECONDS,
         orchestrator_fields=settings.orchestrator_fields,
         share_prompts=settings.share_prompts,
+        max_choices=settings.max_choices,
     )

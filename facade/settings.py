@@ -79,6 +79,12 @@ class FacadeSettings(CallerSettings):
         le=2**31 - 1,
         description="Limit of an answer whose request sets none; 0 lets it go on to the end of the context.",
     )
+    max_choices: int = Field(
+        default=8,
+        ge=1,
+        le=128,
+        description="Answers that one request may ask for with n; each takes a place in the engine.",
+    )
     turn_seconds: float = Field(default=600.0, gt=0, le=86_400, description="Limit of one turn, tools included.")
     approval_seconds: float = Field(
         default=600.0,

@@ -121,12 +121,18 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a generation consumed, in tokens; `cached_tokens` are those of the prompt found in the KV cache."""
+    """What a generation consumed, in tokens; `cached_tokens` are those of the prompt found in the KV cache.
+
+    Of an answer that was predicted, `accepted_prediction_tokens` are those of the prediction that the answer holds, and
+    `rejected_prediction_tokens` the others.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -134,6 +140,8 @@ class Usage:
             cached_tokens=self.cached_tokens + other.cached_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            accepted_prediction_tokens=self.accepted_prediction_tokens + other.accepted_prediction_tokens,
+            rejected_prediction_tokens=self.rejected_prediction_tokens + other.rejected_prediction_tokens,
         )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -120,3 +121,46 @@ async def _rest(first: tuple[Item, ...], items: AsyncGenerator[Item, None]) -> A
             yield item
         async for item in items:
             yield item
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    error: Exception | None = None
+
+
+async def side_by_side(
+    streams: Sequence[AsyncGenerator[Item, None]], *, at_once: int
+) -> AsyncGenerator[tuple[int, Item], None]:
+    """Give what several streams give, each item with the number of its stream, as it comes.
+
+    `at_once` of them run at one time, in their order. The first error of a stream is raised and stops the others;
+    closing this closes them all.
+    """
+    found: asyncio.Queue[tuple[int, Item] | _End] = asyncio.Queue(_AHEAD)
+    free = asyncio.Semaphore(at_once)
+
+    async def read(number: int, stream: AsyncGenerator[Item, None]) -> None:
+        try:
+            async with free, aclosing(stream):
+                async for item in stream:
+                    await found.put((number, item))
+        except Exception as error:  # noqa: BLE001  # it is raised where the streams are read
+            await found.put(_End(error))
+        else:
+            await found.put(_End())
+
+    reading = [asyncio.ensure_future(read(number, stream)) for number, stream in enumerate(streams)]
+    try:
+        left = len(streams)
+        while left:
+            item = await found.get()
+            if not isinstance(item, _End):
+                yield item
+            elif item.error is not None:
+                raise item.error
+            else:
+                left -= 1
+    finally:
+        for each in reading:
+            each.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)

@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from facade.domain.events import ModelEvent, ModelFinished, ModelStarted
 from facade.domain.parameters import ResponseFormat
-from facade.domain.ports import Embedded, Generation, Model
+from facade.domain.ports import Conversation, Embedded, Generation, Model, Tokenizable
 from threadmesh import event_codec as events
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1 import inference_service_pb2_grpc as rpc
@@ -26,6 +26,8 @@ _SILENCE_SECONDS = 10.0
 _KNOWN_SECONDS = 1.0
 """How long a list of the models is taken for true."""
 _COUNTING_SECONDS = 0.5
+_READING_SECONDS = 60.0
+"""Of a text or a conversation that is tokenised, by a model that may have to be loaded first."""
 _EMBEDDING_SECONDS = 120.0
 """Of a request with many texts, and a model that has to be loaded first."""
 _ASSUMED_CONTEXT_TOKENS = 4_096
@@ -90,6 +92,28 @@ class InferenceClient:
         except MeshError:
             return 0  # an estimate takes its place
 
+    async def tokenize(self, text: Tokenizable, *, model: str, special: bool = True, ask: bool = True) -> Sequence[int]:
+        """Give the tokens of a text or a conversation."""
+        request = pb.TokenizeRequest(model=model, special=special, ask=ask)
+        if isinstance(text, str):
+            request.text = text
+        else:
+            request.conversation.CopyFrom(_encode_conversation(text))
+        async with translated(_PEER):
+            return (await self._stub.Tokenize(request, timeout=_READING_SECONDS)).ids
+
+    async def detokenize(self, tokens: Sequence[int], *, model: str) -> Sequence[bytes]:
+        """Give the bytes of tokens."""
+        async with translated(_PEER):
+            request = pb.DetokenizeRequest(model=model, ids=tokens)
+            return (await self._stub.Detokenize(request, timeout=_READING_SECONDS)).pieces
+
+    async def count_all(self, read: Conversation, *, model: str) -> int:
+        """Count the tokens of a conversation."""
+        async with translated(_PEER):
+            request = pb.CountTokensRequest(model=model, conversation=_encode_conversation(read))
+            return (await self._stub.CountTokens(request, timeout=_READING_SECONDS)).tokens
+
     async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
         """Turn texts into vectors."""
         request = pb.EmbedRequest(model=model, inputs=texts, dimensions=dimensions)
@@ -130,9 +154,17 @@ def encode_generation(generation: Generation) -> pb.GenerateRequest:
         caller=asked.caller,
         thinking=asked.thinking,
         reasoning_effort=asked.reasoning_effort,
+        prediction=asked.prediction,
+        raw_prompt=_encode_raw(generation.raw),
         emitted_token_ids=generation.emitted,
         repeat_emitted=True,
     )
+
+
+def _encode_raw(raw: str | Sequence[int] | None) -> pb.RawPrompt | None:
+    if raw is None:
+        return None
+    return pb.RawPrompt(text=raw) if isinstance(raw, str) else pb.RawPrompt(tokens=pb.Tokens(ids=raw))
 
 
 def decode_response(response: pb.GenerateResponse) -> ModelEvent | None:
@@ -190,6 +222,10 @@ def _encode_sampling(sampling: Sampling) -> pb.Sampling:
         xtc=pb.Xtc(**asdict(sampling.xtc)) if sampling.xtc else None,
         top_n_sigma=sampling.top_n_sigma,
     )
+
+
+def _encode_conversation(read: Conversation) -> pb.Conversation:
+    return pb.Conversation(messages=map(encode_message, read.messages), tools=map(encode_tool_definition, read.tools))
 
 
 def _named(name: str, models: Sequence[Model]) -> Model | None:

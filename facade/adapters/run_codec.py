@@ -95,7 +95,7 @@ def encode_items(items: Sequence[NewItem]) -> list[threads.NewItem]:
 
 def encode_event(event: RunEvent) -> pb.RunEvent:
     """Encode an entry of a log."""
-    wire = pb.RunEvent(round=event.round, call_id=event.call_id, hidden=event.hidden)
+    wire = pb.RunEvent(round=event.round, choice=event.choice, call_id=event.call_id, hidden=event.hidden)
     match event.body:
         case ModelStarted() as started:
             wire.model_started.CopyFrom(_encode_model_started(started))
@@ -129,7 +129,14 @@ def decode_event(event: pb.RunEvent) -> RunEvent | None:
     if kind is None:
         return None
     body = _BODIES[kind](getattr(event, kind))
-    return RunEvent(sequence=event.sequence, round=event.round, call_id=event.call_id, hidden=event.hidden, body=body)
+    return RunEvent(
+        sequence=event.sequence,
+        round=event.round,
+        choice=event.choice,
+        call_id=event.call_id,
+        hidden=event.hidden,
+        body=body,
+    )
 
 
 def encode_run_finished(finished: RunFinished) -> pb.RunFinished:

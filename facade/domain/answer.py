@@ -89,6 +89,7 @@ async def answer(
     *,
     into: Answer,
     in_round: int,
+    choice: int = 0,
     hidden: Callable[[str], bool],
 ) -> None:
     """Read one answer to its end, collecting it in `into` and writing it down.
@@ -104,7 +105,7 @@ async def answer(
                 continue
             into.add(event)
             unseen = isinstance(event, ToolCallDelta) and hidden(into.calls[event.index].name)
-            await journal.emit(event, in_round=in_round, hidden=unseen)
+            await journal.emit(event, in_round=in_round, choice=choice, hidden=unseen)
     if into.reason is None:
         raise BackendUnavailable("The model's answer was cut off before its end.")
 

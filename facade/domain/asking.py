@@ -3,14 +3,14 @@
 from collections.abc import AsyncGenerator
 from functools import partial
 
-from facade.domain.answer import answer
+from facade.domain.answer import Answer, answer
 from facade.domain.events import ModelEvent, Run
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Catalogue, Generation, Model, Window
 from facade.domain.progress import Progress
-from facade.domain.question import Place, budget_of, chosen, instructions_of, question
+from facade.domain.question import Place, budget_of, chosen, instructions_of, question, with_seed_of
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError, Overloaded
@@ -22,14 +22,21 @@ _MOST_BREAKS = 3
 
 
 class Asking:
-    """Asks models on behalf of a run; what they say goes into the progress `at`."""
+    """Asks models on behalf of a run; what they say goes into the progress `at`, as one of its `choice`s."""
 
-    def __init__(self, mesh: Mesh, run: Run, limits: Limits, parameters: TurnParameters, at: Progress) -> None:
+    def __init__(
+        self, mesh: Mesh, run: Run, limits: Limits, parameters: TurnParameters, at: Progress, *, choice: int = 0
+    ) -> None:
         self._mesh = mesh
         self._run = run
         self._limits = limits
         self._parameters = parameters
         self._at = at
+        self._choice = choice
+
+    @property
+    def _answer(self) -> Answer:
+        return self._at.choice(self._choice)
 
     def is_own(self, tool: str) -> bool:
         """Say whether the mesh answers for this tool: in a request that lets it, for all that are not the client's.
@@ -61,10 +68,10 @@ class Asking:
                 budget, window = await self._shorter(budget, window, error)
             except MeshError as error:
                 breaks += 1
-                if not error.retryable or self._at.answer.started is None or breaks > _MOST_BREAKS:
+                if not error.retryable or self._answer.started is None or breaks > _MOST_BREAKS:
                     raise
             else:
-                self._at.usage += self._at.answer.usage
+                self._at.spend(self._answer.usage, choice=self._choice)
                 return
 
     async def _instruction_tokens(self) -> int:
@@ -81,11 +88,18 @@ class Asking:
         async def ask() -> AsyncGenerator[ModelEvent, None]:
             return await begun(self._mesh.inference.generate(generation))
 
-        begun_before = self._at.answer.started is not None
+        begun_before = self._answer.started is not None
         seconds = self._limits.return_seconds if begun_before else self._limits.patience_seconds
         fresh = not begun_before and self._at.round == 0
         events = await persist(ask, seconds=seconds, unless=(Overloaded,) if fresh else ())
-        await answer(events, journal, into=self._at.answer, in_round=self._at.round, hidden=self.is_own)
+        await answer(
+            events,
+            journal,
+            into=self._answer,
+            in_round=self._at.round,
+            choice=self._choice,
+            hidden=self.is_own,
+        )
 
     async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:
         """Leave more of the thread out: stored token counts are estimates. Raises `error` when nothing more can go."""
@@ -102,11 +116,12 @@ class Asking:
     def _question(self, model: Model, window: Window, catalogue: Catalogue) -> Generation:
         last = self._at.round == self._limits.tool_rounds
         at = Place(round=self._at.round, last=last, calls_left=self.calls_left)
-        return question(self._parameters, model, window, catalogue, answer=self._at.answer, at=at)
+        parameters = with_seed_of(self._parameters, choice=self._choice)
+        return question(parameters, model, window, catalogue, answer=self._answer, at=at)
 
     async def model(self) -> Model:
         """Choose the model that answers, or goes on with the answer. Raises `ModelNotFound`."""
-        answering = self._at.answer.started
+        answering = self._answer.started
         name = answering.model if answering else self._parameters.model
         return await persist(partial(self._mesh.inference.model, name), seconds=self._limits.patience_seconds)
 

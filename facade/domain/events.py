@@ -67,11 +67,13 @@ Body = ModelEvent | CallAwaiting | CallEvent | RunFinished
 class RunEvent:
     """One entry of a run's log: its number, the round it belongs to, the call it is about if any, and what happened.
 
-    A `hidden` one is kept for whoever goes on with the run, and is no part of what a reader is shown.
+    A `hidden` one is kept for whoever goes on with the run, and is no part of what a reader is shown. Where a request
+    wants several answers, `choice` numbers the one that the event belongs to.
     """
 
     sequence: int
     round: int = 0
+    choice: int = 0
     call_id: str = ""
     hidden: bool = False
     body: Body

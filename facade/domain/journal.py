@@ -38,12 +38,15 @@ class Journal:
         """The run that is written to."""
         return self._run
 
-    async def emit(self, body: Body, *, in_round: int = 0, call_id: str = "", hidden: bool = False) -> None:
+    async def emit(
+        self, body: Body, *, in_round: int = 0, choice: int = 0, call_id: str = "", hidden: bool = False
+    ) -> None:
         """Add an event; it becomes durable soon, in order. Waits only while too many are pending."""
         while len(self._pending) >= _PENDING_EVENTS:
             self._room.clear()
             await self._room.wait()
-        self._pending.append(RunEvent(sequence=0, round=in_round, call_id=call_id, hidden=hidden, body=body))
+        event = RunEvent(sequence=0, round=in_round, choice=choice, call_id=call_id, hidden=hidden, body=body)
+        self._pending.append(event)
         self._work.set()
 
     async def commit(self, *, items: Sequence[NewItem] = (), calls: Sequence[CallRecord] = ()) -> None:

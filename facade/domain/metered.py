@@ -5,7 +5,18 @@ from contextlib import aclosing
 
 from facade.domain.events import CallEvent, ModelEvent, ModelFinished, ModelStarted, Run
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import NO_APPROVALS, Embedded, Generation, Inference, Model, NewRun, Tool, Tools
+from facade.domain.ports import (
+    NO_APPROVALS,
+    Conversation,
+    Embedded,
+    Generation,
+    Inference,
+    Model,
+    NewRun,
+    Tokenizable,
+    Tool,
+    Tools,
+)
 from facade.domain.rate_limits import RateLimits
 from threadmesh.conversation import CallFinished, CallOutcome, Failure, ToolCall
 from threadmesh.errors import RateLimitExceeded
@@ -15,8 +26,9 @@ _CHARACTERS_A_TOKEN = 4
 
 
 def expected_tokens(new: NewRun) -> int:
-    """Estimate what a request will use: its own words, and the answer it allows where it says how long that may be."""
-    return text_tokens(message.text for message in new.input) + (new.parameters.max_tokens or 0)
+    """Estimate what a request will use: its words, and the answers it allows where it says how long they may be."""
+    answers = (new.parameters.max_tokens or 0) * new.parameters.choices
+    return text_tokens(message.text for message in new.input) + answers
 
 
 def text_tokens(texts: Iterable[str]) -> int:
@@ -41,6 +53,18 @@ class MeteredInference:
     async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
         """Count the tokens of texts."""
         return await self._inference.count(texts, model=model)
+
+    async def count_all(self, read: Conversation, *, model: str) -> int:
+        """Count the tokens of a conversation."""
+        return await self._inference.count_all(read, model=model)
+
+    async def tokenize(self, text: Tokenizable, *, model: str, special: bool = True, ask: bool = True) -> Sequence[int]:
+        """Give the tokens of a text or a conversation."""
+        return await self._inference.tokenize(text, model=model, special=special, ask=ask)
+
+    async def detokenize(self, tokens: Sequence[int], *, model: str) -> Sequence[bytes]:
+        """Give the bytes of tokens."""
+        return await self._inference.detokenize(tokens, model=model)
 
     async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
         """Turn texts into vectors; whose they are only the caller knows, who counts them."""

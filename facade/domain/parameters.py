@@ -55,7 +55,8 @@ class TurnParameters:
     `instructions` hold for this run alone and are no part of its thread. `max_tool_calls` limits those of the mesh.
     Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
     Calls of the `asking_tools` need a person's approval. `response_json` is what the edge keeps of a request for a
-    response.
+    response. Several `choices` are as many answers to the same prompt. What the answer will be like is a `prediction`,
+    as far as the request knows.
     """
 
     model: str = ""
@@ -79,6 +80,8 @@ class TurnParameters:
     whole_thread: bool = False
     asking_tools: tuple[str, ...] = ()
     response_json: str = ""
+    choices: int = 1
+    prediction: str = ""
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""

@@ -25,13 +25,28 @@ class Model:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """One question to a model; the tokens `emitted` are the beginning of an answer that is to be gone on with."""
+    """One question to a model; the tokens `emitted` are the beginning of an answer that is to be gone on with.
+
+    A `raw` prompt, a text or tokens, is gone on with as it stands; there are no messages then.
+    """
 
     messages: Sequence[Message]
     tools: Sequence[ToolDefinition]
     tool_choice: ToolChoice | None
     parameters: TurnParameters
     emitted: Sequence[int] = ()
+    raw: str | Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """What a model reads before it answers."""
+
+    messages: Sequence[Message]
+    tools: Sequence[ToolDefinition] = ()
+
+
+Tokenizable = str | Conversation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +70,25 @@ class Inference(Protocol):
 
     async def count(self, texts: Sequence[str], *, model: str) -> Sequence[int]:
         """Count the tokens of texts as a model reads them; 0 for those that cannot be counted now."""
+        ...
+
+    async def count_all(self, read: Conversation, *, model: str) -> int:
+        """Count the tokens of a conversation as a model reads it, images and sounds included.
+
+        Raises `ModelNotFound`, and `InvalidArgument` for what the model cannot read.
+        """
+        ...
+
+    async def tokenize(self, text: Tokenizable, *, model: str, special: bool = True, ask: bool = True) -> Sequence[int]:
+        """Give the tokens of a text or a conversation.
+
+        A `special` text is read with the token for its beginning and with control tokens; a conversation ends where the
+        model begins to answer if `ask`. Raises `ModelNotFound`.
+        """
+        ...
+
+    async def detokenize(self, tokens: Sequence[int], *, model: str) -> Sequence[bytes]:
+        """Give the bytes of each token. Raises `ModelNotFound`, and `InvalidArgument` for what is no token."""
         ...
 
     async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:

@@ -36,6 +36,19 @@ def question(
     )
 
 
+def with_seed_of(parameters: TurnParameters, *, choice: int) -> TurnParameters:
+    """Give each of several answers a seed of its own, made of the request's: the first has that itself."""
+    seed = parameters.sampling.seed
+    if seed is None or not choice:
+        return parameters
+    return replace(parameters, sampling=replace(parameters.sampling, seed=_wrapped(seed + choice)))
+
+
+def _wrapped(seed: int) -> int:
+    """Let the seed behind the last one be the first."""
+    return (seed + 2**63) % 2**64 - 2**63
+
+
 def instructions_of(parameters: TurnParameters) -> Sequence[Message]:
     """Give what this run alone is told, before everything else."""
     return (message(Role.SYSTEM, parameters.instructions),) if parameters.instructions else ()

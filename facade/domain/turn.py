@@ -12,9 +12,10 @@ from facade.domain.events import RunFinished, RunState
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import CallState, Catalogue, NewItem
+from facade.domain.ports import CallState, Catalogue, Model, NewItem
 from facade.domain.progress import Progress
 from facade.domain.question import bounded
+from facade.domain.together import together
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import Failure, FinishReason, ToolCall
 from threadmesh.errors import (
@@ -75,6 +76,8 @@ class Turn:
         """Give why the last model stopped; None if a person decides how the run goes on."""
         model = await self._asking.model()
         catalogue = await self._asking.catalogue()
+        if self._parameters.choices > 1:
+            return await self._choices(model, catalogue)
         while True:
             if self._at.answer.reason is None:
                 await self._asking.ask(model, catalogue, self._journal)
@@ -93,6 +96,17 @@ class Turn:
             if theirs or not own or self._at.round == self._limits.tool_rounds:
                 return reason
             self._at.next_round()
+
+    async def _choices(self, model: Model, catalogue: Catalogue) -> FinishReason:
+        """Ask for several answers at once; those that are not the first only stand in the log."""
+        numbers = range(self._parameters.choices)
+        left = [number for number in numbers if self._at.choice(number).reason is None]
+        parts = self._mesh, self._journal.run, self._limits, self._parameters, self._at
+        await together(Asking(*parts, choice=each).ask(model, catalogue, self._journal) for each in left)
+        reason = self._at.answer.reason or FinishReason.STOP
+        if reason is FinishReason.LENGTH:
+            self._at.answer.drop_broken_call()
+        return reason
 
     async def _run_calls(self, own: Sequence[ToolCall], catalogue: Catalogue) -> bool:
         """Run the calls of this round, or go on with those that another process has begun; False if they must wait."""

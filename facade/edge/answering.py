@@ -1,6 +1,5 @@
 """What all requests that are answered by a run have in common: how it begins, how it is read, and who has left."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -22,6 +21,7 @@ from facade.edge.connection import was_cut
 from facade.edge.errors import response_of
 from facade.edge.executor import Executor
 from facade.edge.keys import require
+from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.crash_points import crash_point
 from threadmesh.keys.key import Scope
@@ -29,8 +29,6 @@ from threadmesh.keys.key import Scope
 Result = TypeVar("Result")
 Log = AsyncGenerator[Sequence[RunEvent], None]
 
-LEFT = Response(status_code=499)
-"""What nobody reads: the client has gone."""
 _PATIENCE = 2
 """Signs of life to wait for before a stream begins without knowing whether its run can succeed."""
 
@@ -109,18 +107,10 @@ class Answering:
         self, run: Run, request: Request, work: Coroutine[Any, Any, Result], *, cancel_on_disconnect: bool
     ) -> Result | None:
         """Do what a response needs before it begins; None if the client leaves meanwhile: nothing else would tell."""
-        working = asyncio.ensure_future(work)
-        leaving = asyncio.ensure_future(_disconnected(request))
-        try:
-            await asyncio.wait([working, leaving], return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return working.result()
+        result = await unless_gone(request, work)
+        if result is None:
             self._left(run, cancel=cancel_on_disconnect)
-            return None
-        finally:
-            working.cancel()
-            leaving.cancel()
-            await asyncio.gather(working, leaving, return_exceptions=True)
+        return result
 
     async def _watched(
         self, run: Run, shown: AsyncGenerator[bytes, None], request: Request, *, cancel_on_disconnect: bool
@@ -167,8 +157,3 @@ async def _joined(first: Sequence[RunEvent], rest: Log) -> Log:
         yield first
         async for events in rest:
             yield events
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -77,6 +77,7 @@ _SAID = re.compile(r"^(?:messages\b|input(?=\[\d+\]\.message))(\[\d+\])?(?:\.mes
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _FIELDS = {
     "page_token": "after",
+    "ids[": "tokens[",
     ".schema_json": ".schema",
     ".parameters_json": ".function.parameters",
     ".arguments_json": ".function.arguments",

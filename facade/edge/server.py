@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from facade.edge.connection import Connection
+from facade.edge.strict_json import BODY_BYTES
 from threadmesh.settings import ConfigurationError
 
 
@@ -64,6 +65,7 @@ def configured(
         date_header=False,
         lifespan="off",
         timeout_graceful_shutdown=max(1, round(drain_seconds)),
+        ws_max_size=BODY_BYTES,
     )
 
 

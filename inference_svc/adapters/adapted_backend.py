@@ -43,6 +43,14 @@ class AdaptedBackend:
         """Count tokens; an adapter changes neither vocabulary nor template."""
         return await self._backend.count_tokens(counted)
 
+    async def tokenize(self, read: Conversation | str, *, special: bool = False, ask: bool = True) -> Sequence[int]:
+        """Give the tokens of a text or a conversation; an adapter changes neither vocabulary nor template."""
+        return await self._backend.tokenize(read, special=special, ask=ask)
+
+    async def detokenize(self, tokens: Sequence[int]) -> Sequence[bytes]:
+        """Give the bytes of tokens."""
+        return await self._backend.detokenize(tokens)
+
     async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Turn texts into vectors as the base model does, which refuses."""
         return await self._backend.embed(inputs, dimensions=dimensions)

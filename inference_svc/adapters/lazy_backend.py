@@ -130,6 +130,16 @@ class LazyBackend:
         async with self._using() as backend:
             return await backend.count_tokens(counted)
 
+    async def tokenize(self, read: Conversation | str, *, special: bool = False, ask: bool = True) -> Sequence[int]:
+        """Give the tokens of a text or a conversation."""
+        async with self._using() as backend:
+            return await backend.tokenize(read, special=special, ask=ask)
+
+    async def detokenize(self, tokens: Sequence[int]) -> Sequence[bytes]:
+        """Give the bytes of tokens."""
+        async with self._using() as backend:
+            return await backend.detokenize(tokens)
+
     async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Turn texts into vectors."""
         async with self._using() as backend:

@@ -118,6 +118,16 @@ class QuarantinedBackend:
         async with self._answering(counted):
             return await self._backend.count_tokens(counted)
 
+    async def tokenize(self, read: Conversation | str, *, special: bool = False, ask: bool = True) -> Sequence[int]:
+        """Give the tokens of a text or a conversation. Raises `RequestQuarantined`."""
+        async with self._answering(read):
+            return await self._backend.tokenize(read, special=special, ask=ask)
+
+    async def detokenize(self, tokens: Sequence[int]) -> Sequence[bytes]:
+        """Give the bytes of tokens. Raises `RequestQuarantined`."""
+        async with self._answering(tokens):
+            return await self._backend.detokenize(tokens)
+
     async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Turn texts into vectors. Raises `RequestQuarantined`."""
         async with self._answering(inputs):
@@ -131,5 +141,7 @@ class QuarantinedBackend:
         """Stop the backend."""
         await self._backend.close()
 
-    def _answering(self, asked: Prompt | Conversation | Sequence[str] | str) -> AbstractAsyncContextManager[None]:
+    def _answering(
+        self, asked: Prompt | Conversation | Sequence[str] | Sequence[int] | str
+    ) -> AbstractAsyncContextManager[None]:
         return self._quarantine.answering(fingerprint_of(self.describe().name, asked))

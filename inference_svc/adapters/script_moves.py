@@ -10,6 +10,7 @@ from inference_svc.adapters.script import ScriptedCall, Step
 from inference_svc.domain.answer import Called, Piece, Said, Thought, Token
 from inference_svc.domain.prompt import Conversation
 from threadmesh.conversation import TokenLogprob
+from threadmesh.errors import InvalidArgument
 
 _WORDS = re.compile(r"\s*\S{1,8}|\s+")
 _GROUP = re.compile(r"\\\\(\d)")
@@ -40,13 +41,32 @@ def token_of(word: str, *, logprobs: int | None) -> Token:
     return Token(id=numbered(word), piece=word.encode(), logprob=logprob)
 
 
-def tokens_of(conversation: Conversation) -> tuple[int, ...]:
-    """Give a conversation's tokens."""
+class Vocabulary:
+    """The words that were read: a number is made of its word, and only who has read it knows the word again."""
+
+    def __init__(self) -> None:
+        self._words: dict[int, str] = {}
+
+    def tokens(self, read: Conversation | str) -> tuple[int, ...]:
+        """Give the tokens of a conversation or a text."""
+        words = split(read) if isinstance(read, str) else _words_of(read)
+        self._words |= {numbered(word): word for word in words}
+        return tuple(numbered(word) for word in words)
+
+    def words(self, tokens: Sequence[int], *, field: str) -> list[str]:
+        """Give the words of tokens. Raises `InvalidArgument` for those that were never read."""
+        for place, token in enumerate(tokens):
+            if token not in self._words:
+                raise InvalidArgument("There is no such token.", field=f"{field}[{place}]")
+        return [self._words[token] for token in tokens]
+
+
+def _words_of(conversation: Conversation) -> list[str]:
     words = [f"{tool.name}{tool.description}{tool.parameters_json}" for tool in conversation.tools]
     for message in conversation.messages:
         words += [f"<{message.role}>", *split(message.text)]
         words += [f"{call.name}{call.arguments_json}" for call in message.tool_calls]
-    return tuple(numbered(word) for word in [*words, "<answer>"])
+    return [*words, "<answer>"]
 
 
 def expanded(step: Step, match: re.Match[str]) -> Step:

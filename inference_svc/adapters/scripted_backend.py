@@ -11,15 +11,16 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from inference_svc.adapters.script import Rule, Script, Step
-from inference_svc.adapters.script_moves import Move, expanded, moves, numbered, split, token_of, tokens_of
+from inference_svc.adapters.script_moves import Move, Vocabulary, expanded, moves, numbered, split, token_of
 from inference_svc.domain.answer import Answer, Called, Piece, Thought
 from inference_svc.domain.events import Delta, Event, Finished, Phase, Progress, Started
 from inference_svc.domain.example import example_of
+from inference_svc.domain.lookup import Prediction
 from inference_svc.domain.ports import Embeddings, Model, ModelState, Warmed
 from inference_svc.domain.prefix import shared_prefix
-from inference_svc.domain.prompt import Conversation, Grammar, JsonSchema, Prompt
+from inference_svc.domain.prompt import Conversation, Grammar, JsonSchema, Prompt, RawPrompt
 from inference_svc.domain.schema_budget import read_schema
-from threadmesh.conversation import FinishReason, Message, Role, ToolChoiceMode, ToolDefinition, Usage
+from threadmesh.conversation import FinishReason, Message, Role, ToolChoiceMode, ToolDefinition, Usage, message
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, Unsupported
 
 NAME = "scripted"
@@ -81,6 +82,7 @@ class ScriptedBackend:
     def __init__(self, script: Script, *, created: int) -> None:
         self._script, self._created = script, created
         self._cached: dict[str, deque[tuple[int, ...]]] = {}
+        self._vocabulary = Vocabulary()
         self._steps = _Steps(script.step_ms / 1000)
         self._fingerprint = f"{numbered(script.model_dump_json()):08x}"
 
@@ -97,7 +99,7 @@ class ScriptedBackend:
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:
         """Answer by the script."""
-        tokens = self._read(prompt.conversation)
+        tokens = self._read(prompt.conversation if prompt.raw is None else prompt.raw)
         rule, planned = self._plan(prompt)
         if rule and rule.refuse:
             raise rule.refuse.error()
@@ -107,12 +109,14 @@ class ScriptedBackend:
         yield Progress(phase=Phase.PREFILL, prefilled_tokens=cached, prompt_tokens=len(tokens))
         pieces = _Pieces()
         answer = Answer(stop=prompt.stop, parser=pieces)
+        foreseen = Prediction([numbered(word) for word in split(prompt.prediction)])
         room = self._script.context_tokens - len(tokens)
         limit = min(room, prompt.max_tokens or room)
         for move in planned:
             if answer.over or answer.tokens >= limit:
                 break
             _fail_in_time(rule, answer)
+            foreseen.read([numbered(move.text)])
             for delta in await self._made(move, answer, pieces, prompt):
                 yield delta
         whole = answer.over or answer.tokens == len(planned)
@@ -125,6 +129,8 @@ class ScriptedBackend:
             cached_tokens=cached,
             completion_tokens=answer.tokens,
             reasoning_tokens=answer.reasoning_tokens,
+            accepted_prediction_tokens=foreseen.accepted,
+            rejected_prediction_tokens=foreseen.rejected,
         )
         yield Finished(reason=answer.reason(FinishReason.STOP if whole else FinishReason.LENGTH), usage=usage)
 
@@ -135,7 +141,17 @@ class ScriptedBackend:
 
     async def count_tokens(self, counted: Conversation | str) -> int:
         """Count words."""
-        return len(split(counted) if isinstance(counted, str) else tokens_of(counted))
+        return len(self._vocabulary.tokens(counted))
+
+    async def tokenize(self, read: Conversation | str, *, special: bool = False, ask: bool = True) -> Sequence[int]:
+        """Give words as numbers."""
+        del special
+        tokens = self._vocabulary.tokens(read)
+        return tokens if ask or isinstance(read, str) else tokens[:-1]
+
+    async def detokenize(self, tokens: Sequence[int]) -> Sequence[bytes]:
+        """Give the words back that this backend has read."""
+        return [word.encode() for word in self._vocabulary.words(tokens, field="ids")]
 
     async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Refuse."""
@@ -162,11 +178,13 @@ class ScriptedBackend:
         deltas = answer.read(token)
         return deltas if prompt.repeat_emitted else ()
 
-    def _read(self, conversation: Conversation) -> tuple[int, ...]:
-        tokens = tokens_of(conversation)
+    def _read(self, asked: Conversation | RawPrompt) -> tuple[int, ...]:
+        tokens = asked if isinstance(asked, tuple) else self._vocabulary.tokens(asked)
         if len(tokens) >= self._script.context_tokens:
             raise ContextLengthExceeded(
-                field="messages", prompt_tokens=len(tokens), context_tokens=self._script.context_tokens
+                field="messages" if isinstance(asked, Conversation) else "raw_prompt",
+                prompt_tokens=len(tokens),
+                context_tokens=self._script.context_tokens,
             )
         return tokens
 
@@ -177,7 +195,7 @@ class ScriptedBackend:
         return cached
 
     def _plan(self, prompt: Prompt) -> tuple[Rule | None, list[Move]]:
-        last = _last_heard(prompt.conversation.messages)
+        last = self._heard(prompt)
         found = self._script.rule_for(last.text, role=last.role.value)
         offered = _offered(prompt)
         turn = len(prompt.conversation.messages)
@@ -189,6 +207,14 @@ class ScriptedBackend:
         if forced and not any(step.tool_call for step in steps):
             steps += self._unscripted(prompt, last, offered)
         return rule, list(moves(steps, turn=turn))
+
+    def _heard(self, prompt: Prompt) -> Message:
+        """Give what is answered; a raw prompt is taken for what a person says."""
+        if prompt.raw is None:
+            return _last_heard(prompt.conversation.messages)
+        raw = prompt.raw
+        text = raw if isinstance(raw, str) else "".join(self._vocabulary.words(raw, field="raw_prompt.tokens.ids"))
+        return message(Role.USER, text)
 
     def _unscripted(self, prompt: Prompt, last: Message, offered: Sequence[ToolDefinition]) -> list[Step]:
         if prompt.tool_choice.mode is ToolChoiceMode.REQUIRED:

@@ -31,3 +31,52 @@ class PromptLookup:
         place = self._ends.get(tuple(self._tokens[-_GRAM:])) if len(self._tokens) >= _GRAM else None
         found = self._tokens[place : place + most] if place is not None else []
         return list(takewhile(lambda token: not is_media(token), found))
+
+
+class Prediction:
+    """An answer that somebody foresees: proposes how it goes on, and knows how much of it came true.
+
+    Where the answer differs, it is found again as soon as its last few tokens stand in the prediction, at the first
+    such place behind the last one.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        self._tokens = tuple(tokens)
+        self._ends: dict[tuple[int, ...], list[int]] = {}
+        for end in range(_GRAM, len(self._tokens) + 1):
+            self._ends.setdefault(self._tokens[end - _GRAM : end], []).append(end)
+        self._said: list[int] = []
+        self._place, self._lost = 0, False
+        self._found: set[int] = set()
+
+    @property
+    def accepted(self) -> int:
+        """Count the foreseen tokens that the answer holds."""
+        return len(self._found)
+
+    @property
+    def rejected(self) -> int:
+        """Count the others."""
+        return len(self._tokens) - len(self._found)
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """Add what was said, in order."""
+        for token in tokens:
+            self._said = [*self._said[1 - _GRAM :], token]
+            if not self._lost and self._tokens[self._place : self._place + 1] == (token,):
+                self._found.add(self._place)
+                self._place += 1
+            else:
+                self._look()
+
+    def _look(self) -> None:
+        """Find the place behind the last tokens."""
+        ends = self._ends.get(tuple(self._said), ())
+        self._lost = not ends
+        if ends:
+            self._place = next((end for end in ends if end > self._place), ends[0])
+            self._found |= set(range(self._place - _GRAM, self._place))
+
+    def propose(self, most: int) -> list[int]:
+        """Give up to `most` tokens that may come next; none where the answer is another one."""
+        return [] if self._lost else list(self._tokens[self._place : self._place + most])

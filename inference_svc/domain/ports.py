@@ -100,6 +100,18 @@ class Backend(Protocol):
         """Count the tokens of a conversation as the model's template renders it, or of a text as it stands."""
         ...
 
+    async def tokenize(self, read: Conversation | str, *, special: bool = False, ask: bool = True) -> Sequence[int]:
+        """Give the tokens of a conversation as the model's template renders it, or of a text as it stands.
+
+        A `special` text is read as a raw prompt is: with the token for its beginning, and with control tokens. A
+        conversation ends where the assistant begins to speak if `ask`; an image or a sound in it has no tokens.
+        """
+        ...
+
+    async def detokenize(self, tokens: Sequence[int]) -> Sequence[bytes]:
+        """Give the bytes of each token; together they are the text. Raises `InvalidArgument` for what is no token."""
+        ...
+
     async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Turn texts into vectors, of which the first `dimensions` components are kept.
 

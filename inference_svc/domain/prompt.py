@@ -53,17 +53,23 @@ class Conversation:
     reasoning_effort: str = ""
 
 
+RawPrompt = str | tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """A request for a continuation.
 
     `model` is a configured name, empty for the default one. `max_tokens` is None to go on to the end of the context,
+    A `raw` prompt, a text or tokens, takes the place of the conversation and is read without the model's template.
     `logprobs` is None or the number of alternatives to report at each place. `emitted_token_ids` were said by another
     server already: they are taken as drawn, and not sent again unless `repeat_emitted`. KV caches are shared within one
-    `cache_scope` only, and an engine is shared fairly among callers; what has no `caller` is the server's own.
+    `cache_scope` only, and an engine is shared fairly among callers; what has no `caller` is the server's own. What the
+    answer will be like may be known as a `prediction`.
     """
 
     conversation: Conversation
+    raw: RawPrompt | None = None
     model: str = ""
     tool_choice: ToolChoice = field(default_factory=ToolChoice)
     parallel_tool_calls: bool = True
@@ -78,3 +84,4 @@ class Prompt:
     cache_scope: str = ""
     caller: str = ""
     adapter: str = ""
+    prediction: str = ""

@@ -16,6 +16,7 @@ _SAMPLE_BYTES = 65_536
 _KILLED, _FAULTED, _GUILTY = 1, 2, 3
 
 Fingerprint = str
+Asked = Prompt | Conversation | Sequence[str] | Sequence[int] | str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +53,7 @@ def after_death(known: Suspicions, in_flight: Sequence[Fingerprint], *, faulted:
     return suspicions
 
 
-def fingerprint_of(model: str, asked: Prompt | Conversation | Sequence[str] | str) -> Fingerprint:
+def fingerprint_of(model: str, asked: Asked) -> Fingerprint:
     """Give 32 hexadecimal digits that are the same for the same request to the same model, and tell nothing of it.
 
     Left out is what changes when a request is tried again: its seed, what was said already, and how much may be said.
@@ -63,12 +64,14 @@ def fingerprint_of(model: str, asked: Prompt | Conversation | Sequence[str] | st
     return digest.hexdigest()[:32]
 
 
-def _pieces(asked: Prompt | Conversation | Sequence[str] | str) -> Iterator[bytes]:
+def _pieces(asked: Asked) -> Iterator[bytes]:
     match asked:
         case Prompt(conversation=conversation, sampling=sampling):
             yield from _pieces(conversation)
             form = (asked.tool_choice, asked.response_format, replace(sampling, seed=None), asked.adapter)
             yield repr(form).encode()
+            if asked.raw is not None or asked.prediction:
+                yield repr((asked.raw, asked.prediction)).encode()
         case Conversation(messages=messages):
             yield repr((asked.tools, asked.thinking, asked.reasoning_effort)).encode()
             for message in messages:

@@ -6,7 +6,16 @@ from typing import Any, assert_never
 
 from inference_svc.domain.events import Event, Failed, Finished, Phase, Progress, Started
 from inference_svc.domain.ports import Capability, Embeddings, Model, ModelState, Warmed
-from inference_svc.domain.prompt import Conversation, Grammar, JsonObject, JsonSchema, Priority, Prompt, ResponseFormat
+from inference_svc.domain.prompt import (
+    Conversation,
+    Grammar,
+    JsonObject,
+    JsonSchema,
+    Priority,
+    Prompt,
+    RawPrompt,
+    ResponseFormat,
+)
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.codec import decode_message, decode_tool_choice, decode_tool_definition
 from threadmesh.conversation import ReasoningDelta, TextDelta, ToolCallDelta, ToolChoice
@@ -63,7 +72,14 @@ def decode_generate(request: pb.GenerateRequest) -> Prompt:
     """Decode a request for a continuation."""
     thinking = request.thinking if request.HasField("thinking") else None
     conversation = _decode_conversation(request)
+    raw = _decode_raw(request.raw_prompt) if request.HasField("raw_prompt") else None
+    if raw is None and not conversation.messages:
+        raise InvalidArgument("Say what is to be gone on with: messages or a raw prompt.", field="messages")
+    if raw is not None and (conversation.messages or conversation.tools):
+        raise InvalidArgument("A raw prompt takes the place of messages and tools.", field="raw_prompt")
     return Prompt(
+        raw=raw,
+        prediction=request.prediction,
         conversation=replace(conversation, thinking=thinking, reasoning_effort=request.reasoning_effort),
         model=request.model,
         tool_choice=decode_tool_choice(request.tool_choice) if request.HasField("tool_choice") else ToolChoice(),
@@ -81,21 +97,33 @@ def decode_generate(request: pb.GenerateRequest) -> Prompt:
     )
 
 
+def _decode_raw(raw: pb.RawPrompt) -> RawPrompt:
+    match raw.WhichOneof("prompt"):
+        case "text":
+            return raw.text
+        case "tokens":
+            return tuple(raw.tokens.ids)
+        case None:
+            raise InvalidArgument("This server does not know the kind of prompt.", field="raw_prompt")
+        case other:
+            assert_never(other)
+
+
 def decode_warm(request: pb.WarmRequest) -> Prompt:
     """Decode a request to prefill."""
     conversation, scope = _decode_conversation(request), request.cache_scope
     return Prompt(conversation=conversation, model=request.model, cache_scope=scope, caller=scope)
 
 
-def decode_counted(request: pb.CountTokensRequest) -> Conversation | str:
-    """Decode what is counted. Raises `InvalidArgument` where that is something only a newer peer knows."""
+def decode_counted(request: pb.CountTokensRequest | pb.TokenizeRequest) -> Conversation | str:
+    """Decode what is counted or tokenised. Raises `InvalidArgument` where that is something only a newer peer knows."""
     match request.WhichOneof("input"):
         case "conversation":
             return _decode_conversation(request.conversation)
         case "text":
             return request.text
         case None:
-            raise InvalidArgument("Say what is to be counted: a conversation or a text.", field="input")
+            raise InvalidArgument("Say what is to be read: a conversation or a text.", field="input")
         case other:
             assert_never(other)
 

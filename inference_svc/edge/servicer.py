@@ -58,6 +58,16 @@ class InferenceServicer(InferenceServiceServicer):
         tokens = await self._router.find(request.model).count_tokens(decode_counted(request))
         return pb.CountTokensResponse(tokens=tokens)
 
+    async def Tokenize(self, request: pb.TokenizeRequest, context: Context) -> pb.TokenizeResponse:
+        """Give tokens."""
+        backend = self._router.find(request.model)
+        tokens = await backend.tokenize(decode_counted(request), special=request.special, ask=request.ask)
+        return pb.TokenizeResponse(ids=tokens)
+
+    async def Detokenize(self, request: pb.DetokenizeRequest, context: Context) -> pb.DetokenizeResponse:
+        """Give the text of tokens."""
+        return pb.DetokenizeResponse(pieces=await self._router.find(request.model).detokenize(request.ids))
+
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         """Make vectors."""
         backend = self._router.find(request.model, able=Capability.EMBED)

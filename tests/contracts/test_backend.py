@@ -9,6 +9,7 @@ import pytest
 
 from inference_svc.domain.events import Event, Finished, Phase, Progress, Started
 from inference_svc.domain.ports import Backend
+from inference_svc.domain.prompt import Conversation
 from tests.inference_svc.engines import GREEDY, answered, end_of, ids_of, prompt, text_of
 from threadmesh.conversation import (
     FinishReason,
@@ -197,6 +198,63 @@ async def test_text_and_conversations_can_be_counted(backend: Backend) -> None:
     assert await backend.count_tokens("") == 0
     assert await backend.count_tokens("one two three") >= 3
     assert await backend.count_tokens(asked.conversation) == started(await answered(backend, asked)).prompt_tokens
+
+
+async def test_the_tokens_of_a_text_are_that_text(backend: Backend) -> None:
+    tokens = await backend.tokenize("one two, three")
+
+    assert b"".join(await backend.detokenize(tokens)) == b"one two, three"
+    assert len(tokens) == await backend.count_tokens("one two, three")
+
+
+async def test_the_tokens_of_a_conversation_are_those_of_its_prompt(backend: Backend) -> None:
+    asked = prompt(COUNT)
+    tokens = await backend.tokenize(asked.conversation)
+
+    assert len(tokens) == await backend.count_tokens(asked.conversation)
+    assert len(await backend.tokenize(asked.conversation, ask=False)) < len(tokens)
+
+
+async def test_what_is_no_token_has_no_text(backend: Backend) -> None:
+    with pytest.raises(InvalidArgument, match="token"):
+        await backend.detokenize([2**30])
+
+
+async def test_a_raw_prompt_is_read_as_it_stands(backend: Backend) -> None:
+    asked = prompt("", max_tokens=3, sampling=GREEDY)
+    asked = replace(asked, conversation=Conversation(messages=()), raw="one two three")
+    tokens = await backend.tokenize("one two three", special=True)
+    events = await answered(backend, asked)
+
+    assert started(events).prompt_tokens == len(tokens)
+    by_tokens = await answered(backend, replace(asked, raw=tuple(tokens)))
+    assert text_of(by_tokens) == text_of(events)
+
+
+async def test_a_raw_prompt_of_what_is_no_token_is_refused(backend: Backend) -> None:
+    with pytest.raises(InvalidArgument, match="token") as caught:
+        await answered(backend, replace(prompt(""), conversation=Conversation(messages=()), raw=(2**30,)))
+
+    assert caught.value.facts["field"].startswith("raw_prompt.tokens.ids")
+
+
+async def test_an_answer_that_was_predicted_says_how_much_of_that_came_true(backend: Backend) -> None:
+    asked = prompt(COUNT, max_tokens=8, sampling=GREEDY)
+    first = await answered(backend, asked)
+    foreseen = await answered(backend, replace(asked, prediction=text_of(first)))
+    other = await answered(backend, replace(asked, prediction="Quite another text, of nothing that is said."))
+
+    assert text_of(foreseen) == text_of(other) == text_of(first)
+    accepted, rejected = _foreseen(foreseen)
+    assert accepted > 0
+    assert accepted >= 5 * rejected
+    assert _foreseen(other)[1] > 0
+    assert _foreseen(first) == (0, 0)
+
+
+def _foreseen(events: list[Event]) -> tuple[int, int]:
+    usage = end_of(events).usage
+    return usage.accepted_prediction_tokens, usage.rejected_prediction_tokens
 
 
 async def test_embeddings_are_refused_in_a_sentence(backend: Backend) -> None:

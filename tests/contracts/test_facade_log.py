@@ -98,7 +98,7 @@ async def test_a_log_reads_the_same_while_it_is_written_and_later(context: Conte
     run, _ = await context.start(new_run())
     reading = asyncio.create_task(logged(context, run))
     run = await context.claim(run.id)
-    events = [RunEvent(sequence=0, round=2, call_id="c", body=body) for body in BODIES]
+    events = [RunEvent(sequence=0, round=2, choice=3, call_id="c", body=body) for body in BODIES]
     failed = RunFinished(state=RunState.FAILED, failure=Failure.of(ToolFailed(tool="t")), usage=Usage(cached_tokens=3))
     async with context.writer() as writer:
         await writer.append(Batch(run_id=run.id, epoch=run.epoch, first_sequence=0, events=events[:-1]))

@@ -165,6 +165,19 @@ async def test_guesses_change_how_fast_an_answer_comes_and_not_what_it_says() ->
     assert guessing.guesses["accepted"] > 0
 
 
+async def test_a_predicted_answer_is_computed_several_tokens_at_a_time() -> None:
+    asked = prompt("Tell me about the sea.", max_tokens=24, sampling=GREEDY)
+    async with engine(sequences=1) as (backend, plain):
+        said = text_of(await answered(backend, asked))
+    async with engine(sequences=1, speculation=Speculation.ALWAYS) as (backend, guessing):
+        foreseen = await answered(backend, replace(asked, prediction=said))
+
+    assert text_of(foreseen) == said
+    assert guessing.guesses["accepted"] >= 12
+    assert end_of(foreseen).usage.accepted_prediction_tokens >= 20
+    assert guessing.steps < plain.steps
+
+
 async def test_a_request_that_names_a_seed_is_computed_without_guesses() -> None:
     async with engine(sequences=1, speculation=Speculation.ALWAYS) as (backend, watcher):
         sampling = Sampling(temperature=0.0, seed=1)

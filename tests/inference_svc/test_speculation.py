@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_svc.domain.lookup import PromptLookup
+from inference_svc.domain.lookup import Prediction, PromptLookup
 from inference_svc.domain.speculation import Confidence, StepCost, worthwhile
 
 
@@ -102,3 +102,39 @@ def test_without_experience_nothing_is_guessed() -> None:
 
 def test_images_are_never_guessed() -> None:
     assert lookup_of([1, 2, 3, 7, -5, -6, 1, 2, 3]).propose(4) == [7]
+
+
+def test_a_predicted_answer_is_proposed_from_its_beginning() -> None:
+    prediction = Prediction([1, 2, 3, 4, 5])
+    assert prediction.propose(2) == [1, 2]
+    prediction.read([1, 2])
+
+    assert prediction.propose(9) == [3, 4, 5]
+    assert (prediction.accepted, prediction.rejected) == (2, 3)
+
+
+def test_a_predicted_answer_is_found_again_behind_a_change() -> None:
+    prediction = Prediction([1, 2, 3, 4, 5, 6, 7, 8])
+    prediction.read([1, 2, 99])
+    assert prediction.propose(3) == []
+    prediction.read([4, 5, 6])
+
+    assert prediction.propose(3) == [7, 8]
+    assert (prediction.accepted, prediction.rejected) == (5, 3)
+
+
+def test_an_answer_is_found_at_the_next_place_that_is_alike() -> None:
+    prediction = Prediction([1, 2, 3, 4, 1, 2, 3, 5])
+    prediction.read([1, 2, 3, 4, 9, 1, 2, 3])
+
+    assert prediction.propose(1) == [5]
+
+
+@given(tokens=st.lists(st.integers(0, 3), max_size=30), said=st.lists(st.integers(0, 3), max_size=30))
+def test_what_was_predicted_came_true_or_did_not(tokens: list[int], said: list[int]) -> None:
+    prediction = Prediction(tokens)
+    prediction.read(said)
+
+    assert prediction.accepted + prediction.rejected == len(tokens)
+    assert prediction.accepted >= 0 <= prediction.rejected
+    assert set(prediction.propose(4)) <= set(tokens)

@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from threadmesh.streams import Silence, gathered
+from threadmesh.streams import Silence, gathered, side_by_side
 
 
 async def stream(*items: int | Exception | asyncio.Event) -> AsyncGenerator[int, None]:
@@ -156,3 +156,60 @@ async def test_what_is_in_a_hurry_does_not_wait() -> None:
         assert await anext(pieces) == [1]
         pause.set()
         assert await anext(pieces) == [2]
+
+
+async def test_streams_side_by_side_are_given_as_they_come() -> None:
+    pause, rest = asyncio.Event(), asyncio.Event()
+    found = []
+    async with (
+        asyncio.timeout(10),
+        aclosing(side_by_side([stream(1, pause, 2), stream(3, rest, 4)], at_once=2)) as both,
+    ):
+        async for number, item in both:
+            found.append((number, item))
+            if len(found) == 2:
+                rest.set()
+            if len(found) == 3:
+                pause.set()
+
+    assert sorted(found[:2]) == [(0, 1), (1, 3)]
+    assert found[2:] == [(1, 4), (0, 2)]
+
+
+async def test_no_more_streams_run_than_may_at_once() -> None:
+    running: list[int] = []
+    most = 0
+
+    async def counted(number: int) -> AsyncGenerator[int, None]:
+        nonlocal most
+        running.append(number)
+        most = max(most, len(running))
+        await asyncio.sleep(0)
+        yield number
+        running.remove(number)
+
+    async with asyncio.timeout(10), aclosing(side_by_side([counted(each) for each in range(5)], at_once=2)) as several:
+        found = [item async for _, item in several]
+
+    assert (sorted(found), most, running) == ([0, 1, 2, 3, 4], 2, [])
+
+
+async def test_an_error_of_one_stream_stops_the_others() -> None:
+    closed = asyncio.Event()
+
+    async def endless() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    with pytest.raises(ValueError, match="broken"):
+        async with (
+            asyncio.timeout(10),
+            aclosing(side_by_side([endless(), stream(ValueError("broken"))], at_once=2)) as b,
+        ):
+            async for _ in b:
+                pass
+
+    assert closed.is_set()

@@ -377,3 +377,42 @@ async def test_two_requests_at_once_both_end(bundled_model: "Stub") -> None:
     both = await asyncio.gather(*(generated(bundled_model, asking(f"Count to {n}.", max_tokens=8)) for n in (5, 6)))
 
     assert [kinds(found)[-1] for found in both] == ["finished", "finished"]
+
+
+async def test_a_raw_prompt_takes_the_place_of_messages(scripted: "Stub") -> None:
+    by_text = await generated(scripted, pb.GenerateRequest(raw_prompt=pb.RawPrompt(text="hello there")))
+    ids = (await scripted.Tokenize(pb.TokenizeRequest(text="hello there", special=True), timeout=SECONDS)).ids
+    by_tokens = await generated(scripted, pb.GenerateRequest(raw_prompt=pb.RawPrompt(tokens=pb.Tokens(ids=ids))))
+
+    assert text_of(by_text) == text_of(by_tokens) == "You said: hello there"
+    assert by_text[-1].finished.usage.prompt_tokens == len(ids)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.GenerateRequest(), "messages"),
+        (pb.GenerateRequest(messages=[user("a")], raw_prompt=pb.RawPrompt(text="b")), "raw_prompt"),
+        (pb.GenerateRequest(raw_prompt=pb.RawPrompt()), "raw_prompt.prompt"),
+        (pb.GenerateRequest(raw_prompt=pb.RawPrompt(tokens=pb.Tokens(ids=[1]))), "raw_prompt.tokens.ids[0]"),
+    ],
+)
+async def test_what_is_gone_on_with_is_either_messages_or_a_raw_prompt(
+    scripted: "Stub", request_: pb.GenerateRequest, field: str
+) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        async with translated("inference"):
+            await generated(scripted, request_)
+
+    assert caught.value.facts["field"] == field
+
+
+async def test_tokens_can_be_had_and_read_back(scripted: "Stub") -> None:
+    found = await scripted.Tokenize(pb.TokenizeRequest(text="one two"), timeout=SECONDS)
+    back = await scripted.Detokenize(pb.DetokenizeRequest(ids=found.ids), timeout=SECONDS)
+    conversation_ = pb.Conversation(messages=[user("one two")])
+    whole = await scripted.Tokenize(pb.TokenizeRequest(conversation=conversation_, ask=True), timeout=SECONDS)
+    counted = await scripted.CountTokens(pb.CountTokensRequest(conversation=conversation_), timeout=SECONDS)
+
+    assert list(back.pieces) == [b"one", b" two"]
+    assert len(whole.ids) == counted.tokens

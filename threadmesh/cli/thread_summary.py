@@ -18,12 +18,12 @@ from threadmesh.api.inference.v1.inference_service_pb2_grpc import InferenceServ
 from threadmesh.cli.calls import SECONDS, find_thread, list_items, list_models, reached
 from threadmesh.cli.output import one_line, print_json, printable, stdout
 from threadmesh.cli.progress import Bar, progress
-from threadmesh.cli.summary_prompt import pieces, prompt, room_of
-from threadmesh.codec import encode_message
+from threadmesh.codec import decode_message, encode_message
 from threadmesh.conversation import Message
 from threadmesh.errors import MeshError, ModelNotFound
 from threadmesh.retry import persist
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
+from threadmesh.summaries import pieces, prompt, room_of
 
 _SILENCE_SECONDS = 30.0
 """A model that is at work shows a sign of life every second."""
@@ -96,7 +96,7 @@ async def _summary(channel: MeshChannel, found: _Found, *, model: str, bar: Bar)
     """Give the summary and its tokens. A long conversation is read in pieces, each with the summary of those before."""
     asked = await _model(channel, model)
     room = room_of(asked.context_tokens)
-    transcript = list(pieces(found.items, tokens=room.piece))
+    transcript = list(pieces((decode_message(item.message) for item in found.items), tokens=room.piece))
     bar.expect(len(transcript))
     text = found.previous.message.parts[0].text if found.previous and found.previous.message.parts else ""
     for piece in transcript:

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished
+from facade.domain.events import Delta, ModelFinished, ModelStarted, Run, RunEvent, RunFinished
 from facade.edge import sse
 from facade.edge.answering import Log
 from facade.edge.chat.decode import Presentation
@@ -59,7 +59,7 @@ class Chunks:
         self._shown = shown
         self._model = ""
         self._fingerprint: str | None = None
-        self._begun = False
+        self._begun: set[int] = set()
         self._visible = Shown()
 
     def encode(self, written: RunEvent) -> Iterator[dict[str, Any]]:
@@ -71,38 +71,51 @@ class Chunks:
         match event.body:
             case ModelStarted(model=model, fingerprint=fingerprint):
                 self._model, self._fingerprint = model, fingerprint or None
-                if not self._begun:
-                    self._begun = True
-                    yield self._chunk({"role": "assistant", "content": ""})
-            case TextDelta(text=text, logprobs=logprobs):
-                if text or logprobs:
-                    yield self._chunk({"content": text}, logprobs=logprobs)
-            case ReasoningDelta(text=text):
-                if text:
-                    yield self._chunk({"reasoning_content": text})
-            case ToolCallDelta() as delta:
-                yield self._chunk({"tool_calls": [call_piece(delta)]})
+                if event.choice not in self._begun:
+                    self._begun.add(event.choice)
+                    yield self._chunk({"role": "assistant", "content": ""}, choice=event.choice)
+            case TextDelta() | ReasoningDelta() | ToolCallDelta() as delta:
+                yield from self._say(delta, event.choice)
+            case ModelFinished(reason=reason):
+                # A single answer may go on with another round; of several, each ends where its model does.
+                if self._shown.choices > 1:
+                    yield self._chunk({}, choice=event.choice, finish_reason=reason.value)
             case RunFinished() as finished:
                 yield from self._end(finished)
-            case ModelFinished():
-                pass
             case CallAwaiting() | CallStarted() | CallProgress() | CallFinished():
                 if self._shown.events:
                     yield {**self._chunk({}), "threadmesh": call_event(event)}
+
+    def _say(self, delta: Delta, choice: int) -> Iterator[dict[str, Any]]:
+        match delta:
+            case TextDelta(text=text, logprobs=logprobs):
+                if text or logprobs:
+                    yield self._chunk({"content": text}, choice=choice, logprobs=logprobs)
+            case ReasoningDelta(text=text):
+                if text:
+                    yield self._chunk({"reasoning_content": text}, choice=choice)
+            case ToolCallDelta():
+                yield self._chunk({"tool_calls": [call_piece(delta)]}, choice=choice)
 
     def _end(self, finished: RunFinished) -> Iterator[dict[str, Any]]:
         if finished.failure is not None:
             yield body_of(finished.failure.error())
             return
-        yield self._chunk({}, finish_reason=finished.reason.value)
+        if self._shown.choices == 1:
+            yield self._chunk({}, finish_reason=finished.reason.value)
         if self._shown.include_usage:
             yield {**self._envelope(), "choices": [], "usage": usage_body(finished.usage)}
 
     def _chunk(
-        self, delta: dict[str, Any], *, finish_reason: str | None = None, logprobs: Sequence[TokenLogprob] = ()
+        self,
+        delta: dict[str, Any],
+        *,
+        choice: int = 0,
+        finish_reason: str | None = None,
+        logprobs: Sequence[TokenLogprob] = (),
     ) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs_body(logprobs)}
-        chunk = {**self._envelope(), "choices": [choice]}
+        told = {"index": choice, "delta": delta, "finish_reason": finish_reason, "logprobs": logprobs_body(logprobs)}
+        chunk = {**self._envelope(), "choices": [told]}
         if self._shown.include_usage:
             chunk["usage"] = None
         return chunk

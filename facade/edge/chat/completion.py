@@ -2,10 +2,17 @@
 
 from typing import Any
 
-from facade.domain.events import ModelStarted, Run, RunEvent, RunFinished
+from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished
 from facade.edge.chat.encode import call_piece, completion_id, logprobs_body, usage_body
 from facade.edge.chat.shown import Shown
-from threadmesh.conversation import CallStarted, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
+from threadmesh.conversation import (
+    CallStarted,
+    FinishReason,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+)
 
 
 class Completion:
@@ -15,10 +22,7 @@ class Completion:
         self._run = run
         self._model = ""
         self._fingerprint: str | None = None
-        self._text = ""
-        self._reasoning = ""
-        self._calls: dict[int, dict[str, Any]] = {}
-        self._logprobs: list[TokenLogprob] = []
+        self._choices: dict[int, _Choice] = {}
         self._visible = Shown()
         self.tools_were_called = False
 
@@ -29,6 +33,47 @@ class Completion:
         match event.body:
             case ModelStarted(model=model, fingerprint=fingerprint):
                 self._model, self._fingerprint = model, fingerprint or None
+                self._choice(event)
+            case CallStarted():
+                self.tools_were_called = True
+            case TextDelta() | ReasoningDelta() | ToolCallDelta() | ModelFinished():
+                self._choice(event).add(event)
+            case _:
+                pass
+
+    def body(self, finished: RunFinished) -> dict[str, Any]:
+        """Give the completion of a run that succeeded."""
+        several = len(self._choices) > 1
+        ordered = sorted(self._choices.items()) or [(0, _Choice())]
+        return {
+            "id": completion_id(self._run),
+            "object": "chat.completion",
+            "created": int(self._run.create_time.timestamp()),
+            "model": self._model,
+            "system_fingerprint": self._fingerprint,
+            "choices": [
+                {"index": index, **choice.body(choice.reason if several else finished.reason)}
+                for index, choice in ordered
+            ],
+            "usage": usage_body(finished.usage),
+        }
+
+    def _choice(self, event: RunEvent) -> "_Choice":
+        return self._choices.setdefault(event.choice, _Choice())
+
+
+class _Choice:
+    """One answer; `reason` says why its last model stopped."""
+
+    def __init__(self) -> None:
+        self.reason = FinishReason.STOP
+        self._text = ""
+        self._reasoning = ""
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._logprobs: list[TokenLogprob] = []
+
+    def add(self, event: RunEvent) -> None:
+        match event.body:
             case TextDelta(text=text, logprobs=logprobs):
                 self._text += text
                 self._logprobs += logprobs
@@ -36,27 +81,16 @@ class Completion:
                 self._reasoning += text
             case ToolCallDelta() as delta:
                 self._add_call(delta)
-            case CallStarted():
-                self.tools_were_called = True
+            case ModelFinished(reason=reason):
+                self.reason = reason
             case _:
                 pass
 
-    def body(self, finished: RunFinished) -> dict[str, Any]:
-        """Give the completion of a run that succeeded."""
-        choice = {
-            "index": 0,
-            "message": self._message(),
-            "finish_reason": finished.reason.value,
-            "logprobs": logprobs_body(self._logprobs),
-        }
+    def body(self, reason: FinishReason) -> dict[str, Any]:
         return {
-            "id": completion_id(self._run),
-            "object": "chat.completion",
-            "created": int(self._run.create_time.timestamp()),
-            "model": self._model,
-            "system_fingerprint": self._fingerprint,
-            "choices": [choice],
-            "usage": usage_body(finished.usage),
+            "message": self._message(),
+            "finish_reason": reason.value,
+            "logprobs": logprobs_body(self._logprobs),
         }
 
     def _message(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
 from facade.domain.ports import NewRun
 from facade.edge.chat import schemas
+from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import ChatRequest, canonical
 from facade.edge.controls import Controls
@@ -29,19 +30,20 @@ _NO_EFFORT = ("none", "minimal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Presentation:
-    """How the answer is shown, apart from what it says."""
+    """How the answer is shown, apart from what it says; of several, all `choices` are."""
 
     stream: bool
     include_usage: bool
     events: bool
     prompt_bytes: int
+    choices: int = 1
 
 
 def new_run(
     request: ChatRequest, controls: Controls, *, tenant: str, cache_scope: str, timeout_seconds: float
 ) -> NewRun:
     """Give the run that answers the request. Raises `InvalidArgument` for results of calls nobody made."""
-    messages = tuple(map(_message, request.messages))
+    messages = tuple(map(message_of, request.messages))
     if not controls.thread_id and not controls.thread_key:
         _check_call_ids(messages)
     return NewRun(
@@ -65,7 +67,11 @@ def new_run(
 def stored_presentation(parameters: TurnParameters) -> Presentation:
     """Say how the stream of a run was to be shown when it was asked for."""
     return Presentation(
-        stream=True, include_usage=parameters.include_usage, events=parameters.show_events, prompt_bytes=0
+        stream=True,
+        include_usage=parameters.include_usage,
+        events=parameters.show_events,
+        prompt_bytes=0,
+        choices=parameters.choices,
     )
 
 
@@ -79,7 +85,8 @@ def presentation(request: ChatRequest, controls: Controls) -> Presentation:
         stream=bool(request.stream),
         include_usage=_include_usage(request),
         events=controls.events,
-        prompt_bytes=sum(len(_message(message).text.encode()) for message in request.messages),
+        choices=request.n or 1,
+        prompt_bytes=sum(len(message_of(message).text.encode()) for message in request.messages),
     )
 
 
@@ -91,14 +98,30 @@ def _parameters(request: ChatRequest, controls: Controls) -> TurnParameters:
         max_tokens=request.max_completion_tokens or request.max_tokens,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         response_format=_format(request.response_format),
-        tools=tuple(map(_tool, request.tools or ())),
+        tools=tuple(map(tool_of, request.tools or ())),
         tool_choice=_choice(request.tool_choice),
         parallel_tool_calls=request.parallel_tool_calls,
         server_tools=ServerTools.parse(controls.tools),
         top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         thinking=_thinking(request),
         reasoning_effort="" if request.reasoning_effort in _NO_EFFORT else request.reasoning_effort or "",
+        choices=request.n or 1,
+        prediction=request.prediction.text if request.prediction else "",
     )
+
+
+def check_choices(request: ChatRequest, controls: Controls, *, most: int) -> None:
+    """Refuse more answers than are given here, and several where the mesh would run tools for each of them."""
+    wanted = request.n or 1
+    if wanted > most:
+        raise InvalidArgument(f"n must be at most {most} here (FACADE_MAX_CHOICES).", field="n", kind="invalid_value")
+    if wanted > 1 and ServerTools.parse(controls.tools):
+        raise InvalidArgument(
+            "n must be 1 with tools of the mesh, which would run once for each answer; "
+            'send "tools": "none" in metadata.',
+            field="n",
+            kind="invalid_value",
+        )
 
 
 def _thinking(request: ChatRequest) -> bool | None:
@@ -123,7 +146,8 @@ def _format(wanted: schemas.ResponseFormat | None) -> ResponseFormat:
     )
 
 
-def _message(message: schemas.Message) -> Message:
+def message_of(message: schemas.Message) -> Message:
+    """Give an entry of the conversation."""
     content = message.content
     parts: tuple[Part, ...] = ()
     if isinstance(content, str):
@@ -148,10 +172,10 @@ def _part(part: schemas.Part) -> Part:
         case schemas.RefusalPart():
             return Refusal(text=part.refusal)
         case schemas.ImagePart():
-            media_type, data = schemas.split_data_url(part.image_url.url)
+            media_type, data = split_data_url(part.image_url.url)
             return Media(mime_type=media_type, data=data)
         case schemas.AudioPart():
-            data = schemas.decode_base64(part.input_audio.data)
+            data = decode_base64(part.input_audio.data)
             return Media(mime_type=f"audio/{part.input_audio.format}", data=data)
 
 
@@ -159,7 +183,8 @@ def _call(call: schemas.ToolCall) -> ToolCall:
     return ToolCall(id=call.id, name=call.function.name, arguments_json=call.function.arguments)
 
 
-def _tool(tool: schemas.Tool) -> ToolDefinition:
+def tool_of(tool: schemas.Tool) -> ToolDefinition:
+    """Give a tool as models are told of it."""
     function = tool.function
     return ToolDefinition(
         name=function.name,

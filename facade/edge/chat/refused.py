@@ -18,4 +18,7 @@ def refused(reason: str) -> Any:
 Functions = refused("is the old form of tools; send tools and tool_choice instead")
 WebSearch = refused("needs the web; give the model a search tool instead, for example as a tool server of the mesh")
 Audio = refused("asks for speech, which no model here makes")
+Suffix = refused(
+    "asks for text that fits between two others; write the model's own tokens for that into the prompt instead"
+)
 Prompt = refused("names a template kept at OpenAI; send its messages instead")

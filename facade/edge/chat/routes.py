@@ -10,17 +10,18 @@ from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, NewRun
 from facade.edge import examples
-from facade.edge.answering import LEFT, Answering
+from facade.edge.answering import Answering
 from facade.edge.answers import Completion
 from facade.edge.body import read
 from facade.edge.chat.chunks import blocks
-from facade.edge.chat.decode import Presentation, new_run, presentation, stored_presentation
+from facade.edge.chat.decode import Presentation, check_choices, new_run, presentation, stored_presentation
 from facade.edge.chat.encode import run_id
 from facade.edge.chat.place import read_place
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.chat.whole import Answer, collected
 from facade.edge.controls import DESCRIBED, Controls, controls
 from facade.edge.keys import offered_tools
+from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer, answer_stream, request_body
 from facade.edge.sse import EventStream
 from threadmesh.telemetry.logs import bound_ids
@@ -34,6 +35,7 @@ class ChatOptions:
     run_seconds: float
     orchestrator_fields: bool
     share_prompts: bool
+    max_choices: int
 
 
 class Chat:
@@ -71,6 +73,7 @@ class Chat:
         asked = await read(request, ChatRequest)
         offered = offered_tools(request, self._options.default_tools)
         control = controls(request.headers, asked.metadata or {}, default_tools=offered)
+        check_choices(asked, control, most=self._options.max_choices)
         shown = presentation(asked, control)
         run, replayed = await self._answering.start(self._new(asked, control, request), request)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):

@@ -3,19 +3,18 @@
 Unknown fields are ignored, since clients add some; the response names them in `x-threadmesh-ignored`.
 """
 
-import base64
 import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.media import decode_base64, require_media, split_data_url
+from facade.edge.chat.prediction import Prediction
 from facade.edge.chat.refused import Audio, Functions, WebSearch
 from facade.edge.chat.sampling import SamplingFields
-from threadmesh.media_types import media_type_of, same_media_type
 
 _TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
-_MEDIA_BYTES = 3 * 1024 * 1024
 
 
 class TextPart(Schema):
@@ -43,7 +42,7 @@ class ImageUrl(Schema):
         if not url[:11].lower() == "data:image/":
             raise ValueError("must be a data: URL with a base64 image; other URLs are not fetched")
         media_type, data = split_data_url(url)
-        _require_media(data, declared=media_type)
+        require_media(data, declared=media_type)
         return url
 
 
@@ -64,7 +63,7 @@ class InputAudio(Schema):
     @classmethod
     def _sound(cls, data: str, info: ValidationInfo) -> str:
         if "format" in info.data:
-            _require_media(decode_base64(data), declared=f"audio/{info.data['format']}")
+            require_media(decode_base64(data), declared=f"audio/{info.data['format']}")
         return data
 
 
@@ -202,7 +201,9 @@ class ChatRequest(SamplingFields):
     max_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     max_completion_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
-    n: Integer | None = Field(default=None, ge=1, le=1, description="Only one answer a request.")
+    n: Integer | None = Field(
+        default=None, ge=1, le=128, description="Answers to the same prompt, up to FACADE_MAX_CHOICES of them."
+    )
     logprobs: bool | None = None
     top_logprobs: Integer | None = Field(default=None, ge=0, le=20)
     response_format: ResponseFormat | None = None
@@ -213,6 +214,9 @@ class ChatRequest(SamplingFields):
         default=None, description="none and minimal: no thinking, from models that can do without."
     )
     chat_template_kwargs: ChatTemplateKwargs | None = None
+    prediction: Prediction | None = Field(
+        default=None, description="What the answer will be like: tokens that come true are computed together."
+    )
     metadata: Metadata | None = None
     user: str | None = Field(default=None, max_length=512)
     safety_identifier: str | None = Field(default=None, max_length=64)
@@ -240,33 +244,6 @@ class ChatRequest(SamplingFields):
     def ignored(self) -> list[str]:
         """Name the top-level fields that mean nothing here."""
         return sorted(self.model_extra or ())
-
-
-def _require_media(data: bytes, *, declared: str) -> None:
-    if not data:
-        raise ValueError("must be base64 of at most 3 MiB")
-    found = media_type_of(data)
-    if not same_media_type(declared, found):
-        raise ValueError(f"declares {declared} but holds {found or 'no known format'}")
-
-
-def split_data_url(url: str) -> tuple[str, bytes]:
-    """Split a `data:` URL into its media type and bytes; empty for anything else."""
-    head, comma, data = url.partition(",")
-    head = head.lower()
-    if not head.startswith("data:") or not head.endswith(";base64") or not comma:
-        return "", b""
-    return head.removeprefix("data:").removesuffix(";base64"), decode_base64(data)
-
-
-def decode_base64(data: str) -> bytes:
-    """Decode base64; empty when it is wrong or holds more than 3 MiB."""
-    if len(data) > _MEDIA_BYTES * 4 // 3 + 4:
-        return b""
-    try:
-        return base64.b64decode(data, validate=True)
-    except ValueError:  # also for text that is not ASCII
-        return b""
 
 
 def canonical(value: dict[str, Any]) -> str:

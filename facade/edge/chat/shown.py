@@ -7,10 +7,10 @@ from threadmesh.conversation import ToolCallDelta
 
 
 class Shown:
-    """Leaves out what is hidden, and numbers the calls that are left over without gaps."""
+    """Leaves out what is hidden, and numbers the calls of each answer that are left over without gaps."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[int, int], int] = {}
+        self._numbers: dict[int, dict[tuple[int, int], int]] = {}
 
     def of(self, event: RunEvent) -> RunEvent | None:
         """Give an event as a reader sees it; None if it is hidden. Events come in order."""
@@ -18,5 +18,6 @@ class Shown:
             return None
         if not isinstance(event.body, ToolCallDelta):
             return event
-        number = self._numbers.setdefault((event.round, event.body.index), len(self._numbers))
+        numbers = self._numbers.setdefault(event.choice, {})
+        number = numbers.setdefault((event.round, event.body.index), len(numbers))
         return replace(event, body=replace(event.body, index=number))

@@ -78,12 +78,17 @@ class _GenerationClock:
     def __init__(self) -> None:
         self.seconds = 0.0
         self._began = 0.0
+        self._working: set[int] = set()
 
     def tick(self, event: RunEvent) -> None:
         match event.body:
             case ModelStarted():
-                self._began = time.monotonic()
+                if not self._working:
+                    self._began = time.monotonic()
+                self._working.add(event.choice)
             case ModelFinished():
-                self.seconds += time.monotonic() - self._began
+                self._working.discard(event.choice)
+                if not self._working:
+                    self.seconds += time.monotonic() - self._began
             case _:
                 pass

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from facade.edge.chat import schemas as chat
 from facade.edge.chat.fields import Schema
+from facade.edge.responses.compaction import opened
 
 
 class TextPart(Schema):
@@ -128,6 +129,19 @@ class McpApprovalRequestItem(Schema):
     type: Literal["mcp_approval_request"]
 
 
+class CompactionItem(Schema):
+    """A conversation in short, as `POST /v1/responses/compact` gave it."""
+
+    type: Literal["compaction"]
+    encrypted_content: str = Field(max_length=4 * 1024 * 1024)
+
+    @field_validator("encrypted_content")
+    @classmethod
+    def _ours(cls, content: str) -> str:
+        opened(content)
+        return content
+
+
 def _type_of(item: Any) -> str | None:
     if isinstance(item, dict):
         return str(item.get("type") or ("message" if "role" in item else ""))
@@ -142,12 +156,13 @@ InputItem = Annotated[
     | Annotated[McpCallItem, Tag("mcp_call")]
     | Annotated[McpListToolsItem, Tag("mcp_list_tools")]
     | Annotated[McpApprovalItem, Tag("mcp_approval_response")]
-    | Annotated[McpApprovalRequestItem, Tag("mcp_approval_request")],
+    | Annotated[McpApprovalRequestItem, Tag("mcp_approval_request")]
+    | Annotated[CompactionItem, Tag("compaction")],
     Discriminator(
         _type_of,
         custom_error_type="item_type",
         custom_error_message="is of a type that is not read here; read are message, function_call, "
-        "function_call_output, reasoning, and what mcp tools give: mcp_call, mcp_list_tools, mcp_approval_request and "
-        "mcp_approval_response",
+        "function_call_output, reasoning, compaction, and what mcp tools give: mcp_call, mcp_list_tools, "
+        "mcp_approval_request and mcp_approval_response",
     ),
 ]

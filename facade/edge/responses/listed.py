@@ -1,13 +1,14 @@
 """What a model was told for a response, as pages of items."""
 
 import base64
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
 from facade.domain.events import Run
 from facade.domain.ports import Said
 from facade.edge.responses.stored import Echo
-from threadmesh.conversation import Media, Part, Reasoning, Refusal, Role, Text
+from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text
 from threadmesh.errors import InvalidArgument
 
 _MOST = 100
@@ -40,6 +41,12 @@ def _told(run: Run, echo: Echo, said: Sequence[Said]) -> Sequence[Said]:
     """Leave out what the run itself has said: of its entries, those behind its input."""
     own = next((place for place, each in enumerate(said) if each.run_id == run.id), len(said))
     return said[: own + echo.inputs]
+
+
+def message_item(said: Message) -> dict[str, Any]:
+    """Give a message that stands in no thread as an item."""
+    content = [_part(part, said.role) for part in said.parts if not isinstance(part, Reasoning)]
+    return _item("message", f"msg_{uuid.uuid4().hex}", role=said.role.value, content=content)
 
 
 def _items(said: Said) -> Iterator[dict[str, Any]]:

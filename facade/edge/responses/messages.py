@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import assert_never
 
-from facade.edge.chat import schemas as chat
+from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.responses import input_items as items
+from facade.edge.responses.compaction import opened, summary_messages
 from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, message
 
 
@@ -40,6 +41,8 @@ def _add(said: list[Message], item: items.InputItem) -> None:
             _join(said, Message(role=Role.ASSISTANT, tool_calls=(call,)))
             result = item.output if item.output is not None else f"The call failed. {item.error or ''}".strip()
             said.append(Message(role=Role.TOOL, tool_call_id=item.id, name=name, parts=(Text(text=result),)))
+        case items.CompactionItem():
+            said += summary_messages(opened(item.encrypted_content))
         case items.McpListToolsItem() | items.McpApprovalRequestItem() | items.McpApprovalItem():
             pass
         case other:
@@ -69,10 +72,10 @@ def _part(part: items.Part) -> Part:
         case items.RefusalPart():
             return Refusal(text=part.refusal)
         case items.ImagePart():
-            media_type, data = chat.split_data_url(part.image_url or "")
+            media_type, data = split_data_url(part.image_url or "")
             return Media(mime_type=media_type, data=data)
         case items.AudioPart():
-            data = chat.decode_base64(part.input_audio.data)
+            data = decode_base64(part.input_audio.data)
             return Media(mime_type=f"audio/{part.input_audio.format}", data=data)
         case other:
             assert_never(other)

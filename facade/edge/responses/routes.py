@@ -11,11 +11,12 @@ from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, NewRun, Tools
 from facade.edge import examples
-from facade.edge.answering import LEFT, Answering
+from facade.edge.answering import Answering
 from facade.edge.answers import Deleted, ItemPage, ResponseAnswer
 from facade.edge.body import read
 from facade.edge.controls import DESCRIBED, Controls, controls
 from facade.edge.keys import offered_tools, require
+from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
 from facade.edge.responses.approvals import answer, asked_run
@@ -206,7 +207,7 @@ class Responses:
     async def _new(self, asked: ResponseRequest, control: Controls, request: Request) -> NewRun:
         key = request.state.key
         catalogue = await self._tools.catalogue() if needs_catalogue(asked) else ()
-        previous = await self._previous(asked, request)
+        previous = await self.previous(asked.previous_response_id, request)
         new = new_run(
             Asked(request=asked, control=control, catalogue=catalogue),
             tenant=request.state.tenant,
@@ -221,14 +222,15 @@ class Responses:
         before = await self._context.said_until(previous)
         return _apart(new, [each.message for each in before])
 
-    async def _previous(self, asked: ResponseRequest, request: Request) -> Run | None:
-        if asked.previous_response_id is None:
+    async def previous(self, response: str | None, request: Request) -> Run | None:
+        """Give the run that a request goes on behind, if it names one. Raises `InvalidArgument`."""
+        if response is None:
             return None
         try:
-            return (await self._stored(request, asked.previous_response_id)).run
+            return (await self._stored(request, response)).run
         except NotFound as error:
             raise InvalidArgument(
-                f"There is no response {asked.previous_response_id}.",
+                f"There is no response {response}.",
                 field="previous_response_id",
                 kind="previous_response_not_found",
             ) from error
@@ -250,7 +252,7 @@ class Responses:
         if not parameters.response_json:
             raise ResponseNotFound
         echo = Echo.from_json(parameters.response_json)
-        if not echo.stored:
+        if not echo.stored and run.id not in getattr(request.state, "connection_runs", ()):
             raise ResponseNotFound
         return run, echo
 

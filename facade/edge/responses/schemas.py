@@ -141,10 +141,13 @@ class ConversationReference(Schema):
     id: str = Field(min_length=1, max_length=128)
 
 
+Input = str | Annotated[list[InputItem], Field(min_length=1, max_length=2048)]
+
+
 class ResponseRequest(SamplingFields):
     """The body of `POST /v1/responses`."""
 
-    input: str | Annotated[list[InputItem], Field(min_length=1, max_length=2048)]
+    input: Input
     model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
     instructions: str | None = Field(default=None, description="Hold for this response alone.")
     previous_response_id: str | None = Field(default=None, max_length=128)

@@ -119,6 +119,16 @@ class LlamaCppBackend:
             return len(await self._work(lambda: served.model.tokenize(counted, special=False)))
         return (await self._work(lambda: served.jobs.read(counted, ask=True))).cells
 
+    async def tokenize(self, read: Conversation | str, *, special: bool = False, ask: bool = True) -> Sequence[int]:
+        """Give tokens."""
+        served = self._require()
+        return await self._work(lambda: served.jobs.tokens(read, special=special, ask=ask))
+
+    async def detokenize(self, tokens: Sequence[int]) -> Sequence[bytes]:
+        """Give the bytes of tokens."""
+        served = self._require()
+        return await self._work(lambda: served.model.pieces(tokens))
+
     async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Refuse: llama.cpp can make vectors with any model, but those of a model that talks compare badly."""
         del inputs, dimensions

@@ -105,6 +105,19 @@ class EmbeddingBackend:
             self._refuse(counted)
         return len(await self._work(served, lambda: served.model.tokenize(counted, special=False)))
 
+    async def tokenize(self, read: Conversation | str, *, special: bool = False, ask: bool = True) -> Sequence[int]:
+        """Give the tokens of a text, with those for its beginning and its end if it is `special`."""
+        del ask
+        served = self._require()
+        if not isinstance(read, str):
+            self._refuse(read)
+        return await self._work(served, lambda: served.model.tokenize(read, special=special, ends=special))
+
+    async def detokenize(self, tokens: Sequence[int]) -> Sequence[bytes]:
+        """Give the bytes of tokens."""
+        served = self._require()
+        return await self._work(served, lambda: served.model.pieces(tokens))
+
     async def embed(self, inputs: Sequence[str], *, dimensions: int | None = None) -> Embeddings:
         """Make vectors, batch after batch; between two batches other requests take their turn."""
         served = self._require()

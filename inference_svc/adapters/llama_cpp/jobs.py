@@ -17,6 +17,7 @@ from inference_svc.adapters.llama_cpp.tool_formats import ToolCallParser, format
 from inference_svc.domain.answer import Answer, Parser, Token
 from inference_svc.domain.events import Delta
 from inference_svc.domain.grammar_rules import Freedom
+from inference_svc.domain.lookup import Prediction
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.thinking_grammar import after_thinking
@@ -49,11 +50,22 @@ class JobMaker:
         """Give a conversation as the model reads it."""
         return self._prompts.read(conversation, ask=ask)
 
+    def tokens(self, read: Conversation | str, *, special: bool, ask: bool) -> Sequence[int]:
+        """Give the tokens of a conversation, or of a text, which is a raw prompt if it is `special`."""
+        if not isinstance(read, str):
+            return self.read(read, ask=ask).text
+        return self._prompts.read_raw(read).tokens if special else self._model.tokenize(read, special=False)
+
+    def _read(self, prompt: Prompt) -> ReadPrompt:
+        if prompt.raw is not None:
+            return self._prompts.read_raw(prompt.raw)
+        offered = prompt.conversation.tools if grammar.callable_tools(prompt) else ()
+        return self.read(replace(prompt.conversation, tools=offered), ask=True)
+
     def job(self, prompt: Prompt, drawing: Drawing, *, deliver: Callable[[list[Delivery]], None]) -> Job:
         """Turn a request into work for the engine. Raises what is wrong with the request."""
-        offered = prompt.conversation.tools if grammar.callable_tools(prompt) else ()
-        read = self.read(replace(prompt.conversation, tools=offered), ask=True)
-        room = self._room(read.cells)
+        read = self._read(prompt)
+        room = self._room(read.cells, field="messages" if prompt.raw is None else "raw_prompt")
         limit = min(room, prompt.max_tokens or room)
         self._require_tokens(drawing)
         thinking = self._reasoning is not None and begins_thinking(read.segments, self._reasoning)
@@ -61,6 +73,9 @@ class JobMaker:
         if answer.over or answer.tokens >= limit:
             limit, emitted = 0, ()  # it was complete; all that is left is to say how it ended
         repeatable = prompt.sampling.seed is not None
+        foreseen = Prediction(self._model.tokenize(prompt.prediction, special=False)) if prompt.prediction else None
+        if foreseen is not None:
+            foreseen.read(emitted)
         return Job(
             prompt=read.tokens,
             media=read.media,
@@ -75,6 +90,7 @@ class JobMaker:
             adapter=prompt.adapter,
             priority=prompt.priority,
             repeatable=repeatable,
+            foreseen=foreseen,
             forced=None if repeatable or sampler.watches else forced_tokens(self._model, sampler.gbnf, said=emitted),
             deliver=deliver,
         )
@@ -96,6 +112,8 @@ class JobMaker:
 
     def _answer(self, prompt: Prompt, *, thinking: bool, silent: int = 0) -> Answer:
         parser: Parser | None = None
+        if prompt.raw is not None:
+            return Answer(stop=prompt.stop, silent=silent)
         if grammar.callable_tools(prompt):
             parser = ToolCallParser(self._form, single=self._single(prompt))
         if self._reasoning is not None:
@@ -152,10 +170,10 @@ class JobMaker:
             deliver=deliver,
         )
 
-    def _room(self, tokens: int) -> int:
+    def _room(self, tokens: int, *, field: str = "messages") -> int:
         room = self._context_tokens - tokens
         if room <= 0:
-            raise ContextLengthExceeded(field="messages", prompt_tokens=tokens, context_tokens=self._context_tokens)
+            raise ContextLengthExceeded(field=field, prompt_tokens=tokens, context_tokens=self._context_tokens)
         return room
 
     def _require_tokens(self, drawing: Drawing) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from inference_svc.adapters.llama_cpp.library import first_problem, forget_problems, native, start_library
 from inference_svc.adapters.llama_cpp.options import Device
 from inference_svc.domain.weights import Form, Size
-from threadmesh.errors import BackendUnavailable
+from threadmesh.errors import BackendUnavailable, InvalidArgument
 
 _SAMPLES = 64
 _SAMPLE_BYTES = 65_536
@@ -92,6 +92,17 @@ class LoadedModel:
             buffer = ctypes.create_string_buffer(-size)
             size = native.llama_token_to_piece(self._vocab, token, buffer, -size, 0, special)
         return buffer.raw[: max(size, 0)]
+
+    def pieces(self, tokens: Sequence[int]) -> list[bytes]:
+        """Give the bytes of tokens, control tokens written out. Raises `InvalidArgument` for what is no token."""
+        self.require(tokens, field="ids")
+        return [self.piece(token, special=True) for token in tokens]
+
+    def require(self, tokens: Sequence[int], *, field: str) -> None:
+        """Raise `InvalidArgument` with the place of what is no token of this model."""
+        for place, token in enumerate(tokens):
+            if not 0 <= token < self.vocabulary:
+                raise InvalidArgument("There is no such token.", field=f"{field}[{place}]")
 
     def reveal(self, marker: str) -> None:
         """Let a control token show as text, for markers that are read in answers."""

@@ -132,14 +132,15 @@ class Planner:
         return parts
 
     def _guessed(self, part: Part, *, most: int, beside: int) -> Part:
-        """Guess at what followed the same tokens before, unless the grammar leaves nothing to guess."""
+        """Guess at what was foreseen or followed the same tokens before, unless the grammar leaves nothing to guess."""
         sequence, job = part.sequence, part.sequence.job
         room = min(most, job.limit - job.answer.tokens - 1)
         if room <= 0 or sequence.pending != part.tokens or not self.speculates(job):
             return part
         if job.forced is not None and job.forced.next(1):
             return part
-        guesses = sequence.lookup.propose(room)
+        guesses = job.foreseen.propose(room) if job.foreseen else []
+        guesses = guesses or sequence.lookup.propose(room)
         if self._options.speculation is Speculation.AUTO:
             guesses = guesses[: worthwhile(len(guesses), sequence.confidence.rate, beside=beside, cost=self._cost)]
         return replace(part, guesses=guesses)

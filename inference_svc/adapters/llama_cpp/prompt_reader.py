@@ -8,7 +8,7 @@ from inference_svc.adapters.llama_cpp.model import LoadedModel
 from inference_svc.adapters.llama_cpp.template import ChatTemplate, Segment
 from inference_svc.adapters.llama_cpp.tool_prompt import MediaPiece
 from inference_svc.domain.media_tokens import Layout, Span, is_media
-from inference_svc.domain.prompt import Conversation
+from inference_svc.domain.prompt import Conversation, RawPrompt
 from threadmesh.errors import InvalidArgument
 
 
@@ -70,6 +70,23 @@ class PromptReader:
             return ReadPrompt(tokens=tokens, segments=segments, media=media)
         moved = {place + 1: chunk for place, chunk in media.items()}
         return ReadPrompt(tokens=[begin, *tokens], segments=segments, media=moved)
+
+    def read_raw(self, raw: RawPrompt) -> ReadPrompt:
+        """Give a prompt without a conversation: whoever writes it writes control tokens, too, and means them.
+
+        A text begins with the model's own token for that. Raises `InvalidArgument` for what holds no token, or none of
+        this model.
+        """
+        if isinstance(raw, str):
+            tokens, begin = self._model.tokenize(raw, special=True), self._model.begin_token
+            if begin is not None and tokens[:1] != [begin]:
+                tokens = [begin, *tokens]
+        else:
+            self._model.require(raw, field="raw_prompt.tokens.ids")
+            tokens = list(raw)
+        if not tokens:
+            raise InvalidArgument("The prompt is empty, and this model has no token to begin with.", field="raw_prompt")
+        return ReadPrompt(tokens=tokens)
 
     def _add(self, piece: MediaPiece, tokens: list[int], media: dict[int, MediaChunk]) -> None:
         if self._media is None:

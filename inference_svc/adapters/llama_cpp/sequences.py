@@ -11,7 +11,7 @@ from inference_svc.adapters.llama_cpp.sampler import TokenSampler
 from inference_svc.domain.answer import Answer
 from inference_svc.domain.batch import Reader
 from inference_svc.domain.events import Delta, Event, Finished, Phase, Progress
-from inference_svc.domain.lookup import PromptLookup
+from inference_svc.domain.lookup import Prediction, PromptLookup
 from inference_svc.domain.media_tokens import Layout
 from inference_svc.domain.prompt import Priority
 from inference_svc.domain.speculation import Confidence
@@ -35,7 +35,7 @@ class Job:
     `repeatable` one is computed in steps that depend on nothing but itself as far as that can be had, so without
     guesses; `forced` knows what the grammar of another one forces. `adapter` names the adapter that computes it,
     empty for the bare model; its `scope`, within which KV states are shared, must not be that of jobs of other
-    adapters.
+    adapters. `foreseen` is what the answer was predicted to be.
     """
 
     prompt: Values[int]
@@ -53,6 +53,7 @@ class Job:
     priority: Priority = Priority.INTERACTIVE
     repeatable: bool = False
     forced: ForcedTokens | None = None
+    foreseen: Prediction | None = None
     cancelled: bool = False
     submitted: float = 0.0
     cached: int | None = None
@@ -142,10 +143,13 @@ class Sequence:
 
     def finished(self, stopped: FinishReason) -> Finished:
         """Say how it ended and what it consumed."""
+        foreseen = self.job.foreseen or Prediction(())
         usage = Usage(
             prompt_tokens=self.job.size,
             cached_tokens=self.job.layout.cells(self.job.cached or 0),
             completion_tokens=self.job.answer.tokens,
             reasoning_tokens=self.job.answer.reasoning_tokens,
+            accepted_prediction_tokens=foreseen.accepted,
+            rejected_prediction_tokens=foreseen.rejected,
         )
         return Finished(reason=self.job.answer.reason(stopped), usage=usage)

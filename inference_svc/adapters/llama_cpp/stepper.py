@@ -12,11 +12,15 @@ from inference_svc.adapters.llama_cpp.options import EngineOptions, Observer
 from inference_svc.adapters.llama_cpp.planner import Part, Planner
 from inference_svc.adapters.llama_cpp.sequences import Delivery, Job, Sequence
 from inference_svc.domain.answer import Token
+from inference_svc.domain.speculation import Confidence
 from threadmesh.conversation import FinishReason
 from threadmesh.errors import Internal, MeshError
 
 _JUMP = 32
 """Most tokens that are taken at once without being drawn."""
+
+_FORESEEN_RATE = 0.9
+"""How often tokens of a predicted answer are believed to come true before that is known."""
 
 
 class Free(Protocol):
@@ -67,6 +71,8 @@ class Stepper:
         sequence.due = job.submitted + self._planner.reading_seconds(sequence.unread)
         if self._planner.speculates(job):
             sequence.lookup.read(sequence.tokens)
+        if job.foreseen is not None:
+            sequence.confidence = Confidence(rate=_FORESEEN_RATE)
         self.running.append(sequence)
         self._deliver(sequence, sequence.progress())
         return None
@@ -222,6 +228,8 @@ class Stepper:
             sequence.lookup.read([token.id])
         if job.forced is not None:
             job.forced.read(token.id)
+        if job.foreseen is not None:
+            job.foreseen.read([token.id])
         if job.answer.over:
             return FinishReason.STOP
         return FinishReason.LENGTH if job.answer.tokens >= job.limit else None

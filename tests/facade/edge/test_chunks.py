@@ -158,3 +158,45 @@ def test_a_completion_holds_what_the_stream_said() -> None:
     assert whole["choices"][0]["message"] == {"role": "assistant", "content": "It is noon.", "refusal": None}
     assert whole["choices"][0]["finish_reason"] == "stop"
     assert completion.tools_were_called
+
+
+def told(choice: int, body: Body) -> RunEvent:
+    return RunEvent(sequence=0, choice=choice, body=body)
+
+
+TWO = [
+    told(0, ModelStarted(model="m", backend="b")),
+    told(1, ModelStarted(model="m", backend="b")),
+    told(0, TextDelta(text="He")),
+    told(1, ToolCallDelta(index=0, id="c", name="t", arguments_json="{}")),
+    told(1, ModelFinished(reason=FinishReason.TOOL_CALLS, usage=USAGE)),
+    told(0, TextDelta(text="llo")),
+    told(0, ModelFinished(reason=FinishReason.LENGTH, usage=USAGE)),
+    told(0, RunFinished(state=RunState.SUCCEEDED, reason=FinishReason.LENGTH, usage=USAGE)),
+]
+
+
+async def test_several_answers_come_with_their_numbers_and_end_each_by_itself() -> None:
+    async def both() -> AsyncGenerator[Sequence[RunEvent], None]:
+        yield TWO
+
+    how = Presentation(stream=True, include_usage=True, events=False, prompt_bytes=0, choices=2)
+    written = chunks([block async for block in blocks(RUN, both(), how)])
+    choices = [choice for chunk in written for choice in chunk["choices"]]
+
+    assert [choice["index"] for choice in choices] == [0, 1, 0, 1, 1, 0, 0]
+    assert [choice["finish_reason"] for choice in choices if choice["finish_reason"]] == ["tool_calls", "length"]
+    assert [chunk["usage"]["completion_tokens"] for chunk in written if chunk["usage"]] == [2]
+
+
+def test_several_answers_are_as_many_choices() -> None:
+    completion = Completion(RUN)
+    for event in TWO:
+        completion.add(event)
+    finished = TWO[-1].body
+    assert isinstance(finished, RunFinished)
+    first, second = completion.body(finished)["choices"]
+
+    assert (first["index"], first["finish_reason"], first["message"]["content"]) == (0, "length", "Hello")
+    assert (second["index"], second["finish_reason"], second["message"]["content"]) == (1, "tool_calls", None)
+    assert second["message"]["tool_calls"][0]["function"]["name"] == "t"

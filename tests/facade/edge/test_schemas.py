@@ -166,8 +166,8 @@ def test_whole_floats_are_integers() -> None:
 
 
 def test_unknown_fields_are_named_not_refused() -> None:
-    assert ChatRequest.model_validate({"messages": [USER], "zeal": 1, "prediction": {}}).ignored() == [
-        "prediction",
+    assert ChatRequest.model_validate({"messages": [USER], "zeal": 1, "moderation": {}}).ignored() == [
+        "moderation",
         "zeal",
     ]
 

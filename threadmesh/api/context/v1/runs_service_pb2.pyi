@@ -1275,6 +1275,7 @@ class RunEvent(_message.Message):
     ROUND_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     HIDDEN_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
     MODEL_STARTED_FIELD_NUMBER: _builtins.int
     TEXT_DELTA_FIELD_NUMBER: _builtins.int
     REASONING_DELTA_FIELD_NUMBER: _builtins.int
@@ -1293,6 +1294,8 @@ class RunEvent(_message.Message):
     """Names the tool call that the event is about, for the call events."""
     hidden: _builtins.bool
     """Says that the event is kept for whoever goes on with the run, and is no part of what a reader is shown."""
+    choice: _builtins.int
+    """Numbers the answer that the event belongs to, from 0, where a request wants several."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was written."""
@@ -1345,6 +1348,7 @@ class RunEvent(_message.Message):
         round: _builtins.int = ...,
         call_id: _builtins.str = ...,
         hidden: _builtins.bool = ...,
+        choice: _builtins.int = ...,
         model_started: Global___ModelStarted | None = ...,
         text_delta: _events_pb2.TextDelta | None = ...,
         reasoning_delta: _events_pb2.ReasoningDelta | None = ...,
@@ -1358,7 +1362,7 @@ class RunEvent(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_finished", b"call_finished", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "run_finished", b"run_finished", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_finished", b"call_finished", "call_id", b"call_id", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "hidden", b"hidden", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "round", b"round", "run_finished", b"run_finished", "sequence", b"sequence", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_finished", b"call_finished", "call_id", b"call_id", "call_progress", b"call_progress", "call_started", b"call_started", "choice", b"choice", "create_time", b"create_time", "event", b"event", "hidden", b"hidden", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "round", b"round", "run_finished", b"run_finished", "sequence", b"sequence", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["model_started", "text_delta", "reasoning_delta", "tool_call_delta", "model_finished", "call_started", "call_progress", "call_finished", "run_finished", "call_awaiting"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

@@ -50,6 +50,16 @@ class InferenceServiceStub:
                 request_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.CountTokensRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.CountTokensResponse.FromString,
                 _registered_method=True)
+        self.Tokenize = channel.unary_unary(
+                '/threadmesh.api.inference.v1.InferenceService/Tokenize',
+                request_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.TokenizeRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.TokenizeResponse.FromString,
+                _registered_method=True)
+        self.Detokenize = channel.unary_unary(
+                '/threadmesh.api.inference.v1.InferenceService/Detokenize',
+                request_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.DetokenizeRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.DetokenizeResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/threadmesh.api.inference.v1.InferenceService/Embed',
                 request_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.EmbedRequest.SerializeToString,
@@ -102,6 +112,20 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Tokenize(self, request, context):
+        """Gives the tokens of a conversation as the model's template renders it, or of a text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detokenize(self, request, context):
+        """Gives the text of tokens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Embed(self, request, context):
         """Turns texts into vectors.
         """
@@ -147,6 +171,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.CountTokens,
                     request_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.CountTokensRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.CountTokensResponse.SerializeToString,
+            ),
+            'Tokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Tokenize,
+                    request_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.TokenizeRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.TokenizeResponse.SerializeToString,
+            ),
+            'Detokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detokenize,
+                    request_deserializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.DetokenizeRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.DetokenizeResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -251,6 +285,60 @@ class InferenceService:
             '/threadmesh.api.inference.v1.InferenceService/CountTokens',
             threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.CountTokensRequest.SerializeToString,
             threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.CountTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.inference.v1.InferenceService/Tokenize',
+            threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.TokenizeRequest.SerializeToString,
+            threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.TokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.inference.v1.InferenceService/Detokenize',
+            threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.DetokenizeRequest.SerializeToString,
+            threadmesh_dot_api_dot_inference_dot_v1_dot_inference__service__pb2.DetokenizeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,4 +1,4 @@
-"""What a model is asked when it is to summarize a conversation. Pure: items in, messages out.
+"""What a model is asked when it is to summarize a conversation. Pure: messages in, messages out.
 
 What was said is material and never an instruction: each of its lines stands behind a bar, so that none can pass for one
 of ours, and the model is told to follow nothing in it.
@@ -7,8 +7,6 @@ of ours, and the model is told to follow nothing in it.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from threadmesh.api.context.v1 import threads_service_pb2 as pb
-from threadmesh.codec import decode_message
 from threadmesh.conversation import Media, Message, Role, message
 
 _BYTES_PER_TOKEN = 3
@@ -35,13 +33,13 @@ def room_of(context_tokens: int) -> Room:
     return Room(answer=answer, piece=max(context_tokens - 2 * answer - _AROUND_TOKENS, 128))
 
 
-def pieces(items: Iterable[pb.Item], *, tokens: int) -> Iterator[str]:
-    """Write items as a transcript, in pieces of at most so many tokens as far as can be guessed; long items are cut."""
+def pieces(messages: Iterable[Message], *, tokens: int) -> Iterator[str]:
+    """Write messages as a transcript, in pieces of so many tokens at most, as far as can be guessed; cut long ones."""
     most = tokens * _BYTES_PER_TOKEN
     piece: list[str] = []
     size = 0
-    for item in items:
-        entry = _entry(decode_message(item.message), most=most)
+    for said in messages:
+        entry = _entry(said, most=most)
         length = len(entry.encode())
         if piece and size + length > most:
             yield "\n".join(piece)

@@ -1,0 +1,69 @@
+"""What a model makes of a conversation that has become long: the same, in short."""
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from facade.domain.events import ModelFinished
+from facade.domain.parameters import TurnParameters
+from facade.domain.ports import Generation, Inference
+from threadmesh.conversation import Message, Role, TextDelta, Usage
+from threadmesh.errors import BackendUnavailable, InvalidArgument
+from threadmesh.summaries import pieces, prompt, room_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compacted:
+    """A conversation in short.
+
+    The `instructions` stand before the `summary` of what was said, and the last words of a person, if nobody has
+    answered them, behind it.
+    """
+
+    instructions: Sequence[Message]
+    summary: str
+    unanswered: Sequence[Message]
+    usage: Usage
+
+
+async def compact(messages: Sequence[Message], parameters: TurnParameters, inference: Inference) -> Compacted:
+    """Let a model summarize all that was said; one that is long is read in pieces, each with the summary so far.
+
+    Raises `InvalidArgument` where nothing is to be summarized, and what `Inference.generate` does.
+    """
+    unanswered = messages[-1:] if messages and messages[-1].role is Role.USER else ()
+    said = [each for each in messages[: len(messages) - len(unanswered)] if not _instructs(each)]
+    if not said:
+        raise InvalidArgument("There is nothing to compact: nothing was answered yet.", field="input")
+    model = await inference.model(parameters.model)
+    room = room_of(model.context_tokens)
+    asked = replace(parameters, model=model.name, max_tokens=room.answer)
+    summary, usage = "", Usage()
+    for piece in pieces(said, tokens=room.piece):
+        words = prompt(piece, so_far=summary, answer_tokens=room.answer)
+        summary, spent = await _written(words, asked, inference)
+        usage += spent
+    return Compacted(
+        instructions=[each for each in messages if _instructs(each)],
+        summary=summary,
+        unanswered=unanswered,
+        usage=usage,
+    )
+
+
+async def _written(messages: Sequence[Message], asked: TurnParameters, inference: Inference) -> tuple[str, Usage]:
+    question = Generation(messages=messages, tools=(), tool_choice=None, parameters=asked)
+    text, usage = "", Usage()
+    async with aclosing(inference.generate(question)) as events:
+        async for event in events:
+            if isinstance(event, TextDelta):
+                text += event.text
+            elif isinstance(event, ModelFinished):
+                usage = event.usage
+    if not text.strip():
+        raise BackendUnavailable("The model wrote no summary; try another model.")
+    return text.strip(), usage
+
+
+def _instructs(said: Message) -> bool:
+    return said.role in (Role.SYSTEM, Role.DEVELOPER)

@@ -1,0 +1,157 @@
+"""`/v1/responses/input_tokens` and `/v1/responses/compact`: what a model would read, counted and in short."""
+
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import Field, field_validator
+from starlette.responses import Response
+
+from facade.domain.compaction import Compacted, compact
+from facade.domain.events import Run
+from facade.domain.limits import Mesh
+from facade.domain.metered import text_tokens
+from facade.domain.parameters import ServerTools, TurnParameters
+from facade.domain.ports import Conversation, NewRun
+from facade.domain.question import chosen, instructions_of
+from facade.edge.admission import Admission
+from facade.edge.body import read
+from facade.edge.chat.fields import Schema
+from facade.edge.controls import controls
+from facade.edge.ignored import ignored_headers
+from facade.edge.keys import offered_tools, require
+from facade.edge.leaving import LEFT, unless_gone
+from facade.edge.openapi import request_body
+from facade.edge.responses.compaction import sealed
+from facade.edge.responses.decode import Asked, needs_catalogue, new_run
+from facade.edge.responses.listed import message_item
+from facade.edge.responses.messages import messages_of
+from facade.edge.responses.resource import usage_body
+from facade.edge.responses.routes import Responses
+from facade.edge.responses.schemas import Input, ResponseRequest
+from threadmesh.conversation import Message, ToolChoiceMode, ToolDefinition
+from threadmesh.keys.key import Scope
+from threadmesh.rpc import deadline
+
+
+def _nothing(given: Any) -> Any:
+    return "" if given is None else given
+
+
+class InputTokensRequest(ResponseRequest):
+    """The body of `POST /v1/responses/input_tokens`: that of a request for a response, of which nothing is required."""
+
+    input: Input = ""
+
+    _absent = field_validator("input", mode="before")(_nothing)
+
+
+class CompactRequest(Schema):
+    """The body of `POST /v1/responses/compact`."""
+
+    input: Input = ""
+    model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
+    previous_response_id: str | None = Field(default=None, max_length=128)
+    instructions: str | None = Field(default=None, description="Not part of the result; send them with each request.")
+    prompt_cache_key: str | None = Field(default=None, max_length=512)
+    service_tier: str | None = Field(default=None, max_length=64)
+
+    _absent = field_validator("input", mode="before")(_nothing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowOptions:
+    """How conversations are counted and compacted here."""
+
+    default_tools: str
+    share_prompts: bool
+    seconds: float
+
+
+class Windows:
+    """Answers what is asked about conversations, apart from their answers. Nothing of it is kept."""
+
+    def __init__(self, mesh: Mesh, responses: Responses, admission: Admission, options: WindowOptions) -> None:
+        self._mesh, self._responses, self._admission, self._options = mesh, responses, admission, options
+
+    def router(self) -> APIRouter:
+        """Make the routes."""
+        routes = APIRouter(prefix="/v1/responses", tags=["responses"])
+        routes.add_api_route(
+            "/input_tokens",
+            self.input_tokens,
+            methods=["POST"],
+            summary="Count what a model would read for a response",
+            openapi_extra=request_body(InputTokensRequest),
+        )
+        routes.add_api_route(
+            "/compact",
+            self.compact,
+            methods=["POST"],
+            summary="Give a conversation in short, to go on with",
+            openapi_extra=request_body(CompactRequest),
+        )
+        return routes
+
+    async def input_tokens(self, request: Request) -> Response:
+        """Count the tokens of all that the request names, before anything of it is left out for want of room."""
+        asked = await read(request, InputTokensRequest)
+        before = await self._before(asked.previous_response_id, request)
+        offered_here = offered_tools(request, self._options.default_tools)
+        control = controls(request.headers, asked.metadata or {}, default_tools=offered_here)
+        needed = needs_catalogue(asked) or ServerTools.parse(control.tools)
+        catalogue = await self._mesh.tools.catalogue() if needed else ()
+        new = new_run(
+            Asked(request=asked, control=control, catalogue=catalogue), tenant="", cache_scope="", timeout_seconds=1
+        )
+        if new.parameters.server_tools:
+            require(request, Scope.TOOLS)
+        listed = {tool.definition.name: tool for tool in catalogue}
+        offered = [tool.definition for tool in chosen(listed, new.parameters.server_tools).values()]
+        said = [*instructions_of(new.parameters), *before, *(new.input if asked.input else ())]
+        tokens = 0
+        if said:
+            conversation = Conversation(messages=said, tools=_tools(new, offered))
+            tokens = await self._mesh.inference.count_all(conversation, model=new.parameters.model)
+        return _json({"object": "response.input_tokens", "input_tokens": tokens}, asked)
+
+    async def compact(self, request: Request) -> Response:
+        """Give what was said as a summary, with what must not be retold in other words beside it."""
+        asked = await read(request, CompactRequest)
+        before = await self._before(asked.previous_response_id, request)
+        said = [*before, *(messages_of(asked.input) if asked.input else ())]
+        scope = "" if self._options.share_prompts else request.state.key
+        parameters = TurnParameters(model=asked.model or "", cache_scope=scope, caller=request.state.key)
+        held = self._admission.admit(request, tokens=text_tokens(message.text for message in said))
+        request.state.until_its_end.enter_context(held)
+        with deadline.within(self._options.seconds):
+            made = await unless_gone(request, compact(said, parameters, self._mesh.inference))
+        return LEFT if made is None else _json(_body(made), asked)
+
+    async def _before(self, response: str | None, request: Request) -> Sequence[Message]:
+        previous: Run | None = await self._responses.previous(response, request)
+        return [each.message for each in await self._mesh.context.said_until(previous)] if previous else ()
+
+
+def _json(body: dict[str, Any], asked: Schema) -> Response:
+    return Response(orjson.dumps(body), headers=ignored_headers(asked), media_type="application/json")
+
+
+def _tools(new: NewRun, offered: Sequence[ToolDefinition]) -> Sequence[ToolDefinition]:
+    choice = new.parameters.tool_choice
+    return () if choice and choice.mode is ToolChoiceMode.NONE else (*new.parameters.tools, *offered)
+
+
+def _body(made: Compacted) -> dict[str, Any]:
+    summary = {"id": f"cmp_{uuid.uuid4().hex}", "type": "compaction", "encrypted_content": sealed(made.summary)}
+    return {
+        "id": f"resp_{uuid.uuid4().hex}",
+        "object": "response.compaction",
+        "created_at": int(time.time()),
+        "output": [*map(message_item, made.instructions), summary, *map(message_item, made.unanswered)],
+        "usage": usage_body(made.usage),
+    }

@@ -1,0 +1,85 @@
+"""`/v1/tokenize` and `/v1/detokenize`, in vLLM's form: what a model reads, in its own tokens."""
+
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import Field, model_validator
+from starlette.responses import Response
+
+from facade.domain.ports import Conversation, Inference, Tokenizable
+from facade.edge.body import read
+from facade.edge.chat.decode import message_of, tool_of
+from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.schemas import Message, Tool
+from facade.edge.openapi import request_body
+
+Token = Annotated[Integer, Field(ge=0, lt=2**31)]
+
+
+class TokenizeRequest(Schema):
+    """The body of `POST /v1/tokenize`: a text as `prompt`, or a conversation as `messages`."""
+
+    model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
+    prompt: str | None = None
+    messages: list[Message] | None = Field(default=None, min_length=1, max_length=2048)
+    tools: list[Tool] | None = Field(default=None, max_length=128)
+    add_special_tokens: bool = Field(
+        default=True, description="Reads a prompt as /v1/completions does. false: as the content of a message is read."
+    )
+    add_generation_prompt: bool = Field(default=True, description="Lets a conversation end where the answer begins.")
+    return_token_strs: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "TokenizeRequest":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("must have either a prompt or messages")
+        return self
+
+    def read(self) -> Tokenizable:
+        """Give what is tokenised."""
+        if self.prompt is not None:
+            return self.prompt
+        messages, tools = map(message_of, self.messages or ()), map(tool_of, self.tools or ())
+        return Conversation(messages=tuple(messages), tools=tuple(tools))
+
+
+class DetokenizeRequest(Schema):
+    """The body of `POST /v1/detokenize`."""
+
+    model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
+    tokens: list[Token]
+
+
+def router(inference: Inference) -> APIRouter:
+    """Make the routes."""
+    routes = APIRouter(tags=["tokens"])
+
+    @routes.post("/v1/tokenize", summary="Give what a model reads", openapi_extra=request_body(TokenizeRequest))
+    async def tokenize(request: Request) -> Response:
+        asked = await read(request, TokenizeRequest)
+        name = asked.model or ""
+        special, ask = asked.add_special_tokens, asked.add_generation_prompt
+        tokens = list(await inference.tokenize(asked.read(), model=name, special=special, ask=ask))
+        texts = await inference.detokenize(tokens, model=name) if asked.return_token_strs else None
+        model = await inference.model(name)
+        return _json(
+            {
+                "count": len(tokens),
+                "max_model_len": model.context_tokens,
+                "tokens": tokens,
+                "token_strs": None if texts is None else [text.decode(errors="replace") for text in texts],
+            }
+        )
+
+    @routes.post("/v1/detokenize", summary="Give the text of tokens", openapi_extra=request_body(DetokenizeRequest))
+    async def detokenize(request: Request) -> Response:
+        asked = await read(request, DetokenizeRequest)
+        pieces = await inference.detokenize(asked.tokens, model=asked.model or "")
+        return _json({"prompt": b"".join(pieces).decode(errors="replace")})
+
+    return routes
+
+
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")
