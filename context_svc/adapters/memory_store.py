@@ -210,6 +210,9 @@ class MemoryStore:
             self._admit(self._runs[change.admitted])
         for pruned in change.pruned:
             self._prune(change.thread, pruned)
+        if change.thread and change.removed:
+            items = self._items.get(change.thread.id, ())
+            self._items[change.thread.id] = [item for item in items if item.sequence not in change.removed]
         for item in change.items:
             self._items.setdefault(item.thread_id, []).append(item)
         for amended in change.amended:
