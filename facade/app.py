@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from facade.access import opened_keyring, rate_limits
 from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
+from facade.adapters.threads_client import ThreadsClient
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.domain.metered import MeteredInference, MeteredTools
@@ -23,6 +24,8 @@ from facade.edge.admission import Admission
 from facade.edge.answering import Answering
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
+from facade.edge.conversations.routes import Conversations
+from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.executor import Executor
 from facade.edge.hosts import KnownHosts
 from facade.edge.responses.routes import ResponseOptions, Responses
@@ -43,6 +46,13 @@ from threadmesh.telemetry import logs
 from threadmesh.telemetry.metrics import installed_version, new_registry
 
 log = structlog.get_logger()
+
+_BODIES = (
+    *(ChatRequest, embeddings.EmbeddingRequest, ResponseRequest),
+    *(NewConversation, ConversationUpdate, NewItems),
+    *(Approval, Denial, Settlement),
+)
+"""What requests are read as; the OpenAPI document describes them."""
 
 
 def main() -> None:
@@ -83,6 +93,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         channels = await _channels(settings, stack)
         inference = InferenceClient(channels["inference"])
         tools = ToolsClient(channels["tools"])
+        threads = ThreadsClient(channels["context"])
         context = ContextClient(
             channels["context"],
             owner=f"{socket.gethostname()}:{os.getpid()}",
@@ -104,7 +115,8 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         pings = {"facade": executor.ping, "inference": inference.ping, "context": context.ping}
         for router, dependencies in (
             (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
-            (Responses(context, tools, answering, _response_options(settings)).router(), needs(Scope.CHAT)),
+            (Responses(mesh, threads, answering, _response_options(settings)).router(), needs(Scope.CHAT)),
+            (Conversations(threads).router(), needs(Scope.CHAT)),
             (Runs(context, executor).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
             (embeddings.router(inference, admission), needs(Scope.EMBEDDINGS)),
             (models.router(inference), needs(Scope.MODELS_READ)),
@@ -136,7 +148,7 @@ async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str
 def _surround(built: FastAPI, settings: FacadeSettings, counted: metrics.FacadeMetrics) -> None:
     """Add what holds for every route: errors, the document, known hosts, ids."""
     errors.install(built)
-    openapi.install(built, ChatRequest, embeddings.EmbeddingRequest, ResponseRequest, Approval, Denial, Settlement)
+    openapi.install(built, *_BODIES)
     beyond = not is_loopback(settings.listen)
     if settings.host_names() or not beyond:
         built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)

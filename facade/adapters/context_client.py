@@ -15,13 +15,13 @@ from facade.adapters.run_codec import (
 )
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
 from facade.adapters.start_codec import decode_window, encode_start
+from facade.adapters.threads_client import decode_said
 from facade.domain.events import Run, RunEvent, RunFinished, RunState
 from facade.domain.ports import CallRecord, NewRun, Said, Verdict, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as threads_rpc
-from threadmesh.codec import decode_message
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import Unavailable
 from threadmesh.retry import persist
@@ -225,7 +225,7 @@ class ContextClient:
             async with translated(PEER):
                 response = await self._threads.ListItems(request, timeout=SECONDS)
             for item in response.items:
-                said.append(Said(id=item.id, run_id=item.run_id, message=decode_message(item.message)))
+                said.append(decode_said(item))
                 end = len(said) if item.run_id == run.id else end
                 after = item.sequence
             if not response.has_more:

@@ -217,11 +217,17 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """An entry of a thread, and the run that wrote it; empty if none did."""
+    """An entry of a thread, numbered within it, and the run that wrote it; empty if none did.
+
+    An `incomplete` one was broken off; a `summary` stands for older ones.
+    """
 
     id: str
+    sequence: int
     run_id: str
     message: Message
+    incomplete: bool = False
+    summary: bool = False
 
 
 class Writer(Protocol):

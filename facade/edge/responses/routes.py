@@ -8,11 +8,14 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from facade.domain.events import Run
+from facade.domain.limits import Mesh
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Context, NewRun, Tools
+from facade.domain.ports import NewRun
+from facade.domain.threads import Threads
 from facade.edge.answering import LEFT, Answering
 from facade.edge.body import read
 from facade.edge.controls import Controls, controls
+from facade.edge.conversations.names import find
 from facade.edge.keys import offered_tools, require
 from facade.edge.openapi import request_body
 from facade.edge.responses.approvals import answer, asked_run
@@ -65,9 +68,9 @@ class Shown:
 class Responses:
     """Answers requests for responses."""
 
-    def __init__(self, context: Context, tools: Tools, answering: Answering, options: ResponseOptions) -> None:
-        self._context = context
-        self._tools = tools
+    def __init__(self, mesh: Mesh, threads: Threads, answering: Answering, options: ResponseOptions) -> None:
+        self._context, self._tools = mesh.context, mesh.tools
+        self._threads = threads
         self._answering = answering
         self._options = options
 
@@ -93,7 +96,8 @@ class Responses:
         """Answer, as a whole, as a stream, or in the background."""
         asked = await read(request, ResponseRequest)
         offered = offered_tools(request, self._options.default_tools)
-        control = controls(request.headers, asked.metadata or {}, default_tools=offered)
+        place = await self._conversation(asked, request)
+        control = controls(request.headers, asked.metadata or {}, default_tools=offered, conversation=place)
         if answers := approvals(asked):
             return await self._go_on(answers, asked, request)
         new = await self._new(asked, control, request)
@@ -180,6 +184,11 @@ class Responses:
         # Something was said behind it since: this is another way to go on, in a thread of its own.
         before = await self._context.said_until(previous)
         return _apart(new, [each.message for each in before])
+
+    async def _conversation(self, asked: ResponseRequest, request: Request) -> str:
+        """Give the id of the thread that the request goes on with as a conversation; empty if with none."""
+        named = asked.conversation_named()
+        return (await find(self._threads, named["id"], tenant=request.state.tenant)).id if named else ""
 
     async def _previous(self, asked: ResponseRequest, request: Request) -> Run | None:
         if asked.previous_response_id is None:
