@@ -30,7 +30,6 @@ _IGNORED = {
         "access_programs": "there are none",
         "background_options": "what is made in the background is kept for a day",
         "context_management": "what is too old is left out by itself",
-        "conversation": "threads are named by headers or metadata",
         "image": "no model here makes images",
         "moderation": "there is no moderation model",
         "prompt_cache_options": "prompts are cached by what they begin with",

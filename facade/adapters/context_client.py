@@ -231,11 +231,6 @@ class ContextClient:
             if not response.has_more:
                 return said[:end]
 
-    async def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread with everything in it."""
-        async with translated(PEER):
-            await self._threads.DeleteThread(threads.DeleteThreadRequest(thread_id=thread_id), timeout=SECONDS)
-
     async def window(self, run: Run, *, token_budget: int) -> Window:
         """Give the newest part of the run's thread that fits."""
         if foreseen := self._foreseen.take(run.id, token_budget):

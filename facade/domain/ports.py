@@ -324,10 +324,6 @@ class Context(Protocol):
         """Give what was said in a run's thread up to its end. Raises `ThreadNotFound`."""
         ...
 
-    async def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread with everything in it. Raises `ThreadNotFound`."""
-        ...
-
     async def window(self, run: Run, *, token_budget: int) -> Window:
         """Give the newest part of the run's thread that fits.
 

@@ -28,7 +28,7 @@ from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
 from facade.edge.responses.whole import collected, json_response, present
 from threadmesh.conversation import Message
-from threadmesh.errors import InvalidArgument, NotFound, RunNotFound
+from threadmesh.errors import InvalidArgument, NotFound, PreconditionFailed, RunNotFound
 from threadmesh.keys.key import Scope
 from threadmesh.telemetry.logs import bound_ids
 
@@ -162,9 +162,12 @@ class Responses:
         return input_page(shown.run, shown.echo, said, limit=limit, order=order, after=after)
 
     async def delete(self, request: Request, response: str) -> dict[str, Any]:
-        """Delete a response with the thread that was made for it."""
+        """Delete a response with the thread that was made for it; one that was named is left alone."""
         shown = await self._stored(request, response)
-        await self._context.delete_thread(shown.run.thread_id)
+        thread = await self._threads.thread(shown.run.thread_id, tenant=request.state.tenant)
+        if not thread.ephemeral:
+            raise PreconditionFailed("This response is part of a conversation; delete its items, or the conversation.")
+        await self._threads.delete(thread.id, tenant=thread.tenant)
         return {"id": response, "object": "response", "deleted": True}
 
     async def _new(self, asked: ResponseRequest, control: Controls, request: Request) -> NewRun:

@@ -70,7 +70,7 @@ def items_of(said: Said) -> Iterator[dict[str, Any]]:
         yield _item("function_call", f"fc_{name}_{_mark(call)}", status, **told)
 
 
-def _item(kind: str, name: str, status: str, **fields: Any) -> dict[str, Any]:
+def _item(kind: str, name: str, status: str, /, **fields: Any) -> dict[str, Any]:
     return {"id": name, "type": kind, "status": status, **fields}
 
 
