@@ -23,7 +23,6 @@ _IGNORED = {
         "prediction": "what comes is guessed from the conversation",
         "prompt_cache_options": "prompts are cached by what they begin with",
         "prompt_cache_retention": "prompts are cached by what they begin with",
-        "store": "what is to be kept goes into a thread",
         "verbosity": "models here do not know it",
     },
     "responses": {

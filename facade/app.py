@@ -22,8 +22,10 @@ from facade.domain.places import Places
 from facade.edge import embeddings, errors, health, keys, metrics, models, openapi
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
+from facade.edge.chat.kept import Shelf
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
+from facade.edge.chat.stored import CompletionUpdate, StoredCompletions
 from facade.edge.conversations.routes import Conversations
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.executor import Executor
@@ -48,7 +50,7 @@ from threadmesh.telemetry.metrics import installed_version, new_registry
 log = structlog.get_logger()
 
 _BODIES = (
-    *(ChatRequest, embeddings.EmbeddingRequest, ResponseRequest),
+    *(ChatRequest, CompletionUpdate, embeddings.EmbeddingRequest, ResponseRequest),
     *(NewConversation, ConversationUpdate, NewItems),
     *(Approval, Denial, Settlement),
 )
@@ -115,6 +117,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         pings = {"facade": executor.ping, "inference": inference.ping, "context": context.ping}
         for router, dependencies in (
             (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
+            (StoredCompletions(Shelf(context, threads), threads).router(), needs(Scope.CHAT)),
             (Responses(mesh, threads, answering, _response_options(settings)).router(), needs(Scope.CHAT)),
             (Conversations(threads).router(), needs(Scope.CHAT)),
             (Runs(context, executor).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),

@@ -32,6 +32,7 @@ _SILENCE_SECONDS = 10.0
 """A watched log shows a sign of life every second."""
 _HEARTBEAT_SECONDS = 1.0
 _ITEMS = 1000
+_RUNS = 100
 
 
 class ContextClient:
@@ -215,6 +216,16 @@ class ContextClient:
         async with translated(PEER):
             response = await self._runs.ListRuns(pb.ListRunsRequest(thread_id=thread_id, page_size=1), timeout=SECONDS)
         return response.runs[0].id if response.runs else ""
+
+    async def earliest(self, thread_id: str) -> Run | None:
+        """Give the run of a thread that was made first."""
+        request = pb.ListRunsRequest(thread_id=thread_id, page_size=_RUNS)
+        while True:
+            async with translated(PEER):
+                response = await self._runs.ListRuns(request, timeout=SECONDS)
+            if not response.next_page_token:
+                return decode_run(response.runs[-1]) if response.runs else None
+            request.page_token = response.next_page_token
 
     async def said_until(self, run: Run) -> Sequence[Said]:
         """Give what was said in a run's thread up to its end."""

@@ -1,6 +1,6 @@
 """Threads as context_svc keeps them, for those who look after what was said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC
 
 from facade.adapters.run_codec import encode_items
@@ -12,6 +12,8 @@ from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc
 from threadmesh.codec import decode_message, encode_message
 from threadmesh.conversation import Message
 from threadmesh.rpc.channel import MeshChannel, translated
+
+_THREADS = 500
 
 
 class ThreadsClient:
@@ -35,6 +37,18 @@ class ThreadsClient:
         async with translated(PEER):
             response = await self._threads.GetThread(request, timeout=SECONDS)
         return _thread(response.thread)
+
+    async def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads whose key begins so, the latest used first."""
+        request = pb.ListThreadsRequest(key_prefix=key_prefix, page_size=_THREADS, tenant=tenant)
+        while True:
+            async with translated(PEER):
+                response = await self._threads.ListThreads(request, timeout=SECONDS)
+            for thread in response.threads:
+                yield _thread(thread)
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
 
     async def update(self, thread_id: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
         """Let the thread be described by other metadata."""

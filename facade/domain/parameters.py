@@ -55,7 +55,7 @@ class TurnParameters:
     `instructions` hold for this run alone and are no part of its thread. `max_tool_calls` limits those of the mesh.
     Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
     Calls of the `asking_tools` need a person's approval. `response_json` is what the edge keeps of a request for a
-    response.
+    response. `stored_messages` counts those of a chat completion that is stored; 0 where it is not.
     """
 
     model: str = ""
@@ -79,6 +79,7 @@ class TurnParameters:
     whole_thread: bool = False
     asking_tools: tuple[str, ...] = ()
     response_json: str = ""
+    stored_messages: int = 0
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""

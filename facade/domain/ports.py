@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
@@ -197,7 +197,8 @@ class NewRun:
 
     `input_tokens` are those of the messages, as far as they are known. Without an idempotency key, a `repetition` finds
     the latest run that was made with the same `attempt_key`. A window of `window_tokens` is read together with the run,
-    unless they are 0. Its `tenant` alone sees the run and its thread, and has keys of his own.
+    unless they are 0. A thread that is made is described by `metadata`. Its `tenant` alone sees the run and its thread,
+    and has keys of his own.
     """
 
     input: Sequence[Message]
@@ -212,6 +213,7 @@ class NewRun:
     attempt_key: str = ""
     repetition: bool = False
     window_tokens: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
     tenant: str = ""
 
 
@@ -318,6 +320,10 @@ class Context(Protocol):
 
     async def latest(self, thread_id: str) -> str:
         """Name the run of a thread that was made last; empty for a thread without one."""
+        ...
+
+    async def earliest(self, thread_id: str) -> Run | None:
+        """Give the run of a thread that was made first; None for a thread without one."""
         ...
 
     async def said_until(self, run: Run) -> Sequence[Said]:

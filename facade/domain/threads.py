@@ -1,6 +1,6 @@
 """Threads as those see them who look after what was said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -39,6 +39,10 @@ class Threads(Protocol):
 
     async def thread(self, thread_id: str, *, tenant: str) -> Thread:
         """Give a thread. Raises `ThreadNotFound`, as do all methods about one thread."""
+        ...
+
+    def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads whose key begins so, the latest used first."""
         ...
 
     async def update(self, thread_id: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
