@@ -72,6 +72,14 @@ async def test_what_describes_a_thread_is_replaced(store: Store) -> None:
         await update_thread("thread_0", metadata={}, store=store)
 
 
+async def test_a_run_describes_the_thread_that_it_makes_and_no_other(store: Store) -> None:
+    for text in ("first", "second"):
+        request = StartRequest(input=(said(text),), timeout=60, thread_key="k", metadata={"said": text})
+        run = (await start(request, store=store)).run
+
+    assert (await store.thread(run.thread_id)).metadata == {"said": "first"}
+
+
 async def test_an_item_that_was_deleted_leaves_its_number_and_no_window_has_it(store: Store) -> None:
     thread_id = await made(store, said("one"), said("two"), said("three"))
 

@@ -136,6 +136,8 @@ async def test_it_is_there_when_the_log_of_its_run_is_forgotten(tmp_path: Path) 
         async with sqlite_store(tmp_path / "context.db", SystemClock()) as store:
             assert await forget_logs([answer.id.replace("chatcmpl-", "run_")], store=store) == 1
 
+        log = f"/chat/completions/{answer.id}/stream"
+        assert (await refused(mesh.openai.get(log, cast_to=object))).status_code == 410
         again = await mesh.openai.chat.completions.retrieve(answer.id)
 
         assert (again.choices, again.usage, again.model) == (answer.choices, answer.usage, answer.model)
