@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from facade.access import opened_keyring, rate_limits
 from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
+from facade.adapters.threads_client import ThreadsClient
 from facade.adapters.tools_client import ToolsClient
 from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.domain.metered import MeteredInference, MeteredTools
@@ -21,10 +22,14 @@ from facade.domain.places import Places
 from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
+from facade.edge.chat.kept import Shelf
 from facade.edge.chat.routes import Chat, ChatOptions
 from facade.edge.chat.schemas import ChatRequest
+from facade.edge.chat.stored import CompletionUpdate, StoredCompletions
 from facade.edge.completions.routes import CompletionOptions, Completions
 from facade.edge.completions.schemas import CompletionRequest
+from facade.edge.conversations.routes import Conversations
+from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.executor import Executor
 from facade.edge.hosts import KnownHosts
 from facade.edge.responses.routes import ResponseOptions, Responses
@@ -48,7 +53,6 @@ from threadmesh.telemetry.metrics import installed_version, new_registry
 
 log = structlog.get_logger()
 
-
 _BODIES = (
     ChatRequest,
     CompletionRequest,
@@ -61,6 +65,10 @@ _BODIES = (
     Approval,
     Denial,
     Settlement,
+    CompletionUpdate,
+    NewConversation,
+    ConversationUpdate,
+    NewItems,
 )
 """The bodies of requests that the served OpenAPI document describes."""
 
@@ -103,6 +111,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         channels = await _channels(settings, stack)
         inference = InferenceClient(channels["inference"])
         tools = ToolsClient(channels["tools"])
+        threads = ThreadsClient(channels["context"])
         context = ContextClient(
             channels["context"],
             owner=f"{socket.gethostname()}:{os.getpid()}",
@@ -122,13 +131,15 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
         pings = {"facade": executor.ping, "inference": inference.ping, "context": context.ping}
-        responses = Responses(context, tools, answering, _response_options(settings))
+        responses = Responses(mesh, threads, answering, _response_options(settings))
         windows = Windows(mesh, responses, admission, _window_options(settings))
         completions = Completions(mesh.inference, admission, counted, _completion_options(settings, limits))
         for router, dependencies in (
             (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
             (windows.router(), needs(Scope.CHAT)),
+            (StoredCompletions(Shelf(context, threads), threads).router(), needs(Scope.CHAT)),
             (responses.router(), needs(Scope.CHAT)),
+            (Conversations(threads).router(), needs(Scope.CHAT)),
             (handshake_router(), needs(Scope.CHAT)),
             (socket_router(), []),
             (completions.router(), needs(Scope.CHAT)),

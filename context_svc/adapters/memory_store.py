@@ -208,8 +208,8 @@ class MemoryStore:
             self._waiting[change.waiting[0].run_id] = change.waiting
         if change.admitted:
             self._admit(self._runs[change.admitted])
-        for pruned in change.pruned:
-            self._prune(change.thread, pruned)
+        if change.thread:
+            self._prune(change.thread.id, change)
         for item in change.items:
             self._items.setdefault(item.thread_id, []).append(item)
         for amended in change.amended:
@@ -241,10 +241,13 @@ class MemoryStore:
             self._batches.pop(run.id, None)
             self._calls.pop(run.id, None)
 
-    def _prune(self, thread: Thread | None, pruned: range) -> None:
-        if thread:
-            items = self._items.get(thread.id, ())
-            self._items[thread.id] = [item for item in items if item.sequence not in pruned or stays(item)]
+    def _prune(self, thread_id: str, change: Change) -> None:
+        for pruned in change.pruned:
+            items = self._items.get(thread_id, ())
+            self._items[thread_id] = [item for item in items if item.sequence not in pruned or stays(item)]
+        if change.removed:
+            items = self._items.get(thread_id, ())
+            self._items[thread_id] = [item for item in items if item.sequence not in change.removed]
 
     def _forget(self, thread_id: str) -> None:
         del self._threads[thread_id]

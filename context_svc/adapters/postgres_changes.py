@@ -142,6 +142,7 @@ def _writes(change: Change, seen: Seen) -> Iterator[Write]:
             yield _insert("runs", rows.run_row(run))
     if change.thread:
         yield from ((statements.PRUNE, statements.pruning(change.thread.id, pruned)) for pruned in change.pruned)
+        yield from ((statements.REMOVE, {"thread_id": change.thread.id, "seq": number}) for number in change.removed)
     yield from (_insert("inputs", rows.input_row(item)) for item in change.waiting)
     yield from _admission(change)
     yield from (_insert("items", rows.item_row(item)) for item in change.items)

@@ -60,6 +60,7 @@ def commands(change: Change, *, thread_id: str, new_thread: bool, known: set[str
     for run in change.runs:
         yield from _run(run, run.id not in known, keys)
     yield from (("PRUNE", thread_id, pruned.start, pruned.stop) for pruned in change.pruned)
+    yield from (("REMOVE", thread_id, number) for number in change.removed)
     yield from _contents(change, thread_id, keys)
     for run in change.runs:
         yield from _forgotten(run, keys)

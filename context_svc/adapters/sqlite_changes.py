@@ -79,6 +79,8 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
         _put(connection, "threads", rows.thread_row(change.thread))
         for pruned in change.pruned:
             connection.execute(statements.PRUNE, statements.pruning(change.thread.id, pruned))
+        for number in change.removed:
+            connection.execute(statements.REMOVE, {"thread_id": change.thread.id, "seq": number})
     for run in change.runs:
         if not connection.execute(statements.UPDATE_RUN, rows.run_changes(run)).rowcount:
             _add(connection, "runs", [rows.run_row(run)])

@@ -22,7 +22,7 @@ UPDATE_RUN = """
     WHERE run_id = :run_id
 """
 AMEND = """
-    UPDATE items SET body = :body, tokens = :tokens, schema_v = :schema_v, digest = :digest
+    UPDATE items SET kind = :kind, body = :body, tokens = :tokens, schema_v = :schema_v, digest = :digest
     WHERE thread_id = :thread_id AND seq = :seq
 """
 DELETE_INPUTS = "DELETE FROM inputs WHERE run_id = :run_id"
@@ -35,8 +35,9 @@ PRUNE = """
     WHERE thread_id = :thread_id AND seq >= :first AND seq < :end
         AND role NOT IN ('system', 'developer') AND kind <> 'summary'
 """
+REMOVE = "DELETE FROM items WHERE thread_id = :thread_id AND seq = :seq"
 
-_FIXED = {"tenant", "create_time", "metadata", "key", "ephemeral", "thread_id"}
+_FIXED = {"tenant", "create_time", "key", "ephemeral", "thread_id"}
 """What never changes after the row was made."""
 _KEYS = {"threads": "thread_id", "calls": "run_id, call_id", "idem": "tenant, key"}
 _KEPT = {"calls": "calls.state = 'finished'"}

@@ -88,8 +88,9 @@ class Change:
     the input of a new run, kept with it. `admitted` names a run whose waiting input becomes items of the thread from
     the run's `first_item` on. A run that ends loses the input that still waits; one with a `first_sequence` loses the
     events numbered below it and its calls. `pruned` numbers items of `thread` that are forgotten unless they are
-    instructions or summaries. `amended` items say something else than they did, where they are still there. `deleted`
-    names the thread that is forgotten with everything that belongs to it.
+    instructions or summaries, `removed` those that are forgotten whatever they are. `amended` items say something else
+    than they did, where they are still there; instructions never are. `deleted` names the thread that is forgotten with
+    everything that belongs to it.
     """
 
     thread: Thread | None = None
@@ -102,6 +103,7 @@ class Change:
     calls: tuple[Call, ...] = ()
     receipt: Receipt | None = None
     pruned: tuple[range, ...] = ()
+    removed: tuple[int, ...] = ()
     deleted: str = ""
 
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 from functools import partial
 
 from context_svc.domain.change import NOTHING, Change, Scope, State
+from context_svc.domain.delete_item import item_of
 from context_svc.domain.item import Item, ItemKind, NewItem
 from context_svc.domain.ports import ThreadStore
 from context_svc.domain.thread import Thread
 from threadmesh.conversation import Message, Role
-from threadmesh.errors import Aborted, InvalidArgument, NotFound, PreconditionFailed
+from threadmesh.errors import Aborted, InvalidArgument, PreconditionFailed
 
 MOST_PINNED = 64
 """How many items of a thread can be pinned."""
@@ -37,7 +38,7 @@ async def unpin(thread_id: str, sequence: int, *, store: ThreadStore) -> Thread:
     """
     thread = await store.thread(thread_id)
     if sequence not in thread.pinned:
-        await _item(thread_id, sequence, store)
+        await item_of(thread_id, sequence, store=store)
         return thread
     numbers = await _belonging(thread_id, sequence, store, whole=False)
     return await store.change(Scope(thread_id=thread_id), partial(_unpin, numbers))
@@ -71,7 +72,7 @@ def pinned_places(items: Sequence[NewItem]) -> list[int]:
 
 async def _belonging(thread_id: str, sequence: int, store: ThreadStore, *, whole: bool = True) -> tuple[int, ...]:
     """Number the items that are pinned or unpinned with one; it alone where the others are gone and need not be."""
-    item = await _item(thread_id, sequence, store)
+    item = await item_of(thread_id, sequence, store=store)
     if item.kind is ItemKind.SUMMARY:
         raise PreconditionFailed("A summary stands for older items where there is room, and cannot be pinned.")
     if not item.message.tool_calls and item.message.role is not Role.TOOL:
@@ -84,14 +85,6 @@ async def _belonging(thread_id: str, sequence: int, store: ThreadStore, *, whole
     if whole:
         raise PreconditionFailed("A tool call can only be pinned together with all of its results; not all are there.")
     return (sequence,)
-
-
-async def _item(thread_id: str, sequence: int, store: ThreadStore) -> Item:
-    after = sequence - 1 if sequence else None
-    for item in await store.items(thread_id, after=after, limit=1, descending=False):
-        if item.sequence == sequence:
-            return item
-    raise NotFound(f"The thread has no item {sequence}.", sequence=sequence)
 
 
 async def _turn(item: Item, store: ThreadStore) -> list[Item]:

@@ -1,7 +1,7 @@
 """Makes a run and stores its input, once for every idempotency key."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
 
@@ -26,8 +26,9 @@ class StartRequest:
     """Asks for a run in the thread of an id or a key; neither makes a thread for this run alone.
 
     `timeout` is in seconds. An empty `idempotency_key` never matches. Where there is none, a `repetition` finds the
-    latest run with the same `attempt_key`. An `owner` becomes the run's writer at once if nothing is ahead of it.
-    A `tenant` has keys of his own, and finds no threads but his; None finds all threads by their ids.
+    latest run with the same `attempt_key`. An `owner` becomes the run's writer at once if nothing is ahead of it. A
+    thread that is made is described by `metadata`. A `tenant` has keys of his own, and finds no threads but his; None
+    finds all threads by their ids.
     """
 
     input: tuple[NewItem, ...]
@@ -42,6 +43,7 @@ class StartRequest:
     repetition: bool = False
     owner: str = ""
     tenant: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def receipt_key(self) -> str:
@@ -106,7 +108,9 @@ def _thread(request: StartRequest, state: State) -> Thread:
         if request.tenant not in {None, thread.tenant}:
             raise ThreadNotFound
         return thread
-    return state.thread or new_thread(state.now.time, key=request.thread_key, tenant=request.tenant or "")
+    return state.thread or new_thread(
+        state.now.time, key=request.thread_key, metadata=request.metadata, tenant=request.tenant or ""
+    )
 
 
 def _make_room(multitask: Multitask, state: State) -> Sequence[Run]:

@@ -70,6 +70,7 @@ def decode_start(request: pb.StartRunRequest) -> StartRequest:
         repetition=request.repetition,
         owner=plain(request.owner, field="owner"),
         tenant=tenant_of(request),
+        metadata=dict(request.metadata),
         multitask=_MULTITASKS.get(request.multitask, Multitask.ENQUEUE),
         timeout=request.timeout.ToTimedelta().total_seconds() if timed else _TIMEOUT_SECONDS,
     )

@@ -9,6 +9,9 @@ from threadmesh.errors import RunNotFound, ThreadNotFound
 
 AboutThread = (
     threads.GetThreadRequest
+    | threads.UpdateThreadRequest
+    | threads.GetItemRequest
+    | threads.DeleteItemRequest
     | threads.DeleteThreadRequest
     | threads.AppendItemsRequest
     | threads.PinItemRequest
@@ -22,6 +25,7 @@ AboutRun = (
 )
 OfTenant = (
     threads.ResolveThreadRequest
+    | threads.CreateThreadRequest
     | threads.ImportThreadRequest
     | threads.ListThreadsRequest
     | runs.StartRunRequest

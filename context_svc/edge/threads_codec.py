@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from context_svc.domain.append_summary import NewSummary
 from context_svc.domain.assemble import Window
+from context_svc.domain.create_thread import NewThread
 from context_svc.domain.import_thread import History, ImportedItem
 from context_svc.domain.item import Item, ItemKind, ItemStatus, NewItem, Provenance, Span, new_item
 from context_svc.domain.ports import Cursor
@@ -91,6 +92,17 @@ def decode_told(item: pb.NewItem) -> NewItem:
         message = "Add summaries with AppendSummary, which knows how far they can be trusted."
         raise InvalidArgument(message, field="kind")
     return decode_new_item(item)
+
+
+def decode_new_thread(request: pb.CreateThreadRequest, *, fingerprint: str) -> NewThread:
+    """Decode a thread about to be made."""
+    return NewThread(
+        metadata=dict(request.metadata),
+        items=tuple(map(decode_told, request.items)),
+        tenant=request.tenant,
+        request_id=plain(request.request_id, field="request_id"),
+        fingerprint=fingerprint,
+    )
 
 
 def decode_span(wire: pb.ItemRange, *, field: str) -> Span:

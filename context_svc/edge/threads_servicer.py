@@ -6,7 +6,9 @@ import grpc
 
 from context_svc.domain.append_items import append_items
 from context_svc.domain.append_summary import append_summary
+from context_svc.domain.create_thread import create_thread
 from context_svc.domain.delete import delete
+from context_svc.domain.delete_item import delete_item, item_of
 from context_svc.domain.import_thread import import_thread
 from context_svc.domain.pin import pin, unpin
 from context_svc.domain.ports import Store
@@ -14,11 +16,13 @@ from context_svc.domain.read_window import read_window
 from context_svc.domain.resolve import resolve
 from context_svc.domain.retain import prune_threads
 from context_svc.domain.retention import Retention
+from context_svc.domain.update_thread import update_thread
 from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.runs_codec import digest
 from context_svc.edge.tenancy import require_thread, tenant_of, visible_thread
 from context_svc.edge.threads_codec import (
     decode_history,
+    decode_new_thread,
     decode_page_token,
     decode_summary,
     decode_told,
@@ -33,6 +37,7 @@ from context_svc.edge.threads_codec import (
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc
 from threadmesh.clock import Clock
+from threadmesh.codec import decode_message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -57,6 +62,17 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
             key, metadata=dict(request.metadata), store=self._store, tenant=tenant_of(request) or ""
         )
         return pb.ResolveThreadResponse(thread=encode_thread(resolved.thread), created=resolved.created)
+
+    async def CreateThread(self, request: pb.CreateThreadRequest, context: Context) -> pb.CreateThreadResponse:
+        """Make a thread without a key, with its first items."""
+        thread = await create_thread(decode_new_thread(request, fingerprint=digest(request)), store=self._store)
+        return pb.CreateThreadResponse(thread=encode_thread(thread))
+
+    async def UpdateThread(self, request: pb.UpdateThreadRequest, context: Context) -> pb.UpdateThreadResponse:
+        """Replace what describes a thread."""
+        await require_thread(request, self._store)
+        thread = await update_thread(request.thread_id, metadata=dict(request.metadata), store=self._store)
+        return pb.UpdateThreadResponse(thread=encode_thread(thread))
 
     async def GetThread(self, request: pb.GetThreadRequest, context: Context) -> pb.GetThreadResponse:
         """Give one thread."""
@@ -94,6 +110,19 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         asked = any(item.pinned for item in request.items)
         pinned = (await self._store.thread(request.thread_id)).pinned if asked else ()
         return pb.AppendItemsResponse(items=[encode_item(each, pinned=each.sequence in pinned) for each in items])
+
+    async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
+        """Give one item of a thread."""
+        thread = await visible_thread(request, self._store)
+        item = await item_of(thread.id, request.sequence, store=self._store)
+        return pb.GetItemResponse(item=encode_item(item, pinned=item.sequence in thread.pinned))
+
+    async def DeleteItem(self, request: pb.DeleteItemRequest, context: Context) -> pb.DeleteItemResponse:
+        """Forget an item of a thread, or a part of it."""
+        await require_thread(request, self._store)
+        remaining = decode_message(request.remaining) if request.HasField("remaining") else None
+        thread = await delete_item(request.thread_id, request.sequence, remaining=remaining, store=self._store)
+        return pb.DeleteItemResponse(thread=encode_thread(thread))
 
     async def PinItem(self, request: pb.PinItemRequest, context: Context) -> pb.PinItemResponse:
         """Make an item part of every window."""

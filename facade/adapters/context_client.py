@@ -15,13 +15,13 @@ from facade.adapters.run_codec import (
 )
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
 from facade.adapters.start_codec import decode_window, encode_start
+from facade.adapters.threads_client import decode_said
 from facade.domain.events import Run, RunEvent, RunFinished, RunState
 from facade.domain.ports import CallRecord, NewRun, Said, Verdict, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as threads_rpc
-from threadmesh.codec import decode_message
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import Unavailable
 from threadmesh.retry import persist
@@ -32,6 +32,7 @@ _SILENCE_SECONDS = 10.0
 """A watched log shows a sign of life every second."""
 _HEARTBEAT_SECONDS = 1.0
 _ITEMS = 1000
+_RUNS = 100
 
 
 class ContextClient:
@@ -216,6 +217,16 @@ class ContextClient:
             response = await self._runs.ListRuns(pb.ListRunsRequest(thread_id=thread_id, page_size=1), timeout=SECONDS)
         return response.runs[0].id if response.runs else ""
 
+    async def earliest(self, thread_id: str) -> Run | None:
+        """Give the run of a thread that was made first."""
+        request = pb.ListRunsRequest(thread_id=thread_id, page_size=_RUNS)
+        while True:
+            async with translated(PEER):
+                response = await self._runs.ListRuns(request, timeout=SECONDS)
+            if not response.next_page_token:
+                return decode_run(response.runs[-1]) if response.runs else None
+            request.page_token = response.next_page_token
+
     async def said_until(self, run: Run) -> Sequence[Said]:
         """Give what was said in a run's thread up to its end."""
         said: list[Said] = []
@@ -225,16 +236,11 @@ class ContextClient:
             async with translated(PEER):
                 response = await self._threads.ListItems(request, timeout=SECONDS)
             for item in response.items:
-                said.append(Said(id=item.id, run_id=item.run_id, message=decode_message(item.message)))
+                said.append(decode_said(item))
                 end = len(said) if item.run_id == run.id else end
                 after = item.sequence
             if not response.has_more:
                 return said[:end]
-
-    async def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread with everything in it."""
-        async with translated(PEER):
-            await self._threads.DeleteThread(threads.DeleteThreadRequest(thread_id=thread_id), timeout=SECONDS)
 
     async def window(self, run: Run, *, token_budget: int) -> Window:
         """Give the newest part of the run's thread that fits."""

@@ -29,6 +29,7 @@ def encode_start(new: NewRun, *, owner: str) -> pb.StartRunRequest:
         owner=owner,
         window_token_budget=new.window_tokens,
         tenant=new.tenant,
+        metadata=new.metadata,
     )
     request.timeout.FromTimedelta(timedelta(seconds=new.timeout_seconds))
     if new.thread_id:

@@ -56,7 +56,8 @@ class TurnParameters:
     Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
     Calls of the `asking_tools` need a person's approval. `response_json` is what the edge keeps of a request for a
     response. Several `choices` are as many answers to the same prompt. What the answer will be like is a `prediction`,
-    as far as the request knows.
+    as far as the request knows. `stored_messages`
+    counts those of a chat completion that is stored; 0 where it is not.
     """
 
     model: str = ""
@@ -82,6 +83,7 @@ class TurnParameters:
     response_json: str = ""
     choices: int = 1
     prediction: str = ""
+    stored_messages: int = 0
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
@@ -231,7 +231,8 @@ class NewRun:
 
     `input_tokens` are those of the messages, as far as they are known. Without an idempotency key, a `repetition` finds
     the latest run that was made with the same `attempt_key`. A window of `window_tokens` is read together with the run,
-    unless they are 0. Its `tenant` alone sees the run and its thread, and has keys of his own.
+    unless they are 0. A thread that is made is described by `metadata`. Its `tenant` alone sees the run and its thread,
+    and has keys of his own.
     """
 
     input: Sequence[Message]
@@ -246,16 +247,23 @@ class NewRun:
     attempt_key: str = ""
     repetition: bool = False
     window_tokens: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
     tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """An entry of a thread, and the run that wrote it; empty if none did."""
+    """An entry of a thread, numbered within it, and the run that wrote it; empty if none did.
+
+    An `incomplete` one was broken off; a `summary` stands for older ones.
+    """
 
     id: str
+    sequence: int
     run_id: str
     message: Message
+    incomplete: bool = False
+    summary: bool = False
 
 
 class Writer(Protocol):
@@ -348,12 +356,12 @@ class Context(Protocol):
         """Name the run of a thread that was made last; empty for a thread without one."""
         ...
 
-    async def said_until(self, run: Run) -> Sequence[Said]:
-        """Give what was said in a run's thread up to its end. Raises `ThreadNotFound`."""
+    async def earliest(self, thread_id: str) -> Run | None:
+        """Give the run of a thread that was made first; None for a thread without one."""
         ...
 
-    async def delete_thread(self, thread_id: str) -> None:
-        """Delete a thread with everything in it. Raises `ThreadNotFound`."""
+    async def said_until(self, run: Run) -> Sequence[Said]:
+        """Give what was said in a run's thread up to its end. Raises `ThreadNotFound`."""
         ...
 
     async def window(self, run: Run, *, token_budget: int) -> Window:

@@ -16,6 +16,7 @@ def attempted(new: NewRun, request: Request) -> NewRun:
     count = request.headers.get(_RETRIES, "")
     if new.idempotency_key or not count.isdecimal():
         return new
-    parts = (request.state.key, new.fingerprint, new.thread_id, new.thread_key)
+    named = "" if new.parameters.stored_messages else new.thread_key  # the key of what is stored is made up each time
+    parts = (request.state.key, new.fingerprint, new.thread_id, named)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return replace(new, attempt_key=key, repetition=int(count) > 0)

@@ -60,11 +60,19 @@ class Controls:
     cancel_on_disconnect: bool
 
 
-def controls(headers: Mapping[str, str], metadata: Mapping[str, str], *, default_tools: str) -> Controls:
-    """Read the controls; a header wins over the same key in `metadata`. Raises `InvalidArgument` with the place."""
+def controls(
+    headers: Mapping[str, str], metadata: Mapping[str, str], *, default_tools: str, conversation: str = ""
+) -> Controls:
+    """Read the controls; a header wins over the same key in `metadata`. Raises `InvalidArgument` with the place.
+
+    `conversation` is the id of the thread that the request names by itself, if it does.
+    """
     given = {name: _read(name, header, headers, metadata) for name, header in _HEADERS.items()}
     if given["thread_key"] and given["thread_id"]:
         raise InvalidArgument("Name the thread by its key or by its id, not by both.", field="metadata.thread_id")
+    if conversation and (given["thread_key"] or given["thread_id"]):
+        raise InvalidArgument("Name a conversation or a thread, not both.", field="conversation")
+    given["thread_id"] = given["thread_id"] or conversation
     in_thread = bool(given["thread_key"] or given["thread_id"])
     leaving = given["on_disconnect"] or ("continue" if in_thread else "cancel")
     return Controls(

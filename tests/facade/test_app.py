@@ -73,7 +73,7 @@ async def test_without_a_valid_key_nothing_is_answered(http: httpx2.AsyncClient,
     ("method", "path", "status"),
     [
         ("GET", "/", 404),
-        ("GET", "/v1/chat/completions", 405),
+        ("DELETE", "/v1/chat/completions", 405),
         ("DELETE", "/v1/models", 405),
         ("GET", "/v1/../../etc/passwd", 404),
         ("GET", "/v1/%00", 404),

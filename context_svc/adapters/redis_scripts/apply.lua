@@ -99,6 +99,30 @@ function own.PRUNE(thread, first, stop)
   end
 end
 
+-- Remembers where an instruction is said first now that the item which did is gone.
+local function remember_next(key, digest)
+  redis.call('HDEL', key .. ':instructions', digest)
+  for _, record in ipairs(redis.call('ZRANGE', key .. ':items', 0, -1)) do
+    if string.sub(record, 1, 17) == 'I' .. digest then
+      redis.call('HSET', key .. ':instructions', digest, redis.call('ZSCORE', key .. ':items', record))
+      return
+    end
+  end
+end
+
+-- Forgets the item of a thread with a number, whatever it is.
+function own.REMOVE(thread, number)
+  local key = thread_key(thread)
+  local record = redis.call('ZRANGEBYSCORE', key .. ':items', number, number)[1]
+  if record then
+    redis.call('HINCRBY', key, 'items', -redis.call('ZREM', key .. ':items', record))
+    local digest = string.sub(record, 2, 17)
+    if redis.call('HGET', key .. ':instructions', digest) == number then
+      remember_next(key, digest)
+    end
+  end
+end
+
 -- Forgets the calls of a run and its events numbered below `first`.
 function own.CUT(run, first)
   local key = run_key(run)

@@ -1,6 +1,7 @@
 """A chat completion request to what the domain understands."""
 
 import hashlib
+import secrets
 from dataclasses import dataclass, replace
 
 from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
@@ -25,6 +26,8 @@ from threadmesh.conversation import (
 )
 from threadmesh.errors import InvalidArgument
 
+STORED = "chatcmpl:"
+"""What the keys of threads begin with that hold a stored completion each."""
 _NO_EFFORT = ("none", "minimal")
 
 
@@ -44,8 +47,10 @@ def new_run(
 ) -> NewRun:
     """Give the run that answers the request. Raises `InvalidArgument` for results of calls nobody made."""
     messages = tuple(map(message_of, request.messages))
-    if not controls.thread_id and not controls.thread_key:
+    in_thread = bool(controls.thread_id or controls.thread_key)
+    if not in_thread:
         _check_call_ids(messages)
+    stored = bool(request.store) and not in_thread
     return NewRun(
         input=messages,
         parameters=replace(
@@ -53,9 +58,11 @@ def new_run(
             cache_scope=cache_scope,
             include_usage=_include_usage(request),
             show_events=controls.events,
+            stored_messages=len(messages) if stored else 0,
         ),
         thread_id=controls.thread_id,
-        thread_key=controls.thread_key,
+        thread_key=f"{STORED}{secrets.token_hex(16)}" if stored else controls.thread_key,
+        metadata=(request.metadata or {}) if stored else {},
         idempotency_key=controls.idempotency_key,
         tenant=tenant,
         fingerprint=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),

@@ -1,7 +1,6 @@
 """Images and sounds inside of requests."""
 
 import base64
-import binascii
 
 from threadmesh.media_types import media_type_of, same_media_type
 
@@ -32,5 +31,5 @@ def decode_base64(data: str) -> bytes:
         return b""
     try:
         return base64.b64decode(data, validate=True)
-    except binascii.Error:
+    except ValueError:  # also for text that is not ASCII
         return b""

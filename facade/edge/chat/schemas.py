@@ -218,6 +218,9 @@ class ChatRequest(SamplingFields):
         default=None, description="What the answer will be like: tokens that come true are computed together."
     )
     metadata: Metadata | None = None
+    store: bool | None = Field(
+        default=None, description="Keep the completion; within a named thread it is kept anyway."
+    )
     user: str | None = Field(default=None, max_length=512)
     safety_identifier: str | None = Field(default=None, max_length=64)
     prompt_cache_key: str | None = Field(

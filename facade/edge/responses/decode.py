@@ -72,7 +72,7 @@ def needs_catalogue(request: ResponseRequest) -> bool:
 
 def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
     request = asked.request
-    _check_include(request)
+    check_include(request.include or ())
     offered = _offered(asked)
     reasoning = request.reasoning.effort if request.reasoning else None
     return TurnParameters(
@@ -161,6 +161,7 @@ def _server_tools(asked: Asked, offered: Mapping[str, Sequence[Tool]]) -> Server
 def _echo(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> Echo:
     given = request.model_dump(mode="json", by_alias=True, exclude_none=True)
     fields = {name: given.get(name, otherwise) for name, otherwise in _REPEATED.items()}
+    fields["conversation"] = request.conversation_named()
     fields["text"] = {"format": {"type": "text"}, **given.get("text", {})}
     listed = [{"server_label": label, "tools": [_told(tool) for tool in tools]} for label, tools in offered.items()]
     return Echo(
@@ -174,7 +175,6 @@ def _echo(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> Ec
 
 _REPEATED: dict[str, Any] = {
     "background": False,
-    "conversation": None,
     "instructions": None,
     "max_output_tokens": None,
     "max_tool_calls": None,
@@ -215,8 +215,9 @@ def _short(tool: Tool) -> str:
     return tool.definition.name.removeprefix(f"{tool.server}__")
 
 
-def _check_include(request: ResponseRequest) -> None:
-    for index, name in enumerate(request.include or ()):
+def check_include(names: Sequence[str]) -> None:
+    """Raise `InvalidArgument` for what is asked to be shown and cannot be."""
+    for index, name in enumerate(names):
         if name not in _INCLUDED:
             raise InvalidArgument(f"{name[:64]} is not part of responses here.", field=f"include[{index}]")
 

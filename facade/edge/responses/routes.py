@@ -8,13 +8,16 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from facade.domain.events import Run
+from facade.domain.limits import Mesh
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Context, NewRun, Tools
+from facade.domain.ports import NewRun
+from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answering import Answering
 from facade.edge.answers import Deleted, ItemPage, ResponseAnswer
 from facade.edge.body import read
 from facade.edge.controls import DESCRIBED, Controls, controls
+from facade.edge.conversations.names import find
 from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer as answered
@@ -29,7 +32,7 @@ from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
 from facade.edge.responses.whole import collected, json_response, present
 from threadmesh.conversation import Message
-from threadmesh.errors import InvalidArgument, NotFound, RunNotFound
+from threadmesh.errors import InvalidArgument, NotFound, PreconditionFailed, RunNotFound
 from threadmesh.keys.key import Scope
 from threadmesh.telemetry.logs import bound_ids
 
@@ -71,9 +74,9 @@ class Shown:
 class Responses:
     """Answers requests for responses."""
 
-    def __init__(self, context: Context, tools: Tools, answering: Answering, options: ResponseOptions) -> None:
-        self._context = context
-        self._tools = tools
+    def __init__(self, mesh: Mesh, threads: Threads, answering: Answering, options: ResponseOptions) -> None:
+        self._context, self._tools = mesh.context, mesh.tools
+        self._threads = threads
         self._answering = answering
         self._options = options
 
@@ -119,7 +122,8 @@ class Responses:
         """Answer, as a whole, as a stream, or in the background."""
         asked = await read(request, ResponseRequest)
         offered = offered_tools(request, self._options.default_tools)
-        control = controls(request.headers, asked.metadata or {}, default_tools=offered)
+        place = await self._conversation(asked, request)
+        control = controls(request.headers, asked.metadata or {}, default_tools=offered, conversation=place)
         if answers := approvals(asked):
             return await self._go_on(answers, asked, request)
         new = await self._new(asked, control, request)
@@ -199,9 +203,12 @@ class Responses:
         return input_page(shown.run, shown.echo, said, limit=limit, order=order, after=after)
 
     async def delete(self, request: Request, response: str) -> dict[str, Any]:
-        """Delete a response with the thread that was made for it."""
+        """Delete a response with the thread that was made for it; one that was named is left alone."""
         shown = await self._stored(request, response)
-        await self._context.delete_thread(shown.run.thread_id)
+        thread = await self._threads.thread(shown.run.thread_id, tenant=request.state.tenant)
+        if not thread.ephemeral:
+            raise PreconditionFailed("This response is part of a conversation; delete its items, or the conversation.")
+        await self._threads.delete(thread.id, tenant=thread.tenant)
         return {"id": response, "object": "response", "deleted": True}
 
     async def _new(self, asked: ResponseRequest, control: Controls, request: Request) -> NewRun:
@@ -221,6 +228,11 @@ class Responses:
         # Something was said behind it since: this is another way to go on, in a thread of its own.
         before = await self._context.said_until(previous)
         return _apart(new, [each.message for each in before])
+
+    async def _conversation(self, asked: ResponseRequest, request: Request) -> str:
+        """Give the id of the thread that the request goes on with as a conversation; empty if with none."""
+        named = asked.conversation_named()
+        return (await find(self._threads, named["id"], tenant=request.state.tenant)).id if named else ""
 
     async def previous(self, response: str | None, request: Request) -> Run | None:
         """Give the run that a request goes on behind, if it names one. Raises `InvalidArgument`."""

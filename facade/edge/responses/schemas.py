@@ -151,6 +151,7 @@ class ResponseRequest(SamplingFields):
     model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
     instructions: str | None = Field(default=None, description="Hold for this response alone.")
     previous_response_id: str | None = Field(default=None, max_length=128)
+    conversation: Annotated[str, Field(min_length=1, max_length=128)] | ConversationReference | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     background: bool | None = None
@@ -178,6 +179,8 @@ class ResponseRequest(SamplingFields):
             raise ValueError("may have stream_options only when stream is true")
         if self.background and self.store is False:
             raise ValueError("in the background must be stored")
+        if self.conversation is not None and self.previous_response_id is not None:
+            raise ValueError("may go on with a conversation or behind a previous_response_id, not with both")
         names = [tool.name for tool in self.tools or () if isinstance(tool, FunctionTool)]
         if len(set(names)) < len(names):
             raise ValueError("must not name two tools alike")
@@ -185,6 +188,11 @@ class ResponseRequest(SamplingFields):
         if len(set(labels)) < len(labels):
             raise ValueError("must not name two servers alike")
         return self
+
+    def conversation_named(self) -> dict[str, str] | None:
+        """Give the conversation as a response shows it; None where there is none."""
+        named = self.conversation
+        return None if named is None else {"id": named if isinstance(named, str) else named.id}
 
     def ignored(self) -> list[str]:
         """Name the top-level fields that mean nothing here."""

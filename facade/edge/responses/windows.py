@@ -28,10 +28,10 @@ from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.openapi import request_body
 from facade.edge.responses.compaction import sealed
 from facade.edge.responses.decode import Asked, needs_catalogue, new_run
-from facade.edge.responses.listed import message_item
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.resource import usage_body
 from facade.edge.responses.routes import Responses
+from facade.edge.responses.said import message_item
 from facade.edge.responses.schemas import Input, ResponseRequest
 from threadmesh.conversation import Message, ToolChoiceMode, ToolDefinition
 from threadmesh.keys.key import Scope

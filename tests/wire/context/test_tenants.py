@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 ABOUT_THREADS: list[tuple[str, Callable[..., Any]]] = [
     ("GetThread", threads_pb.GetThreadRequest),
     ("AppendItems", lambda **about: threads_pb.AppendItemsRequest(items=[said("hello")], **about)),
+    ("UpdateThread", threads_pb.UpdateThreadRequest),
+    ("GetItem", threads_pb.GetItemRequest),
+    ("DeleteItem", threads_pb.DeleteItemRequest),
     ("PinItem", threads_pb.PinItemRequest),
     ("UnpinItem", threads_pb.UnpinItemRequest),
     ("ListItems", threads_pb.ListItemsRequest),

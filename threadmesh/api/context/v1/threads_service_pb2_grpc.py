@@ -40,6 +40,16 @@ class ThreadsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ResolveThreadRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ResolveThreadResponse.FromString,
                 _registered_method=True)
+        self.CreateThread = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/CreateThread',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.CreateThreadRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.CreateThreadResponse.FromString,
+                _registered_method=True)
+        self.UpdateThread = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/UpdateThread',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UpdateThreadRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UpdateThreadResponse.FromString,
+                _registered_method=True)
         self.GetThread = channel.unary_unary(
                 '/threadmesh.api.context.v1.ThreadsService/GetThread',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetThreadRequest.SerializeToString,
@@ -59,6 +69,16 @@ class ThreadsServiceStub:
                 '/threadmesh.api.context.v1.ThreadsService/AppendItems',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.FromString,
+                _registered_method=True)
+        self.GetItem = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/GetItem',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetItemRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetItemResponse.FromString,
+                _registered_method=True)
+        self.DeleteItem = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/DeleteItem',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.DeleteItemRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.DeleteItemResponse.FromString,
                 _registered_method=True)
         self.PinItem = channel.unary_unary(
                 '/threadmesh.api.context.v1.ThreadsService/PinItem',
@@ -108,6 +128,20 @@ class ThreadsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateThread(self, request, context):
+        """Makes a thread without a key, so that only its id finds it, with its first items.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateThread(self, request, context):
+        """Replaces what describes a thread.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetThread(self, request, context):
         """Gives one thread.
         """
@@ -131,6 +165,23 @@ class ThreadsServiceServicer:
 
     def AppendItems(self, request, context):
         """Adds items to a thread without running a model. A thread with an active run is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetItem(self, request, context):
+        """Gives one item of a thread.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteItem(self, request, context):
+        """Forgets an item of a thread, or a part of what it says. A thread with an active run is refused.
+
+        Its number is not used again. A result goes out of windows with the call that asked for it; a call whose result is
+        gone is told to the model as one whose outcome is unknown. What a summary says of it stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -207,6 +258,16 @@ def add_ThreadsServiceServicer_to_server(servicer, server):
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ResolveThreadRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ResolveThreadResponse.SerializeToString,
             ),
+            'CreateThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateThread,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.CreateThreadRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.CreateThreadResponse.SerializeToString,
+            ),
+            'UpdateThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateThread,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UpdateThreadRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UpdateThreadResponse.SerializeToString,
+            ),
             'GetThread': grpc.unary_unary_rpc_method_handler(
                     servicer.GetThread,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetThreadRequest.FromString,
@@ -226,6 +287,16 @@ def add_ThreadsServiceServicer_to_server(servicer, server):
                     servicer.AppendItems,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.SerializeToString,
+            ),
+            'GetItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetItem,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetItemRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetItemResponse.SerializeToString,
+            ),
+            'DeleteItem': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteItem,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.DeleteItemRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.DeleteItemResponse.SerializeToString,
             ),
             'PinItem': grpc.unary_unary_rpc_method_handler(
                     servicer.PinItem,
@@ -291,6 +362,60 @@ class ThreadsService:
             '/threadmesh.api.context.v1.ThreadsService/ResolveThread',
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ResolveThreadRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ResolveThreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/CreateThread',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.CreateThreadRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.CreateThreadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/UpdateThread',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UpdateThreadRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.UpdateThreadResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -399,6 +524,60 @@ class ThreadsService:
             '/threadmesh.api.context.v1.ThreadsService/AppendItems',
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AppendItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/GetItem',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetItemRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetItemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteItem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/DeleteItem',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.DeleteItemRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.DeleteItemResponse.FromString,
             options,
             channel_credentials,
             insecure,

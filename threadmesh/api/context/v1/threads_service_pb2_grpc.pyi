@@ -35,6 +35,10 @@ class ThreadsServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ThreadsServiceAsyncStub: ...
     ResolveThread: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.ResolveThreadRequest, _threads_service_pb2.ResolveThreadResponse]
     """Finds the thread of a key, or makes it."""
+    CreateThread: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.CreateThreadRequest, _threads_service_pb2.CreateThreadResponse]
+    """Makes a thread without a key, so that only its id finds it, with its first items."""
+    UpdateThread: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.UpdateThreadRequest, _threads_service_pb2.UpdateThreadResponse]
+    """Replaces what describes a thread."""
     GetThread: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.GetThreadRequest, _threads_service_pb2.GetThreadResponse]
     """Gives one thread."""
     ListThreads: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.ListThreadsRequest, _threads_service_pb2.ListThreadsResponse]
@@ -43,6 +47,14 @@ class ThreadsServiceStub:
     """Forgets a thread with all its items and runs. A thread with an active run is refused."""
     AppendItems: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.AppendItemsRequest, _threads_service_pb2.AppendItemsResponse]
     """Adds items to a thread without running a model. A thread with an active run is refused."""
+    GetItem: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.GetItemRequest, _threads_service_pb2.GetItemResponse]
+    """Gives one item of a thread."""
+    DeleteItem: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.DeleteItemRequest, _threads_service_pb2.DeleteItemResponse]
+    """Forgets an item of a thread, or a part of what it says. A thread with an active run is refused.
+
+    Its number is not used again. A result goes out of windows with the call that asked for it; a call whose result is
+    gone is told to the model as one whose outcome is unknown. What a summary says of it stays.
+    """
     PinItem: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.PinItemRequest, _threads_service_pb2.PinItemResponse]
     """Makes an item part of every window, or, with what it says of a tool call, the call and all of its results.
 
@@ -83,6 +95,10 @@ class ThreadsServiceAsyncStub(ThreadsServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ResolveThread: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.ResolveThreadRequest, _threads_service_pb2.ResolveThreadResponse]  # type: ignore[assignment]
     """Finds the thread of a key, or makes it."""
+    CreateThread: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.CreateThreadRequest, _threads_service_pb2.CreateThreadResponse]  # type: ignore[assignment]
+    """Makes a thread without a key, so that only its id finds it, with its first items."""
+    UpdateThread: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.UpdateThreadRequest, _threads_service_pb2.UpdateThreadResponse]  # type: ignore[assignment]
+    """Replaces what describes a thread."""
     GetThread: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.GetThreadRequest, _threads_service_pb2.GetThreadResponse]  # type: ignore[assignment]
     """Gives one thread."""
     ListThreads: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.ListThreadsRequest, _threads_service_pb2.ListThreadsResponse]  # type: ignore[assignment]
@@ -91,6 +107,14 @@ class ThreadsServiceAsyncStub(ThreadsServiceStub):
     """Forgets a thread with all its items and runs. A thread with an active run is refused."""
     AppendItems: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.AppendItemsRequest, _threads_service_pb2.AppendItemsResponse]  # type: ignore[assignment]
     """Adds items to a thread without running a model. A thread with an active run is refused."""
+    GetItem: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.GetItemRequest, _threads_service_pb2.GetItemResponse]  # type: ignore[assignment]
+    """Gives one item of a thread."""
+    DeleteItem: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.DeleteItemRequest, _threads_service_pb2.DeleteItemResponse]  # type: ignore[assignment]
+    """Forgets an item of a thread, or a part of what it says. A thread with an active run is refused.
+
+    Its number is not used again. A result goes out of windows with the call that asked for it; a call whose result is
+    gone is told to the model as one whose outcome is unknown. What a summary says of it stays.
+    """
     PinItem: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.PinItemRequest, _threads_service_pb2.PinItemResponse]  # type: ignore[assignment]
     """Makes an item part of every window, or, with what it says of a tool call, the call and all of its results.
 
@@ -136,6 +160,22 @@ class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Finds the thread of a key, or makes it."""
 
     @_abc_1.abstractmethod
+    def CreateThread(
+        self,
+        request: _threads_service_pb2.CreateThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.CreateThreadResponse, _abc.Awaitable[_threads_service_pb2.CreateThreadResponse]]:
+        """Makes a thread without a key, so that only its id finds it, with its first items."""
+
+    @_abc_1.abstractmethod
+    def UpdateThread(
+        self,
+        request: _threads_service_pb2.UpdateThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.UpdateThreadResponse, _abc.Awaitable[_threads_service_pb2.UpdateThreadResponse]]:
+        """Replaces what describes a thread."""
+
+    @_abc_1.abstractmethod
     def GetThread(
         self,
         request: _threads_service_pb2.GetThreadRequest,
@@ -166,6 +206,26 @@ class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_threads_service_pb2.AppendItemsResponse, _abc.Awaitable[_threads_service_pb2.AppendItemsResponse]]:
         """Adds items to a thread without running a model. A thread with an active run is refused."""
+
+    @_abc_1.abstractmethod
+    def GetItem(
+        self,
+        request: _threads_service_pb2.GetItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.GetItemResponse, _abc.Awaitable[_threads_service_pb2.GetItemResponse]]:
+        """Gives one item of a thread."""
+
+    @_abc_1.abstractmethod
+    def DeleteItem(
+        self,
+        request: _threads_service_pb2.DeleteItemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.DeleteItemResponse, _abc.Awaitable[_threads_service_pb2.DeleteItemResponse]]:
+        """Forgets an item of a thread, or a part of what it says. A thread with an active run is refused.
+
+        Its number is not used again. A result goes out of windows with the call that asked for it; a call whose result is
+        gone is told to the model as one whose outcome is unknown. What a summary says of it stays.
+        """
 
     @_abc_1.abstractmethod
     def PinItem(

@@ -1,0 +1,131 @@
+"""Threads as context_svc keeps them, for those who look after what was said."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import UTC
+
+from facade.adapters.run_codec import encode_items
+from facade.adapters.run_writer import PEER, SECONDS
+from facade.domain.ports import NewItem, Said
+from facade.domain.threads import NewThread, Thread
+from threadmesh.api.context.v1 import threads_service_pb2 as pb
+from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc
+from threadmesh.codec import decode_message, encode_message
+from threadmesh.conversation import Message
+from threadmesh.rpc.channel import MeshChannel, translated
+
+_THREADS = 500
+
+
+class ThreadsClient:
+    """The `Threads` port over gRPC."""
+
+    def __init__(self, channel: MeshChannel) -> None:
+        self._threads = rpc.ThreadsServiceStub(channel)
+
+    async def create(self, new: NewThread, *, tenant: str) -> Thread:
+        """Make a thread."""
+        request = pb.CreateThreadRequest(
+            metadata=new.metadata, items=_items(new.messages), request_id=new.request_id, tenant=tenant
+        )
+        async with translated(PEER):
+            response = await self._threads.CreateThread(request, timeout=SECONDS)
+        return _thread(response.thread)
+
+    async def thread(self, thread_id: str, *, tenant: str) -> Thread:
+        """Give a thread."""
+        request = pb.GetThreadRequest(thread_id=thread_id, tenant=tenant)
+        async with translated(PEER):
+            response = await self._threads.GetThread(request, timeout=SECONDS)
+        return _thread(response.thread)
+
+    async def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads whose key begins so, the latest used first."""
+        request = pb.ListThreadsRequest(key_prefix=key_prefix, page_size=_THREADS, tenant=tenant)
+        while True:
+            async with translated(PEER):
+                response = await self._threads.ListThreads(request, timeout=SECONDS)
+            for thread in response.threads:
+                yield _thread(thread)
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
+
+    async def update(self, thread_id: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
+        """Let the thread be described by other metadata."""
+        request = pb.UpdateThreadRequest(thread_id=thread_id, metadata=metadata, tenant=tenant)
+        async with translated(PEER):
+            response = await self._threads.UpdateThread(request, timeout=SECONDS)
+        return _thread(response.thread)
+
+    async def delete(self, thread_id: str, *, tenant: str) -> None:
+        """Delete a thread with everything in it."""
+        request = pb.DeleteThreadRequest(thread_id=thread_id, tenant=tenant)
+        async with translated(PEER):
+            await self._threads.DeleteThread(request, timeout=SECONDS)
+
+    async def append(
+        self, thread_id: str, messages: Sequence[Message], *, request_id: str, tenant: str
+    ) -> Sequence[Said]:
+        """Add messages."""
+        request = pb.AppendItemsRequest(
+            thread_id=thread_id, items=_items(messages), request_id=request_id, tenant=tenant
+        )
+        async with translated(PEER):
+            response = await self._threads.AppendItems(request, timeout=SECONDS)
+        return [decode_said(item) for item in response.items]
+
+    async def said(
+        self, thread_id: str, *, after: int | None, limit: int, descending: bool, tenant: str
+    ) -> tuple[Sequence[Said], bool]:
+        """Give a page of what was said."""
+        request = pb.ListItemsRequest(
+            thread_id=thread_id, after_sequence=after, page_size=limit, descending=descending, tenant=tenant
+        )
+        async with translated(PEER):
+            response = await self._threads.ListItems(request, timeout=SECONDS)
+        return [decode_said(item) for item in response.items], response.has_more
+
+    async def entry(self, thread_id: str, sequence: int, *, tenant: str) -> Said:
+        """Give an entry."""
+        request = pb.GetItemRequest(thread_id=thread_id, sequence=sequence, tenant=tenant)
+        async with translated(PEER):
+            response = await self._threads.GetItem(request, timeout=SECONDS)
+        return decode_said(response.item)
+
+    async def delete_entry(self, thread_id: str, sequence: int, *, remaining: Message | None, tenant: str) -> None:
+        """Delete an entry, or a part of it."""
+        request = pb.DeleteItemRequest(
+            thread_id=thread_id,
+            sequence=sequence,
+            remaining=encode_message(remaining) if remaining else None,
+            tenant=tenant,
+        )
+        async with translated(PEER):
+            await self._threads.DeleteItem(request, timeout=SECONDS)
+
+
+def decode_said(item: pb.Item) -> Said:
+    """Decode an entry of a thread."""
+    return Said(
+        id=item.id,
+        sequence=item.sequence,
+        run_id=item.run_id,
+        message=decode_message(item.message),
+        incomplete=item.status == pb.ITEM_STATUS_INCOMPLETE,
+        summary=item.kind == pb.ITEM_KIND_SUMMARY,
+    )
+
+
+def _items(messages: Sequence[Message]) -> list[pb.NewItem]:
+    return encode_items([NewItem(message=message) for message in messages])
+
+
+def _thread(thread: pb.Thread) -> Thread:
+    return Thread(
+        id=thread.id,
+        tenant=thread.tenant,
+        create_time=thread.create_time.ToDatetime(UTC),
+        key=thread.key,
+        metadata=dict(thread.metadata),
+        ephemeral=thread.ephemeral,
+    )

@@ -1,0 +1,80 @@
+"""Threads as those see them who look after what was said."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from facade.domain.ports import Said
+from threadmesh.conversation import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """A tenant's thread; an `ephemeral` one serves a single request and its followers, and goes with their logs."""
+
+    id: str
+    tenant: str
+    create_time: datetime
+    key: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ephemeral: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewThread:
+    """A thread about to be made, which only its id finds; the same `request_id` makes one only once."""
+
+    metadata: Mapping[str, str]
+    messages: Sequence[Message] = ()
+    request_id: str = ""
+
+
+class Threads(Protocol):
+    """Where threads are kept. All of it is a tenant's: threads of others are not found."""
+
+    async def create(self, new: NewThread, *, tenant: str) -> Thread:
+        """Make a thread."""
+        ...
+
+    async def thread(self, thread_id: str, *, tenant: str) -> Thread:
+        """Give a thread. Raises `ThreadNotFound`, as do all methods about one thread."""
+        ...
+
+    def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads whose key begins so, the latest used first."""
+        ...
+
+    async def update(self, thread_id: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
+        """Let the thread be described by other metadata."""
+        ...
+
+    async def delete(self, thread_id: str, *, tenant: str) -> None:
+        """Delete a thread with everything in it. Raises `ThreadBusy` while it has an open run."""
+        ...
+
+    async def append(
+        self, thread_id: str, messages: Sequence[Message], *, request_id: str, tenant: str
+    ) -> Sequence[Said]:
+        """Add messages; the same `request_id` adds them only once. Raises `ThreadBusy` while there is an open run."""
+        ...
+
+    async def said(
+        self, thread_id: str, *, after: int | None, limit: int, descending: bool, tenant: str
+    ) -> tuple[Sequence[Said], bool]:
+        """Give a page of what was said, beyond the entry `after` in the asked direction, and whether there is more.
+
+        A page may hold less than `limit`.
+        """
+        ...
+
+    async def entry(self, thread_id: str, sequence: int, *, tenant: str) -> Said:
+        """Give an entry. Raises `NotFound`."""
+        ...
+
+    async def delete_entry(self, thread_id: str, sequence: int, *, remaining: Message | None, tenant: str) -> None:
+        """Delete an entry, or what of it is not `remaining`.
+
+        Raises `NotFound`, and `ThreadBusy` while there is an open run.
+        """
+        ...

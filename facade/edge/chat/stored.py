@@ -1,0 +1,169 @@
+"""`/v1/chat/completions` that are stored: list them, look at one, describe it anew, delete it."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from facade.domain.ports import Said
+from facade.domain.threads import Threads
+from facade.edge.body import read
+from facade.edge.chat.encode import completion_id
+from facade.edge.chat.fields import Schema
+from facade.edge.chat.kept import Shelf
+from facade.edge.chat.schemas import Metadata
+from facade.edge.openapi import request_body
+from threadmesh.conversation import Media, Part, Refusal, Text
+from threadmesh.errors import InvalidArgument
+
+_MOST = 100
+_ONE = "/{completion}"
+
+
+class CompletionUpdate(Schema):
+    """The body of `POST /v1/chat/completions/{id}`."""
+
+    metadata: Metadata = Field(description="Replaces all that there was.")
+
+
+class StoredCompletions:
+    """Answers requests about stored completions; those of other tenants are not found."""
+
+    def __init__(self, shelf: Shelf, threads: Threads) -> None:
+        self._shelf = shelf
+        self._threads = threads
+
+    def router(self) -> APIRouter:
+        """Make the routes."""
+        routes = APIRouter(prefix="/v1/chat/completions", tags=["chat"])
+        for path, answer, method, summary in (
+            ("", self.list, "GET", "List stored completions"),
+            (_ONE, self.get, "GET", "Get a stored completion"),
+            (_ONE, self.delete, "DELETE", "Delete a stored completion with its messages"),
+            (f"{_ONE}/messages", self.messages, "GET", "List the messages that a stored completion answers"),
+        ):
+            routes.add_api_route(path, answer, methods=[method], summary=summary)
+        routes.add_api_route(
+            _ONE,
+            self.update,
+            methods=["POST"],
+            summary="Describe a stored completion anew",
+            openapi_extra=request_body(CompletionUpdate),
+        )
+        return routes
+
+    async def list(
+        self, request: Request, model: str = "", after: str = "", limit: int = 20, order: str = "asc"
+    ) -> dict[str, Any]:
+        """List completions by their age; `metadata[name]=value` keeps those that have it.
+
+        Their threads are all looked at, which are small; of the completions, those of the page are read.
+        """
+        _check(limit, order)
+        tenant = request.state.tenant
+        threads = await self._shelf.all(_metadata(request), tenant=tenant)
+        threads = threads[::-1] if order == "asc" else threads
+        if after:
+            last = (await self._shelf.find(after, tenant=tenant)).thread.id
+            names = [thread.id for thread in threads]
+            threads = threads[names.index(last) + 1 :] if last in names else []
+        bodies: list[dict[str, Any]] = []
+        for thread in threads:
+            if len(bodies) > limit:
+                break
+            kept = await self._shelf.of(thread)
+            body = await self._shelf.body(kept) if kept else None
+            if body and model in ("", body["model"]):
+                bodies.append(body)
+        return _listing(bodies, limit)
+
+    async def get(self, request: Request, completion: str) -> dict[str, Any]:
+        """Give a completion."""
+        return await self._shelf.body(await self._shelf.find(completion, tenant=request.state.tenant))
+
+    async def update(self, request: Request, completion: str) -> dict[str, Any]:
+        """Replace the metadata of a completion."""
+        asked = await read(request, CompletionUpdate)
+        kept = await self._shelf.find(completion, tenant=request.state.tenant)
+        await self._threads.update(kept.thread.id, asked.metadata, tenant=kept.thread.tenant)
+        return {**await self._shelf.body(kept), "metadata": asked.metadata}
+
+    async def delete(self, request: Request, completion: str) -> dict[str, Any]:
+        """Delete a completion."""
+        kept = await self._shelf.find(completion, tenant=request.state.tenant)
+        await self._threads.delete(kept.thread.id, tenant=kept.thread.tenant)
+        return {"object": "chat.completion.deleted", "id": completion, "deleted": True}
+
+    async def messages(
+        self, request: Request, completion: str, after: str = "", limit: int = 20, order: str = "asc"
+    ) -> dict[str, Any]:
+        """List the messages of the request."""
+        _check(limit, order)
+        kept = await self._shelf.find(completion, tenant=request.state.tenant)
+        name = completion_id(kept.run)
+        messages = [_message(entry, name) for entry in await self._shelf.messages(kept)]
+        messages = messages[::-1] if order == "desc" else messages
+        names = [message["id"] for message in messages]
+        if after and after not in names:
+            raise InvalidArgument("after names no message of this completion.", field="after")
+        first = names.index(after) + 1 if after else 0
+        return _listing(messages[first : first + limit + 1], limit)
+
+
+def _check(limit: int, order: str) -> None:
+    if not 1 <= limit <= _MOST:
+        raise InvalidArgument(f"limit must be between 1 and {_MOST}.", field="limit")
+    if order not in ("asc", "desc"):
+        raise InvalidArgument("order must be asc or desc.", field="order")
+
+
+def _metadata(request: Request) -> dict[str, str]:
+    """Read `metadata[name]=value`, as OpenAI's clients write objects."""
+    given = request.query_params.multi_items()
+    return {name[9:-1]: value for name, value in given if name.startswith("metadata[") and name.endswith("]")}
+
+
+def _listing(bodies: Sequence[dict[str, Any]], limit: int) -> dict[str, Any]:
+    page = list(bodies[:limit])
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0]["id"] if page else None,
+        "last_id": page[-1]["id"] if page else None,
+        "has_more": len(bodies) > limit,
+    }
+
+
+def _message(entry: Said, completion: str) -> dict[str, Any]:
+    message = entry.message
+    texts = [part.text for part in message.parts if isinstance(part, Text)]
+    parts = [part for part in message.parts if isinstance(part, Text | Media)]
+    refusals = [part.text for part in message.parts if isinstance(part, Refusal)]
+    told: dict[str, Any] = {
+        "id": f"{completion}-{entry.sequence}",
+        "role": message.role.value,
+        "content": "".join(texts) if texts or not message.tool_calls else None,
+        "refusal": "".join(refusals) or None,
+        "name": message.name or None,
+        "content_parts": [_part(part) for part in parts] if len(parts) > len(texts) or len(texts) > 1 else None,
+    }
+    if message.tool_call_id:
+        told["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        told["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
+            for call in message.tool_calls
+        ]
+    return told
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if isinstance(part, Media):
+        data = base64.b64encode(part.data).decode()
+        if part.mime_type.startswith("audio/"):
+            sound = {"data": data, "format": part.mime_type.removeprefix("audio/")}
+            return {"type": "input_audio", "input_audio": sound}
+        return {"type": "image_url", "image_url": {"url": f"data:{part.mime_type};base64,{data}"}}
+    return {"type": "text", "text": part.text}

@@ -1,0 +1,1 @@
+"""`/v1/conversations`: threads in OpenAI's words."""

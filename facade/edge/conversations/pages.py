@@ -1,0 +1,110 @@
+"""Pages of a conversation's items, and the one of an id."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from facade.domain.ports import Said
+from facade.domain.threads import Thread, Threads
+from facade.edge.responses.said import Place, items_of, read_item_id
+from threadmesh.errors import InvalidArgument, NotFound
+
+_MOST = 100
+
+
+class ItemNotFound(NotFound):
+    """The conversation has no such item, or not any more."""
+
+    reason = "ITEM_NOT_FOUND"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """Asks for a page: so many items, in which order, and behind which."""
+
+    limit: int
+    order: str
+    after: str
+
+    def check(self) -> None:
+        """Raise `InvalidArgument` for what cannot be given."""
+        if not 1 <= self.limit <= _MOST:
+            raise InvalidArgument(f"limit must be between 1 and {_MOST}.", field="limit")
+        if self.order not in ("asc", "desc"):
+            raise InvalidArgument("order must be asc or desc.", field="order")
+        if self.after and read_item_id(self.after) is None:
+            raise InvalidArgument("after names no item of a conversation.", field="after")
+
+
+def listing(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """Give items as a list in OpenAI's words."""
+    return {
+        "object": "list",
+        "data": list(items),
+        "first_id": items[0]["id"] if items else None,
+        "last_id": items[-1]["id"] if items else None,
+        "has_more": has_more,
+    }
+
+
+async def page(threads: Threads, thread: Thread, wish: Wish) -> dict[str, Any]:
+    """Give a page of a thread's items. Of an entry of which `after` is no longer a part, all is passed over."""
+    wish.check()
+    items: list[dict[str, Any]] = []
+    async with aclosing(_entries(threads, thread, wish)) as entries:
+        async for entry in entries:
+            items += _beyond(wish, entry)
+            if len(items) > wish.limit:
+                break
+    return listing(items[: wish.limit], has_more=len(items) > wish.limit)
+
+
+async def _entries(threads: Threads, thread: Thread, wish: Wish) -> AsyncGenerator[Said, None]:
+    """Yield what was said from the entry of `after` on, summaries apart: those nobody said."""
+    descending = wish.order == "desc"
+    place = read_item_id(wish.after)
+    after = _before(place, descending=descending) if place else None
+    more = True
+    while more:
+        found, more = await threads.said(
+            thread.id, after=after, limit=wish.limit + 2, descending=descending, tenant=thread.tenant
+        )
+        for entry in found:
+            after = entry.sequence
+            if not entry.summary:
+                yield entry
+
+
+def _before(place: Place, *, descending: bool) -> int | None:
+    """Number the entry that the asked one stands behind."""
+    if descending:
+        return place.sequence + 1
+    return place.sequence - 1 if place.sequence else None
+
+
+def _beyond(wish: Wish, entry: Said) -> list[dict[str, Any]]:
+    """Give the items of an entry in the order of the page, without those up to `after`."""
+    items = list(items_of(entry))
+    if wish.order == "desc":
+        items.reverse()
+    place = read_item_id(wish.after)
+    if place is None or place.sequence != entry.sequence:
+        return items
+    names = [item["id"] for item in items]
+    return items[names.index(wish.after) + 1 :] if wish.after in names else []
+
+
+async def item(threads: Threads, thread: Thread, name: str) -> tuple[Said, dict[str, Any]]:
+    """Give the item of an id, and the entry that it is a part of. Raises `ItemNotFound`."""
+    place = read_item_id(name)
+    if place is None:
+        raise ItemNotFound
+    try:
+        entry = await threads.entry(thread.id, place.sequence, tenant=thread.tenant)
+    except NotFound as error:
+        raise ItemNotFound from error
+    for found in items_of(entry):
+        if found["id"] == name and not entry.summary:
+            return entry, found
+    raise ItemNotFound

@@ -1,0 +1,116 @@
+"""`/v1/conversations`: make threads, look at what was said in them, and change it."""
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from facade.domain.threads import NewThread, Thread, Threads
+from facade.edge.body import read
+from facade.edge.controls import controls
+from facade.edge.conversations import pages
+from facade.edge.conversations.names import conversation_body, find
+from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
+from facade.edge.openapi import request_body
+from facade.edge.responses.decode import check_include
+from facade.edge.responses.messages import messages_of
+from facade.edge.responses.said import items_of, read_item_id, without
+from threadmesh.errors import InvalidArgument
+
+_ONE = "/{conversation}"
+_ITEMS = "/{conversation}/items"
+_ITEM = "/{conversation}/items/{item}"
+
+
+class Conversations:
+    """Answers requests about conversations; those of other tenants are not found."""
+
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+
+    def router(self) -> APIRouter:
+        """Make the routes."""
+        routes = APIRouter(prefix="/v1/conversations", tags=["conversations"])
+        for path, answer, method, summary, body in (
+            ("", self.create, "POST", "Make a conversation", NewConversation),
+            (_ONE, self.get, "GET", "Get a conversation", None),
+            (_ONE, self.update, "POST", "Describe a conversation anew", ConversationUpdate),
+            (_ONE, self.delete, "DELETE", "Delete a conversation with its items", None),
+            (_ITEMS, self.add, "POST", "Add items to a conversation", NewItems),
+            (_ITEMS, self.items, "GET", "List the items of a conversation", None),
+            (_ITEM, self.item, "GET", "Get an item of a conversation", None),
+            (_ITEM, self.delete_item, "DELETE", "Delete an item of a conversation", None),
+        ):
+            described = request_body(body) if body else None
+            routes.add_api_route(path, answer, methods=[method], summary=summary, openapi_extra=described)
+        return routes
+
+    async def create(self, request: Request) -> dict[str, Any]:
+        """Make a conversation."""
+        asked = await read(request, NewConversation, optional=True)
+        new = NewThread(
+            metadata=asked.metadata or {}, messages=messages_of(asked.items or ()), request_id=_request_id(request)
+        )
+        return conversation_body(await self._threads.create(new, tenant=request.state.tenant))
+
+    async def get(self, request: Request, conversation: str) -> dict[str, Any]:
+        """Give a conversation."""
+        return conversation_body(await self._find(request, conversation))
+
+    async def update(self, request: Request, conversation: str) -> dict[str, Any]:
+        """Replace the metadata of a conversation."""
+        asked = await read(request, ConversationUpdate)
+        thread = await self._find(request, conversation)
+        return conversation_body(await self._threads.update(thread.id, asked.metadata, tenant=thread.tenant))
+
+    async def delete(self, request: Request, conversation: str) -> dict[str, Any]:
+        """Delete a conversation."""
+        thread = await self._find(request, conversation)
+        await self._threads.delete(thread.id, tenant=thread.tenant)
+        return {"id": conversation, "object": "conversation.deleted", "deleted": True}
+
+    async def add(self, request: Request, conversation: str) -> dict[str, Any]:
+        """Add items behind the others."""
+        _check_include(request)
+        asked = await read(request, NewItems)
+        messages = messages_of(asked.items)
+        if not messages:
+            raise InvalidArgument("None of these items says anything to a model.", field="items")
+        thread = await self._find(request, conversation)
+        said = await self._threads.append(thread.id, messages, request_id=_request_id(request), tenant=thread.tenant)
+        return pages.listing([item for entry in said for item in items_of(entry)], has_more=False)
+
+    async def items(
+        self, request: Request, conversation: str, limit: int = 20, order: str = "desc", after: str = ""
+    ) -> dict[str, Any]:
+        """List items, the newest first unless said otherwise."""
+        _check_include(request)
+        thread = await self._find(request, conversation)
+        return await pages.page(self._threads, thread, pages.Wish(limit=limit, order=order, after=after))
+
+    async def item(self, request: Request, conversation: str, item: str) -> dict[str, Any]:
+        """Give an item."""
+        _check_include(request)
+        _, found = await pages.item(self._threads, await self._find(request, conversation), item)
+        return found
+
+    async def delete_item(self, request: Request, conversation: str, item: str) -> dict[str, Any]:
+        """Delete an item; what was said with it stays."""
+        thread = await self._find(request, conversation)
+        entry, _ = await pages.item(self._threads, thread, item)
+        place = read_item_id(item)
+        remaining = without(entry.message, place) if place else None
+        await self._threads.delete_entry(thread.id, entry.sequence, remaining=remaining, tenant=thread.tenant)
+        return conversation_body(thread)
+
+    async def _find(self, request: Request, conversation: str) -> Thread:
+        return await find(self._threads, conversation, tenant=request.state.tenant)
+
+
+def _request_id(request: Request) -> str:
+    return controls(request.headers, {}, default_tools="").idempotency_key
+
+
+def _check_include(request: Request) -> None:
+    """Take `include` in all ways in which clients write lists."""
+    values = [value for name in ("include", "include[]") for value in request.query_params.getlist(name)]
+    check_include(values)

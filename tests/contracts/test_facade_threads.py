@@ -1,0 +1,65 @@
+"""What the facade may rely on where threads are kept: its port, over the real unit behind its client."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+
+import pytest
+
+from context_svc.app import app as context_app
+from context_svc.settings import ContextSettings
+from facade.adapters.threads_client import ThreadsClient
+from facade.domain.threads import NewThread, Threads
+from tests.turn.mesh import served
+from threadmesh.conversation import Message, Role, Text, ToolCall, message
+from threadmesh.errors import NotFound, ThreadNotFound
+from threadmesh.rpc.channel import connect
+
+HELLO = message(Role.USER, "hello")
+CALL = ToolCall(id="c", name="f", arguments_json="{}")
+ASKING = Message(role=Role.ASSISTANT, parts=(Text(text="hm"),), tool_calls=(CALL,))
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+async def threads(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Threads]:
+    store = f"sqlite:{tmp_path / 'context.db'}" if request.param == "sqlite" else "memory:"
+    async with AsyncExitStack() as stack:
+        port = await served(stack, context_app, ContextSettings(store=store))
+        yield ThreadsClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
+
+
+async def test_a_thread_is_made_described_and_deleted(threads: Threads) -> None:
+    made = await threads.create(NewThread(metadata={"a": "b"}, messages=[HELLO], request_id="r"), tenant="t")
+
+    assert (await threads.thread(made.id, tenant="t")) == made
+    assert (made.tenant, made.key, made.metadata, made.ephemeral) == ("t", "", {"a": "b"}, False)
+    assert (await threads.update(made.id, {}, tenant="t")).metadata == {}
+    await threads.delete(made.id, tenant="t")
+    with pytest.raises(ThreadNotFound):
+        await threads.thread(made.id, tenant="t")
+
+
+async def test_what_is_said_is_read_in_pages_and_goes_in_parts(threads: Threads) -> None:
+    thread = (await threads.create(NewThread(metadata={}), tenant="")).id
+    added = await threads.append(thread, [HELLO, ASKING, HELLO], request_id="r", tenant="")
+    again = await threads.append(thread, [HELLO, ASKING, HELLO], request_id="r", tenant="")
+
+    first, more = await threads.said(thread, after=None, limit=2, descending=False, tenant="")
+    last, none = await threads.said(thread, after=1, limit=2, descending=False, tenant="")
+    assert ([*first, *last], more, none) == (list(added), True, False)
+    assert list(again) == list(added)
+    assert await threads.entry(thread, 1, tenant="") == added[1]
+    rest = Message(role=Role.ASSISTANT, tool_calls=ASKING.tool_calls)
+    await threads.delete_entry(thread, 1, remaining=rest, tenant="")
+    assert (await threads.entry(thread, 1, tenant="")).message == rest
+    await threads.delete_entry(thread, 1, remaining=None, tenant="")
+    with pytest.raises(NotFound):
+        await threads.entry(thread, 1, tenant="")
+
+
+async def test_threads_are_listed_for_their_tenant(threads: Threads) -> None:
+    mine = [await threads.create(NewThread(metadata={}), tenant="a") for _ in range(2)]
+    await threads.create(NewThread(metadata={}), tenant="b")
+
+    async with aclosing(threads.threads(key_prefix="", tenant="a")) as found:
+        assert {thread.id async for thread in found} == {thread.id for thread in mine}
