@@ -3,13 +3,17 @@
 The tests hold every answer against these; fields that OpenAI has and that are empty here are left out.
 """
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+_ANSWERS = re.compile(r"facade\.edge\.(\w+_)?answers")
 
-def _of(example: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(extra="allow", json_schema_extra={"examples": [example]})
+
+def example(shown: dict[str, Any]) -> ConfigDict:
+    """Let a model of an answer show an example of it; answers may have further fields."""
+    return ConfigDict(extra="allow", json_schema_extra={"examples": [shown]})
 
 
 class ErrorBody(BaseModel):
@@ -32,7 +36,7 @@ class ErrorAnswer(BaseModel):
 class Health(BaseModel):
     """How the facade is, and what of the mesh it needs."""
 
-    model_config = _of({"status": "ok", "units": {"facade": "ok", "inference": "ok", "context": "ok"}})
+    model_config = example({"status": "ok", "units": {"facade": "ok", "inference": "ok", "context": "ok"}})
     status: str
 
 
@@ -42,7 +46,7 @@ _TOKENS = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
 class Usage(BaseModel):
     """Tokens, read and written."""
 
-    model_config = _of(_TOKENS)
+    model_config = example(_TOKENS)
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
@@ -72,7 +76,7 @@ class Choice(BaseModel):
 class Completion(BaseModel):
     """A chat completion; with `stream`, chunks of one as server-sent events."""
 
-    model_config = _of(
+    model_config = example(
         {
             "id": "chatcmpl-01",
             "object": "chat.completion",
@@ -100,7 +104,7 @@ class Completion(BaseModel):
 class ResponseAnswer(BaseModel):
     """A response, ended or under way; with `stream`, its events as server-sent events."""
 
-    model_config = _of(
+    model_config = example(
         {
             "id": "resp_01",
             "object": "response",
@@ -135,7 +139,7 @@ class ResponseAnswer(BaseModel):
 class ItemPage(BaseModel):
     """A page of items."""
 
-    model_config = _of({"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False})
+    model_config = example({"object": "list", "data": [], "first_id": None, "last_id": None, "has_more": False})
     object: Literal["list"]
     data: list[dict[str, Any]]
     first_id: str | None
@@ -146,7 +150,7 @@ class ItemPage(BaseModel):
 class Deleted(BaseModel):
     """What is gone."""
 
-    model_config = _of({"id": "resp_01", "object": "response", "deleted": True})
+    model_config = example({"id": "resp_01", "object": "response", "deleted": True})
     id: str
     object: str
     deleted: bool
@@ -164,7 +168,7 @@ class Embedding(BaseModel):
 class EmbeddingList(BaseModel):
     """A vector for each text, in their order."""
 
-    model_config = _of(
+    model_config = example(
         {
             "object": "list",
             "data": [{"object": "embedding", "index": 0, "embedding": [0.1, -0.2]}],
@@ -181,7 +185,7 @@ class EmbeddingList(BaseModel):
 class ModelAnswer(BaseModel):
     """A model."""
 
-    model_config = _of({"id": "small", "object": "model", "created": 1767225600, "owned_by": "threadmesh"})
+    model_config = example({"id": "small", "object": "model", "created": 1767225600, "owned_by": "threadmesh"})
     id: str
     object: Literal["model"]
     created: int
@@ -191,7 +195,7 @@ class ModelAnswer(BaseModel):
 class ModelList(BaseModel):
     """The models by the names that requests may use."""
 
-    model_config = _of({"object": "list", "data": []})
+    model_config = example({"object": "list", "data": []})
     object: Literal["list"]
     data: list[ModelAnswer]
 
@@ -199,7 +203,7 @@ class ModelList(BaseModel):
 class RunAnswer(BaseModel):
     """A run: how far it is, and what went wrong if something did."""
 
-    model_config = _of(
+    model_config = example(
         {
             "id": "run_01",
             "object": "threadmesh.run",
@@ -222,7 +226,7 @@ class RunAnswer(BaseModel):
 class RunPage(BaseModel):
     """Runs, the latest first."""
 
-    model_config = _of({"object": "list", "data": [], "has_more": False, "after": None})
+    model_config = example({"object": "list", "data": [], "has_more": False, "after": None})
     object: Literal["list"]
     data: list[RunAnswer]
     has_more: bool
@@ -232,7 +236,7 @@ class RunPage(BaseModel):
 class CallAnswer(BaseModel):
     """A tool call: how far it is, what persons have said about it, and how it ended."""
 
-    model_config = _of(
+    model_config = example(
         {
             "id": "call_01",
             "object": "threadmesh.call",
@@ -253,11 +257,11 @@ class CallAnswer(BaseModel):
 class CallList(BaseModel):
     """The tool calls of a run, in the order in which the model asked for them."""
 
-    model_config = _of({"object": "list", "data": []})
+    model_config = example({"object": "list", "data": []})
     object: Literal["list"]
     data: list[CallAnswer]
 
 
 def all_answers() -> list[type[BaseModel]]:
-    """Give every model of this module."""
-    return [each for each in BaseModel.__subclasses__() if each.__module__ == __name__]
+    """Give every model of this module and of those that are named alike."""
+    return [each for each in BaseModel.__subclasses__() if _ANSWERS.fullmatch(each.__module__)]

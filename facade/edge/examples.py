@@ -47,3 +47,28 @@ SETTLEMENT: dict[str, dict[str, Any]] = {
     "done": {"outcome": "succeeded", "output": "Order 17", "reason": "The order is there."},
     "undone": {"outcome": "failed", "reason": "There is no such order."},
 }
+COMPLETION: dict[str, dict[str, Any]] = {
+    "text": {"prompt": "Once upon a time", "max_tokens": 16},
+    "several": {"prompt": ["One, two,", "A, b,"], "n": 2, "temperature": 0.8, "stop": "\n"},
+    "stream": {"prompt": "Once upon a time", "stream": True},
+}
+COMPLETION_STREAM = (
+    'data: {"id":"cmpl-01","object":"text_completion","created":1767225600,"model":"small",'
+    '"choices":[{"index":0,"text":" there","finish_reason":null,"logprobs":null}]}\n\ndata: [DONE]\n\n'
+)
+COMPLETION_UPDATE: dict[str, dict[str, Any]] = {"topic": {"metadata": {"topic": "weather"}}}
+CONVERSATION: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "begun": {"items": [{"type": "message", "role": "user", "content": "Hello!"}], "metadata": {"topic": "weather"}},
+}
+CONVERSATION_UPDATE: dict[str, dict[str, Any]] = {"topic": {"metadata": {"topic": "weather"}}}
+CONVERSATION_ITEMS: dict[str, dict[str, Any]] = {
+    "said": {"items": [{"type": "message", "role": "user", "content": "Hello!"}]}
+}
+TOKENIZE: dict[str, dict[str, Any]] = {
+    "text": {"prompt": "Hello!", "return_token_strs": True},
+    "messages": {"messages": [_HELLO]},
+}
+DETOKENIZE: dict[str, dict[str, Any]] = {"tokens": {"tokens": [1, 2, 3]}}
+INPUT_TOKENS: dict[str, dict[str, Any]] = {"hello": {"input": "Hello!", "instructions": "Be brief."}}
+COMPACT: dict[str, dict[str, Any]] = {"talk": {"input": [_HELLO, {"role": "user", "content": "Are you there?"}]}}

@@ -24,7 +24,7 @@ READING = [
     for path, item in DOCUMENT["paths"].items()
     if "requestBody" in item.get("post", {})
 ]
-OPTIONAL = [path for path in READING if path.endswith(("approve", "deny"))]
+OPTIONAL = [path for path in READING if path.endswith(("approve", "deny", "/conversations"))]
 JSON = {"content-type": "application/json"}
 SAID = {"messages": [{"role": "user", "content": "a"}], "input": "a"}
 ANSWERING = ["/v1/chat/completions", "/v1/responses"]
@@ -217,7 +217,7 @@ async def test_too_many_headers_are_refused(http: httpx2.AsyncClient, headers: d
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/v1/chat/completions", 405),
+        ("PUT", "/v1/chat/completions", 405),
         ("DELETE", "/v1/embeddings", 405),
         ("TRACE", "/v1/models", 405),
         ("POST", "/v1/responses/", 404),

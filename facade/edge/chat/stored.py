@@ -9,12 +9,15 @@ from pydantic import Field
 
 from facade.domain.ports import Said
 from facade.domain.threads import Threads
+from facade.edge import examples
+from facade.edge.answers import Completion, Deleted
 from facade.edge.body import read
 from facade.edge.chat.encode import completion_id
 from facade.edge.chat.fields import Schema
 from facade.edge.chat.kept import Shelf
 from facade.edge.chat.schemas import Metadata
-from facade.edge.openapi import request_body
+from facade.edge.kept_answers import CompletionPage, MessagePage
+from facade.edge.openapi import answer, request_body
 from threadmesh.conversation import Media, Part, Refusal, Text
 from threadmesh.errors import InvalidArgument
 
@@ -38,19 +41,26 @@ class StoredCompletions:
     def router(self) -> APIRouter:
         """Make the routes."""
         routes = APIRouter(prefix="/v1/chat/completions", tags=["chat"])
-        for path, answer, method, summary in (
-            ("", self.list, "GET", "List stored completions"),
-            (_ONE, self.get, "GET", "Get a stored completion"),
-            (_ONE, self.delete, "DELETE", "Delete a stored completion with its messages"),
-            (f"{_ONE}/messages", self.messages, "GET", "List the messages that a stored completion answers"),
+        for path, reply, method, summary, model in (
+            ("", self.list, "GET", "List stored completions", CompletionPage),
+            (_ONE, self.get, "GET", "Get a stored completion", Completion),
+            (_ONE, self.delete, "DELETE", "Delete a stored completion with its messages", Deleted),
+            (
+                f"{_ONE}/messages",
+                self.messages,
+                "GET",
+                "List the messages that a stored completion answers",
+                MessagePage,
+            ),
         ):
-            routes.add_api_route(path, answer, methods=[method], summary=summary)
+            routes.add_api_route(path, reply, methods=[method], summary=summary, responses=answer(model))
         routes.add_api_route(
             _ONE,
             self.update,
             methods=["POST"],
             summary="Describe a stored completion anew",
-            openapi_extra=request_body(CompletionUpdate),
+            responses=answer(Completion),
+            openapi_extra=request_body(CompletionUpdate, examples.COMPLETION_UPDATE),
         )
         return routes
 

@@ -5,12 +5,15 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from facade.domain.threads import NewThread, Thread, Threads
+from facade.edge import examples
+from facade.edge.answers import Deleted, ItemPage
 from facade.edge.body import read
 from facade.edge.controls import controls
 from facade.edge.conversations import pages
 from facade.edge.conversations.names import conversation_body, find
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
-from facade.edge.openapi import request_body
+from facade.edge.kept_answers import ConversationAnswer, ItemAnswer
+from facade.edge.openapi import answer, request_body
 from facade.edge.responses.decode import check_include
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.said import items_of, read_item_id, without
@@ -30,18 +33,40 @@ class Conversations:
     def router(self) -> APIRouter:
         """Make the routes."""
         routes = APIRouter(prefix="/v1/conversations", tags=["conversations"])
-        for path, answer, method, summary, body in (
-            ("", self.create, "POST", "Make a conversation", NewConversation),
-            (_ONE, self.get, "GET", "Get a conversation", None),
-            (_ONE, self.update, "POST", "Describe a conversation anew", ConversationUpdate),
-            (_ONE, self.delete, "DELETE", "Delete a conversation with its items", None),
-            (_ITEMS, self.add, "POST", "Add items to a conversation", NewItems),
-            (_ITEMS, self.items, "GET", "List the items of a conversation", None),
-            (_ITEM, self.item, "GET", "Get an item of a conversation", None),
-            (_ITEM, self.delete_item, "DELETE", "Delete an item of a conversation", None),
+        for path, reply, method, summary, model in (
+            (_ONE, self.get, "GET", "Get a conversation", ConversationAnswer),
+            (_ONE, self.delete, "DELETE", "Delete a conversation with its items", Deleted),
+            (_ITEMS, self.items, "GET", "List the items of a conversation", ItemPage),
+            (_ITEM, self.item, "GET", "Get an item of a conversation", ItemAnswer),
+            (_ITEM, self.delete_item, "DELETE", "Delete an item of a conversation", ConversationAnswer),
         ):
-            described = request_body(body) if body else None
-            routes.add_api_route(path, answer, methods=[method], summary=summary, openapi_extra=described)
+            routes.add_api_route(path, reply, methods=[method], summary=summary, responses=answer(model))
+        for path, write, summary, model, body in (
+            (
+                "",
+                self.create,
+                "Make a conversation",
+                ConversationAnswer,
+                request_body(NewConversation, examples.CONVERSATION, optional=True),
+            ),
+            (
+                _ONE,
+                self.update,
+                "Describe a conversation anew",
+                ConversationAnswer,
+                request_body(ConversationUpdate, examples.CONVERSATION_UPDATE),
+            ),
+            (
+                _ITEMS,
+                self.add,
+                "Add items to a conversation",
+                ItemPage,
+                request_body(NewItems, examples.CONVERSATION_ITEMS),
+            ),
+        ):
+            routes.add_api_route(
+                path, write, methods=["POST"], summary=summary, responses=answer(model), openapi_extra=body
+            )
         return routes
 
     async def create(self, request: Request) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from facade.domain.metered import text_tokens
 from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.ports import Conversation, NewRun
 from facade.domain.question import chosen, instructions_of
+from facade.edge import examples
 from facade.edge.admission import Admission
 from facade.edge.body import read
 from facade.edge.chat.fields import Schema
@@ -25,7 +26,7 @@ from facade.edge.controls import controls
 from facade.edge.ignored import ignored_headers
 from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT, unless_gone
-from facade.edge.openapi import request_body
+from facade.edge.openapi import answer, request_body
 from facade.edge.responses.compaction import sealed
 from facade.edge.responses.decode import Asked, needs_catalogue, new_run
 from facade.edge.responses.messages import messages_of
@@ -33,6 +34,7 @@ from facade.edge.responses.resource import usage_body
 from facade.edge.responses.routes import Responses
 from facade.edge.responses.said import message_item
 from facade.edge.responses.schemas import Input, ResponseRequest
+from facade.edge.text_answers import Compaction, InputTokens
 from threadmesh.conversation import Message, ToolChoiceMode, ToolDefinition
 from threadmesh.keys.key import Scope
 from threadmesh.rpc import deadline
@@ -86,14 +88,16 @@ class Windows:
             self.input_tokens,
             methods=["POST"],
             summary="Count what a model would read for a response",
-            openapi_extra=request_body(InputTokensRequest),
+            responses=answer(InputTokens),
+            openapi_extra=request_body(InputTokensRequest, examples.INPUT_TOKENS),
         )
         routes.add_api_route(
             "/compact",
             self.compact,
             methods=["POST"],
             summary="Give a conversation in short, to go on with",
-            openapi_extra=request_body(CompactRequest),
+            responses=answer(Compaction),
+            openapi_extra=request_body(CompactRequest, examples.COMPACT),
         )
         return routes
 
