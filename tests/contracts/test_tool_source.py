@@ -306,3 +306,13 @@ async def test_a_connection_that_breaks_while_something_is_read_is_told_as_such(
     async with asyncio.timeout(30):
         with pytest.raises(ToolConnectionLost):
             await reading
+
+
+async def test_who_follows_a_resource_hears_of_its_changes_and_of_no_others(source: ToolSource) -> None:
+    async with asyncio.timeout(30), aclosing(source.watch("note://rules")) as changes:
+        assert await anext(changes) == "note://rules"
+        hearing = asyncio.ensure_future(anext(changes))
+        await output(source, invocation("amend", uri="note://picture"))
+        await output(source, invocation("amend", uri="note://rules"))
+
+        assert await hearing == "note://rules"

@@ -27,7 +27,7 @@ Run = Callable[[dict[str, Any], Report], Awaitable[ToolOutput]]
 def memory_workshop() -> MemorySource:
     """Make a source that behaves like the workshop."""
     shop = _Workshop()
-    names = ("echo", "fail", "meet", "gate", "open_gate", "was_cancelled", "work", "die", "grow", "stock")
+    names = ("echo", "fail", "meet", "gate", "open_gate", "was_cancelled", "work", "die", "grow", "stock", "amend")
     shop.tools = {name: _tool(name, getattr(shop, name)) for name in names}
     shop.source = MemorySource("workshop", shop.tools, shop.shelf())
     return shop.source
@@ -100,6 +100,10 @@ class _Workshop:
         self.tools = self.tools | {arguments["name"]: _tool(arguments["name"], self.echo)}
         self.source.offer(self.tools)
         return _text("grown")
+
+    async def amend(self, arguments: dict[str, Any], report: Report) -> ToolOutput:
+        self.source.amend(arguments["uri"])
+        return _text("amended")
 
     async def stock(self, arguments: dict[str, Any], report: Report) -> ToolOutput:
         self._stocked += (arguments["name"],)

@@ -161,6 +161,13 @@ async def stock(name: str, ctx: Context[Any, Any]) -> str:
     return "stocked"
 
 
+@server.tool()
+async def amend(uri: str, ctx: Context[Any, Any]) -> str:
+    """Tell that a resource has changed."""
+    await ctx.notify_resource_updated(uri)
+    return "amended"
+
+
 @server.resource(
     "note://rules", name="rules", title="The rules", description="What holds here.", mime_type="text/plain"
 )

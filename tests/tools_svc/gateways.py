@@ -14,7 +14,7 @@ import httpx2
 from mcp.client import Client, IncomingMessage
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from mcp_types import ToolListChangedNotification
+from mcp_types import ResourceUpdatedNotification, ToolListChangedNotification
 from prometheus_client import CollectorRegistry
 
 from tests.servers.given import WORKSHOP
@@ -78,10 +78,13 @@ class Told:
     """What a client was told unasked."""
 
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+    updated: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
 
     async def hear(self, message: IncomingMessage) -> None:
         if isinstance(message, ToolListChangedNotification):
             self.changed.set()
+        if isinstance(message, ResourceUpdatedNotification):
+            self.updated.put_nowait(str(message.params.uri))
 
     async def soon(self) -> bool:
         """Whether it is told within moments."""

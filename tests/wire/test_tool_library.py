@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.tools_svc.given import CROOKED_SERVER, WORKSHOP_SERVER, Mesh, mesh
+from tests.tools_svc.given import CROOKED_SERVER, WORKSHOP_SERVER, Mesh, call, mesh
 from threadmesh.api.conversation.v1 import conversation_pb2
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.errors import (
@@ -17,6 +17,7 @@ from threadmesh.errors import (
     PromptNotFound,
     ResourceNotFound,
     ToolResultTooLarge,
+    Unsupported,
 )
 from threadmesh.rpc.channel import translated
 
@@ -106,3 +107,28 @@ async def test_a_prompt_that_is_not_there_is_told(service: Mesh) -> None:
     with pytest.raises(PromptNotFound):
         async with translated("tools"):
             await service.tools.GetPrompt(pb.GetPromptRequest(name="one__nothing"))
+
+
+async def test_changes_of_a_resource_are_streamed_with_signs_of_life(service: Mesh) -> None:
+    request = pb.WatchResourceRequest(server="one", uri="note://rules")
+    heard: list[str] = []
+    changes = 0
+    async with asyncio.timeout(30):
+        async for response in service.tools.WatchResource(request):
+            heard.append(str(response.WhichOneof("event")))
+            changes += response.HasField("change")
+            assert response.sequence == changes
+            if changes == 1 and heard[-1] == "heartbeat":
+                await service.run(call("one__amend", "amending", uri="note://rules"))
+            if changes == 2:
+                break
+
+    assert (heard[0], heard[-1], set(heard)) == ("change", "change", {"change", "heartbeat"})
+
+
+@pytest.mark.parametrize(("server", "error"), [("nobody", ResourceNotFound), ("crooked", Unsupported)])
+async def test_what_cannot_be_followed_is_an_error(service: Mesh, server: str, error: type[MeshError]) -> None:
+    with pytest.raises(error):
+        async with asyncio.timeout(30), translated("tools"):
+            async for _ in service.tools.WatchResource(pb.WatchResourceRequest(server=server, uri="note://rules")):
+                raise AssertionError

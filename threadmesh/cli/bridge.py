@@ -98,6 +98,24 @@ class RemoteTools:
         async with translated(_PEER):
             return await self._stub.ReadResource(pb.ReadResourceRequest(server=server, uri=uri))
 
+    async def watch(self, server: str, uri: str) -> AsyncGenerator[str, None]:
+        """Follow a resource; after an outage it is followed anew, and may have changed meanwhile."""
+        request = pb.WatchResourceRequest(server=server, uri=uri)
+        followed = False
+        while True:
+            try:
+                watching = self._stub.WatchResource(request)
+                responses = translated_stream(watching, peer=_PEER, silence_seconds=_SILENCE_SECONDS)
+                async with aclosing(responses):
+                    async for response in responses:
+                        if response.HasField("change"):
+                            followed = True
+                            yield response.change.uri
+            except MeshError as error:
+                if not followed or not error.retryable:
+                    raise
+                await asyncio.sleep(_AGAIN_SECONDS)
+
     async def prompts(self) -> pb.ListPromptsResponse:
         """List the prompts."""
         async with translated(_PEER):

@@ -38,6 +38,10 @@ class ToolsService(Protocol):
         """Read a resource by its server's own URI."""
         ...
 
+    def watch(self, server: str, uri: str) -> AsyncGenerator[str, None]:
+        """Give the server's own URI of a resource once it is followed, then at each change; an outage is waited out."""
+        ...
+
     async def prompts(self) -> pb.ListPromptsResponse:
         """List the prompts."""
         ...

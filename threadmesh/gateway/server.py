@@ -43,7 +43,7 @@ class Gateway(Server[Any]):
 
     def __init__(self, tools: ToolsService) -> None:
         self._tools = tools
-        self._changes = Changes()
+        self._changes = Changes(tools)
         library = LibraryHandlers(tools)
         super().__init__(
             "threadmesh",
@@ -56,13 +56,15 @@ class Gateway(Server[Any]):
             on_read_resource=library.read_resource,
             on_list_prompts=library.list_prompts,
             on_get_prompt=library.get_prompt,
+            on_subscribe_resource=self._changes.subscribe,
+            on_unsubscribe_resource=self._changes.unsubscribe,
             on_subscriptions_listen=self._changes.listen,
         )
         self.add_notification_handler("notifications/initialized", types.NotificationParams, self._changes.tell)
 
     def end_subscriptions(self) -> None:
         """End the streams by which clients follow changes, as the protocol wants it."""
-        self._changes.listen.close()
+        self._changes.close()
 
     def create_initialization_options(
         self,

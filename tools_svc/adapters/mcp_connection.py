@@ -22,6 +22,7 @@ from tools_svc.adapters.mcp_library import McpLibrary
 from tools_svc.adapters.mcp_raw import Raw, listed
 from tools_svc.adapters.mcp_tasks import McpTasks
 from tools_svc.adapters.mcp_values import call_meta, offered_tool, tool_output
+from tools_svc.adapters.mcp_watches import McpWatches
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.library import Library
 from tools_svc.domain.tool import OfferedTool
@@ -49,6 +50,7 @@ class McpConnection:
     ) -> None:
         self.library = McpLibrary(client, tasks, server=server, on_library=on_library)
         self.own_tasks = McpTasks(client)
+        self.watches = McpWatches(client, tasks, server=server)
         self.lifeline = lifeline
         self.stale = asyncio.Event()
         """Set by whoever learns that the list of tools has changed."""

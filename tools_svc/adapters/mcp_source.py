@@ -14,6 +14,7 @@ from mcp_types import (
     ProgressNotification,
     PromptListChangedNotification,
     ResourceListChangedNotification,
+    ResourceUpdatedNotification,
     ToolListChangedNotification,
 )
 
@@ -56,6 +57,7 @@ class McpSource:
         self._connect_seconds = connect_seconds
         self._backoff = backoff or Backoff()
         self._failures = 0
+        self._given_up = False
         self._connection: McpConnection | None = None
         self._status = Latest(ServerStatus(state=ServerState.CONNECTING))
 
@@ -97,17 +99,36 @@ class McpSource:
         """Fill in a prompt, as `ToolSource.prompt` promises."""
         return await (await self._usable()).library.prompt(name, arguments)
 
+    async def watch(self, uri: str) -> AsyncGenerator[str, None]:
+        """Follow a resource, as `ToolSource.watch` promises."""
+        connection, followed = await self._usable(), False
+        while True:
+            try:
+                async with aclosing(connection.watches.follow(uri)) as changes:
+                    async for changed in changes:
+                        followed = True
+                        yield changed
+            except (ToolConnectionLost, ToolServerUnavailable):
+                if not followed:
+                    raise
+                await asyncio.sleep(self._backoff.first)
+            connection = await self._returned()
+
     async def run(self) -> None:
         """Keep the server connected until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            while True:
-                self._become(state=ServerState.CONNECTING, failure=None)
-                began = self._clock.monotonic()
-                life = tasks.create_task(self._live(), name=f"mcp:{self.name}")
-                await asyncio.wait({life})
-                # The SDK may end a task of its own by cancelling it.
-                reason = ToolConnectionLost() if life.cancelled() else life.result()
-                await self._rest(reason, lived=self._clock.monotonic() - began)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    self._become(state=ServerState.CONNECTING, failure=None)
+                    began = self._clock.monotonic()
+                    life = tasks.create_task(self._live(), name=f"mcp:{self.name}")
+                    await asyncio.wait({life})
+                    # The SDK may end a task of its own by cancelling it.
+                    reason = ToolConnectionLost() if life.cancelled() else life.result()
+                    await self._rest(reason, lived=self._clock.monotonic() - began)
+        finally:
+            self._given_up = True
+            self._status.set(self.status)
 
     async def _rest(self, reason: MeshError, *, lived: float) -> None:
         """Wait until the next attempt is due: at once after the loss of a good connection, else ever longer."""
@@ -152,7 +173,10 @@ class McpSource:
             self._become(state=ServerState.READY, protocol_version=connection.protocol_version)
             log.info("tool_server.ready", server=self.name, tools=len(self.status.tools))
             tasks.start_soon(connection.keep_fresh)
-            reason = await lifeline.ended()
+            try:
+                reason = await lifeline.ended()
+            finally:
+                connection.watches.end()
             self._become(state=ServerState.CONNECTING)
             tasks.cancel_scope.cancel()
         return reason
@@ -171,6 +195,8 @@ class McpSource:
             return
         if isinstance(message, ProgressNotification):
             await self._connection.own_tasks.progressed(message)
+        if isinstance(message, ResourceUpdatedNotification):
+            self._connection.watches.updated(str(message.params.uri))
         if isinstance(message, ToolListChangedNotification):
             self._connection.stale.set()
         if isinstance(message, ResourceListChangedNotification | PromptListChangedNotification):
@@ -193,6 +219,8 @@ class McpSource:
         """Give the connection, waiting for one however long the server is away."""
         async with aclosing(self._status.states()) as states:
             async for _ in states:
+                if self._given_up:
+                    break
                 if self._connection is not None and self._connection.lifeline.reason is None:
                     return self._connection
         raise ToolServerUnavailable(server=self.name)

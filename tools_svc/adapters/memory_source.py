@@ -57,6 +57,7 @@ class MemorySource:
         self._tools = dict(tools)
         self._shelf = shelf or MemoryShelf()
         self._status = Latest(self._ready())
+        self._amended: dict[str, Latest[str]] = {}
         self._kept: dict[str, _Running] = {}
 
     @property
@@ -110,6 +111,17 @@ class MemorySource:
         if uri not in self._shelf.contents:
             raise ResourceNotFound(server=self.name, uri=uri)
         return self._shelf.contents[uri]
+
+    async def watch(self, uri: str) -> AsyncGenerator[str, None]:
+        """Follow a resource."""
+        self._check_ready()
+        async with aclosing(self._amended.setdefault(uri, Latest(uri)).states()) as states:
+            async for _, changed in states:
+                yield changed
+
+    def amend(self, uri: str) -> None:
+        """Tell those who follow a resource that it has changed."""
+        self._amended.setdefault(uri, Latest(uri)).set(uri)
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
         """Fill in a prompt."""

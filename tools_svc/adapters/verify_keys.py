@@ -56,6 +56,8 @@ def check_together(raw: dict[str, Any]) -> Iterator[Complaint]:
             yield place, "a read_only tool has no effect to be found out"
         if _effect(raw, asked) != Effect.READ_ONLY.value:
             yield (*place, "tool"), "this file must say that this tool is read_only"
+        if "cache_seconds" in _said(raw, asked):
+            yield (*place, "tool"), "answers of this tool are kept, so it may tell how things were before the call"
         if _said(raw, asked).get("approval", raw.get("approval", "never")) != "never":
             yield (*place, "tool"), "nobody could be asked to approve a call of this tool"
 

@@ -133,6 +133,11 @@ class CapabilitySource:
         """Find nothing: capabilities are tools only."""
         raise ResourceNotFound(server=self.name, uri=uri)
 
+    async def watch(self, uri: str) -> AsyncGenerator[str, None]:
+        """Find nothing: capabilities are tools only."""
+        await self.read(uri)
+        yield uri
+
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:  # noqa: ARG002  # the port has it
         """Find nothing: capabilities are tools only."""
         raise PromptNotFound(prompt=name)

@@ -1,9 +1,10 @@
 """Reads the resources and prompts of all servers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 
 from threadmesh.conversation import Media, Text
-from threadmesh.errors import PromptNotFound, ResourceNotFound, ToolResultTooLarge
+from threadmesh.errors import PromptNotFound, ResourceNotFound, ToolResultTooLarge, ToolServerUnavailable
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.output import LARGEST_BYTES
@@ -28,6 +29,21 @@ class Reader:
         contents = await source.read(uri)
         _check_size(sum(content.size for content in contents))
         return contents
+
+    async def watch(self, server: str, uri: str) -> AsyncGenerator[str, None]:
+        """Follow a resource, as `ToolSource.watch` does, also where its server is replaced by another configuration.
+
+        Raises `ResourceNotFound` when there is no such server, and what `ToolSource.watch` raises.
+        """
+        while (source := self._sources.get(server)) is not None:
+            try:
+                async with aclosing(source.watch(uri)) as changes:
+                    async for changed in changes:
+                        yield changed
+            except ToolServerUnavailable:
+                if self._sources.get(server) is source:
+                    raise
+        raise ResourceNotFound(server=server, uri=uri)
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
         """Fill in the prompt of that name.

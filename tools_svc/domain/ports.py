@@ -51,6 +51,14 @@ class ToolSource(Protocol):
         """Read a resource; raises `ResourceNotFound`, and the errors of a call. Cancelling it stops it at once."""
         ...
 
+    def watch(self, uri: str) -> AsyncGenerator[str, None]:
+        """Give the URI once the server tells of changes of this resource, then at each; some may be told together.
+
+        After a lost connection it goes on with the next one, and gives the URI, as it may have changed meanwhile.
+        Raises `Unsupported` for a server that tells of no changes, `ToolServerUnavailable` when it is gone for good.
+        """
+        ...
+
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
         """Fill in a prompt by its server's own name; raises `PromptNotFound` or `ToolFailed`, and a call's errors."""
         ...

@@ -35,6 +35,10 @@ class WrappedSource:
         """Read a resource."""
         return await self._inner.read(uri)
 
+    def watch(self, uri: str) -> AsyncGenerator[str, None]:
+        """Follow a resource."""
+        return self._inner.watch(uri)
+
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
         """Fill in a prompt."""
         return await self._inner.prompt(name, arguments)

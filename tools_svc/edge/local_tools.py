@@ -56,6 +56,10 @@ class LocalTools:
         """Read a resource by its server's own URI."""
         return library_codec.encode_contents(await self._reader.read(server, uri))
 
+    def watch(self, server: str, uri: str) -> AsyncGenerator[str, None]:
+        """Follow a resource by its server's own URI."""
+        return self._reader.watch(server, uri)
+
     async def prompts(self) -> pb.ListPromptsResponse:
         """List the prompts."""
         return library_codec.encode_prompts(self._watcher.catalogue, server="")

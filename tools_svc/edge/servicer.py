@@ -128,6 +128,19 @@ class ToolsServicer(ToolsServiceServicer):
         """Read a resource."""
         return library_codec.encode_contents(await self._reader.read(request.server, request.uri))
 
+    async def WatchResource(
+        self, request: pb.WatchResourceRequest, context: Context
+    ) -> AsyncIterator[pb.WatchResourceResponse]:
+        """Stream that a resource has changed."""
+        sequence = 0
+        async with aclosing(self._beating(self._reader.watch(request.server, request.uri))) as changes:
+            async for uri in changes:
+                if uri is None:
+                    yield pb.WatchResourceResponse(sequence=sequence, heartbeat=pb.Heartbeat())
+                    continue
+                sequence += 1
+                yield pb.WatchResourceResponse(sequence=sequence, change=pb.ResourceChange(uri=uri))
+
     async def ListPrompts(self, request: pb.ListPromptsRequest, context: Context) -> pb.ListPromptsResponse:
         """List the prompts."""
         return library_codec.encode_prompts(self._watcher.catalogue, server=request.server)

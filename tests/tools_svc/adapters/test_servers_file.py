@@ -103,16 +103,17 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
             "max_waiting": 0,
             "breaker": {"failures": 2, "rest_seconds": 1},
             "rate": 2.5,
-            "effects": {"get": "read_only"},
+            "effects": {"get": "read_only", "find": "read_only"},
             "tools": {
-                "get": {"cache_seconds": 60, "retries": 0, "timeout_seconds": 1.5, "approval": "never"},
+                "get": {"cache_seconds": 60, "retries": 0, "timeout_seconds": 1.5},
+                "find": {"approval": "never"},
                 "put": {
                     "effect": "keyed",
                     "max_parallel": 1,
                     "rate": {"per_second": 0.5, "burst": 4},
                     "approval": "never",
                     "queue": True,
-                    "verify": VERIFY | {"after_seconds": 2, "again": True},
+                    "verify": VERIFY | {"tool": "find", "after_seconds": 2, "again": True},
                 },
             },
         },
@@ -124,15 +125,16 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert full.breaker == BreakerLimits(consecutive=2, rest_seconds=1.0)
     assert (plain.approval, full.approval) == (False, True)
     assert (full.max_parallel, full.rate) == (2, Rate(per_second=2.5, burst=3))
-    assert full.effects == {"get": Effect.READ_ONLY, "put": Effect.KEYED}
+    assert full.effects == {"get": Effect.READ_ONLY, "find": Effect.READ_ONLY, "put": Effect.KEYED}
     assert full.tools == {
-        "get": ToolPolicy(cache_seconds=60, retries=0, timeout_seconds=1.5, requires_approval=False),
+        "get": ToolPolicy(cache_seconds=60, retries=0, timeout_seconds=1.5),
+        "find": ToolPolicy(requires_approval=False),
         "put": ToolPolicy(
             max_parallel=1,
             rate=Rate(per_second=0.5, burst=4),
             requires_approval=False,
             queued=True,
-            verify=Verify(tool="get", arguments=VERIFY["arguments"], done="/found", after_seconds=2.0, again=True),
+            verify=Verify(tool="find", arguments=VERIFY["arguments"], done="/found", after_seconds=2.0, again=True),
         ),
     }
 
@@ -253,6 +255,10 @@ HOOK = {"webhook": "https://example.com"}
         (_verified(tool="other"), "s.tools.put.verify.tool"),
         (_verified("idempotent"), "s.tools.put.verify.tool"),
         (_verified() | {"approval": "always"}, "s.tools.put.verify.tool"),
+        (
+            GOOD | {"tools": {"get": {"effect": "read_only", "cache_seconds": 5}, "put": {"verify": VERIFY}}},
+            "s.tools.put.verify.tool",
+        ),
         (_verified(done="found"), "s.tools.put.verify.done"),
         (_verified(done="/a~2"), "s.tools.put.verify.done"),
         (_verified(arguments=[]), "s.tools.put.verify.arguments"),

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 from mcp.client import Client
+from mcp.client.subscriptions import ResourceUpdated
 from mcp.shared.exceptions import MCPError
 from mcp_types import BlobResourceContents, TextContent, TextResourceContents
 
@@ -302,6 +303,53 @@ async def test_calls_under_way_may_end_when_the_service_stops(tmp_path: Path) ->
             leave.set()
 
             assert (await waiting).endswith("The tool did not answer within 1 s.")
+
+
+RULES = "threadmesh:shop:note://rules"
+OLD_WAY = pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
+
+
+@OLD_WAY
+@pytest.mark.parametrize("old", ["http", "stdio"])
+async def test_a_client_of_an_older_revision_hears_of_the_resources_that_it_follows(service: Served, old: str) -> None:
+    told, other = Told(), Told()
+    async with (
+        asyncio.timeout(60),
+        connected(old, service, told=told) as client,
+        connected("http", service, told=other) as stranger,
+    ):
+        await client.subscribe_resource(RULES)
+        await client.subscribe_resource(RULES)
+        await stranger.subscribe_resource("threadmesh:other:note://rules")
+        await client.call_tool("shop__amend", {"uri": "note://picture"})
+        await client.call_tool("shop__amend", {"uri": "note://rules"})
+        assert await told.updated.get() == RULES
+        await client.unsubscribe_resource(RULES)
+        await client.call_tool("shop__amend", {"uri": "note://rules"})
+        await client.call_tool("other__amend", {"uri": "note://rules"})
+        assert await other.updated.get() == "threadmesh:other:note://rules"
+
+    assert told.updated.empty()
+
+
+async def test_a_client_of_the_newest_revision_hears_of_the_resources_that_it_follows(service: Served) -> None:
+    async with (
+        asyncio.timeout(60),
+        connected("http-modern", service) as client,
+        client.listen(resource_subscriptions=[RULES, "threadmesh:nobody:note://x"]) as subscription,
+    ):
+        await client.call_tool("shop__amend", {"uri": "note://rules"})
+        event = await anext(aiter(subscription))
+
+    assert event == ResourceUpdated(uri=RULES)
+
+
+@OLD_WAY
+@pytest.mark.parametrize("uri", ["threadmesh:nobody:note://rules", "note://rules"])
+async def test_what_cannot_be_followed_is_an_error(service: Served, uri: str) -> None:
+    async with connected("http", service) as client:
+        with pytest.raises(MCPError):
+            await client.subscribe_resource(uri)
 
 
 async def test_a_gateway_for_everybody_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:

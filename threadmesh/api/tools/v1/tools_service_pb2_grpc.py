@@ -80,6 +80,11 @@ class ToolsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceResponse.FromString,
                 _registered_method=True)
+        self.WatchResource = channel.unary_stream(
+                '/threadmesh.api.tools.v1.ToolsService/WatchResource',
+                request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.WatchResourceRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.WatchResourceResponse.FromString,
+                _registered_method=True)
         self.ListPrompts = channel.unary_unary(
                 '/threadmesh.api.tools.v1.ToolsService/ListPrompts',
                 request_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ListPromptsRequest.SerializeToString,
@@ -165,6 +170,17 @@ class ToolsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchResource(self, request, context):
+        """Streams that a resource has changed, as its server tells.
+
+        The first `change` says that the server tells of changes from then on. After a lost connection, one says that there
+        may have been others meanwhile. A `heartbeat` is sent at least once a second when there is nothing else to say. A
+        server that tells of no changes fails with UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListPrompts(self, request, context):
         """Lists the prompts that the servers offer.
         """
@@ -226,6 +242,11 @@ def add_ToolsServiceServicer_to_server(servicer, server):
                     servicer.ReadResource,
                     request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceResponse.SerializeToString,
+            ),
+            'WatchResource': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchResource,
+                    request_deserializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.WatchResourceRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.WatchResourceResponse.SerializeToString,
             ),
             'ListPrompts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListPrompts,
@@ -482,6 +503,33 @@ class ToolsService:
             '/threadmesh.api.tools.v1.ToolsService/ReadResource',
             threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceRequest.SerializeToString,
             threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.ReadResourceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchResource(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/threadmesh.api.tools.v1.ToolsService/WatchResource',
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.WatchResourceRequest.SerializeToString,
+            threadmesh_dot_api_dot_tools_dot_v1_dot_tools__service__pb2.WatchResourceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,13 @@ class ToolsServiceStub:
     """Lists what the servers offer to read: resources, and templates of resources."""
     ReadResource: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ReadResourceRequest, _tools_service_pb2.ReadResourceResponse]
     """Reads a resource, in the time that a call of its server may take."""
+    WatchResource: _grpc.UnaryStreamMultiCallable[_tools_service_pb2.WatchResourceRequest, _tools_service_pb2.WatchResourceResponse]
+    """Streams that a resource has changed, as its server tells.
+
+    The first `change` says that the server tells of changes from then on. After a lost connection, one says that there
+    may have been others meanwhile. A `heartbeat` is sent at least once a second when there is nothing else to say. A
+    server that tells of no changes fails with UNIMPLEMENTED.
+    """
     ListPrompts: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.ListPromptsRequest, _tools_service_pb2.ListPromptsResponse]
     """Lists the prompts that the servers offer."""
     GetPrompt: _grpc.UnaryUnaryMultiCallable[_tools_service_pb2.GetPromptRequest, _tools_service_pb2.GetPromptResponse]
@@ -95,6 +102,13 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     """Lists what the servers offer to read: resources, and templates of resources."""
     ReadResource: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ReadResourceRequest, _tools_service_pb2.ReadResourceResponse]  # type: ignore[assignment]
     """Reads a resource, in the time that a call of its server may take."""
+    WatchResource: _aio.UnaryStreamMultiCallable[_tools_service_pb2.WatchResourceRequest, _tools_service_pb2.WatchResourceResponse]  # type: ignore[assignment]
+    """Streams that a resource has changed, as its server tells.
+
+    The first `change` says that the server tells of changes from then on. After a lost connection, one says that there
+    may have been others meanwhile. A `heartbeat` is sent at least once a second when there is nothing else to say. A
+    server that tells of no changes fails with UNIMPLEMENTED.
+    """
     ListPrompts: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.ListPromptsRequest, _tools_service_pb2.ListPromptsResponse]  # type: ignore[assignment]
     """Lists the prompts that the servers offer."""
     GetPrompt: _aio.UnaryUnaryMultiCallable[_tools_service_pb2.GetPromptRequest, _tools_service_pb2.GetPromptResponse]  # type: ignore[assignment]
@@ -182,6 +196,19 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tools_service_pb2.ReadResourceResponse, _abc.Awaitable[_tools_service_pb2.ReadResourceResponse]]:
         """Reads a resource, in the time that a call of its server may take."""
+
+    @_abc_1.abstractmethod
+    def WatchResource(
+        self,
+        request: _tools_service_pb2.WatchResourceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_tools_service_pb2.WatchResourceResponse], _abc.AsyncIterator[_tools_service_pb2.WatchResourceResponse]]:
+        """Streams that a resource has changed, as its server tells.
+
+        The first `change` says that the server tells of changes from then on. After a lost connection, one says that there
+        may have been others meanwhile. A `heartbeat` is sent at least once a second when there is nothing else to say. A
+        server that tells of no changes fails with UNIMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def ListPrompts(
