@@ -155,6 +155,21 @@ class UnitSettings(ProcessSettings):
 
         Raises `ConfigurationError` where callers would not be known, or would be known over a link that anybody reads.
         """
+        self._require_known_callers()
+        if not (self.link_certificate or self.link_insecure or is_loopback(self.listen.strip("[]"))):
+            prefix = self._prefix()
+            raise ConfigurationError(
+                f"{prefix}LISTEN: beyond loopback, {prefix}LINK_CERTIFICATE, {prefix}LINK_KEY and {prefix}LINK_CA must "
+                f"be set (`threadmesh certs create` makes them); {prefix}LINK_INSECURE=true lets everybody in"
+            )
+        return ServerLink(
+            files=self._link_files(),
+            tokens_file=self.link_tokens_file,
+            insecure=self.link_insecure,
+            settings=self._prefix(),
+        )
+
+    def _require_known_callers(self) -> None:
         prefix = self._prefix()
         if self.link_ca and self.link_tokens_file:
             raise ConfigurationError(
@@ -167,17 +182,6 @@ class UnitSettings(ProcessSettings):
                 f"{prefix}LINK_CA, or {prefix}LINK_TOKENS_FILE, must be set with {prefix}LINK_CERTIFICATE: "
                 "otherwise everybody may call"
             )
-        if not (self.link_certificate or self.link_insecure or is_loopback(self.listen.strip("[]"))):
-            raise ConfigurationError(
-                f"{prefix}LISTEN: beyond loopback, {prefix}LINK_CERTIFICATE, {prefix}LINK_KEY and {prefix}LINK_CA must "
-                f"be set (`threadmesh certs create` makes them); {prefix}LINK_INSECURE=true lets everybody in"
-            )
-        return ServerLink(
-            files=self._link_files(),
-            tokens_file=self.link_tokens_file,
-            insecure=self.link_insecure,
-            settings=prefix,
-        )
 
 
 def data_directory(environment: Mapping[str, str] = os.environ) -> Path:

@@ -22,6 +22,7 @@ READS = {
     "/threadmesh.api.inference.v1.InferenceService/ListModels",
     "/threadmesh.api.tools.v1.ToolsService/ListTools",
     "/threadmesh.api.context.v1.ThreadsService/AssembleWindow",
+    "/threadmesh.api.context.v1.ThreadsService/GetItem",
     "/threadmesh.api.context.v1.ThreadsService/GetThread",
     "/threadmesh.api.context.v1.ThreadsService/ListItems",
     "/threadmesh.api.context.v1.ThreadsService/ListThreads",

@@ -19,11 +19,16 @@ EVERYBODY: Mapping[str, Methods] = {HEALTH: None, REFLECTION: None}
 _OURS: Mapping[str, Methods] = {INFERENCE: None, TOOLS: None, THREADS: None, RUNS: None}
 
 MATRIX: Mapping[str, Mapping[str, Methods]] = {
-    # It answers people: it decides nothing that an operator decides, and writes threads only through runs.
+    # It answers people: it decides nothing that an operator decides.
     "facade": {
-        INFERENCE: frozenset({"CountTokens", "Embed", "Generate", "ListModels"}),
+        INFERENCE: frozenset({"CountTokens", "Detokenize", "Embed", "Generate", "ListModels", "Tokenize"}),
         TOOLS: frozenset({"ExecuteTools", "ListTools"}),
-        THREADS: frozenset({"AssembleWindow", "DeleteThread", "ListItems", "ListThreads"}),
+        THREADS: frozenset(
+            {
+                *("CreateThread", "GetThread", "ListThreads", "UpdateThread", "DeleteThread"),
+                *("AppendItems", "GetItem", "ListItems", "DeleteItem", "AssembleWindow"),
+            }
+        ),
         RUNS: frozenset(
             {
                 *("StartRun", "GetRun", "ListRuns", "ClaimRun", "TakeOverRun", "HandOverRun", "RenewRun", "CancelRun"),
