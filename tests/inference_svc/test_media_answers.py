@@ -132,7 +132,7 @@ async def test_a_broken_image_is_refused_and_the_engine_goes_on(backend: LlamaCp
 
 async def test_images_beyond_the_context_are_refused(tmp_path: Path) -> None:
     backend = await backend_of(tmp_path, architecture="qwen2", sees="mlp", context_tokens=128)
-    with pytest.raises(InvalidArgument, match="longer than the model's context"):
+    with pytest.raises(InvalidArgument, match="148 tokens, and the model's context 128"):
         await answered(backend, asked(CAT, DOG, "?"))
     await backend.close()
 

@@ -86,7 +86,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
 
 
 async def logged_by_a_server(stream: io.StringIO) -> bool:
-    return "tool_server.stderr" in stream.getvalue()
+    return '"line": "***"' in stream.getvalue()
 
 
 def tools_settings(directory: Path) -> ToolsSettings:
