@@ -31,6 +31,8 @@ def check(text: str, *, whole: bool = True, resumed: bool = False) -> None:
     told = [(block, _decoded(block["data"])) for block in blocks[: -1 if done else None]]
     if any("event" in block for block, _ in told):
         end = _responses(told, resumed=resumed)
+    elif any(chunk.get("object") == "text_completion" for _, chunk in told):
+        end = _texts(told)
     else:
         end = _chat(told, resumed=resumed)
     if whole:
@@ -81,6 +83,26 @@ def _chat(told: list[tuple[Block, dict[str, Any]]], *, resumed: bool) -> str:
             _require((choices.ended or resumed) and bool(chunk.get("usage")), "only usage has no choice, and is last")
             used = True
     return "error" if failed else "finish" if choices.ended or used else ""
+
+
+def _texts(told: list[tuple[Block, dict[str, Any]]]) -> str:
+    """Continuations of plain texts: nothing of them is kept, so their chunks have no place to go on from."""
+    begun: set[int] = set()
+    finished: set[int] = set()
+    failed = used = False
+    for block, chunk in told:
+        _require(not failed and not used, "nothing follows an error or the usage")
+        _require("id" not in block, "no stream of texts can be picked up")
+        if "error" in chunk:
+            failed = True
+            continue
+        for choice in chunk["choices"]:
+            _require(choice["index"] not in finished, "nothing but usage follows the finish")
+            begun.add(choice["index"])
+            if choice["finish_reason"]:
+                finished.add(choice["index"])
+        used = not chunk["choices"]
+    return "error" if failed else "finish" if begun == finished else ""
 
 
 class _Choices:

@@ -14,7 +14,7 @@ from threadmesh.rpc.status import translated, translated_stream
 from threadmesh.telemetry.logs import current_ids
 
 _READS = {
-    "threadmesh.api.inference.v1.InferenceService": ["CountTokens", "ListModels"],
+    "threadmesh.api.inference.v1.InferenceService": ["CountTokens", "Detokenize", "ListModels", "Tokenize"],
     "threadmesh.api.tools.v1.ToolsService": ["ListTools", "ListResources", "ListPrompts"],
     "threadmesh.api.context.v1.ThreadsService": ["GetThread", "ListThreads", "ListItems", "AssembleWindow"],
     "threadmesh.api.context.v1.RunsService": ["GetRun", "ListRuns", "ListCalls"],
