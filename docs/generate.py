@@ -88,6 +88,7 @@ KINDS = {
     "schema_unsatisfiable": "Nothing can satisfy the schema.",
     "schema_unsupported": "A keyword of the schema cannot be used.",
     "tool_call_id_unknown": "A result answers no call that waits.",
+    "unsupported_parameter": "A field cannot be asked for over this connection.",
     "unknown_parameter": "A field means nothing here, and the request asked for strictness.",
 }
 """Codes that say more than the class of an error, all of them with the status 400."""

@@ -258,6 +258,70 @@ class CallList(BaseModel):
     data: list[CallAnswer]
 
 
+class Conversation(BaseModel):
+    """A conversation."""
+
+    model_config = _of({"id": "conv_01", "object": "conversation", "created_at": 1767225600, "metadata": {}})
+    id: str
+    object: str
+
+
+class Item(BaseModel):
+    """An item of a conversation."""
+
+    model_config = _of({"id": "msg_01", "type": "message", "role": "user", "content": []})
+    id: str
+    type: str
+
+
+class Page(BaseModel):
+    """A page of a list."""
+
+    model_config = _of({"object": "list", "data": [], "has_more": False})
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+
+
+class TextCompletion(BaseModel):
+    """How texts go on; with `stream`, in pieces as server-sent events."""
+
+    model_config = _of({"id": "cmpl-01", "object": "text_completion", "choices": [{"index": 0, "text": " time"}]})
+    id: str
+    object: str
+    choices: list[dict[str, Any]]
+
+
+class Tokens(BaseModel):
+    """What a model reads, in its own tokens."""
+
+    model_config = _of({"count": 2, "max_model_len": 8192, "tokens": [9, 7], "token_strs": None})
+    count: int
+    tokens: list[int]
+
+
+class Detokenized(BaseModel):
+    """The text of tokens."""
+
+    model_config = _of({"prompt": "Hello"})
+    prompt: str
+
+
+class InputTokens(BaseModel):
+    """How many tokens a model would read."""
+
+    model_config = _of({"object": "response.input_tokens", "input_tokens": 9})
+    object: str
+    input_tokens: int
+
+
+class Compaction(BaseModel):
+    """A conversation in short."""
+
+    model_config = _of({"id": "resp_01", "object": "response.compaction", "output": []})
+    object: str
+    output: list[dict[str, Any]]
+
+
 def all_answers() -> list[type[BaseModel]]:
     """Give every model of this module."""
     return [each for each in BaseModel.__subclasses__() if each.__module__ == __name__]

@@ -47,3 +47,13 @@ SETTLEMENT: dict[str, dict[str, Any]] = {
     "done": {"outcome": "succeeded", "output": "Order 17", "reason": "The order is there."},
     "undone": {"outcome": "failed", "reason": "There is no such order."},
 }
+METADATA: dict[str, dict[str, Any]] = {"topic": {"metadata": {"topic": "greetings"}}}
+CONVERSATION: dict[str, dict[str, Any]] = {"greeting": {"items": [_HELLO], "metadata": {"topic": "greetings"}}}
+ITEMS: dict[str, dict[str, Any]] = {"one": {"items": [_HELLO]}}
+INPUT: dict[str, dict[str, Any]] = {"hello": {"input": "Hello!"}}
+TEXT: dict[str, dict[str, Any]] = {"tale": {"prompt": "Once upon a", "max_tokens": 8}}
+TEXT_STREAM = (
+    'data: {"id":"cmpl-01","object":"text_completion","choices":[{"index":0,"text":" time"}]}\n\ndata: [DONE]\n\n'
+)
+PROMPT: dict[str, dict[str, Any]] = {"text": {"prompt": "Hello!"}, "conversation": {"messages": [_HELLO]}}
+TOKENS: dict[str, dict[str, Any]] = {"two": {"tokens": [9, 7]}}

@@ -8,11 +8,12 @@ from pydantic import Field, model_validator
 from starlette.responses import Response
 
 from facade.domain.ports import Conversation, Inference, Tokenizable
+from facade.edge import answers, examples
 from facade.edge.body import read
 from facade.edge.chat.decode import message_of, tool_of
 from facade.edge.chat.fields import Integer, Schema
 from facade.edge.chat.schemas import Message, Tool
-from facade.edge.openapi import request_body
+from facade.edge.openapi import answer, request_body
 
 Token = Annotated[Integer, Field(ge=0, lt=2**31)]
 
@@ -55,7 +56,12 @@ def router(inference: Inference) -> APIRouter:
     """Make the routes."""
     routes = APIRouter(tags=["tokens"])
 
-    @routes.post("/v1/tokenize", summary="Give what a model reads", openapi_extra=request_body(TokenizeRequest))
+    @routes.post(
+        "/v1/tokenize",
+        summary="Give what a model reads",
+        responses=answer(answers.Tokens),
+        openapi_extra=request_body(TokenizeRequest, examples.PROMPT),
+    )
     async def tokenize(request: Request) -> Response:
         asked = await read(request, TokenizeRequest)
         name = asked.model or ""
@@ -72,7 +78,12 @@ def router(inference: Inference) -> APIRouter:
             }
         )
 
-    @routes.post("/v1/detokenize", summary="Give the text of tokens", openapi_extra=request_body(DetokenizeRequest))
+    @routes.post(
+        "/v1/detokenize",
+        summary="Give the text of tokens",
+        responses=answer(answers.Detokenized),
+        openapi_extra=request_body(DetokenizeRequest, examples.TOKENS),
+    )
     async def detokenize(request: Request) -> Response:
         asked = await read(request, DetokenizeRequest)
         pieces = await inference.detokenize(asked.tokens, model=asked.model or "")

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from facade.domain.ports import Said
 from facade.domain.threads import Threads
+from facade.edge import answers, examples
 from facade.edge.body import read
 from facade.edge.chat.encode import completion_id
 from facade.edge.chat.fields import Schema
 from facade.edge.chat.kept import Shelf
 from facade.edge.chat.schemas import Metadata
+from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
 from threadmesh.conversation import Media, Part, Refusal, Text
 from threadmesh.errors import InvalidArgument
@@ -26,6 +28,12 @@ class CompletionUpdate(Schema):
     """The body of `POST /v1/chat/completions/{id}`."""
 
     metadata: Metadata = Field(description="Replaces all that there was.")
+
+
+_ANSWERS: dict[tuple[str, str], type[BaseModel]] = {
+    (_ONE, "GET"): answers.Completion,
+    (_ONE, "DELETE"): answers.Deleted,
+}
 
 
 class StoredCompletions:
@@ -44,13 +52,15 @@ class StoredCompletions:
             (_ONE, self.delete, "DELETE", "Delete a stored completion with its messages"),
             (f"{_ONE}/messages", self.messages, "GET", "List the messages that a stored completion answers"),
         ):
-            routes.add_api_route(path, answer, methods=[method], summary=summary)
+            told = _ANSWERS.get((path, method), answers.Page)
+            routes.add_api_route(path, answer, methods=[method], summary=summary, responses=answered(told))
         routes.add_api_route(
             _ONE,
             self.update,
             methods=["POST"],
             summary="Describe a stored completion anew",
-            openapi_extra=request_body(CompletionUpdate),
+            responses=answered(answers.Completion),
+            openapi_extra=request_body(CompletionUpdate, examples.METADATA),
         )
         return routes
 

@@ -13,7 +13,7 @@ from facade.domain.continuation import Continuations, Prompt, continued
 from facade.domain.metered import text_tokens
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Inference
-from facade.edge import sse
+from facade.edge import answers, examples, sse
 from facade.edge.admission import Admission
 from facade.edge.body import read
 from facade.edge.chat.sampling import wishes
@@ -23,6 +23,7 @@ from facade.edge.errors import body_of
 from facade.edge.ignored import ignored_headers
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.metrics import FacadeMetrics
+from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
 from threadmesh.errors import InvalidArgument, MeshError
 from threadmesh.rpc import deadline
@@ -58,7 +59,8 @@ class Completions:
             self.complete,
             methods=["POST"],
             summary="Go on with texts as they stand",
-            openapi_extra=request_body(CompletionRequest),
+            responses=answered(answers.TextCompletion, stream=examples.TEXT_STREAM),
+            openapi_extra=request_body(CompletionRequest, examples.TEXT),
         )
         return routes
 

@@ -3,13 +3,16 @@
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 
 from facade.domain.threads import NewThread, Thread, Threads
+from facade.edge import answers, examples
 from facade.edge.body import read
 from facade.edge.controls import controls
 from facade.edge.conversations import pages
 from facade.edge.conversations.names import conversation_body, find
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
+from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
 from facade.edge.responses.decode import check_include
 from facade.edge.responses.messages import messages_of
@@ -19,6 +22,17 @@ from threadmesh.errors import InvalidArgument
 _ONE = "/{conversation}"
 _ITEMS = "/{conversation}/items"
 _ITEM = "/{conversation}/items/{item}"
+
+
+_EXAMPLES = {NewConversation: examples.CONVERSATION, ConversationUpdate: examples.METADATA, NewItems: examples.ITEMS}
+
+
+def _answer_of(path: str, method: str) -> type[BaseModel]:
+    if path == _ITEMS:
+        return answers.Page
+    if path == _ITEM and method == "GET":
+        return answers.Item
+    return answers.Deleted if (path, method) == (_ONE, "DELETE") else answers.Conversation
 
 
 class Conversations:
@@ -40,8 +54,15 @@ class Conversations:
             (_ITEM, self.item, "GET", "Get an item of a conversation", None),
             (_ITEM, self.delete_item, "DELETE", "Delete an item of a conversation", None),
         ):
-            described = request_body(body) if body else None
-            routes.add_api_route(path, answer, methods=[method], summary=summary, openapi_extra=described)
+            described = request_body(body, _EXAMPLES[body], optional=body is NewConversation) if body else None
+            routes.add_api_route(
+                path,
+                answer,
+                methods=[method],
+                summary=summary,
+                responses=answered(_answer_of(path, method)),
+                openapi_extra=described,
+            )
         return routes
 
     async def create(self, request: Request) -> dict[str, Any]:

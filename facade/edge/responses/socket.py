@@ -62,7 +62,7 @@ def handshake_router() -> APIRouter:
     """Make the route whose answer decides on connections: 426, unless the request may not come in at all."""
     routes = APIRouter(tags=["responses"])
 
-    @routes.get(PATH, summary="Connect by WebSocket", status_code=_UPGRADE_REQUIRED)
+    @routes.get(PATH, summary="Connect by WebSocket", status_code=_UPGRADE_REQUIRED, include_in_schema=False)
     async def upgrade() -> Response:
         headers = {"upgrade": "websocket"}
         return Response(orjson.dumps(body_of(UpgradeRequired())), _UPGRADE_REQUIRED, headers, "application/json")

@@ -18,6 +18,7 @@ from facade.domain.metered import text_tokens
 from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.ports import Conversation, NewRun
 from facade.domain.question import chosen, instructions_of
+from facade.edge import answers, examples
 from facade.edge.admission import Admission
 from facade.edge.body import read
 from facade.edge.chat.fields import Schema
@@ -25,6 +26,7 @@ from facade.edge.controls import controls
 from facade.edge.ignored import ignored_headers
 from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT, unless_gone
+from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
 from facade.edge.responses.compaction import sealed
 from facade.edge.responses.decode import Asked, needs_catalogue, new_run
@@ -86,14 +88,16 @@ class Windows:
             self.input_tokens,
             methods=["POST"],
             summary="Count what a model would read for a response",
-            openapi_extra=request_body(InputTokensRequest),
+            responses=answered(answers.InputTokens),
+            openapi_extra=request_body(InputTokensRequest, examples.INPUT),
         )
         routes.add_api_route(
             "/compact",
             self.compact,
             methods=["POST"],
             summary="Give a conversation in short, to go on with",
-            openapi_extra=request_body(CompactRequest),
+            responses=answered(answers.Compaction),
+            openapi_extra=request_body(CompactRequest, examples.INPUT),
         )
         return routes
 
