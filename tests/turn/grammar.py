@@ -15,6 +15,8 @@ from urllib.parse import parse_qs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TERMINAL = {f"response.{end}" for end in ("completed", "incomplete", "failed", "cancelled")}
+GRAMMATICAL = ("/v1/chat/", "/v1/responses")
+"""Paths of the streams that this is the grammar of."""
 _ERROR = {"message", "type", "param", "code"}
 Block = dict[str, str]
 
@@ -175,7 +177,7 @@ class CheckedStreams:
         try:
             await self._app(scope, receive, capture)
         finally:
-            if streams:
+            if streams and scope["path"].startswith(GRAMMATICAL):
                 self._check(scope, captured.decode(), whole=ended)
 
     def _check(self, scope: Scope, text: str, *, whole: bool) -> None:
