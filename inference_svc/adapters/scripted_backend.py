@@ -190,7 +190,7 @@ class ScriptedBackend:
 
     def _remember(self, tokens: tuple[int, ...], *, scope: str) -> int:
         known = self._cached.setdefault(scope, deque(maxlen=_REMEMBERED))
-        cached = max((min(shared_prefix(each, tokens), len(tokens) - 1) for each in known), default=0)
+        cached = max((max(0, min(shared_prefix(each, tokens), len(tokens) - 1)) for each in known), default=0)
         known.append(tokens)
         return cached
 

@@ -30,6 +30,8 @@ CONFIG = SchemathesisConfig.from_dict(
             "not_a_server_error": {"expected-statuses": ["2xx", "4xx", "501"]},
             # A name such as /v1/responses/compact is also an id to the routes of one response; Allow tells of both.
             "allow_header_conformance": {"enabled": False},
+            # GET /v1/responses asks for an upgrade to a WebSocket, which OpenAPI cannot describe; 405 has its own test.
+            "unsupported_method": {"enabled": False},
             "positive_data_acceptance": {"expected-statuses": ["2xx", "400", "404", "409", "422", "501"]},
         },
         "phases": {"stateful": {"enabled": False}},
@@ -53,7 +55,12 @@ UNSAID = (
     "may not have (server_url|connector_id|authorization|headers)",
     "at least 1 item",
     "was not made here",
+    "nothing to compact",
+    "says anything to a model",
+    "best_of must be equal",
     "There is no such token",
+    "FACADE_MAX_CHOICES",
+    "Say what is to be gone on with",
 )
 """Refusals of requests that fit the document: rules between fields, and what only the content tells."""
 

@@ -18,6 +18,7 @@ from facade.edge.chat.kept import Shelf
 from facade.edge.chat.schemas import Metadata
 from facade.edge.kept_answers import CompletionPage, MessagePage
 from facade.edge.openapi import answer, request_body
+from facade.edge.paging import Limit, Order
 from threadmesh.conversation import Media, Part, Refusal, Text
 from threadmesh.errors import InvalidArgument
 
@@ -65,13 +66,12 @@ class StoredCompletions:
         return routes
 
     async def list(
-        self, request: Request, model: str = "", after: str = "", limit: int = 20, order: str = "asc"
+        self, request: Request, model: str = "", after: str = "", limit: Limit = 20, order: Order = "asc"
     ) -> dict[str, Any]:
         """List completions by their age; `metadata[name]=value` keeps those that have it.
 
         Their threads are all looked at, which are small; of the completions, those of the page are read.
         """
-        _check(limit, order)
         tenant = request.state.tenant
         threads = await self._shelf.all(_metadata(request), tenant=tenant)
         threads = threads[::-1] if order == "asc" else threads
@@ -107,10 +107,9 @@ class StoredCompletions:
         return {"object": "chat.completion.deleted", "id": completion, "deleted": True}
 
     async def messages(
-        self, request: Request, completion: str, after: str = "", limit: int = 20, order: str = "asc"
+        self, request: Request, completion: str, after: str = "", limit: Limit = 20, order: Order = "asc"
     ) -> dict[str, Any]:
         """List the messages of the request."""
-        _check(limit, order)
         kept = await self._shelf.find(completion, tenant=request.state.tenant)
         name = completion_id(kept.run)
         messages = [_message(entry, name) for entry in await self._shelf.messages(kept)]
@@ -120,13 +119,6 @@ class StoredCompletions:
             raise InvalidArgument("after names no message of this completion.", field="after")
         first = names.index(after) + 1 if after else 0
         return _listing(messages[first : first + limit + 1], limit)
-
-
-def _check(limit: int, order: str) -> None:
-    if not 1 <= limit <= _MOST:
-        raise InvalidArgument(f"limit must be between 1 and {_MOST}.", field="limit")
-    if order not in ("asc", "desc"):
-        raise InvalidArgument("order must be asc or desc.", field="order")
 
 
 def _metadata(request: Request) -> dict[str, str]:

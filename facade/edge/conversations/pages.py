@@ -10,8 +10,6 @@ from facade.domain.threads import Thread, Threads
 from facade.edge.responses.said import Place, items_of, read_item_id
 from threadmesh.errors import InvalidArgument, NotFound
 
-_MOST = 100
-
 
 class ItemNotFound(NotFound):
     """The conversation has no such item, or not any more."""
@@ -29,10 +27,6 @@ class Wish:
 
     def check(self) -> None:
         """Raise `InvalidArgument` for what cannot be given."""
-        if not 1 <= self.limit <= _MOST:
-            raise InvalidArgument(f"limit must be between 1 and {_MOST}.", field="limit")
-        if self.order not in ("asc", "desc"):
-            raise InvalidArgument("order must be asc or desc.", field="order")
         if self.after and read_item_id(self.after) is None:
             raise InvalidArgument("after names no item of a conversation.", field="after")
 

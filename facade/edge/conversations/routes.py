@@ -14,6 +14,7 @@ from facade.edge.conversations.names import conversation_body, find
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.kept_answers import ConversationAnswer, ItemAnswer
 from facade.edge.openapi import answer, request_body
+from facade.edge.paging import Limit, Order
 from facade.edge.responses.decode import check_include
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.said import items_of, read_item_id, without
@@ -105,7 +106,7 @@ class Conversations:
         return pages.listing([item for entry in said for item in items_of(entry)], has_more=False)
 
     async def items(
-        self, request: Request, conversation: str, limit: int = 20, order: str = "desc", after: str = ""
+        self, request: Request, conversation: str, limit: Limit = 20, order: Order = "desc", after: str = ""
     ) -> dict[str, Any]:
         """List items, the newest first unless said otherwise."""
         _check_include(request)

@@ -44,10 +44,15 @@ def _nothing(given: Any) -> Any:
     return "" if given is None else given
 
 
+def _nullable(schema: dict[str, Any]) -> None:
+    """Say that null is taken too, as it is by `_nothing`."""
+    schema["anyOf"] = [*schema["anyOf"], {"type": "null"}]
+
+
 class InputTokensRequest(ResponseRequest):
     """The body of `POST /v1/responses/input_tokens`: that of a request for a response, of which nothing is required."""
 
-    input: Input = ""
+    input: Input = Field(default="", json_schema_extra=_nullable)
 
     _absent = field_validator("input", mode="before")(_nothing)
 
@@ -55,7 +60,7 @@ class InputTokensRequest(ResponseRequest):
 class CompactRequest(Schema):
     """The body of `POST /v1/responses/compact`."""
 
-    input: Input = ""
+    input: Input = Field(default="", json_schema_extra=_nullable)
     model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
     previous_response_id: str | None = Field(default=None, max_length=128)
     instructions: str | None = Field(default=None, description="Not part of the result; send them with each request.")

@@ -1,9 +1,9 @@
 """`/v1/runs`: look at a run and its tool calls, stop it, decide about calls that wait for a person."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 
 from facade.domain.events import Run, RunState
 from facade.domain.ports import Context, Verdict
@@ -12,10 +12,10 @@ from facade.edge.answers import CallAnswer, CallList, RunAnswer, RunPage
 from facade.edge.body import read
 from facade.edge.executor import Executor
 from facade.edge.openapi import answer, request_body
+from facade.edge.paging import Limit
 from facade.edge.runs.encode import call_body, run_body
 from facade.edge.runs.schemas import Approval, Decision, Denial, Settlement
 
-Limit = Annotated[int, Query(ge=1, le=100)]
 _CALL = "/{run_id}/calls/{call_id}"
 _APPROVAL = request_body(Approval, examples.APPROVAL, optional=True)
 _DENIAL = request_body(Denial, examples.DENIAL, optional=True)
