@@ -180,6 +180,8 @@ class ScriptedBackend:
 
     def _read(self, asked: Conversation | RawPrompt) -> tuple[int, ...]:
         tokens = asked if isinstance(asked, tuple) else self._vocabulary.tokens(asked)
+        if not tokens:
+            raise InvalidArgument("The prompt is empty, and this model has no token to begin with.", field="raw_prompt")
         if len(tokens) >= self._script.context_tokens:
             raise ContextLengthExceeded(
                 field="messages" if isinstance(asked, Conversation) else "raw_prompt",
@@ -190,7 +192,7 @@ class ScriptedBackend:
 
     def _remember(self, tokens: tuple[int, ...], *, scope: str) -> int:
         known = self._cached.setdefault(scope, deque(maxlen=_REMEMBERED))
-        cached = max((max(0, min(shared_prefix(each, tokens), len(tokens) - 1)) for each in known), default=0)
+        cached = max((min(shared_prefix(each, tokens), len(tokens) - 1) for each in known), default=0)
         known.append(tokens)
         return cached
 

@@ -231,6 +231,13 @@ async def test_a_raw_prompt_is_read_as_it_stands(backend: Backend) -> None:
     assert text_of(by_tokens) == text_of(events)
 
 
+async def test_an_empty_raw_prompt_is_refused_by_models_that_need_one(backend: Backend) -> None:
+    for _ in range(2):
+        with pytest.raises(InvalidArgument, match="empty") as caught:
+            await answered(backend, replace(prompt(""), conversation=Conversation(messages=()), raw=""))
+        assert caught.value.facts["field"] == "raw_prompt"
+
+
 async def test_a_raw_prompt_of_what_is_no_token_is_refused(backend: Backend) -> None:
     with pytest.raises(InvalidArgument, match="token") as caught:
         await answered(backend, replace(prompt(""), conversation=Conversation(messages=()), raw=(2**30,)))

@@ -61,6 +61,7 @@ UNSAID = (
     "There is no such token",
     "FACADE_MAX_CHOICES",
     "Say what is to be gone on with",
+    "has no token to begin with",
 )
 """Refusals of requests that fit the document: rules between fields, and what only the content tells."""
 
