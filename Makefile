@@ -23,8 +23,9 @@ install: $(VENV)/.installed  ## Install what running needs, the bundled model in
 
 install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin/promtool  ## Install what testing needs
 
-test: install-dev  ## Run all tests that take minutes
-	$(BIN)/pytest
+test: install-dev  ## Run all tests that take minutes, two at a time but for those that must be alone
+	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not alone"
+	$(BIN)/pytest -m alone
 
 chaos: install-dev  ## Kill processes at every point, on every store (takes about twenty minutes)
 	CHAOS_STORES=sqlite,postgres,redis $(BIN)/pytest tests/chaos --timeout 600

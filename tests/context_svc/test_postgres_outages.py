@@ -269,6 +269,8 @@ from context_svc.adapters.postgres_store import postgres_store
 from tests.context_svc.given import FakeTime, appended, running
 from threadmesh.testing.clock import FakeClock
 
+pytestmark = pytest.mark.alone
+
 async def write():
     clock = FakeClock()
     async with postgres_store(sys.argv[1], FakeTime(clock)) as store:

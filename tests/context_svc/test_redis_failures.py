@@ -20,6 +20,8 @@ from tests.servers.valkey import ValkeyServer
 from threadmesh.errors import StoreFull, StoreGenerationChanged, StoreUnavailable
 from threadmesh.testing.clock import FakeClock
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def server() -> Iterator[ValkeyServer]:

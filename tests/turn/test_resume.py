@@ -37,7 +37,7 @@ async def streamed(mesh: Mesh, http: httpx2.AsyncClient, body: dict[str, Any], *
     """Give the completion's id and its whole stream."""
     response = await http.post(f"{mesh.url}/v1/chat/completions", json=body, headers=headers)
     assert response.status_code == 200, response.text
-    return completion_of(response), response.text
+    return completion_of(response), response.text.replace(": keep-alive\n", "")
 
 
 def completion_of(response: httpx2.Response) -> str:

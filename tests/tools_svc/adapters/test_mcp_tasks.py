@@ -50,7 +50,8 @@ async def followed(source: McpSource, home: Path, *, until_said: str = "half way
 async def test_a_task_is_made_polled_shown_and_fetched(source: McpSource, tmp_path: Path) -> None:
     seen = await followed(source, tmp_path)
 
-    assert seen[:2] == [Sent(), Accepted(handle="t1")]
+    assert seen[0] == Sent()
+    assert Accepted(handle="t1") in seen
     assert seen[-1] == RENDERED
     shown = [update for update in seen if isinstance(update, CallProgress)]
     assert shown[-1] == CallProgress(progress=1, total=2, message="half way")
