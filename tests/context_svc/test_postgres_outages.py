@@ -25,6 +25,8 @@ from threadmesh.errors import StoreUnavailable
 from threadmesh.retry import persist
 from threadmesh.testing.clock import FakeClock
 
+pytestmark = pytest.mark.alone
+
 SECONDS = 30.0
 
 
@@ -268,8 +270,6 @@ import asyncio, sys
 from context_svc.adapters.postgres_store import postgres_store
 from tests.context_svc.given import FakeTime, appended, running
 from threadmesh.testing.clock import FakeClock
-
-pytestmark = pytest.mark.alone
 
 async def write():
     clock = FakeClock()
