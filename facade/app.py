@@ -143,7 +143,7 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             (handshake_router(), needs(Scope.CHAT)),
             (socket_router(), []),
             (completions.router(), needs(Scope.CHAT)),
-            (Runs(context, executor).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
+            (Runs(context, executor, answering).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
             (embeddings.router(inference, admission), needs(Scope.EMBEDDINGS)),
             (tokens.router(inference), needs(Scope.CHAT)),
             (models.router(inference), needs(Scope.MODELS_READ)),
