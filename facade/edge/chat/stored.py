@@ -1,7 +1,6 @@
 """`/v1/chat/completions` that are stored: list them, look at one, describe it anew, delete it."""
 
 import base64
-from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,9 +17,8 @@ from facade.edge.chat.kept import Shelf
 from facade.edge.chat.schemas import Metadata
 from facade.edge.kept_answers import CompletionPage, MessagePage
 from facade.edge.openapi import answer, request_body
-from facade.edge.paging import Limit, Order
+from facade.edge.paging import Limit, Order, listing, page
 from threadmesh.conversation import Media, Part, Refusal, Text
-from threadmesh.errors import InvalidArgument
 
 _MOST = 100
 _ONE = "/{completion}"
@@ -87,7 +85,7 @@ class StoredCompletions:
             body = await self._shelf.body(kept) if kept else None
             if body and model in ("", body["model"]):
                 bodies.append(body)
-        return _listing(bodies, limit)
+        return listing(bodies[:limit], has_more=len(bodies) > limit)
 
     async def get(self, request: Request, completion: str) -> dict[str, Any]:
         """Give a completion."""
@@ -113,29 +111,13 @@ class StoredCompletions:
         kept = await self._shelf.find(completion, tenant=request.state.tenant)
         name = completion_id(kept.run)
         messages = [_message(entry, name) for entry in await self._shelf.messages(kept)]
-        messages = messages[::-1] if order == "desc" else messages
-        names = [message["id"] for message in messages]
-        if after and after not in names:
-            raise InvalidArgument("after names no message of this completion.", field="after")
-        first = names.index(after) + 1 if after else 0
-        return _listing(messages[first : first + limit + 1], limit)
+        return page(messages, limit=limit, order=order, after=after)
 
 
 def _metadata(request: Request) -> dict[str, str]:
     """Read `metadata[name]=value`, as OpenAI's clients write objects."""
     given = request.query_params.multi_items()
     return {name[9:-1]: value for name, value in given if name.startswith("metadata[") and name.endswith("]")}
-
-
-def _listing(bodies: Sequence[dict[str, Any]], limit: int) -> dict[str, Any]:
-    page = list(bodies[:limit])
-    return {
-        "object": "list",
-        "data": page,
-        "first_id": page[0]["id"] if page else None,
-        "last_id": page[-1]["id"] if page else None,
-        "has_more": len(bodies) > limit,
-    }
 
 
 def _message(entry: Said, completion: str) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Pages of a conversation's items, and the one of an id."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 from facade.domain.ports import Said
 from facade.domain.threads import Thread, Threads
+from facade.edge.paging import Order, listing
 from facade.edge.responses.said import Place, items_of, read_item_id
 from threadmesh.errors import InvalidArgument, NotFound
 
@@ -22,24 +23,13 @@ class Wish:
     """Asks for a page: so many items, in which order, and behind which."""
 
     limit: int
-    order: str
+    order: Order
     after: str
 
     def check(self) -> None:
         """Raise `InvalidArgument` for what cannot be given."""
         if self.after and read_item_id(self.after) is None:
             raise InvalidArgument("after names no item of a conversation.", field="after")
-
-
-def listing(items: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
-    """Give items as a list in OpenAI's words."""
-    return {
-        "object": "list",
-        "data": list(items),
-        "first_id": items[0]["id"] if items else None,
-        "last_id": items[-1]["id"] if items else None,
-        "has_more": has_more,
-    }
 
 
 async def page(threads: Threads, thread: Thread, wish: Wish) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from facade.edge.conversations.names import conversation_body, find
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.kept_answers import ConversationAnswer, ItemAnswer
 from facade.edge.openapi import answer, request_body
-from facade.edge.paging import Limit, Order
+from facade.edge.paging import Limit, Order, listing
 from facade.edge.responses.decode import check_include
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.said import items_of, read_item_id, without
@@ -103,7 +103,7 @@ class Conversations:
             raise InvalidArgument("None of these items says anything to a model.", field="items")
         thread = await self._find(request, conversation)
         said = await self._threads.append(thread.id, messages, request_id=_request_id(request), tenant=thread.tenant)
-        return pages.listing([item for entry in said for item in items_of(entry)], has_more=False)
+        return listing([item for entry in said for item in items_of(entry)], has_more=False)
 
     async def items(
         self, request: Request, conversation: str, limit: Limit = 20, order: Order = "desc", after: str = ""

@@ -22,11 +22,12 @@ from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
+from facade.edge.paging import Limit, Order, page
 from facade.edge.responses.approvals import answer, asked_run
 from facade.edge.responses.decode import Asked, approvals, needs_catalogue, new_run
 from facade.edge.responses.events import blocks, last_number
 from facade.edge.responses.input_items import McpApprovalItem
-from facade.edge.responses.listed import input_page
+from facade.edge.responses.listed import input_items
 from facade.edge.responses.names import FROM_THE_BEGINNING, Part, read_response_id
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
@@ -195,12 +196,12 @@ class Responses:
         return json_response(await present(run, self._context.watch(run.id), shown.echo, shown.part))
 
     async def input_items(
-        self, request: Request, response: str, limit: int = 20, order: str = "desc", after: str = ""
+        self, request: Request, response: str, limit: Limit = 20, order: Order = "desc", after: str = ""
     ) -> dict[str, Any]:
         """List what the model was told for a response, as items."""
         shown = await self._stored(request, response)
         said = await self._context.said_until(shown.run)
-        return input_page(shown.run, shown.echo, said, limit=limit, order=order, after=after)
+        return page(input_items(shown.run, shown.echo, said), limit=limit, order=order, after=after)
 
     async def delete(self, request: Request, response: str) -> dict[str, Any]:
         """Delete a response with the thread that was made for it; one that was named is left alone."""
