@@ -73,6 +73,7 @@ DETOKENIZE: dict[str, dict[str, Any]] = {"tokens": {"tokens": [1, 2, 3]}}
 INPUT_TOKENS: dict[str, dict[str, Any]] = {"hello": {"input": "Hello!", "instructions": "Be brief."}}
 COMPACT: dict[str, dict[str, Any]] = {"talk": {"input": [_HELLO, {"role": "user", "content": "Are you there?"}]}}
 RUN_STREAM = (
-    'id: 1\nevent: text\ndata: {"event":"text","seq":1,"round":0,"choice":0,"text":"Hello!"}\n\n'
-    'id: 3\nevent: run.finished\ndata: {"event":"run.finished","seq":3,"round":0,"choice":0,"status":"succeeded"}\n\n'
+    'id: run_01:1\nevent: text\ndata: {"event":"text","seq":1,"round":0,"choice":0,"text":"Hello!"}\n\n'
+    "id: run_01:3\nevent: run.finished\n"
+    'data: {"event":"run.finished","seq":3,"round":0,"choice":0,"status":"succeeded"}\n\n'
 )

@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, assert_never
 
-from facade.domain.events import Delta, ModelFinished, ModelStarted, RunEvent, RunFinished
+from facade.domain.events import Delta, ModelFinished, ModelStarted, Run, RunEvent, RunFinished
 from facade.edge import sse
 from facade.edge.answering import Log
 from facade.edge.chat.encode import call_event, usage_body
+from facade.edge.chat.place import id_of
 from facade.edge.errors import body_of
 from threadmesh.conversation import (
     CallAwaiting,
@@ -21,7 +22,7 @@ from threadmesh.conversation import (
 from threadmesh.errors import Internal, MeshError
 
 
-async def blocks(log: Log) -> AsyncGenerator[bytes, None]:
+async def blocks(run: Run, log: Log) -> AsyncGenerator[bytes, None]:
     """Write a log as server-sent events, ending with `run.finished` or with `error`, never silently."""
     broken: MeshError = Internal("The run's log ended without an end.")
     try:
@@ -30,7 +31,7 @@ async def blocks(log: Log) -> AsyncGenerator[bytes, None]:
                 for event in events:
                     if not event.hidden:
                         told = event_body(event)
-                        yield sse.block(told, id=str(event.sequence), event=told["event"])
+                        yield sse.block(told, id=id_of(run, event.sequence, 0, 1), event=told["event"])
                     if isinstance(event.body, RunFinished):
                         return
     except MeshError as error:

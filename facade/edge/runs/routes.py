@@ -1,10 +1,10 @@
 """`/v1/runs`: look at a run and its tool calls, stop it, decide about calls that wait for a person."""
 
-import re
 from dataclasses import replace
-from typing import Annotated, Any
+from functools import partial
+from typing import Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from facade.domain.events import Run, RunState
@@ -13,6 +13,7 @@ from facade.edge import examples
 from facade.edge.answering import Answering
 from facade.edge.answers import CallAnswer, CallList, RunAnswer, RunPage
 from facade.edge.body import read
+from facade.edge.chat.place import read_place
 from facade.edge.executor import Executor
 from facade.edge.openapi import answer, answer_stream, request_body
 from facade.edge.paging import Limit
@@ -20,10 +21,8 @@ from facade.edge.runs.encode import call_body, run_body
 from facade.edge.runs.log import blocks
 from facade.edge.runs.schemas import Approval, Decision, Denial, Settlement
 from facade.edge.sse import EventStream
-from threadmesh.errors import InvalidArgument
 from threadmesh.telemetry.logs import bound_ids
 
-Number = Annotated[int, Query(ge=0, lt=2**53)]
 _CALL = "/{run_id}/calls/{call_id}"
 _APPROVAL = request_body(Approval, examples.APPROVAL, optional=True)
 _DENIAL = request_body(Denial, examples.DENIAL, optional=True)
@@ -83,14 +82,14 @@ class Runs:
         """Give a run."""
         return run_body(await self._own(request, run_id))
 
-    async def events(self, request: Request, run_id: str, starting_after: Number | None = None) -> Response:
+    async def events(self, request: Request, run_id: str, starting_after: str | None = None) -> Response:
         """Show a run's log from its beginning, or behind an event that was seen, until the run has ended."""
         run = await self._own(request, run_id)
-        after = _seen(run, request.headers.get("last-event-id"), starting_after)
-        log = self._context.watch(run.id, after=after)
+        place = read_place(run, last_event_id=request.headers.get("last-event-id"), starting_after=starting_after)
+        log = self._context.watch(run.id, after=place.sequence if place else None)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             return await self._answering.stream(
-                run, log, request, blocks, cancel_on_disconnect=False, failures_inside=True
+                run, log, request, partial(blocks, run), cancel_on_disconnect=False, failures_inside=True
             )
 
     async def cancel(self, request: Request, run_id: str) -> dict[str, Any]:
@@ -137,18 +136,3 @@ def _verdict(resolution: str, asked: Decision) -> Verdict:
         arguments_hash=asked.arguments_hash,
         request_id=asked.request_id,
     )
-
-
-def _seen(run: Run, last_event_id: str | None, starting_after: int | None) -> int | None:
-    """Read which event a reader has seen last; None for none. Raises `InvalidArgument` for one that lies ahead."""
-    if last_event_id:
-        if not re.fullmatch(r"0|[1-9][0-9]{0,15}", last_event_id):
-            raise InvalidArgument(
-                "last-event-id must be the number of an event.", field="last-event-id", kind="invalid_event_id"
-            )
-        starting_after = int(last_event_id)
-    if starting_after is not None and starting_after >= run.next_sequence:
-        raise InvalidArgument(
-            f"The run has {run.next_sequence} events so far.", field="starting_after", kind="event_id_ahead"
-        )
-    return starting_after
