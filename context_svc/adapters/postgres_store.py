@@ -11,7 +11,7 @@ import psycopg
 import structlog
 from psycopg.rows import DictRow
 
-from context_svc.adapters import rows
+from context_svc.adapters import rows, statements
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.postgres_address import Address, parse_address
 from context_svc.adapters.postgres_changes import Changer
@@ -108,13 +108,14 @@ class PostgresStore:
         self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
     ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
+        whose, values = statements.narrowed("%s", tenant=tenant)
         found = await self._select(
             f"""
             SELECT * FROM threads
-            WHERE {_whose(tenant)} AND NOT ephemeral AND starts_with(key, %s) AND (update_time, thread_id) < (%s, %s)
+            WHERE {whose} AND NOT ephemeral AND starts_with(key, %s) AND (update_time, thread_id) < (%s, %s)
             ORDER BY update_time DESC, thread_id DESC LIMIT %s
             """,  # noqa: S608  # our own words
-            *_named(tenant),
+            *values,
             key_prefix,
             *_beyond(after),
             limit,
@@ -185,14 +186,14 @@ class PostgresStore:
         tenant: str | None = None,
     ) -> tuple[Run, ...]:
         """See `RunStore.runs`."""
+        whose, values = statements.narrowed("%s", tenant=tenant, thread_id=thread_id or None)
         found = await self._select(
             f"""
             SELECT * FROM runs
-            WHERE {_whose(tenant)} AND %s IN ('', thread_id) AND state = ANY(%s) AND (create_time, run_id) < (%s, %s)
+            WHERE {whose} AND state = ANY(%s) AND (create_time, run_id) < (%s, %s)
             ORDER BY create_time DESC, run_id DESC LIMIT %s
             """,  # noqa: S608  # our own words
-            *_named(tenant),
-            thread_id,
+            *values,
             [state.value for state in states or RunState],
             *_beyond(after),
             limit,
@@ -277,12 +278,3 @@ def _beyond(after: Cursor | None) -> tuple[int, str]:
 def _items(found: Iterable[DictRow]) -> tuple[Item, ...]:
     """Read rows of the `ITEM_COLUMNS`."""
     return rows.items_of(row.values() for row in found)
-
-
-def _whose(tenant: str | None) -> str:
-    """Give the condition for rows of a tenant, or of all; its value is what `_named` gives."""
-    return "TRUE" if tenant is None else "tenant = %s"
-
-
-def _named(tenant: str | None) -> tuple[str, ...]:
-    return () if tenant is None else (tenant,)

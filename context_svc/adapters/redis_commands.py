@@ -90,8 +90,8 @@ def _thread(thread: Thread, new: bool, keys: Keys) -> Iterator[Command]:  # noqa
     name = records.qualified(thread.tenant, thread.key)
     yield ("HSET", keys.thread(thread.id), "record", records.dump_thread(thread), "key", name)
     yield ("ZADD", keys.of(index), microseconds(thread.update_time), thread.id)
-    if thread.tenant:
-        yield ("ZADD", keys.of(f"{index}@{thread.tenant}"), microseconds(thread.update_time), thread.id)
+    if thread.tenant and not thread.ephemeral:
+        yield ("ZADD", keys.of(f"threads@{thread.tenant}"), microseconds(thread.update_time), thread.id)
     if new and thread.key:
         yield ("HSET", keys.of("by-key"), name, thread.id)
         yield ("ZADD", keys.of("keys"), 0, name)

@@ -6,7 +6,7 @@ Every key begins with a prefix, `threadmesh:` unless said otherwise. A thread ha
     threads, ephemeral          zset    ids of the threads that are listed, and of those that are not, by last use
     by-key, keys                hash, zset   ids of threads by their keys; the keys in their order
     runs                        zset    ids of all runs by creation
-    threads@<tenant>, runs@<tenant>, ephemeral@<tenant>   zset   those of a tenant who has a name
+    threads@<tenant>, runs@<tenant>   zset   those of a tenant who has a name
     leases, deadlines           zset    ids of the open runs by the end of their lease, by their deadline
     logs                        zset    ids of the ended runs that still have events, by their end
     receipts, receipts:expiry   hash, zset   receipts by their keys; the keys by expiry

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from context_svc.adapters import rows
+from context_svc.adapters import rows, statements
 from context_svc.adapters import sqlite_logs as logs
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, write_change
@@ -116,13 +116,14 @@ class SqliteStore:
         self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
     ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
+        whose, values = statements.narrowed("?", tenant=tenant)
         found = await self._select(
             f"""
             SELECT * FROM threads
-            WHERE {_whose(tenant)} AND ephemeral = 0 AND substr(key, 1, ?) = ? AND (update_time, thread_id) < (?, ?)
+            WHERE {whose} AND ephemeral = 0 AND substr(key, 1, ?) = ? AND (update_time, thread_id) < (?, ?)
             ORDER BY update_time DESC, thread_id DESC LIMIT ?
             """,  # noqa: S608  # our own words
-            *_named(tenant),
+            *values,
             len(key_prefix),
             key_prefix,
             *_beyond(after),
@@ -186,20 +187,9 @@ class SqliteStore:
         tenant: str | None = None,
     ) -> tuple[Run, ...]:
         """See `RunStore.runs`."""
+        whose, values = statements.narrowed("?", tenant=tenant, thread_id=thread_id or None)
         wanted = [state.value for state in states or RunState]
-        places = ", ".join("?" for _ in wanted)
-        found = await self._select(
-            f"""
-            SELECT * FROM runs
-            WHERE {_whose(tenant)} AND ? IN ('', thread_id) AND state IN ({places}) AND (create_time, run_id) < (?, ?)
-            ORDER BY create_time DESC, run_id DESC LIMIT ?
-            """,  # noqa: S608  # only question marks are filled in
-            *_named(tenant),
-            thread_id,
-            *wanted,
-            *_beyond(after),
-            limit,
-        )
+        found = await self._select(list_runs(whose, len(wanted)), *values, *wanted, *_beyond(after), limit)
         return tuple(map(rows.run_of, found))
 
     async def log(self, run_id: str, *, after: int) -> Log:
@@ -280,10 +270,11 @@ def _beyond(after: Cursor | None) -> tuple[int, str]:
     return (rows.microseconds(after.time), after.id) if after else (_ALL, "")
 
 
-def _whose(tenant: str | None) -> str:
-    """Give the condition for rows of a tenant, or of all; its value is what `_named` gives."""
-    return "TRUE" if tenant is None else "tenant = ?"
-
-
-def _named(tenant: str | None) -> tuple[str, ...]:
-    return () if tenant is None else (tenant,)
+def list_runs(whose: str, states: int) -> str:
+    """Give the statement that lists runs of so many states for which a condition holds."""
+    places = ", ".join("?" for _ in range(states))
+    return f"""
+        SELECT * FROM runs
+        WHERE {whose} AND state IN ({places}) AND (create_time, run_id) < (?, ?)
+        ORDER BY create_time DESC, run_id DESC LIMIT ?
+    """  # noqa: S608  # only question marks are filled in

@@ -61,6 +61,15 @@ def put(table: str, columns: tuple[str, ...]) -> str:
     return f"{insert(table, columns)} ON CONFLICT ({key}) DO UPDATE SET {values} WHERE NOT ({kept})"
 
 
+def narrowed(mark: str, **wanted: str | None) -> tuple[str, tuple[str, ...]]:
+    """Give the condition for rows whose columns have the wanted values, and these values; None wants nothing.
+
+    `mark` is where the store's library puts values. What is not wanted does not stand there, so that an index serves.
+    """
+    named = {column: value for column, value in wanted.items() if value is not None}
+    return " AND ".join(["TRUE", *(f"{column} = {mark}" for column in named)]), tuple(named.values())
+
+
 def pruning(thread_id: str, pruned: range) -> dict[str, object]:
     """Give the values of `PRUNE`."""
     return {"thread_id": thread_id, "first": pruned.start, "end": pruned.stop}

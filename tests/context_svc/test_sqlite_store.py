@@ -15,7 +15,7 @@ import pytest
 
 from context_svc.adapters.file_systems import vanishes
 from context_svc.adapters.sqlite_file import connect, prepare
-from context_svc.adapters.sqlite_store import INSTRUCTIONS, SqliteStore, sqlite_store
+from context_svc.adapters.sqlite_store import SqliteStore, sqlite_store
 from context_svc.adapters.sqlite_threads import Writer
 from context_svc.domain.action import Action
 from context_svc.domain.append_events import append_to_runs
@@ -355,35 +355,6 @@ async def test_a_damaged_item_is_noticed_and_other_threads_are_not_harmed(databa
             await texts(store, damaged.thread_id)
         assert caught.value.facts == {"thread_id": damaged.thread_id, "sequence": "0"}
         assert await texts(store, sound.thread_id) == ["hello"]
-
-
-QUERIES = [
-    "SELECT * FROM items WHERE thread_id = '' AND seq < 9 ORDER BY seq DESC LIMIT 100",
-    "SELECT * FROM events WHERE run_id = '' AND last_seq > 9 ORDER BY last_seq",
-    "SELECT * FROM runs WHERE thread_id = '' AND finish_time IS NULL ORDER BY number",
-    "SELECT * FROM threads WHERE key = '' AND key <> '' AND tenant = ''",
-    "SELECT * FROM idem WHERE tenant = '' AND key = ''",
-]
-
-
-@pytest.mark.parametrize("query", QUERIES)
-def test_what_is_asked_often_is_found_by_an_index(database: Path, query: str) -> None:
-    prepare(database)
-    with closing(connect(database)) as connection:
-        plan = " ".join(row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}"))
-
-    assert "SCAN" not in plan
-    assert "TEMP B-TREE" not in plan
-
-
-def test_instructions_are_found_without_reading_how_often_they_were_repeated(database: Path) -> None:
-    prepare(database)
-    with closing(connect(database)) as connection:
-        plan = " ".join(row["detail"] for row in connection.execute(f"EXPLAIN QUERY PLAN {INSTRUCTIONS}", ("",)))
-
-    assert "SCAN items" not in plan
-    assert "items_instructions (thread_id=? AND digest>?)" in plan
-    assert "items_instructions (thread_id=? AND digest=?)" in plan
 
 
 @pytest.mark.skipif(not vanishes(Path("/dev/shm")), reason="there is no file system in main memory")

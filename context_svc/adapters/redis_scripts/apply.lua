@@ -167,12 +167,11 @@ function own.FORGET(thread)
     redis.call('HDEL', prefix .. 'by-key', name)
     redis.call('ZREM', prefix .. 'keys', name)
   end
-  for _, index in ipairs({'threads', 'ephemeral'}) do
-    redis.call('ZREM', prefix .. index, thread)
-    local tenant = string.match(name or '', '^\31([^\31]*)\31')
-    if tenant then
-      redis.call('ZREM', prefix .. index .. '@' .. tenant, thread)
-    end
+  redis.call('ZREM', prefix .. 'threads', thread)
+  redis.call('ZREM', prefix .. 'ephemeral', thread)
+  local tenant = string.match(name or '', '^\31([^\31]*)\31')
+  if tenant then
+    redis.call('ZREM', prefix .. 'threads@' .. tenant, thread)
   end
   redis.call('UNLINK', key, key .. ':items', key .. ':instructions', key .. ':runs', key .. ':open', key .. ':receipts')
 end
