@@ -3,12 +3,13 @@
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, params
 from prometheus_client import CollectorRegistry
 
 from facade.access import opened_keyring, rate_limits
@@ -19,6 +20,7 @@ from facade.adapters.tools_client import ToolsClient
 from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.places import Places
+from facade.domain.rate_limits import RateLimits
 from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
@@ -106,55 +108,92 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
     async with AsyncExitStack() as stack:
         counted = metrics.FacadeMetrics(registry)
         keyring = await stack.enter_async_context(opened_keyring(settings, counted))
-        use = rate_limits(settings, keyring)
-        admission = Admission(Places(settings.places), use, counted)
-        channels = await _channels(settings, stack)
-        inference = InferenceClient(channels["inference"])
-        tools = ToolsClient(channels["tools"])
-        threads = ThreadsClient(channels["context"])
-        context = ContextClient(
-            channels["context"],
-            owner=f"{socket.gethostname()}:{os.getpid()}",
-            claim_seconds=settings.turn_seconds,
-        )
-        mesh = Mesh(
-            inference=MeteredInference(inference, use),
-            tools=MeteredTools(tools, use, admission.refused),
-            context=context,
-        )
-        limits = _limits(settings)
-        executor = await stack.enter_async_context(Executor(mesh, limits, counted))
-        answering = Answering(mesh, limits, executor, admission, counted, keepalive_seconds=settings.keepalive_seconds)
-        needs = keys.Guard(keyring, counted, SystemClock()).requires
-
+        parts = await _assembled(settings, counted, rate_limits(settings, keyring), stack)
         built = FastAPI(
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
-        pings = {"facade": executor.ping, "inference": inference.ping, "context": context.ping}
-        responses = Responses(mesh, threads, answering, _response_options(settings))
-        windows = Windows(mesh, responses, admission, _window_options(settings))
-        completions = Completions(mesh.inference, admission, counted, _completion_options(settings, limits))
-        for router, dependencies in (
-            (Chat(context, answering, _chat_options(settings)).router(), needs(Scope.CHAT)),
-            (windows.router(), needs(Scope.CHAT)),
-            (StoredCompletions(Shelf(context, threads), threads).router(), needs(Scope.CHAT)),
-            (responses.router(), needs(Scope.CHAT)),
-            (Conversations(threads).router(), needs(Scope.CHAT)),
-            (handshake_router(), needs(Scope.CHAT)),
-            (socket_router(), []),
-            (completions.router(), needs(Scope.CHAT)),
-            (Runs(context, executor, answering).router(), needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE)),
-            (embeddings.router(inference, admission), needs(Scope.EMBEDDINGS)),
-            (tokens.router(inference), needs(Scope.CHAT)),
-            (models.router(inference), needs(Scope.MODELS_READ)),
-            (health.router(pings), []),
-            (metrics.router(registry), []),
-        ):
-            built.include_router(router, dependencies=dependencies)
-        built.state.drain = partial(executor.drain, seconds=settings.drain_seconds)
+        needs = keys.Guard(keyring, counted, SystemClock()).requires
+        for needed, routers in _guarded(parts, settings, needs):
+            for router in routers:
+                built.include_router(router, dependencies=needed)
+        pings = {"facade": parts.executor.ping, "inference": parts.inference.ping, "context": parts.context.ping}
+        for router in (socket_router(), health.router(pings), metrics.router(registry)):
+            built.include_router(router)
+        built.state.drain = partial(parts.executor.drain, seconds=settings.drain_seconds)
         built.state.on_cut = counted.readers_cut.inc
         _surround(built, settings, counted)
         yield built
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What answers requests. Use through the `mesh` is counted for the caller, use of `inference` itself is not."""
+
+    inference: InferenceClient
+    context: ContextClient
+    threads: ThreadsClient
+    mesh: Mesh
+    limits: Limits
+    executor: Executor
+    admission: Admission
+    answering: Answering
+    metrics: metrics.FacadeMetrics
+
+
+async def _assembled(
+    settings: FacadeSettings, counted: metrics.FacadeMetrics, use: RateLimits, stack: AsyncExitStack
+) -> _Parts:
+    """Put the parts together, closed with `stack`."""
+    admission = Admission(Places(settings.places), use, counted)
+    channels = await _channels(settings, stack)
+    inference, tools = InferenceClient(channels["inference"]), ToolsClient(channels["tools"])
+    context = ContextClient(
+        channels["context"], owner=f"{socket.gethostname()}:{os.getpid()}", claim_seconds=settings.turn_seconds
+    )
+    mesh = Mesh(
+        inference=MeteredInference(inference, use),
+        tools=MeteredTools(tools, use, admission.refused),
+        context=context,
+    )
+    limits = _limits(settings)
+    executor = await stack.enter_async_context(Executor(mesh, limits, counted))
+    return _Parts(
+        inference=inference,
+        context=context,
+        threads=ThreadsClient(channels["context"]),
+        mesh=mesh,
+        limits=limits,
+        executor=executor,
+        admission=admission,
+        answering=Answering(mesh, limits, executor, admission, counted, keepalive_seconds=settings.keepalive_seconds),
+        metrics=counted,
+    )
+
+
+def _guarded(
+    parts: _Parts, settings: FacadeSettings, needs: Callable[..., list[params.Depends]]
+) -> Iterator[tuple[list[params.Depends], list[APIRouter]]]:
+    """Give the routes that need a key, by what the key must be for."""
+    responses = Responses(parts.mesh, parts.threads, parts.answering, _response_options(settings))
+    completions = Completions(
+        parts.mesh.inference, parts.admission, parts.metrics, _completion_options(settings, parts.limits)
+    )
+    chat = [
+        Chat(parts.context, parts.answering, _chat_options(settings)).router(),
+        StoredCompletions(Shelf(parts.context, parts.threads), parts.threads).router(),
+        # Before the routes of one response, whose id could be any of their names.
+        Windows(parts.mesh, responses, parts.admission, _window_options(settings)).router(),
+        responses.router(),
+        Conversations(parts.threads).router(),
+        handshake_router(),
+        completions.router(),
+        tokens.router(parts.inference),
+    ]
+    yield needs(Scope.CHAT), chat
+    runs = Runs(parts.context, parts.executor, parts.answering)
+    yield needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE), [runs.router()]
+    yield needs(Scope.EMBEDDINGS), [embeddings.router(parts.inference, parts.admission)]
+    yield needs(Scope.MODELS_READ), [models.router(parts.inference)]
 
 
 async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str, MeshChannel]:

@@ -14,7 +14,7 @@ from facade.domain.metered import text_tokens
 from facade.domain.ports import Inference
 from facade.edge import examples
 from facade.edge.admission import Admission
-from facade.edge.answers import EmbeddingList
+from facade.edge.answers.models import EmbeddingList
 from facade.edge.body import read
 from facade.edge.chat.fields import Integer, Schema
 from facade.edge.openapi import answer, request_body

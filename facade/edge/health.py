@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from facade.edge.answers import Health
+from facade.edge.answers.common import Health
 from facade.edge.openapi import answer
 from threadmesh.errors import MeshError
 

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from facade.domain.ports import Inference, Model
-from facade.edge.answers import ModelAnswer, ModelList
+from facade.edge.answers.models import ModelAnswer, ModelList
 from facade.edge.openapi import answer
 from threadmesh.errors import ModelNotFound
 

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from facade.edge import answers
-from facade.edge.answers import ErrorAnswer
+from facade.edge.answers.common import ErrorAnswer
 
 _REFERENCE = "#/components/schemas/{model}"
 _JSON = "application/json"

@@ -9,12 +9,12 @@ from starlette.responses import Response
 
 from facade.domain.ports import Conversation, Inference, Tokenizable
 from facade.edge import examples
+from facade.edge.answers.texts import TextOfTokens, Tokens
 from facade.edge.body import read
 from facade.edge.chat.decode import message_of, tool_of
 from facade.edge.chat.fields import Integer, Schema
 from facade.edge.chat.schemas import Message, Tool
 from facade.edge.openapi import answer, request_body
-from facade.edge.text_answers import TextOfTokens, Tokens
 
 Token = Annotated[Integer, Field(ge=0, lt=2**31)]
 

@@ -11,7 +11,7 @@ from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, NewRun
 from facade.edge import examples
 from facade.edge.answering import Answering
-from facade.edge.answers import Completion
+from facade.edge.answers.chat import Completion
 from facade.edge.body import read
 from facade.edge.chat.chunks import blocks
 from facade.edge.chat.decode import Presentation, check_choices, new_run, presentation, stored_presentation

@@ -9,13 +9,14 @@ from pydantic import Field
 from facade.domain.ports import Said
 from facade.domain.threads import Threads
 from facade.edge import examples
-from facade.edge.answers import Completion, Deleted
+from facade.edge.answers.chat import Completion
+from facade.edge.answers.common import Deleted
+from facade.edge.answers.kept import CompletionPage, MessagePage
 from facade.edge.body import read
 from facade.edge.chat.encode import completion_id
 from facade.edge.chat.fields import Schema
 from facade.edge.chat.kept import Shelf
 from facade.edge.chat.schemas import Metadata
-from facade.edge.kept_answers import CompletionPage, MessagePage
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing, page
 from threadmesh.conversation import Media, Part, Refusal, Text

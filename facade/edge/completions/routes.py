@@ -15,6 +15,7 @@ from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Inference
 from facade.edge import examples, sse
 from facade.edge.admission import Admission
+from facade.edge.answers.texts import TextCompletion
 from facade.edge.body import read
 from facade.edge.chat.sampling import wishes
 from facade.edge.completions.encode import Completion
@@ -24,7 +25,6 @@ from facade.edge.ignored import ignored_headers
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.metrics import FacadeMetrics
 from facade.edge.openapi import answer, request_body
-from facade.edge.text_answers import TextCompletion
 from threadmesh.errors import InvalidArgument, MeshError
 from threadmesh.rpc import deadline
 

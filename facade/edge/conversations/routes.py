@@ -6,13 +6,13 @@ from fastapi import APIRouter, Request
 
 from facade.domain.threads import NewThread, Thread, Threads
 from facade.edge import examples
-from facade.edge.answers import Deleted, ItemPage
+from facade.edge.answers.common import Deleted, ItemPage
+from facade.edge.answers.kept import ConversationAnswer, ItemAnswer
 from facade.edge.body import read
 from facade.edge.controls import controls
 from facade.edge.conversations import pages
 from facade.edge.conversations.names import conversation_body, find
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
-from facade.edge.kept_answers import ConversationAnswer, ItemAnswer
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing
 from facade.edge.responses.decode import check_include

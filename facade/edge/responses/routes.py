@@ -14,7 +14,8 @@ from facade.domain.ports import NewRun
 from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answering import Answering
-from facade.edge.answers import Deleted, ItemPage, ResponseAnswer
+from facade.edge.answers.common import Deleted, ItemPage
+from facade.edge.answers.responses import ResponseAnswer
 from facade.edge.body import read
 from facade.edge.controls import DESCRIBED, Controls, controls
 from facade.edge.conversations.names import find

@@ -20,6 +20,7 @@ from facade.domain.ports import Conversation, NewRun
 from facade.domain.question import chosen, instructions_of
 from facade.edge import examples
 from facade.edge.admission import Admission
+from facade.edge.answers.texts import Compaction, InputTokens
 from facade.edge.body import read
 from facade.edge.chat.fields import Schema
 from facade.edge.controls import controls
@@ -34,7 +35,6 @@ from facade.edge.responses.resource import usage_body
 from facade.edge.responses.routes import Responses
 from facade.edge.responses.said import message_item
 from facade.edge.responses.schemas import Input, ResponseRequest
-from facade.edge.text_answers import Compaction, InputTokens
 from threadmesh.conversation import Message, ToolChoiceMode, ToolDefinition
 from threadmesh.keys.key import Scope
 from threadmesh.rpc import deadline

@@ -11,7 +11,7 @@ from facade.domain.events import Run, RunState
 from facade.domain.ports import Context, Verdict
 from facade.edge import examples
 from facade.edge.answering import Answering
-from facade.edge.answers import CallAnswer, CallList, RunAnswer, RunPage
+from facade.edge.answers.runs import CallAnswer, CallList, RunAnswer, RunPage
 from facade.edge.body import read
 from facade.edge.chat.place import read_place
 from facade.edge.executor import Executor

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from facade.edge.answers import Completion, example
+from facade.edge.answers.chat import Completion
+from facade.edge.answers.common import example
 
 
 class ConversationAnswer(BaseModel):

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from facade.edge.answers import Usage, example
+from facade.edge.answers.common import Usage, example
 
 _USAGE = {"prompt_tokens": 4, "completion_tokens": 1, "total_tokens": 5}
 
