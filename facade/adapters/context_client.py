@@ -17,7 +17,7 @@ from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender,
 from facade.adapters.start_codec import decode_window, encode_start
 from facade.adapters.threads_client import decode_said
 from facade.domain.events import Run, RunEvent, RunFinished, RunState
-from facade.domain.ports import CallRecord, NewRun, Said, Verdict, Window
+from facade.domain.records import CallRecord, NewRun, Said, Verdict, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads

@@ -1,6 +1,6 @@
 """Windows that came with the start of their runs, until these ask for them."""
 
-from facade.domain.ports import Window
+from facade.domain.records import Window
 
 _KEPT = 256
 

@@ -5,7 +5,7 @@ from datetime import UTC, timedelta
 from typing import Any, assert_never
 
 from facade.domain.events import Body, ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
-from facade.domain.ports import Batch, CallRecord, CallState, NewItem, Verdict
+from facade.domain.records import Batch, CallRecord, CallState, NewItem, Verdict
 from threadmesh import event_codec as events
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads

@@ -11,7 +11,7 @@ import grpc
 from facade.adapters.local_logs import LocalLogs
 from facade.adapters.run_codec import encode_batch, encode_require_action, encode_run_finished
 from facade.domain.events import RunEvent, RunFinished
-from facade.domain.ports import Batch, CallRecord, CallState
+from facade.domain.records import Batch, CallRecord, CallState
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
 from threadmesh.crash_points import crash_point

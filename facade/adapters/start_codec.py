@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from facade.adapters.run_codec import encode_items
-from facade.domain.ports import NewItem, NewRun, Window
+from facade.domain.records import NewItem, NewRun, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.codec import decode_message

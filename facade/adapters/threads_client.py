@@ -5,7 +5,7 @@ from datetime import UTC
 
 from facade.adapters.run_codec import encode_items
 from facade.adapters.run_writer import PEER, SECONDS
-from facade.domain.ports import NewItem, Said
+from facade.domain.records import NewItem, Said
 from facade.domain.threads import NewThread, Thread
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc

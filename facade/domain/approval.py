@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from facade.domain.call_log import CallLog
 from facade.domain.journal import Journal
-from facade.domain.ports import CallRecord, CallState, Catalogue, NewItem
+from facade.domain.ports import Catalogue
+from facade.domain.records import CallRecord, CallState, NewItem
 from threadmesh.conversation import CallAwaiting, CallFinished, CallOutcome, Failure, ToolCall
 from threadmesh.errors import CallDenied
 

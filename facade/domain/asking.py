@@ -8,9 +8,10 @@ from facade.domain.events import ModelEvent, Run
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Catalogue, Generation, Model, Window
+from facade.domain.ports import Catalogue, Generation, Model
 from facade.domain.progress import Progress
 from facade.domain.question import Place, budget_of, chosen, instructions_of, question, with_seed_of
+from facade.domain.records import Window
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError, Overloaded

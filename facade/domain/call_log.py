@@ -6,7 +6,7 @@ from typing import assert_never
 
 from facade.domain.events import CallEvent
 from facade.domain.journal import Journal
-from facade.domain.ports import CallRecord, CallState, NewItem
+from facade.domain.records import CallRecord, CallState, NewItem
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import (
     CallFinished,

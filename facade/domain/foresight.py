@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from facade.domain.limits import Limits
-from facade.domain.ports import Inference, NewRun
+from facade.domain.ports import Inference
 from facade.domain.question import bounded, budget_of
+from facade.domain.records import NewRun
 from threadmesh.errors import MeshError
 
 

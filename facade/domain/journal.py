@@ -5,7 +5,8 @@ from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from facade.domain.events import Body, Delta, Run, RunEvent, RunFinished
-from facade.domain.ports import Batch, CallRecord, NewItem, Writer
+from facade.domain.ports import Writer
+from facade.domain.records import Batch, CallRecord, NewItem
 
 _PENDING_EVENTS = 256
 """Events that may wait for the store before the model is made to wait."""

@@ -12,12 +12,12 @@ from facade.domain.ports import (
     Generation,
     Inference,
     Model,
-    NewRun,
     Tokenizable,
     Tool,
     Tools,
 )
 from facade.domain.rate_limits import RateLimits
+from facade.domain.records import NewRun
 from threadmesh.conversation import CallFinished, CallOutcome, Failure, ToolCall
 from threadmesh.errors import RateLimitExceeded
 

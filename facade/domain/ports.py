@@ -2,14 +2,14 @@
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from facade.domain.events import CallEvent, ModelEvent, Run, RunEvent, RunFinished, RunState
 from facade.domain.parameters import TurnParameters
-from threadmesh.conversation import CallFinished, Message, ToolCall, ToolChoice, ToolDefinition
+from facade.domain.records import Batch, CallRecord, NewRun, Said, Verdict, Window
+from threadmesh.conversation import Message, ToolCall, ToolChoice, ToolDefinition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,128 +142,6 @@ class Tools(Protocol):
         raises; `Unreachable` if the calls cannot have gone out.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewItem:
-    """An entry for a thread: what was said, and whether its writer was stopped in the middle."""
-
-    message: Message
-    incomplete: bool = False
-    tokens: int = 0
-
-
-class CallState(StrEnum):
-    """How far a tool call is; INTENT is durable before anything is sent."""
-
-    PLANNED = "planned"
-    AWAITING_APPROVAL = "awaiting_approval"
-    INTENT = "intent"
-    FINISHED = "finished"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRecord:
-    """What the journal knows of one tool call; `ordinal` numbers it within its run.
-
-    Where a person was asked, the hash identifies the tool's definition, and `approved` is the answer, with its reason.
-    What a person found out about an unknown outcome is `settled`: `succeeded` or `failed`.
-    """
-
-    call: ToolCall
-    ordinal: int
-    state: CallState
-    finished: CallFinished | None = None
-    definition_hash: str = ""
-    approved: bool | None = None
-    reason: str = ""
-    settled: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """A person's word about a call: `approved` or `denied`, or `succeeded` or `failed` where that was unknown.
-
-    `output` is the result of a call that succeeded; the hashes identify the tool's definition and the arguments as the
-    person saw them, and `request_id` tells the same word, said again, from another one.
-    """
-
-    resolution: str
-    reason: str = ""
-    output: str = ""
-    definition_hash: str = ""
-    arguments_hash: str = ""
-    request_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
-    """A write to a run, durable as a whole or not at all; `first_sequence` must be the log's next number.
-
-    A `patient` one may be kept back for a few milliseconds, so that it shares the way with those of other runs.
-    """
-
-    run_id: str
-    epoch: int
-    first_sequence: int
-    events: Sequence[RunEvent] = ()
-    items: Sequence[NewItem] = ()
-    calls: Sequence[CallRecord] = ()
-    patient: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
-    """The part of a thread that a model can read; `omitted_items` were left out of it.
-
-    `least_tokens` are those of what is in every window, however small its budget.
-    """
-
-    messages: Sequence[Message]
-    tokens: int
-    omitted_items: int
-    least_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRun:
-    """A request about to be answered; with neither thread id nor key it gets a thread of its own.
-
-    `input_tokens` are those of the messages, as far as they are known. Without an idempotency key, a `repetition` finds
-    the latest run that was made with the same `attempt_key`. A window of `window_tokens` is read together with the run,
-    unless they are 0. A thread that is made is described by `metadata`. Its `tenant` alone sees the run and its thread,
-    and has keys of his own.
-    """
-
-    input: Sequence[Message]
-    input_tokens: Sequence[int] = ()
-    parameters: TurnParameters
-    thread_id: str = ""
-    thread_key: str = ""
-    idempotency_key: str = ""
-    fingerprint: str = ""
-    multitask: str = "enqueue"
-    timeout_seconds: float
-    attempt_key: str = ""
-    repetition: bool = False
-    window_tokens: int = 0
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    tenant: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
-    """An entry of a thread, numbered within it, and the run that wrote it; empty if none did.
-
-    An `incomplete` one was broken off; a `summary` stands for older ones.
-    """
-
-    id: str
-    sequence: int
-    run_id: str
-    message: Message
-    incomplete: bool = False
-    summary: bool = False
 
 
 class Writer(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from facade.domain.answer import Answer
 from facade.domain.events import ModelFinished, ModelStarted, RunEvent
-from facade.domain.ports import CallRecord
+from facade.domain.records import CallRecord
 from threadmesh.conversation import CallStarted, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 
 

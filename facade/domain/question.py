@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from facade.domain.answer import Answer
 from facade.domain.parameters import ServerTools, TurnParameters
-from facade.domain.ports import Catalogue, Generation, Model, Window
+from facade.domain.ports import Catalogue, Generation, Model
+from facade.domain.records import Window
 from threadmesh.conversation import Message, Role, ToolChoice, ToolChoiceMode, message
 from threadmesh.errors import ToolNotFound
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from facade.domain.ports import Said
+from facade.domain.records import Said
 from threadmesh.conversation import Message
 
 

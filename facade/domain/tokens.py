@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from facade.domain.ports import Inference, NewRun
+from facade.domain.ports import Inference
+from facade.domain.records import NewRun
 from threadmesh.conversation import Media, Message
 
 _AROUND = 4

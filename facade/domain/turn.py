@@ -12,9 +12,10 @@ from facade.domain.events import RunFinished, RunState
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import CallState, Catalogue, Model, NewItem
+from facade.domain.ports import Catalogue, Model
 from facade.domain.progress import Progress
 from facade.domain.question import bounded
+from facade.domain.records import CallState, NewItem
 from facade.domain.together import together
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import Failure, FinishReason, ToolCall

@@ -12,7 +12,7 @@ from facade.domain.events import Run, RunEvent, RunFinished
 from facade.domain.foresight import with_window
 from facade.domain.limits import Limits, Mesh
 from facade.domain.metered import expected_tokens
-from facade.domain.ports import NewRun
+from facade.domain.records import NewRun
 from facade.domain.tokens import with_tokens
 from facade.edge import sse
 from facade.edge.admission import Admission

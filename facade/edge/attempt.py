@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fastapi import Request
 
-from facade.domain.ports import NewRun
+from facade.domain.records import NewRun
 
 _RETRIES = "x-stainless-retry-count"
 """How often OpenAI's clients have sent a request before; they send no idempotency key."""

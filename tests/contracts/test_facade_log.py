@@ -12,7 +12,7 @@ from context_svc.app import app as context_app
 from context_svc.settings import ContextSettings
 from facade.adapters.context_client import ContextClient
 from facade.domain.events import Body, ModelFinished, ModelStarted, RunEvent, RunFinished, RunState
-from facade.domain.ports import Batch
+from facade.domain.records import Batch
 from tests.contracts.test_facade_ports import ENDED, batch, claimed, logged, new_run
 from tests.turn.mesh import served
 from threadmesh.conversation import (

@@ -20,8 +20,9 @@ from facade.adapters.tools_client import ToolsClient
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
 from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Batch, Context, Generation, Inference, NewItem, NewRun, Tools
+from facade.domain.ports import Context, Generation, Inference, Tools
 from facade.domain.rate_limits import RateLimits
+from facade.domain.records import Batch, NewItem, NewRun
 from inference_svc.app import app as inference_app
 from inference_svc.edge.codec import decode_generate
 from inference_svc.settings import InferenceSettings

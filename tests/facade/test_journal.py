@@ -9,7 +9,7 @@ import pytest
 
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunFinished, RunState
 from facade.domain.journal import Journal
-from facade.domain.ports import Batch, CallRecord, NewItem
+from facade.domain.records import Batch, CallRecord, NewItem
 from threadmesh.conversation import FinishReason, Role, TextDelta, message
 from threadmesh.errors import StaleEpoch
 

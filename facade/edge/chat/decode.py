@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass, replace
 
 from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
-from facade.domain.ports import NewRun
+from facade.domain.records import NewRun
 from facade.edge.chat import schemas
 from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.chat.sampling import wishes

@@ -7,7 +7,8 @@ from typing import Any
 
 from facade.domain.events import ModelEvent, ModelStarted, Run, RunEvent, RunState
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Context, Said
+from facade.domain.ports import Context
+from facade.domain.records import Said
 from facade.domain.threads import Thread, Threads
 from facade.edge.chat.completion import Completion
 from facade.edge.chat.decode import STORED

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Context, NewRun
+from facade.domain.ports import Context
+from facade.domain.records import NewRun
 from facade.edge import examples
 from facade.edge.answering import Answering
 from facade.edge.answers.chat import Completion

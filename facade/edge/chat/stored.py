@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from facade.domain.ports import Said
+from facade.domain.records import Said
 from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answers.chat import Completion

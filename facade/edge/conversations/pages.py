@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from facade.domain.ports import Said
+from facade.domain.records import Said
 from facade.domain.threads import Thread, Threads
 from facade.edge.paging import Order, listing
 from facade.edge.responses.said import Place, items_of, read_item_id

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from contextlib import aclosing
 
 from facade.domain.events import Run
-from facade.domain.ports import Context, Verdict
+from facade.domain.ports import Context
+from facade.domain.records import Verdict
 from facade.edge.responses.input_items import McpApprovalItem
 from facade.edge.responses.names import Part, read_approval_id
 from threadmesh.conversation import CallAwaiting

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
-from facade.domain.ports import NewRun, Tool
+from facade.domain.ports import Tool
+from facade.domain.records import NewRun
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import canonical
 from facade.edge.controls import Controls

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from facade.domain.events import Run
-from facade.domain.ports import Said
+from facade.domain.records import Said
 from facade.edge.responses.said import items_of
 from facade.edge.responses.stored import Echo
 

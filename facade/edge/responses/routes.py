@@ -10,7 +10,7 @@ from starlette.responses import Response
 from facade.domain.events import Run
 from facade.domain.limits import Mesh
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import NewRun
+from facade.domain.records import NewRun
 from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answering import Answering

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
-from facade.domain.ports import Said
+from facade.domain.records import Said
 from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text, ToolCall
 
 _ID = re.compile(r"(rs|msg|fc|fco)_([0-9a-f]{32})_(0|[1-9][0-9]{0,17})(?:_([0-9a-f]{8}))?")

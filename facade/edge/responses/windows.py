@@ -16,8 +16,9 @@ from facade.domain.events import Run
 from facade.domain.limits import Mesh
 from facade.domain.metered import text_tokens
 from facade.domain.parameters import ServerTools, TurnParameters
-from facade.domain.ports import Conversation, NewRun
+from facade.domain.ports import Conversation
 from facade.domain.question import chosen, instructions_of
+from facade.domain.records import NewRun
 from facade.edge import examples
 from facade.edge.admission import Admission
 from facade.edge.answers.texts import Compaction, InputTokens

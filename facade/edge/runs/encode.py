@@ -3,7 +3,7 @@
 from typing import Any
 
 from facade.domain.events import Run
-from facade.domain.ports import CallRecord
+from facade.domain.records import CallRecord
 from threadmesh.conversation import Text, arguments_hash
 
 

@@ -8,7 +8,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from facade.domain.events import Run, RunState
-from facade.domain.ports import Context, Verdict
+from facade.domain.ports import Context
+from facade.domain.records import Verdict
 from facade.edge import examples
 from facade.edge.answering import Answering
 from facade.edge.answers.runs import CallAnswer, CallList, RunAnswer, RunPage
