@@ -74,8 +74,6 @@ CASES = [
         for ask in (COUNT, "act NAME")
     ),
 ]
-TRIED = CASES if os.environ.get("CHAOS_STORES") else CASES[::3]
-"""All of them take some minutes on each store, so only `make chaos` tries them."""
 SENT = ("run.after_send", "run.before_result_commit", "run.after_result_commit", "run.before_terminal")
 """Points of the facade at which the calls have reached the tools service."""
 _numbers = itertools.count(1)
@@ -88,7 +86,7 @@ def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield started
 
 
-@pytest.mark.parametrize("case", TRIED, ids=str)
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_process_dies_and_the_answer_comes_to_its_end(units: Units, case: Case) -> None:
     victim = units[case.unit]
     name = f"{Path(case.crash).name}-{next(_numbers)}".replace(":", "-").replace(".", "-")
