@@ -9,7 +9,7 @@ from facade.edge import sse
 from facade.edge.answering import Log
 from facade.edge.chat.encode import call_event, usage_body
 from facade.edge.chat.place import id_of
-from facade.edge.errors import body_of
+from facade.edge.errors import body_of, defect
 from threadmesh.conversation import (
     CallAwaiting,
     CallFinished,
@@ -36,6 +36,8 @@ async def blocks(run: Run, log: Log) -> AsyncGenerator[bytes, None]:
                         return
     except MeshError as error:
         broken = error
+    except Exception as error:  # noqa: BLE001  # nobody behind this could tell the reader any more
+        broken = defect(error)
     yield sse.block(body_of(broken), event="error")
 
 
