@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from context_svc.domain.assemble import Material, Window, assemble, is_said
 from context_svc.domain.item import Item
 from context_svc.domain.ports import RunStore, ThreadStore
+from context_svc.domain.start import Started
 from context_svc.domain.thread import Thread
 from context_svc.domain.tokens import tokens_of
 from context_svc.domain.told import is_instruction
@@ -24,9 +25,26 @@ async def read_window(thread_id: str, *, budget: int, run_id: str, threads: Thre
     """
     thread = await threads.thread(thread_id)
     own_from = await _own_from(run_id, thread_id, runs) if run_id else None
-    instructions = await threads.instructions(thread_id)
+    return await _read(thread, budget=budget, run_id=run_id, own_from=own_from, threads=threads)
+
+
+async def first_window(started: Started, *, budget: int, threads: ThreadStore) -> Window | None:
+    """Give the window of a run that has just begun, as `read_window` does; None for one that has not.
+
+    Where the run's input is all that its thread holds, nothing is read.
+    """
+    run, thread, items = started.run, started.thread, started.items
+    if thread is None:
+        return None
+    if thread.item_count == len(items):
+        return assemble(Material(items=items, item_count=len(items)), budget=budget, run_id=run.id)
+    return await _read(thread, budget=budget, run_id=run.id, own_from=run.first_item, threads=threads)
+
+
+async def _read(thread: Thread, *, budget: int, run_id: str, own_from: int | None, threads: ThreadStore) -> Window:
+    instructions = await threads.instructions(thread.id)
     spent = _Spent(instructions, budget)
-    newest = await _newest(thread_id, spent, own_from=own_from, threads=threads)
+    newest = await _newest(thread.id, spent, own_from=own_from, threads=threads)
     material = Material(
         items=newest[::-1],
         instructions=instructions,

@@ -8,7 +8,7 @@ from functools import partial
 from context_svc.domain.cancel import stopped
 from context_svc.domain.change import NOTHING, Change, Receipt, Scope, State
 from context_svc.domain.ids import new_id
-from context_svc.domain.item import NewItem, numbered
+from context_svc.domain.item import Item, NewItem, numbered
 from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import RunStore
 from context_svc.domain.receipt import RECEIPT_LIFETIME, valid_receipt
@@ -56,10 +56,15 @@ class StartRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The run, and whether it was found by its idempotency key."""
+    """The run, and whether it was found by its idempotency key.
+
+    Of one that was claimed at once, `thread` is its thread with the run's input in it, and `items` are that input.
+    """
 
     run: Run
     replayed: bool
+    thread: Thread | None = None
+    items: tuple[Item, ...] = ()
 
 
 async def start(request: StartRequest, *, store: RunStore) -> Started:
@@ -88,18 +93,21 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
     run = _claimed(run, request.owner, thread) if claimed else run
     entered = released(replace(state, thread=thread), *out_of_the_way, run)
     input_items = numbered(request.input, thread_id=thread.id, first=run.first_item, now=state.now.time, run_id=run.id)
+    after = replace(
+        entered,
+        run_count=thread.run_count + 1,
+        item_count=thread.item_count + (len(input_items) if claimed else 0),
+    )
     change = Change(
-        thread=replace(
-            entered,
-            run_count=thread.run_count + 1,
-            item_count=thread.item_count + (len(input_items) if claimed else 0),
-        ),
+        thread=after,
         runs=(*out_of_the_way, run),
         items=input_items if claimed else (),
         waiting=() if claimed else input_items,
         receipt=_receipt(request, run, state) if request.receipt_key else None,
     )
-    return change, Started(run=run, replayed=False)
+    if not claimed:
+        return change, Started(run=run, replayed=False)
+    return change, Started(run=run, replayed=False, thread=after, items=input_items)
 
 
 def _thread(request: StartRequest, state: State) -> Thread:

@@ -13,10 +13,10 @@ from context_svc.domain.claim import claim, renew
 from context_svc.domain.decide_call import decide_call
 from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import Store
-from context_svc.domain.read_window import read_window
+from context_svc.domain.read_window import first_window
 from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run
-from context_svc.domain.start import start
+from context_svc.domain.start import Started, start
 from context_svc.domain.take_over import hand_over, take_over
 from context_svc.domain.watch import watch
 from context_svc.edge.actions_codec import decode_require_action, decode_word, encode_decided
@@ -37,7 +37,6 @@ from context_svc.edge.tenancy import require_run, tenant_of, visible_run
 from context_svc.edge.threads_codec import decode_page_token, encode_page_token, encode_window, plain
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
-from threadmesh.api.context.v1.threads_service_pb2 import AssembleWindowResponse
 from threadmesh.clock import Clock
 from threadmesh.errors import IdempotencyKeyReused, MeshError
 from threadmesh.rpc import deadline
@@ -74,15 +73,16 @@ class RunsServicer(rpc.RunsServiceServicer):
             self._metrics.claims.labels("granted").inc()
         _tell("run.started", started.run, replayed=started.replayed, epoch=started.run.epoch)
         response = pb.StartRunResponse(run=encode_run(started.run), replayed=started.replayed)
-        if request.window_token_budget and started.run.epoch and not started.replayed:
+        if request.window_token_budget:
             with suppress(MeshError):  # whoever needs the window hears of it there
-                response.window.CopyFrom(await self._window(started.run, request.window_token_budget))
+                await self._foresee(started, request.window_token_budget, response)
         return response
 
-    async def _window(self, run: Run, budget: int) -> AssembleWindowResponse:
-        window = await read_window(run.thread_id, budget=budget, run_id=run.id, threads=self._store, runs=self._store)
-        self._metrics.window_tokens.observe(window.tokens)
-        return encode_window(window)
+    async def _foresee(self, started: Started, budget: int, response: pb.StartRunResponse) -> None:
+        """Tell the window of a run that has begun with its start."""
+        if window := await first_window(started, budget=budget, threads=self._store):
+            self._metrics.window_tokens.observe(window.tokens)
+            response.window.CopyFrom(encode_window(window))
 
     async def GetRun(self, request: pb.GetRunRequest, context: Context) -> pb.GetRunResponse:
         """Give one run."""

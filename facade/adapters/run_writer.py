@@ -27,6 +27,8 @@ PERSIST_SECONDS = 4.0
 """How long a write is repeated while the service is away; the run's lease lasts a little longer."""
 _PATIENCE_SECONDS = 0.004
 _APART_SECONDS = 0.02
+_UNUSED_SECONDS = 2.0
+"""How long the stream stays open for the next run; a service that stops waits for it."""
 _GROUP_WRITES = 64
 _GROUP_BYTES = 1 << 20
 """Limits of one message; a larger write goes alone."""
@@ -47,9 +49,14 @@ class Appender:
     """
 
     def __init__(
-        self, runs: "rpc.RunsServiceAsyncStub", *, patience: float = _PATIENCE_SECONDS, apart: float = _APART_SECONDS
+        self,
+        runs: "rpc.RunsServiceAsyncStub",
+        *,
+        patience: float = _PATIENCE_SECONDS,
+        apart: float = _APART_SECONDS,
+        unused: float = _UNUSED_SECONDS,
     ) -> None:
-        self._runs, self._patience, self._apart = runs, patience, apart
+        self._runs, self._patience, self._apart, self._unused = runs, patience, apart, unused
         self._sent = 0.0
         self._hurry = asyncio.Event()
         self._stream: grpc.aio.StreamStreamCall[pb.AppendToRunsRequest, pb.AppendToRunsResponse] | None = None
@@ -57,17 +64,20 @@ class Appender:
         self._sending: asyncio.Task[None] | None = None
         self._complete = asyncio.Event()
         self._users = 0
+        self._leaving: asyncio.TimerHandle | None = None
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Keep the stream open until the block ends."""
+        """Keep the stream open until the block ends, and a little longer."""
         self._users += 1
+        if self._leaving is not None:
+            self._leaving.cancel()
         try:
             yield
         finally:
             self._users -= 1
             if not self._users:
-                self._close()
+                self._leaving = asyncio.get_running_loop().call_later(self._unused, self._close)
 
     async def append(self, request: pb.AppendEventsRequest, *, patient: bool = False) -> pb.AppendEventsResponse:
         """Write durably. Raises what the store refuses, and `Unavailable` when it cannot be reached."""

@@ -5,7 +5,7 @@ import pytest
 from context_svc.domain.append_items import append_items
 from context_svc.domain.item import Item, NewItem
 from context_svc.domain.ports import Cursor, Store
-from context_svc.domain.read_window import read_window
+from context_svc.domain.read_window import first_window, read_window
 from context_svc.domain.resolve import resolve
 from context_svc.domain.start import StartRequest, start
 from context_svc.domain.thread import Thread
@@ -100,3 +100,29 @@ async def test_the_window_of_an_empty_thread_is_empty(store: Store) -> None:
     window = await read_window((await made(store)).id, budget=100, run_id="", threads=store, runs=store)
 
     assert (window.messages, window.tokens, window.omitted_items) == ((), 0, 0)
+
+
+@pytest.mark.parametrize("budget", [0, 30, 4_000])
+@pytest.mark.parametrize("earlier", [0, 1, 40])
+async def test_the_window_that_comes_with_a_start_is_the_one_that_is_read_later(
+    store: Store, clock: FakeClock, budget: int, earlier: int
+) -> None:
+    for turn in range(earlier):
+        pair = (said("be kind", Role.SYSTEM, tokens=5), said(f"q{turn}", tokens=10))
+        await finished(store, await running(store, clock, "k"), items=pair)
+    new = (said("be brief", Role.SYSTEM, tokens=5), said("what?", tokens=10), said("this?", tokens=10))
+
+    begun = await start(StartRequest(input=new, timeout=60, thread_key="k", owner="me"), store=store)
+    window = await first_window(begun, budget=budget, threads=store)
+
+    run = begun.run
+    assert window == await read_window(run.thread_id, budget=budget, run_id=run.id, threads=store, runs=store)
+    assert [each.text for each in window.messages][-2:] == ["what?", "this?"]
+
+
+async def test_a_run_that_waits_for_its_turn_has_no_window_yet(store: Store, clock: FakeClock) -> None:
+    await running(store, clock, "k")
+
+    begun = await start(StartRequest(input=(said("hi"),), timeout=60, thread_key="k", owner="me"), store=store)
+
+    assert await first_window(begun, budget=0, threads=store) is None

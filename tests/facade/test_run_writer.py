@@ -22,16 +22,20 @@ class Noting(rpc.RunsServiceServicer):
         self.messages: list[set[str]] = []
         self.streams = 0
         self.ends = 0
+        self.closed = asyncio.Event()
 
     async def AppendToRuns(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.AppendToRunsResponse]:
         self.streams += 1
-        async for request in request_iterator:
-            if self.ends:
-                self.ends -= 1
-                return
-            self.messages.append({write.run_id for write in request.writes})
-            done = [pb.AppendEventsResponse(run_id=write.run_id, next_sequence=1) for write in request.writes]
-            yield pb.AppendToRunsResponse(outcomes=[pb.AppendOutcome(appended=each) for each in done])
+        try:
+            async for request in request_iterator:
+                if self.ends:
+                    self.ends -= 1
+                    return
+                self.messages.append({write.run_id for write in request.writes})
+                done = [pb.AppendEventsResponse(run_id=write.run_id, next_sequence=1) for write in request.writes]
+                yield pb.AppendToRunsResponse(outcomes=[pb.AppendOutcome(appended=each) for each in done])
+        finally:
+            self.closed.set()
 
 
 @pytest.fixture
@@ -40,10 +44,10 @@ def servicer() -> Noting:
 
 
 @asynccontextmanager
-async def served(servicer: Noting, *, apart: float) -> AsyncIterator[Appender]:
+async def served(servicer: Noting, *, apart: float, unused: float = 60.0) -> AsyncIterator[Appender]:
     name = pb.DESCRIPTOR.services_by_name["RunsService"].full_name
     async with channel_for(Service(servicer=servicer, add=rpc.add_RunsServiceServicer_to_server, name=name)) as channel:
-        yield Appender(rpc.RunsServiceStub(channel), patience=0.2, apart=apart)
+        yield Appender(rpc.RunsServiceStub(channel), patience=0.2, apart=apart, unused=unused)
 
 
 @pytest.fixture
@@ -145,3 +149,23 @@ async def test_a_write_in_a_hurry_shortens_the_distance(servicer: Noting) -> Non
             await waiting
 
     assert servicer.messages == [{"a"}, {"b", "c"}]
+
+
+async def test_the_stream_stays_open_for_the_next_run(appender: Appender, servicer: Noting) -> None:
+    for run in "abc":
+        with appender.used():
+            await appender.append(write(run))
+
+    assert servicer.messages == [{"a"}, {"b"}, {"c"}]
+    assert servicer.streams == 1
+
+
+async def test_a_stream_that_nobody_uses_is_closed(servicer: Noting) -> None:
+    async with served(servicer, apart=0, unused=0) as appender, asyncio.timeout(10):
+        with appender.used():
+            await appender.append(write("a"))
+        await servicer.closed.wait()
+        with appender.used():
+            await appender.append(write("b"))
+
+    assert servicer.streams == 2
