@@ -70,7 +70,7 @@ CASES = [
     *(Case("tools", crash, ask) for crash in ("tools.before_write", "tools.after_read") for ask in ACTS),
     *(
         Case("context", crash, ask)
-        for crash in ("ctx.before_commit:7", "ctx.after_commit:7", "ctx.before_commit:9", "ctx.after_commit:9")
+        for crash in ("ctx.before_commit:7", "ctx.after_commit:7", "ctx.before_commit:8", "ctx.after_commit:8")
         for ask in (COUNT, "act NAME")
     ),
 ]
