@@ -26,6 +26,8 @@ _CHUNK_BYTES = 64 * 1024
 _EOF_SECONDS = 0.5
 _TERM_SECONDS = 2.0
 _POLL_SECONDS = 0.01
+_READ_AHEAD_BYTES = 1
+"""Nothing is read that nobody asks for: a server that says more waits, and what it has said is then read at once."""
 
 
 def environment(configured: Mapping[str, str], inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -48,6 +50,7 @@ async def start(server: StdioServer) -> Process:
             env=env,
             cwd=server.cwd,
             start_new_session=True,
+            limit=_READ_AHEAD_BYTES,
         )
     except OSError as error:
         raise ToolServerUnavailable(f"The command {server.command} cannot be started: {error.strerror}.") from error

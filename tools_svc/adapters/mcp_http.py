@@ -103,6 +103,7 @@ class _BoundedEvents(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         framer, pace = Framer(LARGEST_MESSAGE_BYTES), Pace()
         async for chunk in _raw(self._response):
+            await pace.read(len(chunk))
             for line in framer.feed(chunk):
                 if isinstance(line, Oversized):
                     yield _TOO_LARGE_EVENT
@@ -133,8 +134,9 @@ def _media_type(response: httpx2.Response) -> str:
 
 async def _bounded(response: httpx2.Response) -> httpx2.Response:
     """Read a whole JSON body, which the SDK would do without a limit and with errors that end the connection."""
-    body = bytearray()
+    body, pace = bytearray(), Pace()
     async for chunk in _raw(response):
+        await pace.read(len(chunk))
         body += chunk
         if len(body) > LARGEST_MESSAGE_BYTES:
             await response.aclose()

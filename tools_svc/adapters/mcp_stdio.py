@@ -20,6 +20,7 @@ from threadmesh.errors import ToolConnectionLost
 from tools_svc.adapters import child_process, json_rpc
 from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES, Framer, Oversized
 from tools_svc.adapters.lifeline import Lifeline
+from tools_svc.adapters.newest_progress import newest_progress
 from tools_svc.adapters.pace import Pace
 from tools_svc.adapters.server_config import StdioServer
 
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 _LARGEST_DISCARDED_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _EXIT_SECONDS = 0.05
+_NOTIFICATIONS_AT_ONCE = 100
+"""Few are needed: what a server says meanwhile is read together, and old progress is left out of it."""
 
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 Outgoing = MemoryObjectReceiveStream[SessionMessage]
@@ -61,11 +64,12 @@ async def _transport(name: str, server: StdioServer, lifeline: Lifeline) -> Asyn
 
 async def _read(name: str, process: Process, incoming: Incoming, lifeline: Lifeline) -> None:
     assert process.stdout is not None
-    framer, pace = Framer(LARGEST_MESSAGE_BYTES), Pace()
+    framer, pace = Framer(LARGEST_MESSAGE_BYTES), Pace(at_once=_NOTIFICATIONS_AT_ONCE)
     with incoming:
         try:
             while chunk := await process.stdout.read(_CHUNK_BYTES):
-                for line in framer.feed(chunk):
+                await pace.read(len(chunk))
+                for line in newest_progress(framer.feed(chunk)):
                     if (message := _message(name, line)) is not None:
                         if isinstance(message.message, JSONRPCNotification):
                             await pace.step()

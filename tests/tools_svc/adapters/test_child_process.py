@@ -31,7 +31,7 @@ async def main():
     code = "import signal; print('up', flush=True); signal.pause()"
     server = StdioServer(command={sys.executable!r}, args=("-c", code))
     process = await child_process.start(server)
-    await process.stdout.readline()
+    await process.stdout.read(1_000)
     print(process.pid, flush=True)
     await process.wait()
 
@@ -55,7 +55,7 @@ async def _started(code: str, **changed: Any) -> AsyncIterator[asyncio.subproces
 async def _first_line(process: asyncio.subprocess.Process) -> str:
     assert process.stdout is not None
     async with asyncio.timeout(20):
-        return (await process.stdout.readline()).decode().strip()
+        return (await process.stdout.read(1_000)).decode().strip()
 
 
 def _alive(pid: int) -> bool:
