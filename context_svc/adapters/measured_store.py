@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from typing import Generic
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -79,6 +80,18 @@ class StoreMetrics:
             self._runs.labels(state.value).set(census.open_runs.get(state, 0))
 
 
+class _Noted(Generic[Outcome]):
+    """A decision that remembers the change that it made last."""
+
+    def __init__(self, decide: Decide[Outcome]) -> None:
+        self._decide = decide
+        self.change: Change | None = None
+
+    def __call__(self, state: State) -> tuple[Change, Outcome]:
+        self.change, outcome = self._decide(state)
+        return self.change, outcome
+
+
 class MeasuredStore:
     """Passes everything on to another store and measures it."""
 
@@ -88,38 +101,23 @@ class MeasuredStore:
 
     async def change(self, scope: Scope, decide: Decide[Outcome]) -> Outcome:
         """See `Writer.change`."""
-        decided: list[Change] = []
-
-        def noted(state: State) -> tuple[Change, Outcome]:
-            change, outcome = decide(state)
-            decided[:] = [change]
-            return change, outcome
-
+        noted = _Noted(decide)
         with self.metrics.operation("change"):
             outcome = await self._store.change(scope, noted)
-        self.metrics.written(decided[0])
+        if noted.change is not None:
+            self.metrics.written(noted.change)
         return outcome
 
     async def change_each(self, wanted: Sequence[tuple[Scope, Decide[Outcome]]]) -> list[Outcome | MeshError]:
         """See `Writer.change_each`."""
-        decided: dict[int, Change] = {}
-
-        def noting(place: int, decide: Decide[Outcome]) -> Decide[Outcome]:
-            def noted(state: State) -> tuple[Change, Outcome]:
-                change, outcome = decide(state)
-                decided[place] = change
-                return change, outcome
-
-            return noted
-
-        noted = [(scope, noting(place, decide)) for place, (scope, decide) in enumerate(wanted)]
+        noted = [(scope, _Noted(decide)) for scope, decide in wanted]
         with self.metrics.operation("change_each"):
             outcomes = await self._store.change_each(noted)
-        for place, outcome in enumerate(outcomes):
+        for (_, each), outcome in zip(noted, outcomes, strict=True):
             if isinstance(outcome, MeshError):
                 self.metrics.failed("change_each", outcome)
-            else:
-                self.metrics.written(decided[place])
+            elif each.change is not None:
+                self.metrics.written(each.change)
         return outcomes
 
     async def thread(self, thread_id: str) -> Thread:
