@@ -4,7 +4,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -16,21 +16,19 @@ from inference_svc.adapters.llama_cpp.backend import NAME, LlamaCppBackend
 from inference_svc.adapters.llama_cpp.embedding_backend import EmbeddingBackend
 from inference_svc.adapters.llama_cpp.inspection import Kind, ModelFacts, check, context_tokens, inspect
 from inference_svc.adapters.llama_cpp.model import ModelFileError, fingerprint_of
-from inference_svc.adapters.llama_cpp.options import Device, ModelOptions, WeightsOptions
-from inference_svc.adapters.llama_cpp.threads import available_cores
+from inference_svc.adapters.llama_cpp.options import ModelOptions
 from inference_svc.adapters.measured_backend import MeasuredBackend, MeasuredEngine, MeasuredLoads, Metrics
-from inference_svc.adapters.model_files import fetch, find_model
-from inference_svc.adapters.models_file import ConfiguredModel, read_models
+from inference_svc.adapters.model_files import fetch
+from inference_svc.adapters.models_file import ConfiguredModel
 from inference_svc.adapters.quarantined_backend import Quarantine, QuarantinedBackend
 from inference_svc.adapters.script import read_script
 from inference_svc.adapters.scripted_backend import NAME as SCRIPTED
 from inference_svc.adapters.scripted_backend import ScriptedBackend
+from inference_svc.configuration import configured, options_of
 from inference_svc.domain.ports import Backend, Capability, Loadable, Model, ModelState
 from inference_svc.domain.router import Router
-from inference_svc.domain.sampling import Drawing
-from inference_svc.domain.weights import Form
 from inference_svc.edge.servicer import InferenceServicer
-from inference_svc.settings import MEASURED, NO_MODEL, PER_MODEL, InferenceSettings
+from inference_svc.settings import InferenceSettings
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from threadmesh.clock import Clock, SystemClock
@@ -39,12 +37,6 @@ from threadmesh.rpc.unit import Unit
 from threadmesh.settings import ConfigurationError
 
 log = structlog.get_logger()
-
-BUNDLED_DRAWING = Drawing(temperature=0.2, top_p=0.9, repeat_penalty=1.02)
-"""What SmolLM2's authors recommend, and a penalty without which a model so small repeats itself to the end.
-
-A larger penalty (1.1) was seen to spoil what has to be repeated: the digits of a tool's result.
-"""
 
 _BACKENDS: dict[Kind, type[LlamaCppBackend] | type[EmbeddingBackend]] = {
     Kind.CHAT: LlamaCppBackend,
@@ -128,21 +120,6 @@ def service(router: Router) -> Service:
     )
 
 
-def configured(settings: InferenceSettings) -> tuple[ConfiguredModel, ...]:
-    """Give the models to serve. Raises `ConfigurationError`."""
-    if settings.models_file:
-        if settings.model or settings.model_name:
-            raise ConfigurationError(
-                "INFERENCE_MODELS_FILE: INFERENCE_MODEL is set as well; name all models in the file"
-            )
-        fields = {name: InferenceSettings.model_fields[name] for name in PER_MODEL}
-        return read_models(Path(settings.models_file).expanduser(), models_dir=settings.models_dir, overridable=fields)
-    if settings.model == NO_MODEL:
-        return ()
-    file = replace(find_model(settings.model, models_dir=settings.models_dir), sha256=settings.model_sha256)
-    return (ConfiguredModel(name=settings.model_name or file.name, file=file, bundled=not settings.model),)
-
-
 def lazy_backend(settings: InferenceSettings, model: ConfiguredModel, parts: Parts) -> LazyBackend:
     """Make the backend of a model, not loaded yet. Raises `ConfigurationError` if its file cannot be served."""
     options = options_of(settings.model_copy(update=dict(model.overrides)), model, parts.clock)
@@ -163,82 +140,6 @@ def adapted_backends(lazy: LazyBackend, model: ConfiguredModel) -> list[Backend]
         AdaptedBackend(lazy, adapter=each.name, fingerprint=functools.partial(_fingerprint, each.path))
         for each in model.adapters
     ]
-
-
-def options_of(settings: InferenceSettings, model: ConfiguredModel, clock: Clock) -> ModelOptions:
-    """Say how a model is served, given the settings that hold for it."""
-    return ModelOptions(
-        name=model.name,
-        threads=settings.threads or available_cores(),
-        pinned=settings.threads > 0,
-        created=int(clock.now().timestamp()),
-        context_tokens=settings.context_tokens,
-        cells=settings.cache_tokens,
-        sequences=settings.sequences,
-        queue=settings.queue,
-        batch=settings.batch_tokens,
-        grammar_seconds=settings.grammar_ms / 1000,
-        idle=settings.idle_tokens,
-        parked=settings.parked_bytes,
-        speculation=settings.speculation,
-        device=device(settings),
-        projector=projector(settings),
-        template=chat_template(settings),
-        weights=weights(settings),
-        drawing=drawing(settings, bundled=model.bundled),
-        adapters=model.adapters,
-        rope_override=model.rope_override,
-    )
-
-
-def device(settings: InferenceSettings) -> Device:
-    """Give where and how models compute."""
-    return Device(
-        gpu_layers=settings.gpu_layers,
-        split_mode=settings.split_mode,
-        main_gpu=settings.main_gpu,
-        tensor_split=tuple(settings.tensor_split),
-        flash_attention=settings.flash_attention,
-        cache_k=settings.cache_type_k,
-        cache_v=settings.cache_type_v,
-    )
-
-
-def projector(settings: InferenceSettings) -> Path | None:
-    """Give the projector's file, None without one. Raises `ConfigurationError` if it is not there."""
-    if not settings.projector:
-        return None
-    path = Path(settings.projector).expanduser()
-    if not path.is_file():
-        raise ConfigurationError(f"INFERENCE_PROJECTOR: there is no file {path}")
-    return path
-
-
-def chat_template(settings: InferenceSettings) -> str:
-    """Give the chat template to use, empty for the model's own. Raises `ConfigurationError` if it cannot be read."""
-    if not settings.chat_template:
-        return ""
-    path = Path(settings.chat_template).expanduser()
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"INFERENCE_CHAT_TEMPLATE: {path} cannot be read as UTF-8 text") from error
-
-
-def weights(settings: InferenceSettings) -> WeightsOptions:
-    """Give how weights are held."""
-    return WeightsOptions(
-        form=None if settings.weights == MEASURED else Form(settings.weights),
-        directory=settings.models_dir / "prepared",
-        budget=settings.weights_bytes,
-    )
-
-
-def drawing(settings: InferenceSettings, *, bundled: bool) -> Drawing:
-    """Give how tokens are drawn for requests that leave it open."""
-    chosen = {name: getattr(settings, name) for name in ("temperature", "top_p", "repeat_penalty")}
-    usual = BUNDLED_DRAWING if bundled else Drawing()
-    return replace(usual, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def inspected(model: ConfiguredModel, options: ModelOptions) -> ModelFacts:

@@ -11,7 +11,8 @@ from inference_svc.adapters.llama_cpp.threads import available_cores
 from inference_svc.adapters.measured_backend import MeasuredBackend, Metrics
 from inference_svc.adapters.script import Script
 from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.app import app, drawing, weights
+from inference_svc.app import app
+from inference_svc.configuration import drawing, weights
 from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.weights import Form
 from inference_svc.settings import InferenceSettings

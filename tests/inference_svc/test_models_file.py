@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from inference_svc.adapters.llama_cpp.library import native
 from inference_svc.adapters.models_file import ConfiguredModel, _Model, read_models
-from inference_svc.app import app, inspected, options_of
+from inference_svc.app import app, inspected
+from inference_svc.configuration import options_of
 from inference_svc.settings import PER_MODEL, InferenceSettings
 from tests.inference_svc.engines import bundled_model
 from tests.inference_svc.gguf_file import Short
