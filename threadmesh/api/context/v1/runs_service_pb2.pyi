@@ -13,6 +13,7 @@ from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from threadmesh.api.context.v1 import threads_service_pb2 as _threads_service_pb2
 from threadmesh.api.conversation.v1 import conversation_pb2 as _conversation_pb2
 from threadmesh.api.conversation.v1 import events_pb2 as _events_pb2
+from threadmesh.api.conversation.v1 import questions_pb2 as _questions_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -75,7 +76,7 @@ class _RunStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RunState.Val
     RUN_STATE_CANCELLED: _RunState.ValueType  # 5
     """It was stopped."""
     RUN_STATE_REQUIRES_ACTION: _RunState.ValueType  # 6
-    """It waits for a person's decision about a tool call."""
+    """It waits for a person's decision about a tool call, or for an answer to a tool's server."""
 
 class RunState(_RunState, metaclass=_RunStateEnumTypeWrapper):
     """How far a run is."""
@@ -93,7 +94,7 @@ RUN_STATE_FAILED: RunState.ValueType  # 4
 RUN_STATE_CANCELLED: RunState.ValueType  # 5
 """It was stopped."""
 RUN_STATE_REQUIRES_ACTION: RunState.ValueType  # 6
-"""It waits for a person's decision about a tool call."""
+"""It waits for a person's decision about a tool call, or for an answer to a tool's server."""
 Global___RunState: _TypeAlias = RunState  # noqa: Y015
 
 class _CallState:
@@ -114,6 +115,8 @@ class _CallStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallState.V
     """It was sent."""
     CALL_STATE_FINISHED: _CallState.ValueType  # 5
     """It has ended; its result says how."""
+    CALL_STATE_AWAITING_INPUT: _CallState.ValueType  # 6
+    """Its server waits for a person's answer."""
 
 class CallState(_CallState, metaclass=_CallStateEnumTypeWrapper):
     """How far a tool call is. INTENT is durable before anything is sent."""
@@ -130,6 +133,8 @@ CALL_STATE_SENT: CallState.ValueType  # 4
 """It was sent."""
 CALL_STATE_FINISHED: CallState.ValueType  # 5
 """It has ended; its result says how."""
+CALL_STATE_AWAITING_INPUT: CallState.ValueType  # 6
+"""Its server waits for a person's answer."""
 Global___CallState: _TypeAlias = CallState  # noqa: Y015
 
 class _Multitask:
@@ -982,7 +987,7 @@ class RequireActionRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def write(self) -> Global___AppendEventsRequest:
-        """Is the last write, in which the calls are AWAITING_APPROVAL."""
+        """Is the last write, in which the calls are AWAITING_APPROVAL or AWAITING_INPUT."""
 
     @_builtins.property
     def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredAction]:
@@ -1015,19 +1020,25 @@ class RequiredAction(_message.Message):
 
     CALL_ID_FIELD_NUMBER: _builtins.int
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
+    INPUT_REQUIRED_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Names the call."""
     definition_hash: _builtins.str
     """Identifies the tool's definition, so that no other one is approved."""
+    @_builtins.property
+    def input_required(self) -> _questions_pb2.CallInputRequired:
+        """Holds what the tool's server asks; absent where the question is whether the call may be sent."""
+
     def __init__(
         self,
         *,
         call_id: _builtins.str = ...,
         definition_hash: _builtins.str = ...,
+        input_required: _questions_pb2.CallInputRequired | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input_required", b"input_required"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "definition_hash", b"definition_hash"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "definition_hash", b"definition_hash", "input_required", b"input_required"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1149,6 +1160,80 @@ class ResolveCallResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResolveCallResponse: _TypeAlias = ResolveCallResponse  # noqa: Y015
+
+@_typing.final
+class AnswerCallRequest(_message.Message):
+    """Answers what a tool's server asks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Names the run."""
+    call_id: _builtins.str
+    """Names the call."""
+    request_id: _builtins.str
+    """Tells repeated answers from others: with the id of the first they change nothing, with another one they are refused.
+    Empty if that does not matter.
+    """
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[_questions_pb2.Answer]:
+        """Holds an answer to each question that is open."""
+
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+        answers: _abc.Iterable[_questions_pb2.Answer] | None = ...,
+        request_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "answers", b"answers", "call_id", b"call_id", "request_id", b"request_id", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
+
+Global___AnswerCallRequest: _TypeAlias = AnswerCallRequest  # noqa: Y015
+
+@_typing.final
+class AnswerCallResponse(_message.Message):
+    """Gives the call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def call(self) -> Global___Call:
+        """Is the call with its answers."""
+
+    @_builtins.property
+    def run(self) -> Global___Run:
+        """Is the run as it is now."""
+
+    def __init__(
+        self,
+        *,
+        call: Global___Call | None = ...,
+        run: Global___Run | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AnswerCallResponse: _TypeAlias = AnswerCallResponse  # noqa: Y015
 
 @_typing.final
 class ListCallsRequest(_message.Message):
@@ -1312,6 +1397,7 @@ class RunEvent(_message.Message):
     CALL_FINISHED_FIELD_NUMBER: _builtins.int
     RUN_FINISHED_FIELD_NUMBER: _builtins.int
     CALL_AWAITING_FIELD_NUMBER: _builtins.int
+    CALL_AWAITING_INPUT_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Numbers the entry within its run, from 0 and without gaps."""
     round: _builtins.int
@@ -1366,6 +1452,10 @@ class RunEvent(_message.Message):
     def call_awaiting(self) -> _events_pb2.CallAwaiting:
         """A tool of the mesh is about to be called, if a person approves."""
 
+    @_builtins.property
+    def call_awaiting_input(self) -> _questions_pb2.CallAwaitingInput:
+        """A tool's server waits for a person's answer."""
+
     def __init__(
         self,
         *,
@@ -1385,12 +1475,13 @@ class RunEvent(_message.Message):
         call_finished: _events_pb2.CallFinished | None = ...,
         run_finished: Global___RunFinished | None = ...,
         call_awaiting: _events_pb2.CallAwaiting | None = ...,
+        call_awaiting_input: _questions_pb2.CallAwaitingInput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_finished", b"call_finished", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "run_finished", b"run_finished", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_awaiting_input", b"call_awaiting_input", "call_finished", b"call_finished", "call_progress", b"call_progress", "call_started", b"call_started", "create_time", b"create_time", "event", b"event", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "run_finished", b"run_finished", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_finished", b"call_finished", "call_id", b"call_id", "call_progress", b"call_progress", "call_started", b"call_started", "choice", b"choice", "create_time", b"create_time", "event", b"event", "hidden", b"hidden", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "round", b"round", "run_finished", b"run_finished", "sequence", b"sequence", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_awaiting", b"call_awaiting", "call_awaiting_input", b"call_awaiting_input", "call_finished", b"call_finished", "call_id", b"call_id", "call_progress", b"call_progress", "call_started", b"call_started", "choice", b"choice", "create_time", b"create_time", "event", b"event", "hidden", b"hidden", "model_finished", b"model_finished", "model_started", b"model_started", "reasoning_delta", b"reasoning_delta", "round", b"round", "run_finished", b"run_finished", "sequence", b"sequence", "text_delta", b"text_delta", "tool_call_delta", b"tool_call_delta"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["model_started", "text_delta", "reasoning_delta", "tool_call_delta", "model_finished", "call_started", "call_progress", "call_finished", "run_finished", "call_awaiting"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["model_started", "text_delta", "reasoning_delta", "tool_call_delta", "model_finished", "call_started", "call_progress", "call_finished", "run_finished", "call_awaiting", "call_awaiting_input"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1512,6 +1603,8 @@ class Call(_message.Message):
     DEFINITION_HASH_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
     SETTLEMENT_FIELD_NUMBER: _builtins.int
+    INPUT_REQUIRED_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the call."""
     ordinal: _builtins.int
@@ -1538,6 +1631,14 @@ class Call(_message.Message):
     def settlement(self) -> Global___Decision:
         """Is what a person found out about its outcome, where that was unknown."""
 
+    @_builtins.property
+    def input_required(self) -> _questions_pb2.CallInputRequired:
+        """Is what its server asked last; absent for a call whose server asked no person."""
+
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[_questions_pb2.Answer]:
+        """Holds what a person answered to it; empty until then."""
+
     def __init__(
         self,
         *,
@@ -1551,10 +1652,12 @@ class Call(_message.Message):
         definition_hash: _builtins.str = ...,
         approval: Global___Decision | None = ...,
         settlement: Global___Decision | None = ...,
+        input_required: _questions_pb2.CallInputRequired | None = ...,
+        answers: _abc.Iterable[_questions_pb2.Answer] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "finished", b"finished", "settlement", b"settlement"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "finished", b"finished", "input_required", b"input_required", "settlement", b"settlement"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "arguments_json", b"arguments_json", "attempt", b"attempt", "definition_hash", b"definition_hash", "finished", b"finished", "id", b"id", "name", b"name", "ordinal", b"ordinal", "settlement", b"settlement", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "approval", b"approval", "arguments_json", b"arguments_json", "attempt", b"attempt", "definition_hash", b"definition_hash", "finished", b"finished", "id", b"id", "input_required", b"input_required", "name", b"name", "ordinal", b"ordinal", "settlement", b"settlement", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

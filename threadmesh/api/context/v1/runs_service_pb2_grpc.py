@@ -105,6 +105,11 @@ class RunsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallResponse.FromString,
                 _registered_method=True)
+        self.AnswerCall = channel.unary_unary(
+                '/threadmesh.api.context.v1.RunsService/AnswerCall',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallResponse.FromString,
+                _registered_method=True)
         self.ListCalls = channel.unary_unary(
                 '/threadmesh.api.context.v1.RunsService/ListCalls',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListCallsRequest.SerializeToString,
@@ -216,7 +221,7 @@ class RunsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequireAction(self, request, context):
-        """Writes to a run for the last time before persons decide about its calls, in one transaction.
+        """Writes to a run for the last time before persons decide about its calls or answer their servers, in one transaction.
 
         The run has no writer then, and REQUIRES_ACTION. Once every call has its decision, or when the time is up, it can be
         taken over. A repeated request is answered as the first one was.
@@ -231,6 +236,17 @@ class RunsServiceServicer:
         The stored call is what runs, so nothing of it can change. The first word holds: the same one again changes nothing,
         another one fails with FAILED_PRECONDITION and the reason CALL_ALREADY_DECIDED. The reason CALL_NOT_WAITING says that
         nobody asks, or not any more. How a call of unknown outcome ended is told to the model in the place of its result.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AnswerCall(self, request, context):
+        """Takes a person's answers to what a tool's server asks.
+
+        They fit the forms, or fail with INVALID_ARGUMENT. All questions of a call are answered at once, and the first word
+        holds: the same answers again change nothing, others fail with the reason CALL_ALREADY_DECIDED. The reason
+        CALL_NOT_WAITING says that nobody asks, or not any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -315,6 +331,11 @@ def add_RunsServiceServicer_to_server(servicer, server):
                     servicer.ResolveCall,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallResponse.SerializeToString,
+            ),
+            'AnswerCall': grpc.unary_unary_rpc_method_handler(
+                    servicer.AnswerCall,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallResponse.SerializeToString,
             ),
             'ListCalls': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCalls,
@@ -701,6 +722,33 @@ class RunsService:
             '/threadmesh.api.context.v1.RunsService/ResolveCall',
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ResolveCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerCall(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.RunsService/AnswerCall',
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -78,7 +78,7 @@ class RunsServiceStub:
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
     RequireAction: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.RequireActionRequest, _runs_service_pb2.RequireActionResponse]
-    """Writes to a run for the last time before persons decide about its calls, in one transaction.
+    """Writes to a run for the last time before persons decide about its calls or answer their servers, in one transaction.
 
     The run has no writer then, and REQUIRES_ACTION. Once every call has its decision, or when the time is up, it can be
     taken over. A repeated request is answered as the first one was.
@@ -89,6 +89,13 @@ class RunsServiceStub:
     The stored call is what runs, so nothing of it can change. The first word holds: the same one again changes nothing,
     another one fails with FAILED_PRECONDITION and the reason CALL_ALREADY_DECIDED. The reason CALL_NOT_WAITING says that
     nobody asks, or not any more. How a call of unknown outcome ended is told to the model in the place of its result.
+    """
+    AnswerCall: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.AnswerCallRequest, _runs_service_pb2.AnswerCallResponse]
+    """Takes a person's answers to what a tool's server asks.
+
+    They fit the forms, or fail with INVALID_ARGUMENT. All questions of a call are answered at once, and the first word
+    holds: the same answers again change nothing, others fail with the reason CALL_ALREADY_DECIDED. The reason
+    CALL_NOT_WAITING says that nobody asks, or not any more.
     """
     ListCalls: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.ListCallsRequest, _runs_service_pb2.ListCallsResponse]
     """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
@@ -143,7 +150,7 @@ class RunsServiceAsyncStub(RunsServiceStub):
     CancelRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
     RequireAction: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.RequireActionRequest, _runs_service_pb2.RequireActionResponse]  # type: ignore[assignment]
-    """Writes to a run for the last time before persons decide about its calls, in one transaction.
+    """Writes to a run for the last time before persons decide about its calls or answer their servers, in one transaction.
 
     The run has no writer then, and REQUIRES_ACTION. Once every call has its decision, or when the time is up, it can be
     taken over. A repeated request is answered as the first one was.
@@ -154,6 +161,13 @@ class RunsServiceAsyncStub(RunsServiceStub):
     The stored call is what runs, so nothing of it can change. The first word holds: the same one again changes nothing,
     another one fails with FAILED_PRECONDITION and the reason CALL_ALREADY_DECIDED. The reason CALL_NOT_WAITING says that
     nobody asks, or not any more. How a call of unknown outcome ended is told to the model in the place of its result.
+    """
+    AnswerCall: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.AnswerCallRequest, _runs_service_pb2.AnswerCallResponse]  # type: ignore[assignment]
+    """Takes a person's answers to what a tool's server asks.
+
+    They fit the forms, or fail with INVALID_ARGUMENT. All questions of a call are answered at once, and the first word
+    holds: the same answers again change nothing, others fail with the reason CALL_ALREADY_DECIDED. The reason
+    CALL_NOT_WAITING says that nobody asks, or not any more.
     """
     ListCalls: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.ListCallsRequest, _runs_service_pb2.ListCallsResponse]  # type: ignore[assignment]
     """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
@@ -283,7 +297,7 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runs_service_pb2.RequireActionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runs_service_pb2.RequireActionResponse, _abc.Awaitable[_runs_service_pb2.RequireActionResponse]]:
-        """Writes to a run for the last time before persons decide about its calls, in one transaction.
+        """Writes to a run for the last time before persons decide about its calls or answer their servers, in one transaction.
 
         The run has no writer then, and REQUIRES_ACTION. Once every call has its decision, or when the time is up, it can be
         taken over. A repeated request is answered as the first one was.
@@ -300,6 +314,19 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
         The stored call is what runs, so nothing of it can change. The first word holds: the same one again changes nothing,
         another one fails with FAILED_PRECONDITION and the reason CALL_ALREADY_DECIDED. The reason CALL_NOT_WAITING says that
         nobody asks, or not any more. How a call of unknown outcome ended is told to the model in the place of its result.
+        """
+
+    @_abc_1.abstractmethod
+    def AnswerCall(
+        self,
+        request: _runs_service_pb2.AnswerCallRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_service_pb2.AnswerCallResponse, _abc.Awaitable[_runs_service_pb2.AnswerCallResponse]]:
+        """Takes a person's answers to what a tool's server asks.
+
+        They fit the forms, or fail with INVALID_ARGUMENT. All questions of a call are answered at once, and the first word
+        holds: the same answers again change nothing, others fail with the reason CALL_ALREADY_DECIDED. The reason
+        CALL_NOT_WAITING says that nobody asks, or not any more.
         """
 
     @_abc_1.abstractmethod

@@ -12,6 +12,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from threadmesh.api.conversation.v1 import conversation_pb2 as _conversation_pb2
 from threadmesh.api.conversation.v1 import events_pb2 as _events_pb2
+from threadmesh.api.conversation.v1 import questions_pb2 as _questions_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -612,6 +613,8 @@ class ExecuteToolsRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
+    ANSWERS_QUESTIONS_FIELD_NUMBER: _builtins.int
+    CONTINUATIONS_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run on whose behalf the tools are called; empty for a person's own call."""
     thread_id: _builtins.str
@@ -623,6 +626,10 @@ class ExecuteToolsRequest(_message.Message):
 
     A call that is known is followed, or its end is given again. One that is not known is sent once more if its tool may
     be repeated, and otherwise ends with the outcome UNKNOWN.
+    """
+    answers_questions: _builtins.bool
+    """Says that the caller has the questions answered that servers ask, and comes back with the answers. Without it a call
+    whose server asks ends with the reason TOOL_INPUT_REQUIRED.
     """
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.ToolCall]:
@@ -636,6 +643,10 @@ class ExecuteToolsRequest(_message.Message):
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
         """Holds the approvals of persons; a call of a tool that requires one and has none here is refused."""
 
+    @_builtins.property
+    def continuations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Continuation]:
+        """Holds the answers with which calls go on that ended with `input_required`."""
+
     def __init__(
         self,
         *,
@@ -646,14 +657,56 @@ class ExecuteToolsRequest(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         resumed: _builtins.bool = ...,
         approvals: _abc.Iterable[Global___Approval] | None = ...,
+        answers_questions: _builtins.bool = ...,
+        continuations: _abc.Iterable[Global___Continuation] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "calls", b"calls", "epoch", b"epoch", "resumed", b"resumed", "run_id", b"run_id", "thread_id", b"thread_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_questions", b"answers_questions", "approvals", b"approvals", "calls", b"calls", "continuations", b"continuations", "epoch", b"epoch", "resumed", b"resumed", "run_id", b"run_id", "thread_id", b"thread_id", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExecuteToolsRequest: _TypeAlias = ExecuteToolsRequest  # noqa: Y015
+
+@_typing.final
+class Continuation(_message.Message):
+    """The answers with which a call goes on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    REQUEST_STATE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """Names the call."""
+    round: _builtins.int
+    """Repeats `round` of what is answered. The answers to an earlier round than the present one change nothing."""
+    request_state: _builtins.str
+    """Repeats `request_state` of what is answered."""
+    held: _builtins.bool
+    """Repeats `held` of what is answered. If the process that held the call is gone, it is treated as a resumed one."""
+    @_builtins.property
+    def answers(self) -> _containers.RepeatedCompositeFieldContainer[_questions_pb2.Answer]:
+        """Holds an answer to each of the questions."""
+
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        round: _builtins.int = ...,
+        answers: _abc.Iterable[_questions_pb2.Answer] | None = ...,
+        request_state: _builtins.str = ...,
+        held: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "call_id", b"call_id", "held", b"held", "request_state", b"request_state", "round", b"round"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Continuation: _TypeAlias = Continuation  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
@@ -694,6 +747,7 @@ class ExecuteToolsResponse(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    INPUT_REQUIRED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Numbers the events of this stream, from 1."""
     call_id: _builtins.str
@@ -716,7 +770,11 @@ class ExecuteToolsResponse(_message.Message):
 
     @_builtins.property
     def done(self) -> Global___Done:
-        """Every call has ended. The last event of the stream."""
+        """Every call has ended, or cannot go on without answers. The last event of the stream."""
+
+    @_builtins.property
+    def input_required(self) -> _questions_pb2.CallInputRequired:
+        """The call goes on once a later request brings the answers."""
 
     def __init__(
         self,
@@ -728,12 +786,13 @@ class ExecuteToolsResponse(_message.Message):
         finished: _events_pb2.CallFinished | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         done: Global___Done | None = ...,
+        input_required: _questions_pb2.CallInputRequired | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "progress", b"progress", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "input_required", b"input_required", "progress", b"progress", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "done", b"done", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "progress", b"progress", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "done", b"done", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "input_required", b"input_required", "progress", b"progress", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "progress", "finished", "heartbeat", "done"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "progress", "finished", "heartbeat", "done", "input_required"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -778,6 +837,7 @@ class WatchCallsResponse(_message.Message):
     FINISHED_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
+    INPUT_REQUIRED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Numbers the events of the run's calls, from 1."""
     call_id: _builtins.str
@@ -802,6 +862,10 @@ class WatchCallsResponse(_message.Message):
     def done(self) -> Global___Done:
         """No call of the run is in flight. The last event of the stream."""
 
+    @_builtins.property
+    def input_required(self) -> _questions_pb2.CallInputRequired:
+        """The call's server waits for answers."""
+
     def __init__(
         self,
         *,
@@ -812,12 +876,13 @@ class WatchCallsResponse(_message.Message):
         finished: _events_pb2.CallFinished | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         done: Global___Done | None = ...,
+        input_required: _questions_pb2.CallInputRequired | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "progress", b"progress", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "input_required", b"input_required", "progress", b"progress", "started", b"started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "done", b"done", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "progress", b"progress", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "done", b"done", "event", b"event", "finished", b"finished", "heartbeat", b"heartbeat", "input_required", b"input_required", "progress", b"progress", "sequence", b"sequence", "started", b"started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "progress", "finished", "heartbeat", "done"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "progress", "finished", "heartbeat", "done", "input_required"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

@@ -118,9 +118,10 @@ class ToolsServiceServicer:
     def ExecuteTools(self, request, context):
         """Runs a batch of calls and streams what happens to each, independent calls in parallel.
 
-        Every call ends with exactly one `finished`, in any order; the stream ends with `done`. A `heartbeat` is sent at
-        least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent,
-        except those of queued tools: they are tasks, which outlive streams and processes.
+        Every call ends with exactly one `finished` or, where the caller answers questions, `input_required`, in any order;
+        the stream ends with `done`. A `heartbeat` is sent at least once a second when there is nothing else to say. Closing
+        the stream cancels the calls that were not sent, except those of queued tools: they are tasks, which outlive streams
+        and processes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

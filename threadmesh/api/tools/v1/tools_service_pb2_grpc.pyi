@@ -40,9 +40,10 @@ class ToolsServiceStub:
     ExecuteTools: _grpc.UnaryStreamMultiCallable[_tools_service_pb2.ExecuteToolsRequest, _tools_service_pb2.ExecuteToolsResponse]
     """Runs a batch of calls and streams what happens to each, independent calls in parallel.
 
-    Every call ends with exactly one `finished`, in any order; the stream ends with `done`. A `heartbeat` is sent at
-    least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent,
-    except those of queued tools: they are tasks, which outlive streams and processes.
+    Every call ends with exactly one `finished` or, where the caller answers questions, `input_required`, in any order;
+    the stream ends with `done`. A `heartbeat` is sent at least once a second when there is nothing else to say. Closing
+    the stream cancels the calls that were not sent, except those of queued tools: they are tasks, which outlive streams
+    and processes.
     """
     WatchCalls: _grpc.UnaryStreamMultiCallable[_tools_service_pb2.WatchCallsRequest, _tools_service_pb2.WatchCallsResponse]
     """Streams what happened to the calls of a run after a given event, and what happens next."""
@@ -83,9 +84,10 @@ class ToolsServiceAsyncStub(ToolsServiceStub):
     ExecuteTools: _aio.UnaryStreamMultiCallable[_tools_service_pb2.ExecuteToolsRequest, _tools_service_pb2.ExecuteToolsResponse]  # type: ignore[assignment]
     """Runs a batch of calls and streams what happens to each, independent calls in parallel.
 
-    Every call ends with exactly one `finished`, in any order; the stream ends with `done`. A `heartbeat` is sent at
-    least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent,
-    except those of queued tools: they are tasks, which outlive streams and processes.
+    Every call ends with exactly one `finished` or, where the caller answers questions, `input_required`, in any order;
+    the stream ends with `done`. A `heartbeat` is sent at least once a second when there is nothing else to say. Closing
+    the stream cancels the calls that were not sent, except those of queued tools: they are tasks, which outlive streams
+    and processes.
     """
     WatchCalls: _aio.UnaryStreamMultiCallable[_tools_service_pb2.WatchCallsRequest, _tools_service_pb2.WatchCallsResponse]  # type: ignore[assignment]
     """Streams what happened to the calls of a run after a given event, and what happens next."""
@@ -141,9 +143,10 @@ class ToolsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_tools_service_pb2.ExecuteToolsResponse], _abc.AsyncIterator[_tools_service_pb2.ExecuteToolsResponse]]:
         """Runs a batch of calls and streams what happens to each, independent calls in parallel.
 
-        Every call ends with exactly one `finished`, in any order; the stream ends with `done`. A `heartbeat` is sent at
-        least once a second when there is nothing else to say. Closing the stream cancels the calls that were not sent,
-        except those of queued tools: they are tasks, which outlive streams and processes.
+        Every call ends with exactly one `finished` or, where the caller answers questions, `input_required`, in any order;
+        the stream ends with `done`. A `heartbeat` is sent at least once a second when there is nothing else to say. Closing
+        the stream cancels the calls that were not sent, except those of queued tools: they are tasks, which outlive streams
+        and processes.
         """
 
     @_abc_1.abstractmethod
