@@ -60,7 +60,7 @@ class FormSchema:
 
 def _parsed(schema_json: str) -> dict[str, Any]:
     try:
-        schema = json.loads(schema_json)
+        schema: dict[str, Any] = json.loads(schema_json)
     except (ValueError, RecursionError) as error:
         raise UnsupportedSchema("The form's schema is not valid JSON.") from error
     match schema:

@@ -75,6 +75,7 @@ async def app(settings: ToolsSettings, registry: CollectorRegistry) -> AsyncIter
             started=started,
             tasks=tasking.tasks,
             metrics=metrics,
+            answer_seconds=settings.answer_seconds,
         )
         local = LocalTools(watcher=watcher, executor=executor, reader=reader, on_batch=metrics.batch)
         gateway = _gateway(settings, local)
@@ -108,6 +109,7 @@ def _executor(
     started: asyncio.Event,
     tasks: Tasks,
     metrics: ToolMetrics,
+    answer_seconds: float,
 ) -> Executor:
     return Executor(
         fleet.sources,
@@ -118,6 +120,7 @@ def _executor(
         clock=SystemClock(),
         listener=metrics,
         on_defect=log_defect,
+        answer_seconds=answer_seconds,
     )
 
 

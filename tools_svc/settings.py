@@ -42,6 +42,13 @@ class ToolsSettings(UnitSettings):
     connect_timeout_seconds: float = Field(
         default=20.0, gt=0, le=600, description="Time a server gets to start and to list its tools."
     )
+    answer_seconds: float = Field(
+        default=900.0,
+        gt=0,
+        le=86400,
+        description="Time for which a call waits for the answer to what its server asks; longer than "
+        "`FACADE_APPROVAL_SECONDS`.",
+    )
     startup_wait_seconds: float = Field(
         default=5.0, ge=0, le=600, description="Time for which the service says it is not ready while servers start."
     )

@@ -11,20 +11,21 @@ from threadmesh.errors import (
     PromptNotFound,
     ResourceNotFound,
     ToolConnectionLost,
+    ToolInputRequired,
     ToolServerUnavailable,
 )
-from tools_svc.domain.call import Accepted, Invocation, Sent, ToolOutput, Update
+from tools_svc.domain.call import Accepted, Asked, Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.latest import Latest
 from tools_svc.domain.library import FilledPrompt, Library, ResourceContent
 from tools_svc.domain.tool import OfferedTool, ServerState, ServerStatus
 
-Report = Callable[[CallProgress], None]
-Handler = Callable[[Invocation, Report], Awaitable[ToolOutput]]
+Report = Callable[[CallProgress | Asked], None]
+Handler = Callable[[Invocation, Report], Awaitable[ToolOutput | Asked]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryTool:
-    """A tool and the function that runs it, which may report progress and raise a `MeshError`.
+    """A tool and the function that runs it, which may report progress, ask, and raise a `MeshError`.
 
     The source keeps calls of one that `keeps` them: they go on when nobody follows them.
     """
@@ -45,8 +46,8 @@ class MemoryShelf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Running:
-    work: asyncio.Future[ToolOutput]
-    news: asyncio.Queue[CallProgress | None]
+    work: asyncio.Future[ToolOutput | Asked]
+    news: asyncio.Queue[CallProgress | Asked | None]
 
 
 class MemorySource:
@@ -96,9 +97,9 @@ class MemorySource:
                 yield Sent()
             if tool.keeps:
                 yield Accepted(handle=invocation.handle or invocation.call_id)
-            while (progress := await running.news.get()) is not None:
-                yield progress
-            yield await running.work
+            while (news := await running.news.get()) is not None:
+                yield _permitted(news, invocation)
+            yield _permitted(await running.work, invocation)
         finally:
             if not tool.keeps or invocation.given_up():
                 running.work.cancel()
@@ -135,7 +136,7 @@ class MemorySource:
             if invocation.handle not in self._kept:
                 raise ToolConnectionLost
             return self._kept[invocation.handle]
-        news: asyncio.Queue[CallProgress | None] = asyncio.Queue()
+        news: asyncio.Queue[CallProgress | Asked | None] = asyncio.Queue()
         work = asyncio.ensure_future(tool.run(invocation, news.put_nowait))
         work.add_done_callback(lambda _: news.put_nowait(None))
         running = _Running(work=work, news=news)
@@ -152,3 +153,9 @@ class MemorySource:
 
     def _offers(self) -> tuple[OfferedTool, ...]:
         return tuple(tool.offer for tool in self._tools.values())
+
+
+def _permitted(update: Update, invocation: Invocation) -> Update:
+    if isinstance(update, Asked) and not invocation.may_ask:
+        raise ToolInputRequired
+    return update

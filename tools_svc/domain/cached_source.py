@@ -8,7 +8,7 @@ from contextlib import aclosing
 
 from threadmesh.clock import Clock
 from tools_svc.domain.answer_cache import AnswerCache
-from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update, Waiting
+from tools_svc.domain.call import Asked, Invocation, Sent, ToolOutput, Update, Waiting
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import PolicyListener, ToolSource
 from tools_svc.domain.tool import Effect
@@ -19,7 +19,8 @@ class CachedSource(WrappedSource):
     """A `ToolSource` that keeps good answers of read-only tools for the time that the policy gives them.
 
     A question is the same if tool, arguments and the tool's definition are. While one is under way, others like it wait
-    for its answer; if it gets none, the next of them asks. An answer that was kept comes with `Sent`, as any other.
+    for its answer; if it gets none, the next of them asks. An answer that was kept comes with `Sent`, as any other. One
+    for which the server has asked something itself is nobody else's, and not kept.
     """
 
     def __init__(self, inner: ToolSource, policy: ServerPolicy, *, clock: Clock, listener: PolicyListener) -> None:
@@ -49,10 +50,12 @@ class CachedSource(WrappedSource):
     async def _ask(self, key: bytes, invocation: Invocation) -> AsyncGenerator[Update, None]:
         answered = self._asked[key] = asyncio.Event()
         seconds = self._policy.tool(invocation.tool).cache_seconds or 0
+        asked_back = False
         try:
             async with aclosing(self._inner.call(invocation)) as updates:
                 async for update in updates:
-                    if isinstance(update, ToolOutput) and not update.is_error:
+                    asked_back = asked_back or isinstance(update, Asked)
+                    if isinstance(update, ToolOutput) and not update.is_error and not asked_back:
                         self._answers.keep(key, update, seconds=seconds)
                     yield update
         finally:
@@ -61,7 +64,7 @@ class CachedSource(WrappedSource):
 
     def _key(self, invocation: Invocation) -> bytes | None:
         """Give what the question is known by; None for one whose answer is not kept."""
-        if self._policy.tool(invocation.tool).cache_seconds is None:
+        if self._policy.tool(invocation.tool).cache_seconds is None or invocation.answers:
             return None
         offer = next((each for each in self.status.tools if each.name == invocation.tool), None)
         if offer is None or self._policy.effect(offer.name, offer.hints) is not Effect.READ_ONLY:

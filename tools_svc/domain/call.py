@@ -2,13 +2,24 @@
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted, Part, ToolCall
+from threadmesh.questions import Answer, InputRequired, Question
 
-CallEvent = CallStarted | CallProgress | CallFinished
+CallEvent = CallStarted | CallProgress | CallFinished | InputRequired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """The answers to a round of questions, and what their server wants to see again; see `InputRequired`."""
+
+    round: int
+    answers: tuple[Answer, ...]
+    request_state: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +27,8 @@ class Batch:
     """Calls to run on behalf of one run; an empty `run_id` is a person's own.
 
     `timeout_seconds` shortens what each call may take. Calls that are `resumed` may have been sent before. `approvals`
-    are the hashes of definitions that persons have approved, by the calls' ids.
+    are the hashes of definitions that persons have approved, by the calls' ids. With `answers_questions` somebody has
+    the questions of servers answered; `continuations` are the answers, by the calls' ids.
     """
 
     calls: tuple[ToolCall, ...]
@@ -27,6 +39,8 @@ class Batch:
     timeout_seconds: float | None = None
     resumed: bool = False
     approvals: Mapping[str, str] = field(default_factory=dict)
+    answers_questions: bool = False
+    continuations: Mapping[str, Continuation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +50,9 @@ class Invocation:
     `timeout_seconds` tells the source when nobody waits any longer. A `durable` call outlives who makes it: its source
     may hand it to its server for good, and is asked by the `handle` that this gave what came of it, without sending it
     again. `given_up` says, when the call is closed, that nobody will ask any more.
+
+    The server of a call that `may_ask` can have questions answered. One that has asked so, and whose answer was
+    `Asked`, is made again with the `answers` and the `request_state` that came with the questions.
     """
 
     tool: str
@@ -48,6 +65,9 @@ class Invocation:
     idempotency_key: str = ""
     durable: bool = False
     handle: str = ""
+    may_ask: bool = False
+    answers: tuple[Answer, ...] = ()
+    request_state: str = ""
     given_up: Callable[[], bool] = field(default=lambda: True, compare=False, repr=False)
 
 
@@ -79,7 +99,20 @@ class ToolOutput:
     is_error: bool = False
 
 
-Update = Waiting | Sent | Accepted | CallProgress | ToolOutput
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The server wants questions answered before it goes on.
+
+    It waits for them with the call under way, and `reply` takes the answers; or, without `reply`, this is all that it
+    says, and the call is made again with the answers and this `request_state`.
+    """
+
+    questions: tuple[Question, ...]
+    request_state: str = ""
+    reply: Callable[[Sequence[Answer]], None] | None = field(default=None, compare=False, repr=False)
+
+
+Update = Waiting | Sent | Accepted | CallProgress | Asked | ToolOutput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,8 +39,8 @@ class CapabilitySource:
     """A `ToolSource` whose tools are capabilities; each call goes to the alternative that ranks best.
 
     If nothing could be sent to it, the next one is asked; also where the connection broke behind a call that may be
-    repeated. What an alternative answers, errors included, is the answer. Calls that a queued alternative does best
-    become tasks of that one (`Substitutes`), before they come here.
+    repeated. What an alternative answers, errors included, is the answer. None may ask anything. Calls that a queued
+    alternative does best become tasks of that one (`Substitutes`), before they come here.
     """
 
     def __init__(self, sources: Mapping[str, ToolSource], *, catalogue: Callable[[], Catalogue], clock: Clock) -> None:
@@ -150,7 +150,7 @@ class CapabilitySource:
         if each.entry is None or each.entry.arguments.complaint(arguments):
             return
         pulse = self._pulses.setdefault(each.alternative.tool, Pulse())
-        own = replace(invocation, tool=each.entry.tool.server_tool, arguments=arguments)
+        own = replace(invocation, tool=each.entry.tool.server_tool, arguments=arguments, may_ask=False)
         began, sent = self._clock.monotonic(), False
         try:
             async with aclosing(source.call(own)) as updates:

@@ -10,6 +10,7 @@ from functools import partial
 from threadmesh.clock import Clock
 from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted
 from threadmesh.errors import Aborted, DefinitionDiffers, StoreUnavailable
+from threadmesh.questions import InputRequired
 from threadmesh.retry import full_jitter, persist
 from tools_svc.domain.arguments import parse_arguments
 from tools_svc.domain.call import CallEvent, Invocation
@@ -212,7 +213,7 @@ class _Notes:
                 self._attempt += 1
             case CallProgress():
                 self._progress = event
-            case CallFinished():
+            case CallFinished() | InputRequired():
                 return
         self.news.set()
 

@@ -9,10 +9,11 @@ from functools import partial
 from threadmesh.clock import Clock
 from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.errors import InvalidArgument
+from threadmesh.questions import InputRequired
 from threadmesh.retry import full_jitter
-from tools_svc.domain.call import Batch, Invocation, RunEvent, idempotency_key
+from tools_svc.domain.call import Batch, Continuation, Invocation, RunEvent, idempotency_key
 from tools_svc.domain.catalog import Catalogue
-from tools_svc.domain.execution import Execution
+from tools_svc.domain.execution import ANSWER_SECONDS, Execution
 from tools_svc.domain.plan import Planned, Refused, plan, resumed
 from tools_svc.domain.ports import CallListener, Substitutes, ToolSource
 from tools_svc.domain.reconcile import Reconciler
@@ -20,13 +21,15 @@ from tools_svc.domain.runs import Carried, Run, Runs
 from tools_svc.domain.task import Task, TaskKey
 from tools_svc.domain.tasks import Tasks
 
+_BEGINNING = Continuation(round=0, answers=())
+
 
 class Executor:
     """Owns the calls that are under way; they live in `run`, not in the streams that watch them.
 
     `settled` returns once the servers had their chance to start. `on_defect` hears of errors that are nobody's but
     ours; `pause` gives the seconds between attempts of a call. A call for which `substitutes` has a queued one becomes
-    that one's task.
+    that one's task. What a server asks is answered within `answer_seconds`.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Executor:
         listener: CallListener,
         on_defect: Callable[[Exception], None],
         pause: Callable[[int], float] = full_jitter,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._sources = sources
         self._catalogue = catalogue
@@ -51,6 +55,7 @@ class Executor:
         self._listener = listener
         self._on_defect = on_defect
         self._pause = pause
+        self._answer_seconds = answer_seconds
         self._runs = Runs()
         self._begun: asyncio.Queue[tuple[Carried, Run, Context]] = asyncio.Queue()
 
@@ -62,8 +67,11 @@ class Executor:
                 tasks.create_task(self._carry(execution, run), name=f"call:{execution.call.id}", context=context)
 
     async def execute(self, batch: Batch) -> AsyncGenerator[RunEvent, None]:
-        """Run the calls side by side and give their events until each has finished.
+        """Run the calls side by side and give their events until each has finished or, where the batch
+        `answers_questions`, cannot go on without answers.
 
+        `continuations` are the answers, each for the present round of its call; others change nothing. A call that is
+        held by a process that is gone is treated as a resumed one; another one goes on here.
         A call of the run that is under way or has ended recently is not sent again: its events are given again.
         Closing the stream stops the calls that nobody else follows and that cannot have changed anything yet; the
         others run on, and so do tasks. `resumed`, those that were stopped so begin anew. Of resumed calls that are not
@@ -82,7 +90,7 @@ class Executor:
         for execution in followed:
             execution.followers += 1
         try:
-            async with aclosing(_until_finished({call.id for call in batch.calls}, run)) as events:
+            async with aclosing(_until_settled({call.id for call in batch.calls}, run)) as events:
                 async for event in events:
                     yield event
         finally:
@@ -133,13 +141,15 @@ class Executor:
         for call in batch.calls:
             if (execution := run.executions.get(call.id)) and execution.renewable and batch.resumed:
                 run.forget(call.id)
+            elif isinstance(execution, Execution) and (answers := batch.continuations.get(call.id)) is not None:
+                run.answer(execution, answers)
         new = [call for call in batch.calls if call.id not in run.calls]
         for each in plan(new, self._catalogue(), approvals=batch.approvals):
             run.calls[each.call.id] = each.call
             if task := known.get(each.call.id):
                 self._begin(self._tasks.execution(task, run.log), run)
                 continue
-            match resumed(each, keyed=bool(batch.run_id)) if batch.resumed else each:
+            match resumed(each, keyed=bool(batch.run_id)) if _may_have_been_sent(each.call, batch) else each:
                 case Planned() as planned:
                     self._begin(self._execution(planned, batch, run), run)
                 case Refused(call=call, finished=finished):
@@ -161,7 +171,9 @@ class Executor:
             pause=self._pause,
             on_retry=partial(self._listener.retried, planned.entry.tool.name),
             on_defect=self._on_defect,
-            sent_before=batch.resumed,
+            sent_before=_may_have_been_sent(planned.call, batch),
+            answer_seconds=self._answer_seconds,
+            rounds=batch.continuations.get(planned.call.id, _BEGINNING).round,
         )
 
     def _substituted(self, planned: Planned) -> Planned:
@@ -186,18 +198,22 @@ class Executor:
             run.log.end()
 
 
-async def _until_finished(open_calls: set[str], run: Run) -> AsyncGenerator[RunEvent, None]:
-    """Give the calls' events, earlier ones included, until each has finished."""
-    batch = frozenset(open_calls)
+async def _until_settled(open_calls: set[str], run: Run) -> AsyncGenerator[RunEvent, None]:
+    """Give the calls' events, earlier ones included, until each has finished or asks."""
     async with aclosing(run.log.tail()) as events:
         async for event in events:
-            if event.call_id not in batch:
+            if event.call_id not in open_calls:
                 continue
             yield event
-            if isinstance(event.event, CallFinished):
+            if isinstance(event.event, CallFinished | InputRequired):
                 open_calls.discard(event.call_id)
             if not open_calls:
                 return
+
+
+def _may_have_been_sent(call: ToolCall, batch: Batch) -> bool:
+    continuation = batch.continuations.get(call.id)
+    return batch.resumed or (continuation is not None and continuation.held)
 
 
 def _leave(followed: Sequence[Carried]) -> None:
@@ -215,6 +231,7 @@ def _check_same(calls: Sequence[ToolCall], run: Run, substitutes: Substitutes) -
 
 def _invocation(planned: Planned, batch: Batch) -> Invocation:
     tool = planned.entry.tool
+    goes_on = batch.continuations.get(planned.call.id, _BEGINNING)
     limits = [tool.timeout_seconds, *([batch.timeout_seconds] if batch.timeout_seconds is not None else [])]
     return Invocation(
         tool=tool.server_tool,
@@ -225,4 +242,7 @@ def _invocation(planned: Planned, batch: Batch) -> Invocation:
         thread_id=batch.thread_id,
         request_id=batch.request_id,
         idempotency_key=idempotency_key(batch.run_id, planned.call.id),
+        may_ask=batch.answers_questions,
+        answers=() if goes_on.held else goes_on.answers,
+        request_state="" if goes_on.held else goes_on.request_state,
     )

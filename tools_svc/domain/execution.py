@@ -3,35 +3,30 @@
 import asyncio
 import math
 from collections.abc import Callable
-from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from threadmesh.clock import Clock
-from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, CallStarted, Text, ToolCall
+from threadmesh.conversation import CallFinished, CallOutcome, ToolCall
 from threadmesh.errors import (
     Cancelled,
     DeadlineExceeded,
     Internal,
     MeshError,
-    ToolAnswerUnreadable,
     ToolCallNotDone,
-    ToolConnectionLost,
-    ToolServerFailed,
-    ToolServerResting,
-    ToolServerUnavailable,
 )
-from tools_svc.domain.call import Accepted, Invocation, Sent, ToolOutput, Waiting
+from tools_svc.domain.broken import broken, interruption, repeatable
+from tools_svc.domain.call import Continuation, Invocation
+from tools_svc.domain.inquiry import Inquiry
 from tools_svc.domain.output import failed, finish
 from tools_svc.domain.plan import Planned
 from tools_svc.domain.ports import CallLog, ToolSource
 from tools_svc.domain.reconcile import Reconciler, Verdict
-from tools_svc.domain.verify import Verify
+from tools_svc.domain.sending import Sending, left
+from tools_svc.domain.verify import Verify, question_seconds
 
-_UNANSWERED = (ToolConnectionLost, ToolAnswerUnreadable, DeadlineExceeded, Cancelled, Internal)
-"""Errors that leave open what a call that was sent has done."""
-
-_QUESTION_SHARE, _QUESTION_SECONDS = 0.2, 5.0
-"""The share of a call's time, and the most of it, that is kept to ask what came of it."""
+ANSWER_SECONDS = 900.0
+"""For how long the answer to what a server asks is waited for, where nothing else is said."""
 
 
 class Execution:
@@ -43,6 +38,9 @@ class Execution:
     there is one. A call that may have been `sent_before` by a process that is gone goes out as its second attempt.
     `on_accepted` hears of the handle under which the server keeps the call. Where the operator says how, the
     `reconciler` finds out what came of a call of which nobody knows it, in that time.
+
+    A call may ask, and then waits for its answers for `answer_seconds`, which are no part of its time; `rounds` of
+    questions were answered before it came here.
     """
 
     def __init__(
@@ -59,32 +57,39 @@ class Execution:
         reconciler: Reconciler,
         sent_before: bool = False,
         on_accepted: Callable[[str], None] = lambda _: None,
+        answer_seconds: float = ANSWER_SECONDS,
+        rounds: int = 0,
     ) -> None:
         self.followers = 0
         self.finished: CallFinished | None = None
         self.ended = asyncio.Event()
         self._planned = planned
         self._seconds = invocation.timeout_seconds
-        self._invocation = replace(
+        bounded = replace(
             invocation,
-            timeout_seconds=self._seconds - self._question_seconds(),
+            timeout_seconds=self._seconds - question_seconds(planned.entry.tool.verify, self._seconds),
             given_up=self._given_up if invocation.durable else invocation.given_up,
         )
-        self._on_accepted = on_accepted
         self._reconciler = reconciler
-        self._source = source
         self._log = log
         self._clock = clock
         self._pause = pause
         self._on_retry = on_retry
         self._on_defect = on_defect
-        self._sent = sent_before
-        self._earlier = int(sent_before)
-        self._starts = 0
-        self._waiting = False
         self._stopped = False
         self._abandoned = False
         self._limit: asyncio.Timeout | None = None
+        tell = partial(log.append, planned.call.id)
+        self._inquiry = Inquiry(tell, tool=planned.entry.tool.name, seconds=answer_seconds, before=rounds)
+        self._sending = Sending(
+            planned,
+            bounded,
+            source=source,
+            log=log,
+            inquiry=self._inquiry,
+            on_accepted=on_accepted,
+            sent_before=sent_before,
+        )
 
     @property
     def call(self) -> ToolCall:
@@ -99,7 +104,7 @@ class Execution:
     @property
     def sent(self) -> bool:
         """Whether it may have gone out."""
-        return self._sent
+        return self._sending.sent
 
     @property
     def abandoned(self) -> bool:
@@ -113,17 +118,21 @@ class Execution:
 
     @property
     def _changed_nothing(self) -> bool:
-        return not self._sent or self._planned.entry.tool.effect.harmless
+        return not self._sending.sent or self._planned.entry.tool.effect.harmless
 
     @property
     def _succeeded(self) -> bool:
         return self.finished is not None and self.finished.outcome is CallOutcome.SUCCEEDED
 
     def abandon(self) -> None:
-        """Stop it, as nobody listens any more, unless it may have changed something."""
-        if self.finished is None and not self._stopped and self._changed_nothing:
+        """Stop it, as nobody listens any more, unless it may have changed something or waits for answers."""
+        if self.finished is None and not self._stopped and self._changed_nothing and not self._inquiry.waiting:
             self._abandoned = True
             self.cancel()
+
+    def answer(self, continuation: Continuation) -> bool:
+        """Go on with the answers to what the server asks; False if it does not ask that, or not any more."""
+        return self._inquiry.answer(continuation)
 
     def cancel(self) -> bool:
         """Stop the call as well as its tool allows; False when it had ended before."""
@@ -156,12 +165,12 @@ class Execution:
             if verdict is None:
                 break
             if verdict.done:
-                return _done(verify, verdict)
+                return verdict.finished(verify)
             if finished.failure and finished.failure.reason == DeadlineExceeded.reason:
                 break  # the server may still be at work on it
             if not again or self._stopped or not self._may_go_again(verify):
                 return failed(ToolCallNotDone(verified_by=verify.tool))
-            self._sent, again = False, False
+            self._sending.sent, again = False, False
             finished = await self._limited(ends)
         return finished
 
@@ -171,121 +180,48 @@ class Execution:
 
     async def _verdict(self, verify: Verify, ends: float) -> Verdict | None:
         try:
-            async with asyncio.timeout_at(ends) as self._limit:
-                return await self._reconciler.verdict(verify, self._invocation)
+            async with asyncio.timeout_at(ends + self._inquiry.waited) as self._limit:
+                return await self._reconciler.verdict(verify, self._sending.invocation)
         except TimeoutError:
             return None
 
     def _may_go_again(self, verify: Verify) -> bool:
-        keyed = bool(self._invocation.idempotency_key)
+        keyed = bool(self._sending.invocation.idempotency_key)
         return verify.again or self._planned.entry.tool.effect.repeatable_by(keyed=keyed)
-
-    def _question_seconds(self) -> float:
-        if self._planned.entry.tool.verify is None:
-            return 0.0
-        return min(_QUESTION_SHARE * self._seconds, _QUESTION_SECONDS)
 
     async def _limited(self, ends: float = math.inf) -> CallFinished:
         """Send the call, in its time and not beyond `ends` less the time to ask what came of it."""
         if self._stopped:
             return self._broken(Cancelled())
-        last = asyncio.get_running_loop().time() + self._invocation.timeout_seconds
+        last = asyncio.get_running_loop().time() + self._sending.invocation.timeout_seconds
+        kept = question_seconds(self._planned.entry.tool.verify, self._seconds) - self._inquiry.waited
         try:
-            async with asyncio.timeout_at(min(last, ends - self._question_seconds())) as self._limit:
-                return await self._tried()
+            async with asyncio.timeout_at(min(last, ends - kept)) as self._limit:
+                return await self._tried(self._limit)
         except TimeoutError:
-            return self._broken(self._interruption())
+            unsent = self._sending.waiting and not self._sending.sent
+            seconds = self._sending.invocation.timeout_seconds
+            return self._broken(interruption(seconds=seconds, stopped=self._stopped, unsent=unsent))
 
-    def _interruption(self) -> MeshError:
-        seconds = f"{self._invocation.timeout_seconds:g} s"
-        if self._waiting and not self._sent:
-            if self._stopped:
-                return Cancelled("It was stopped while it waited for its turn; it was not sent.")
-            return DeadlineExceeded(f"The call waited for its turn for {seconds} and was not sent.")
-        return Cancelled() if self._stopped else DeadlineExceeded(f"The tool did not answer within {seconds}.")
-
-    async def _tried(self) -> CallFinished:
+    async def _tried(self, limit: asyncio.Timeout) -> CallFinished:
         attempt = 1
         while True:
             try:
-                output = await self._attempt(attempt)
+                output = await self._sending.attempt(attempt, limit)
                 return finish(output, self._planned.entry.output)
             except MeshError as error:
-                pause = self._pause(attempt)
-                if attempt > self._planned.entry.tool.retries or not self._repeatable(error) or pause >= self._left():
+                pause, retries = self._pause(attempt), self._planned.entry.tool.retries
+                if attempt > retries or not self._repeatable(error) or pause >= left(limit):
                     return self._broken(error)
                 self._on_retry(error)
             await asyncio.sleep(pause)
             attempt += 1
 
     def _repeatable(self, error: MeshError) -> bool:
-        """Whether another attempt may follow: none that could do again what this one may have done."""
-        effect = self._planned.entry.tool.effect
-        match error:
-            case ToolServerResting():
-                return False
-            case ToolServerUnavailable():
-                return True
-            case ToolConnectionLost():
-                return effect.repeatable_by(keyed=bool(self._invocation.idempotency_key))
-            case ToolServerFailed():
-                return effect.harmless
-            case _:
-                return False
-
-    def _left(self) -> float:
-        ends = self._limit.when() if self._limit is not None else None
-        return math.inf if ends is None else ends - asyncio.get_running_loop().time()
+        return repeatable(error, self._planned.entry.tool.effect, keyed=bool(self._sending.invocation.idempotency_key))
 
     def _given_up(self) -> bool:
-        return self._stopped or self._left() <= 0
-
-    async def _attempt(self, attempt: int) -> ToolOutput:
-        sent_before = self._sent
-        invocation = self._invocation
-        if attempt > 1:
-            invocation = replace(invocation, timeout_seconds=max(0.0, self._left()), handle="")
-        try:
-            async with aclosing(self._source.call(invocation)) as updates:
-                async for update in updates:
-                    match update:
-                        case Waiting():
-                            self._waiting = True
-                        case Sent(by=server):
-                            self._started(attempt, server or self._source.name)
-                        case Accepted(handle=handle):
-                            self._on_accepted(handle)
-                        case CallProgress():
-                            self._log.append(self.call.id, update)
-                        case ToolOutput():
-                            return update
-        except ToolServerUnavailable:
-            self._sent = sent_before
-            raise
-        raise ToolConnectionLost
-
-    def _started(self, attempt: int, server: str) -> None:
-        self._sent, self._waiting = True, False
-        self._starts = max(attempt, self._starts + 1)
-        started = CallStarted(
-            name=self.tool,
-            server=server,
-            arguments_json=self.call.arguments_json,
-            attempt=self._earlier + self._starts,
-        )
-        self._log.append(self.call.id, started)
+        return self._stopped or left(self._limit) <= 0
 
     def _broken(self, error: MeshError) -> CallFinished:
-        """End without the tool's answer. UNKNOWN if the call may have taken effect nevertheless."""
-        if not self._sent:
-            cancelled = isinstance(error, Cancelled)
-            return failed(error, CallOutcome.CANCELLED if cancelled else CallOutcome.FAILED)
-        unanswered = isinstance(error, (*_UNANSWERED, ToolServerUnavailable))
-        unknown = unanswered and not self._planned.entry.tool.effect.harmless
-        return failed(error, CallOutcome.UNKNOWN if unknown else CallOutcome.FAILED)
-
-
-def _done(verify: Verify, verdict: Verdict) -> CallFinished:
-    """End a call whose own answer is lost with what its server says of it."""
-    told = Text(text=f"The call was done; its own answer is lost. {verify.tool} says of it:")
-    return CallFinished(outcome=CallOutcome.SUCCEEDED, parts=(told, *verdict.parts))
+        return broken(error, self._planned.entry.tool.effect, sent=self._sending.sent)

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from threadmesh.breaker import Breaker, BreakerState, Permit
 from threadmesh.clock import Clock
 from threadmesh.errors import DeadlineExceeded, MeshError, ToolServerResting, ToolServerUnavailable, Unavailable
-from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
+from tools_svc.domain.call import Asked, Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.ports import PolicyListener, ToolSource
 from tools_svc.domain.tool import ServerState
@@ -59,7 +59,7 @@ class GuardedSource(WrappedSource):
             async with aclosing(self._inner.call(invocation)) as updates:
                 async for update in updates:
                     silent = silent and isinstance(update, Sent)
-                    if isinstance(update, ToolOutput):
+                    if isinstance(update, ToolOutput | Asked):
                         verdict = self._breaker.succeeded
                     yield update
         except MeshError as error:

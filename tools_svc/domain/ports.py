@@ -27,6 +27,10 @@ class ToolSource(Protocol):
     is not a `MeshError`. Closing it stops the call as well as the server allows, at once. A source that is just
     connecting is waited for.
 
+    Only for a call that `may_ask`, it may give `Asked`: before the answer, or in its place. Questions to anybody but a
+    person with a form, or a model, are refused to the server; so are all others of any other call, which then raises
+    `ToolInputRequired` where it cannot go on without.
+
     A server that keeps a call gives `Accepted` behind `Sent`; when the connection breaks, the call goes on over the
     next one. A call that has a `handle` is not sent, so it begins with `Accepted`; `ToolConnectionLost` says that the
     server does not know it. Closing a `durable` call stops it only if it is `given_up`.

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from threadmesh.conversation import Part
+from threadmesh.conversation import CallFinished, CallOutcome, Part, Text
 from threadmesh.errors import MeshError, ToolConnectionLost, Unavailable
 from tools_svc.domain.call import Invocation, ToolOutput
 from tools_svc.domain.catalog import Catalogue
@@ -22,6 +22,11 @@ class Verdict:
 
     done: bool
     parts: tuple[Part, ...]
+
+    def finished(self, verify: Verify) -> CallFinished:
+        """End a call that was done, and whose own answer is lost, with what its server says of it."""
+        told = Text(text=f"The call was done; its own answer is lost. {verify.tool} says of it:")
+        return CallFinished(outcome=CallOutcome.SUCCEEDED, parts=(told, *self.parts))
 
 
 class Reconciler:

@@ -4,17 +4,22 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from threadmesh.conversation import CallFinished, CallProgress, Media, Text
+from threadmesh.questions import InputRequired
 from tools_svc.domain.call import CallEvent, RunEvent
 
 
 class RunLog:
-    """The numbered events of a run's calls, in memory. Of each call only the newest progress is kept."""
+    """The numbered events of a run's calls, in memory.
+
+    Of each call only the newest progress is kept, and only the questions that are open.
+    """
 
     def __init__(self) -> None:
         self.bytes = 0
         self.in_flight = 0
         self._events: dict[int, RunEvent] = {}
         self._progress: dict[str, int] = {}
+        self._questions: dict[str, int] = {}
         self._sequence = 0
         self._changed = asyncio.Event()
 
@@ -24,10 +29,17 @@ class RunLog:
         if isinstance(event, CallProgress):
             self._events.pop(self._progress.get(call_id, 0), None)
             self._progress[call_id] = self._sequence
+        if isinstance(event, InputRequired):
+            self._questions[call_id] = self._sequence
         if isinstance(event, CallFinished):
             self.bytes += _size(event)
+            self.answered(call_id)
         self._events[self._sequence] = RunEvent(sequence=self._sequence, call_id=call_id, event=event)
         self._wake()
+
+    def answered(self, call_id: str) -> None:
+        """Forget what a call's server has asked."""
+        self._events.pop(self._questions.pop(call_id, 0), None)
 
     def forget(self, call_id: str) -> None:
         """Forget what happened to a call, which begins anew."""
@@ -35,6 +47,7 @@ class RunLog:
             event = self._events.pop(number).event
             self.bytes -= _size(event) if isinstance(event, CallFinished) else 0
         self._progress.pop(call_id, None)
+        self._questions.pop(call_id, None)
 
     def begin(self) -> None:
         """Count one more call in flight."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from threadmesh.conversation import ToolCall
 from threadmesh.errors import StaleEpoch
+from tools_svc.domain.call import Continuation
 from tools_svc.domain.execution import Execution
 from tools_svc.domain.follow import TaskExecution
 from tools_svc.domain.run_log import RunLog
@@ -25,6 +26,11 @@ class Run:
     log: RunLog = field(default_factory=RunLog)
     calls: dict[str, ToolCall] = field(default_factory=dict)
     executions: dict[str, Carried] = field(default_factory=dict)
+
+    def answer(self, execution: Execution, continuation: Continuation) -> None:
+        """Let a call go on with these answers, if it asks for them."""
+        if execution.answer(continuation):
+            self.log.answered(execution.call.id)
 
     def forget(self, call_id: str) -> None:
         """Forget a call, so that it can begin anew."""

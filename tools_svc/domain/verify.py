@@ -15,6 +15,9 @@ PLACEHOLDER = "$from"
 AFTER_SECONDS = 1.0
 """Seconds before the question, where nothing else is said: a server may still be at work on the call."""
 
+_SHARE, _SECONDS = 0.2, 5.0
+"""The share of a call's time, and the most of it, that is kept to ask what came of it."""
+
 _INDEX = re.compile(r"0|[1-9][0-9]*")
 
 
@@ -53,6 +56,11 @@ class Verify:
             return _meant(found(_value(output), self.done), root=not self.done)
         except (LookupError, ValueError, RecursionError):
             return None
+
+
+def question_seconds(verify: Verify | None, seconds: float) -> float:
+    """Give what is kept of a call's time to ask what came of it; nothing where nobody is asked."""
+    return min(_SHARE * seconds, _SECONDS) if verify is not None else 0.0
 
 
 def found(document: Any, pointer: str) -> Any:

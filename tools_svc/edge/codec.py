@@ -7,13 +7,16 @@ from typing import assert_never
 from threadmesh.api.conversation.v1.events_pb2 import CallFinished as WireFinished
 from threadmesh.api.conversation.v1.events_pb2 import CallProgress as WireProgress
 from threadmesh.api.conversation.v1.events_pb2 import CallStarted as WireStarted
+from threadmesh.api.conversation.v1.questions_pb2 import CallInputRequired as WireRequired
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.breaker import BreakerState
 from threadmesh.codec import decode_tool_call, encode_tool_definition
 from threadmesh.conversation import CallFinished, CallProgress, CallStarted
 from threadmesh.event_codec import encode_call_finished, encode_call_progress, encode_call_started, encode_failure
+from threadmesh.question_codec import decode_answer, encode_input_required
+from threadmesh.questions import InputRequired
 from threadmesh.rpc.server import MESSAGE_BYTES
-from tools_svc.domain.call import Batch, CallEvent, RunEvent
+from tools_svc.domain.call import Batch, CallEvent, Continuation, RunEvent
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.catalog import Catalogue, Quarantined
 from tools_svc.domain.shadowing import warnings
@@ -51,6 +54,17 @@ def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
         timeout_seconds=timeout,
         resumed=request.resumed,
         approvals={approval.call_id: approval.definition_hash for approval in request.approvals},
+        answers_questions=request.answers_questions,
+        continuations={each.call_id: _decode_continuation(each) for each in request.continuations},
+    )
+
+
+def _decode_continuation(continuation: pb.Continuation) -> Continuation:
+    return Continuation(
+        round=continuation.round,
+        answers=tuple(map(decode_answer, continuation.answers)),
+        request_state=continuation.request_state,
+        held=continuation.held,
     )
 
 
@@ -159,6 +173,8 @@ def encode_executed(event: RunEvent, *, sequence: int) -> pb.ExecuteToolsRespons
             response.progress.CopyFrom(progress)
         case WireFinished() as finished:
             response.finished.CopyFrom(finished)
+        case WireRequired() as required:
+            response.input_required.CopyFrom(required)
     return response
 
 
@@ -172,10 +188,12 @@ def encode_watched(event: RunEvent) -> pb.WatchCallsResponse:
             response.progress.CopyFrom(progress)
         case WireFinished() as finished:
             response.finished.CopyFrom(finished)
+        case WireRequired() as required:
+            response.input_required.CopyFrom(required)
     return response
 
 
-def _encode_event(event: CallEvent) -> WireStarted | WireProgress | WireFinished:
+def _encode_event(event: CallEvent) -> WireStarted | WireProgress | WireFinished | WireRequired:
     match event:
         case CallStarted():
             return encode_call_started(event)
@@ -183,5 +201,7 @@ def _encode_event(event: CallEvent) -> WireStarted | WireProgress | WireFinished
             return encode_call_progress(event)
         case CallFinished():
             return encode_call_finished(event)
+        case InputRequired():
+            return encode_input_required(event)
         case other:
             assert_never(other)

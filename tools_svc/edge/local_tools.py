@@ -4,10 +4,11 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing, suppress
 
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
-from threadmesh.conversation import ToolCall
+from threadmesh.conversation import CallFinished, CallProgress, CallStarted, ToolCall
 from threadmesh.errors import CallNotFound
+from threadmesh.questions import InputRequired
 from threadmesh.telemetry.logs import current_ids
-from tools_svc.domain.call import Batch, CallEvent
+from tools_svc.domain.call import Batch
 from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.watch import CatalogueWatcher
@@ -35,13 +36,14 @@ class LocalTools:
             async for _, catalogue in states:
                 yield codec.encode_catalogue(catalogue)
 
-    async def execute(self, call: ToolCall) -> AsyncGenerator[CallEvent, None]:
+    async def execute(self, call: ToolCall) -> AsyncGenerator[CallStarted | CallProgress | CallFinished, None]:
         """Run a call of nobody's run to its end."""
         self._on_batch(1)
         batch = Batch(calls=(call,), request_id=current_ids().get("request_id", ""))
         async with aclosing(self._executor.execute(batch)) as events:
             async for event in events:
-                yield event.event
+                if not isinstance(event.event, InputRequired):  # nobody is there who answers
+                    yield event.event
 
     async def cancel(self, call_id: str) -> None:
         """Stop a call as well as its tool allows."""

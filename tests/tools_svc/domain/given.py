@@ -16,9 +16,10 @@ from tools_svc.adapters.memory_pins import MemoryPins
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.adapters.memory_tasks import MemoryTasks
 from tools_svc.adapters.pin_log import PinLog
-from tools_svc.domain.call import Batch, Invocation, RunEvent, ToolOutput
+from tools_svc.domain.call import Asked, Batch, Invocation, RunEvent, ToolOutput
 from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.execute import Executor
+from tools_svc.domain.execution import ANSWER_SECONDS
 from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Changes, Pins
 from tools_svc.domain.plan import NO_APPROVALS
@@ -33,7 +34,7 @@ from tools_svc.domain.watch import CatalogueWatcher
 DEFINITION = "the present one"
 """The hash of the tool's definition."""
 
-Run = Callable[[Invocation, Report], Awaitable[ToolOutput]]
+Run = Callable[[Invocation, Report], Awaitable[ToolOutput | Asked]]
 
 
 @dataclass(slots=True)
@@ -44,9 +45,11 @@ class Ledger:
     retries: list[tuple[str, str]] = field(default_factory=list)
     defects: list[Exception] = field(default_factory=list)
     waits: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ended(self, tool: str, finished: CallFinished) -> None:
         self.calls.append((tool, finished))
+        self.over.set()
 
     def retried(self, tool: str, error: MeshError) -> None:
         self.retries.append((tool, error.reason))
@@ -74,6 +77,11 @@ class House:
         assert isinstance(last, CallFinished)
         return last
 
+    async def finished_by_itself(self) -> None:
+        """Wait until a call has ended, whoever listens."""
+        async with asyncio.timeout(10):
+            await self.ledger.over.wait()
+
     async def events(self, batch: Batch) -> list[RunEvent]:
         """Run a batch and give its events."""
         async with asyncio.timeout(10):
@@ -95,6 +103,8 @@ async def house(
     verify: Verify | None = None,
     finder: Run | None = None,
     finder_effect: Effect = Effect.READ_ONLY,
+    answer_seconds: float = ANSWER_SECONDS,
+    cache_seconds: float | None = None,
 ) -> AsyncIterator[House]:
     """Build the house around the tool's function until the block ends; its server may have a tool `find` besides."""
     offer = OfferedTool(
@@ -109,7 +119,11 @@ async def house(
         timeout_seconds=timeout_seconds,
         effects={"t": effect, "find": finder_effect},
         max_parallel=max_parallel,
-        tools={"t": ToolPolicy(retries=retries, requires_approval=requires_approval, verify=verify)},
+        tools={
+            "t": ToolPolicy(
+                retries=retries, requires_approval=requires_approval, verify=verify, cache_seconds=cache_seconds
+            )
+        },
     )
     watcher = CatalogueWatcher(
         [source],
@@ -132,6 +146,7 @@ async def house(
         listener=ledger,
         on_defect=ledger.defects.append,
         pause=lambda _: pause_seconds,
+        answer_seconds=answer_seconds,
     )
     working = asyncio.create_task(executor.run())
     try:
