@@ -5,15 +5,19 @@ from datetime import datetime
 from enum import StrEnum
 
 from threadmesh.conversation import Part
+from threadmesh.questions import Answer, InputRequired
 
 
 class Resolution(StrEnum):
-    """What a person says about a tool call: whether it may be sent, or whether one of unknown outcome took effect."""
+    """What a person says about a tool call: whether it may be sent, whether one of unknown outcome took effect, or what
+    its server has asked.
+    """
 
     APPROVED = "approved"
     DENIED = "denied"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    ANSWERED = "answered"
 
     @property
     def permits(self) -> bool:
@@ -23,7 +27,8 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A person's word, with its reason; `parts` are the result of a call that is known to have succeeded.
+    """A person's word, with its reason; `parts` are the result of a call that is known to have succeeded, `answers` are
+    to the questions of a tool's server.
 
     `request_id` tells the same word, said again, from another one; empty if that does not matter.
     """
@@ -33,12 +38,22 @@ class Decision:
     reason: str = ""
     parts: tuple[Part, ...] = ()
     request_id: str = ""
+    answers: tuple[Answer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """A call about which a person is asked, or was; `definition_hash` identifies the tool as it was then."""
+    """A call about which a person is asked, or was; `definition_hash` identifies the tool as it was then.
+
+    `asked` is what the tool's server asks; without it the question is whether the call may be sent.
+    """
 
     call_id: str
     definition_hash: str = ""
     decision: Decision | None = None
+    asked: InputRequired | None = None
+
+    @property
+    def asks_permission(self) -> bool:
+        """Whether the question is, or was, if the call may be sent."""
+        return self.asked is None and (self.decision is None or self.decision.resolution.permits)

@@ -11,6 +11,7 @@ class CallState(StrEnum):
 
     PLANNED = "planned"
     AWAITING_APPROVAL = "awaiting_approval"
+    AWAITING_INPUT = "awaiting_input"
     INTENT = "intent"
     SENT = "sent"
     FINISHED = "finished"

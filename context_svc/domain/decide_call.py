@@ -6,6 +6,7 @@ from functools import partial
 from context_svc.domain.action import Action, Decision, Resolution
 from context_svc.domain.call import Call
 from context_svc.domain.change import NOTHING, Change, Scope, State
+from context_svc.domain.go_on import call_of, gone_on
 from context_svc.domain.item import Item
 from context_svc.domain.ports import Store
 from context_svc.domain.release import released
@@ -15,7 +16,6 @@ from threadmesh.conversation import CallOutcome, Part, Role, Text, arguments_has
 from threadmesh.errors import (
     ArgumentsDiffer,
     CallAlreadyDecided,
-    CallNotFound,
     CallNotWaiting,
     DefinitionDiffers,
     InvalidArgument,
@@ -49,10 +49,7 @@ async def decide_call(run_id: str, call_id: str, word: Word, *, store: Store) ->
     """
     if word.parts and word.resolution is not Resolution.SUCCEEDED:
         raise InvalidArgument("Only a call that succeeded has a result.", field="parts")
-    await store.run(run_id)
-    call = next((each for each in await store.calls(run_id) if each.id == call_id), None)
-    if call is None:
-        raise CallNotFound(call=call_id)
+    call = await call_of(run_id, call_id, store)
     if word.arguments_hash not in {"", present := arguments_hash(call.arguments_json)}:
         raise ArgumentsDiffer(present_hash=present)
     if word.resolution.permits:
@@ -65,7 +62,7 @@ async def decide_call(run_id: str, call_id: str, word: Word, *, store: Store) ->
 
 def _permit(call: Call, word: Word, state: State) -> tuple[Change, Run]:
     run = state.existing_run()
-    asked = next((each for each in run.actions if each.call_id == call.id and _asks_permission(each)), None)
+    asked = next((each for each in run.actions if each.call_id == call.id and each.asks_permission), None)
     if asked is None:
         raise CallNotWaiting(call=call.id)
     if _said(asked, word):
@@ -74,24 +71,13 @@ def _permit(call: Call, word: Word, state: State) -> tuple[Change, Run]:
         raise CallNotWaiting("It is too late: the run has gone on without an answer.", call=call.id)
     if word.definition_hash not in {"", asked.definition_hash}:
         raise DefinitionDiffers(present_hash=asked.definition_hash)
-    after = _answered(run, replace(asked, decision=_decision(word, state)), state)
+    after = gone_on(run, asked, _decision(word, state), state)
     return Change(thread=released(state, after), runs=(after,)), after
-
-
-def _answered(run: Run, answered: Action, state: State) -> Run:
-    actions = tuple(
-        answered if _asks_permission(each) and each.call_id == answered.call_id else each for each in run.actions
-    )
-    after = replace(run, actions=actions)
-    if any(each.decision is None for each in actions):
-        return after
-    unused = run.lease_until - state.now.steady
-    return replace(after.prolonged(-unused), state=RunState.RUNNING, lease_until=state.now.steady, wait_until=None)
 
 
 def _settle(call: Call, word: Word, result: Item | None, state: State) -> tuple[Change, Run]:
     run = state.existing_run()
-    before = next((each for each in run.actions if each.call_id == call.id and not _asks_permission(each)), None)
+    before = next((each for each in run.actions if each.call_id == call.id and _settles(each)), None)
     if before is not None and _said(before, word):
         return NOTHING, run
     settled = Action(call_id=call.id, decision=_decision(word, state))
@@ -100,8 +86,8 @@ def _settle(call: Call, word: Word, result: Item | None, state: State) -> tuple[
     return Change(thread=released(state, after), runs=(after,), amended=amended), after
 
 
-def _asks_permission(action: Action) -> bool:
-    return action.decision is None or action.decision.resolution.permits
+def _settles(action: Action) -> bool:
+    return action.asked is None and not action.asks_permission
 
 
 def _said(action: Action, word: Word) -> bool:

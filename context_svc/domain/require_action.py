@@ -1,4 +1,6 @@
-"""Lets a run wait for persons: nobody writes to it until they have decided about its calls, or time is up."""
+"""Lets a run wait for persons: nobody writes to it until they have decided about its calls, or answered what tool
+servers ask, or time is up.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,12 +32,14 @@ def _require(write: Write, actions: tuple[Action, ...], seconds: float, state: S
     if before := repeated(write, state):
         return NOTHING, before
     change, run = appended(write, state)
-    asked = {action.call_id for action in actions}
+    asked = {(action.call_id, action.asked is None) for action in actions}
+    # What nobody answered in time is no question any more.
+    kept = (each for each in run.actions if each.decision and (each.call_id, each.asked is None) not in asked)
     waiting = replace(
         run.prolonged(seconds),
         state=RunState.REQUIRES_ACTION,
         owner="",
-        actions=(*(each for each in run.actions if each.call_id not in asked), *actions),
+        actions=(*kept, *actions),
         lease_until=state.now.steady + seconds,
         wait_until=state.now.time + timedelta(seconds=seconds),
         waits=run.waits + 1,

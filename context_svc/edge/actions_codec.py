@@ -10,7 +10,12 @@ from context_svc.domain.run import Run
 from context_svc.edge.runs_codec import decode_append, digest, encode_call
 from context_svc.edge.threads_codec import plain, timestamp
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
+from threadmesh.api.conversation.v1 import questions_pb2
 from threadmesh.codec import decode_part
+from threadmesh.errors import InvalidArgument
+from threadmesh.forms import FormSchema
+from threadmesh.question_codec import decode_answer, decode_input_required, encode_answer, encode_input_required
+from threadmesh.questions import Answer, Form, InputRequired
 
 _RESOLUTIONS = {
     Resolution.APPROVED: pb.RESOLUTION_APPROVED,
@@ -24,11 +29,30 @@ _RESOLUTIONS_BACK: dict[int, Resolution] = {wire: resolution for resolution, wir
 def decode_require_action(request: pb.RequireActionRequest) -> tuple[Write, list[Action], float]:
     """Decode a last write, the calls it asks about, and for how many seconds."""
     write = replace(decode_append(request.write), digest=digest(request))
-    actions = [
-        Action(call_id=plain(action.call_id, field="actions"), definition_hash=action.definition_hash)
-        for action in request.actions
-    ]
+    actions = [_decode_action(action) for action in request.actions]
     return write, actions, request.timeout.ToTimedelta().total_seconds()
+
+
+def _decode_action(action: pb.RequiredAction) -> Action:
+    return Action(
+        call_id=plain(action.call_id, field="actions"),
+        definition_hash=action.definition_hash,
+        asked=_decode_asked(action.input_required) if action.HasField("input_required") else None,
+    )
+
+
+def _decode_asked(required: questions_pb2.CallInputRequired) -> InputRequired:
+    asked = decode_input_required(required)
+    for question in asked.questions:
+        if not isinstance(question.asked, Form):
+            raise InvalidArgument("A person is asked with a form.", field="actions")
+        FormSchema(question.asked.schema_json)
+    return asked
+
+
+def decode_answers(request: pb.AnswerCallRequest) -> tuple[Answer, ...]:
+    """Decode a person's answers."""
+    return tuple(map(decode_answer, request.answers))
 
 
 def decode_word(request: pb.ResolveCallRequest) -> Word:
@@ -54,6 +78,10 @@ def encode_decided(call: Call, run: Run) -> pb.Call:
 
 def _add(wire: pb.Call, action: Action) -> None:
     decision = action.decision
+    if action.asked is not None:
+        wire.input_required.CopyFrom(encode_input_required(action.asked))
+        wire.answers.extend(map(encode_answer, decision.answers if decision else ()))
+        return
     if decision is None or decision.resolution.permits:
         wire.definition_hash = action.definition_hash
     if decision is not None:

@@ -44,6 +44,7 @@ _STATES_BACK: dict[int, RunState] = {wire: state for state, wire in _STATES.item
 _CALL_STATES = {
     CallState.PLANNED: pb.CALL_STATE_PLANNED,
     CallState.AWAITING_APPROVAL: pb.CALL_STATE_AWAITING_APPROVAL,
+    CallState.AWAITING_INPUT: pb.CALL_STATE_AWAITING_INPUT,
     CallState.INTENT: pb.CALL_STATE_INTENT,
     CallState.SENT: pb.CALL_STATE_SENT,
     CallState.FINISHED: pb.CALL_STATE_FINISHED,

@@ -7,6 +7,7 @@ from typing import Any
 import grpc
 import structlog
 
+from context_svc.domain.answer_call import answer_call
 from context_svc.domain.append_events import append_events, append_to_runs, finish
 from context_svc.domain.cancel import cancel
 from context_svc.domain.claim import claim, renew
@@ -19,7 +20,7 @@ from context_svc.domain.run import Run
 from context_svc.domain.start import Started, start
 from context_svc.domain.take_over import hand_over, take_over
 from context_svc.domain.watch import watch
-from context_svc.edge.actions_codec import decode_require_action, decode_word, encode_decided
+from context_svc.edge.actions_codec import decode_answers, decode_require_action, decode_word, encode_decided
 from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.runs_codec import (
     decode_append,
@@ -197,6 +198,17 @@ class RunsServicer(rpc.RunsServiceServicer):
         run, call = await decide_call(request.run_id, request.call_id, word, store=self._store)
         _tell("call.decided", run, call_id=call.id, tool=call.name, resolution=word.resolution.value)
         return pb.ResolveCallResponse(call=encode_decided(call, run), run=encode_run(run))
+
+    async def AnswerCall(self, request: pb.AnswerCallRequest, context: Context) -> pb.AnswerCallResponse:
+        """Take a person's answers to what a tool's server asks."""
+        answers = decode_answers(request)
+        await require_run(request, self._store)
+        request_id = plain(request.request_id, field="request_id")
+        run, call = await answer_call(
+            request.run_id, request.call_id, answers, request_id=request_id, store=self._store
+        )
+        _tell("call.answered", run, call_id=call.id, tool=call.name)
+        return pb.AnswerCallResponse(call=encode_decided(call, run), run=encode_run(run))
 
     async def ListCalls(self, request: pb.ListCallsRequest, context: Context) -> pb.ListCallsResponse:
         """List the tool calls of a run with their journal."""

@@ -21,7 +21,12 @@ AboutThread = (
     | threads.AssembleWindowRequest
 )
 AboutRun = (
-    runs.GetRunRequest | runs.WatchRunRequest | runs.CancelRunRequest | runs.ResolveCallRequest | runs.ListCallsRequest
+    runs.GetRunRequest
+    | runs.WatchRunRequest
+    | runs.CancelRunRequest
+    | runs.ResolveCallRequest
+    | runs.AnswerCallRequest
+    | runs.ListCallsRequest
 )
 OfTenant = (
     threads.ResolveThreadRequest

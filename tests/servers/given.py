@@ -12,6 +12,7 @@ from tools_svc.adapters.backoff import Backoff
 from tools_svc.adapters.mcp_http import http_transport
 from tools_svc.adapters.mcp_mending import mending
 from tools_svc.adapters.mcp_notifications import Announcements
+from tools_svc.adapters.mcp_questions import NOTHING, Allowed
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.mcp_sse import sse_transport
 from tools_svc.adapters.mcp_stdio import stdio_transport
@@ -25,6 +26,7 @@ HERE = Path(__file__).parent
 WORKSHOP = str(HERE / "workshop.py")
 CROOKED = str(HERE / "crooked.py")
 ASKING = str(HERE / "asking.py")
+QUESTIONER = str(HERE / "questioner.py")
 TASK_KEEPER = str(HERE / "task_keeper.py")
 NOTICEBOARD = str(HERE / "noticeboard.py")
 LIBRARIAN = str(HERE / "librarian.py")
@@ -45,6 +47,7 @@ def mcp_source(
     connect_seconds: float = 20,
     quirks: tuple[str, ...] = (),
     announcements: Announcements | None = None,
+    allowed: Allowed = NOTHING,
 ) -> McpSource:
     """Make a source that reconnects soon."""
 
@@ -55,7 +58,9 @@ def mcp_source(
             return mending(sse_transport(name, server, lifeline), quirks, announcements)
         return mending(http_transport(server, lifeline), quirks, announcements)
 
-    return McpSource(name, transport, clock=SystemClock(), connect_seconds=connect_seconds, backoff=SOON)
+    return McpSource(
+        name, transport, clock=SystemClock(), connect_seconds=connect_seconds, backoff=SOON, allowed=allowed
+    )
 
 
 @asynccontextmanager

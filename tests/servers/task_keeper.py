@@ -1,7 +1,8 @@
 """A tool server that keeps calls as tasks of MCP 2025-11-25, in a directory that outlives it.
 
 `task_keeper.py DIRECTORY`: the file `status` there is what every task's state is, `die` ends the server at the next
-question about one, and `log` gets a line for every request.
+question about one, and `log` gets a line for every request. A task that is `input_required` asks once it is asked for
+its result, and gives what it was answered.
 """
 
 import json
@@ -52,13 +53,28 @@ def send(message: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def ask(number: object) -> None:
+    form = {"type": "object", "properties": {"colour": {"type": "string"}}}
+    meta = {"io.modelcontextprotocol/related-task": {"taskId": "t1"}}
+    params = {"message": "Which colour?", "requestedSchema": form, "_meta": meta}
+    send({"id": f"question-{number}", "method": "elicitation/create", "params": params})
+
+
 def answer(message: dict[str, Any]) -> None:
+    if "method" not in message:
+        asker = int(message["id"].removeprefix("question-"))
+        told = json.dumps(message.get("result") or message["error"])
+        send({"id": asker, "result": {"content": [{"type": "text", "text": told}]}})
+        return
     method, number = message["method"], message.get("id")
     with (HOME / "log").open("a") as log:
         log.write(method + "\n")
     if method == "tasks/get" and (HOME / "die").exists():
         (HOME / "die").unlink()
         os._exit(1)
+    if method == "tasks/result" and "input_required" in (HOME / "status").read_text():
+        ask(number)
+        return
     given = result(method, message.get("params") or {})
     if number is not None and given is not None:
         send({"id": number, "result": given})

@@ -32,7 +32,7 @@ MATRIX: Mapping[str, Mapping[str, Methods]] = {
         RUNS: frozenset(
             {
                 *("StartRun", "GetRun", "ListRuns", "ClaimRun", "TakeOverRun", "HandOverRun", "RenewRun", "CancelRun"),
-                *("AppendToRuns", "WatchRun", "FinishRun", "RequireAction", "ResolveCall", "ListCalls"),
+                *("AppendToRuns", "WatchRun", "FinishRun", "RequireAction", "ResolveCall", "AnswerCall", "ListCalls"),
             }
         ),
     },

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
-from typing import cast
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 import anyio
 import mcp_types as types
@@ -12,18 +11,22 @@ from anyio.abc import TaskGroup
 from mcp.client import Client
 from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost, ToolsListChanged
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError, ToolConnectionLost, ToolServerUnavailable
 from tools_svc.adapters.lifeline import Lifeline
+from tools_svc.adapters.mcp_back_channel import BackChannel
 from tools_svc.adapters.mcp_errors import SDK_ERRORS, translated
 from tools_svc.adapters.mcp_exchange import Exchange
 from tools_svc.adapters.mcp_library import McpLibrary
+from tools_svc.adapters.mcp_questions import NOTHING, answered_or_asked
 from tools_svc.adapters.mcp_raw import Raw, listed
+from tools_svc.adapters.mcp_requests import called_with
 from tools_svc.adapters.mcp_tasks import McpTasks
-from tools_svc.adapters.mcp_values import call_meta, offered_tool, tool_output
+from tools_svc.adapters.mcp_values import offered_tool
 from tools_svc.adapters.mcp_watches import McpWatches
-from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
+from tools_svc.domain.call import Asked, Invocation, Sent, ToolOutput, Update, Waiting
 from tools_svc.domain.library import Library
 from tools_svc.domain.tool import OfferedTool
 
@@ -33,6 +36,8 @@ _MOST_TOOLS = 2_000
 _RELISTEN_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
 _TIMEOUT_MARGIN = 1.0
+_LONGEST_SECONDS = 24 * 3600.0
+_AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 0.05, 1.0
 
 
 class McpConnection:
@@ -47,9 +52,10 @@ class McpConnection:
         lifeline: Lifeline,
         on_tools: Callable[[tuple[OfferedTool, ...]], None],
         on_library: Callable[[Library], None],
+        back_channel: BackChannel,
     ) -> None:
         self.library = McpLibrary(client, tasks, server=server, on_library=on_library)
-        self.own_tasks = McpTasks(client)
+        self.own_tasks = McpTasks(client, may_ask=back_channel.allowed.anything)
         self.watches = McpWatches(client, tasks, server=server)
         self.lifeline = lifeline
         self.stale = asyncio.Event()
@@ -58,28 +64,41 @@ class McpConnection:
         self._tasks = tasks
         self._server = server
         self._on_tools = on_tools
+        self._back_channel = back_channel
 
     @property
     def protocol_version(self) -> str:
         """The MCP revision that both sides speak."""
         return self._client.protocol_version
 
+    @property
+    def _alone(self) -> bool:
+        """Whether calls go one at a time, because a question would not say whose it is."""
+        return self._back_channel.allowed.anything and self.protocol_version in HANDSHAKE_PROTOCOL_VERSIONS
+
+    def alone(self, exchange: Exchange | None = None) -> AbstractAsyncContextManager[None]:
+        """Have whatever could bring questions go alone where these do not say what they belong to."""
+        return self._back_channel.alone(exchange) if self._alone else nullcontext()
+
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call, as `ToolSource.call` promises."""
         exchange = Exchange()
-        try:
-            self._tasks.start_soon(self._perform, exchange, invocation)
-        except RuntimeError as error:
-            # The connection has just ended.
-            raise ToolServerUnavailable(server=self._server) from error
-        try:
-            if not invocation.handle:
-                yield Sent()
-            async with aclosing(exchange.updates()) as updates:
-                async for update in updates:
-                    yield update
-        finally:
-            exchange.scope.cancel()
+        if self._alone and self._back_channel.busy:
+            yield Waiting()
+        async with self.alone(exchange if invocation.may_ask else None):
+            try:
+                self._tasks.start_soon(self._perform, exchange, invocation)
+            except RuntimeError as error:
+                # The connection has just ended.
+                raise ToolServerUnavailable(server=self._server) from error
+            try:
+                if not invocation.handle:
+                    yield Sent()
+                async with aclosing(exchange.updates()) as updates:
+                    async for update in updates:
+                        yield update
+            finally:
+                exchange.close()
 
     async def refresh(self) -> None:
         """List the tools anew and tell them; raises a `MeshError` when the server does not give them."""
@@ -135,27 +154,39 @@ class McpConnection:
         finally:
             exchange.settle(ToolConnectionLost())
 
-    async def _answer(self, exchange: Exchange, invocation: Invocation) -> ToolOutput | MeshError:
+    async def _answer(self, exchange: Exchange, invocation: Invocation) -> ToolOutput | Asked | MeshError:
         try:
             if self.own_tasks.concern(invocation):
                 return await self.own_tasks.answer(exchange, invocation)
-            params = types.CallToolRequestParams(
-                name=invocation.tool,
-                arguments=invocation.arguments,
-                _meta=cast(types.RequestParamsMeta, call_meta(invocation)),
-            )
-            # Not `Client.call_tool`, which checks results with regular expressions that a schema can make endless.
-            raw = await self._client.session.send_request(
-                types.CallToolRequest(params=params),
-                Raw,
-                request_read_timeout_seconds=invocation.timeout_seconds + _TIMEOUT_MARGIN,
-                progress_callback=exchange.report,
-            )
-            return tool_output(raw.fields)
+            return await self._called(exchange, invocation)
         except MeshError as error:
             return error
         except SDK_ERRORS as error:
             return translated(error)
+
+    async def _called(self, exchange: Exchange, invocation: Invocation) -> ToolOutput | Asked:
+        """Call until the server answers or asks; one that wants to be called again, and nothing else, is."""
+        allowed = self._back_channel.allowed if invocation.may_ask else NOTHING
+        again, pause = called_with(invocation), _AGAIN_SECONDS
+        while True:
+            # Not `Client.call_tool`, which checks results with regular expressions that a schema can make endless.
+            raw = await self._client.session.send_request(
+                types.CallToolRequest(params=again),
+                Raw,
+                request_read_timeout_seconds=_patience(invocation),
+                progress_callback=exchange.report,
+            )
+            said = answered_or_asked(raw.fields, allowed)
+            if isinstance(said, ToolOutput) or said.questions:
+                return said
+            await anyio.sleep(pause)
+            again = again.model_copy(update={"request_state": said.request_state, "input_responses": None})
+            pause = min(2 * pause, _LONGEST_AGAIN_SECONDS)
+
+
+def _patience(invocation: Invocation) -> float:
+    """Give the SDK's limit of a call: that of one that may ask stands still, which only its caller can know."""
+    return invocation.timeout_seconds + (_LONGEST_SECONDS if invocation.may_ask else _TIMEOUT_MARGIN)
 
 
 def _list_tools(params: types.PaginatedRequestParams) -> types.ListToolsRequest:

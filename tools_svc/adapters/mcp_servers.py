@@ -9,6 +9,7 @@ from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_http import http_transport
 from tools_svc.adapters.mcp_mending import mending
 from tools_svc.adapters.mcp_notifications import Announcements
+from tools_svc.adapters.mcp_questions import Allowed
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.mcp_sse import sse_transport
 from tools_svc.adapters.mcp_stdio import stdio_transport
@@ -24,6 +25,7 @@ def configured_source(server: ServerConfig, listener: NotificationListener, *, c
         partial(_transport, server, announcements),
         clock=SystemClock(),
         connect_seconds=connect_seconds,
+        allowed=Allowed(elicitation=server.elicitation, sampling=server.sampling),
     )
 
 

@@ -24,8 +24,11 @@ from threadmesh.errors import MeshError, ToolConnectionLost, ToolServerUnavailab
 from threadmesh.telemetry.metrics import installed_version
 from tools_svc.adapters.backoff import Backoff
 from tools_svc.adapters.lifeline import Lifeline
+from tools_svc.adapters.mcp_back_channel import BackChannel
 from tools_svc.adapters.mcp_connection import McpConnection
 from tools_svc.adapters.mcp_errors import translated
+from tools_svc.adapters.mcp_forms import forms_only
+from tools_svc.adapters.mcp_questions import NOTHING, Allowed
 from tools_svc.domain.call import Accepted, Invocation, Update
 from tools_svc.domain.latest import Latest
 from tools_svc.domain.library import FilledPrompt, ResourceContent
@@ -49,13 +52,18 @@ class McpSource:
         clock: Clock,
         connect_seconds: float = 20.0,
         backoff: Backoff | None = None,
+        allowed: Allowed = NOTHING,
     ) -> None:
-        """`transport` makes a transport for each new connection; it has `connect_seconds` until its tools are known."""
+        """`transport` makes a transport for each new connection; it has `connect_seconds` until its tools are known.
+
+        What the server may ask is what is `allowed`.
+        """
         self.name = name
         self._transport = transport
         self._clock = clock
         self._connect_seconds = connect_seconds
         self._backoff = backoff or Backoff()
+        self._allowed = allowed
         self._failures = 0
         self._given_up = False
         self._connection: McpConnection | None = None
@@ -93,11 +101,15 @@ class McpSource:
 
     async def read(self, uri: str) -> tuple[ResourceContent, ...]:
         """Read a resource, as `ToolSource.read` promises."""
-        return await (await self._usable()).library.read(uri)
+        connection = await self._usable()
+        async with connection.alone():
+            return await connection.library.read(uri)
 
     async def prompt(self, name: str, arguments: Mapping[str, str]) -> FilledPrompt:
         """Fill in a prompt, as `ToolSource.prompt` promises."""
-        return await (await self._usable()).library.prompt(name, arguments)
+        connection = await self._usable()
+        async with connection.alone():
+            return await connection.library.prompt(name, arguments)
 
     async def watch(self, uri: str) -> AsyncGenerator[str, None]:
         """Follow a resource, as `ToolSource.watch` promises."""
@@ -158,7 +170,8 @@ class McpSource:
         return await lifeline.ended() if isinstance(reason, Unavailable) else reason
 
     async def _connected(self, lifeline: Lifeline, limit: asyncio.Timeout) -> MeshError:
-        async with self._client(lifeline) as client, anyio.create_task_group() as tasks:
+        back_channel = BackChannel(self._allowed)
+        async with self._client(lifeline, back_channel) as client, anyio.create_task_group() as tasks:
             connection = McpConnection(
                 client,
                 tasks,
@@ -166,6 +179,7 @@ class McpSource:
                 lifeline=lifeline,
                 on_tools=lambda tools: self._become(tools=tools),
                 on_library=lambda library: self._become(library=library),
+                back_channel=back_channel,
             )
             await connection.refresh()
             limit.reschedule(None)
@@ -181,13 +195,15 @@ class McpSource:
             tasks.cancel_scope.cancel()
         return reason
 
-    def _client(self, lifeline: Lifeline) -> Client:
+    def _client(self, lifeline: Lifeline, back_channel: BackChannel) -> Client:
         return Client(
-            self._transport(lifeline),
+            forms_only(self._transport(lifeline)),
             read_timeout_seconds=self._connect_seconds,
             message_handler=self._on_message,
             client_info=Implementation(name="threadmesh", version=installed_version()),
             cache=None,
+            elicitation_callback=back_channel.elicited if self._allowed.elicitation else None,
+            sampling_callback=back_channel.sampled if self._allowed.sampling else None,
         )
 
     async def _on_message(self, message: IncomingMessage) -> None:

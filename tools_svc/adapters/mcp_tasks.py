@@ -28,6 +28,7 @@ _KEPT_SECONDS = 600.0
 _POLL_SECONDS = 1.0
 _SHORTEST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.05, 30.0
 _REQUEST_SECONDS = 30.0
+_LONGEST_SECONDS = 24 * 3600.0
 _CANCEL_SECONDS = 2.0
 _PROTOCOL = "2025-11-25"
 
@@ -35,8 +36,10 @@ _PROTOCOL = "2025-11-25"
 class McpTasks:
     """The tasks of one connection: made, followed by polling, fetched and cancelled."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, *, may_ask: bool = False) -> None:
+        """A server that `may_ask` has the questions of its tasks answered where somebody answers those of the call."""
         self._client = client
+        self._may_ask = may_ask
         self._support: dict[str, str] = {}
         self._followed: dict[str | int, Exchange] = {}
 
@@ -65,7 +68,7 @@ class McpTasks:
         try:
             handle = handle or await self._made(invocation, token)
             exchange.accept(handle)
-            return await self._result(handle, exchange)
+            return await self._result(handle, exchange, may_ask=self._may_ask and invocation.may_ask)
         except anyio.get_cancelled_exc_class():
             if handle and invocation.given_up():
                 await self._cancel(handle)
@@ -99,15 +102,17 @@ class McpTasks:
             case _:
                 raise ToolAnswerUnreadable("The tool's server did not make the task that it was asked for.")
 
-    async def _result(self, handle: str, exchange: Exchange) -> ToolOutput | MeshError:
+    async def _result(self, handle: str, exchange: Exchange, *, may_ask: bool) -> ToolOutput | MeshError:
         told = ""
         while True:
             state = await self._state(handle)
             message = str(state.get("statusMessage") or "")
             match state.get("status"):
                 case "completed" | "failed":
-                    params = types.GetTaskPayloadRequestParams(task_id=handle)
-                    return tool_output(await self._asked(types.GetTaskPayloadRequest(params=params)))
+                    return await self._fetched(handle, seconds=_REQUEST_SECONDS)
+                case "input_required" if may_ask:
+                    # The server asks while it is asked for the result, which it gives behind the answers.
+                    return await self._fetched(handle, seconds=_LONGEST_SECONDS)
                 case "cancelled":
                     return ToolFailed(message or "The tool's server has cancelled the task.")
                 case "input_required":
@@ -117,6 +122,10 @@ class McpTasks:
                     told = message
                     exchange.say(message)
             await anyio.sleep(_pause(state))
+
+    async def _fetched(self, handle: str, *, seconds: float) -> ToolOutput:
+        params = types.GetTaskPayloadRequestParams(task_id=handle)
+        return tool_output(await self._asked(types.GetTaskPayloadRequest(params=params), seconds=seconds))
 
     async def _state(self, handle: str) -> Mapping[str, Any]:
         params = types.GetTaskRequestParams(task_id=handle)
@@ -138,9 +147,9 @@ class McpTasks:
             except MCPError:
                 return  # it has ended, or the server cannot stop it
 
-    async def _asked(self, request: types.Request[Any, Any]) -> dict[str, Any]:
+    async def _asked(self, request: types.Request[Any, Any], *, seconds: float = _REQUEST_SECONDS) -> dict[str, Any]:
         send = self._client.session.send_request
-        return (await send(request, Raw, request_read_timeout_seconds=_REQUEST_SECONDS)).fields
+        return (await send(request, Raw, request_read_timeout_seconds=seconds)).fields
 
 
 def _pause(state: Mapping[str, Any]) -> float:

@@ -60,6 +60,7 @@ class ServerConfig:
 
     `quirks` name how it deviates from the protocol; `mcp_quirks.QUIRKS` tells what they mean. `notifications` are
     hooks by the method of a notification that the protocol does not know.
+    It may ask for a person's input (`elicitation`) and for a model's words (`sampling`) only where the file says so.
     `hints_trusted`: the server's own word on effects holds where the file has none, because the operator wrote it.
     """
 
@@ -77,6 +78,8 @@ class ServerConfig:
     approval: bool = False
     rate: Rate | None = None
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
+    elicitation: bool = False
+    sampling: bool = False
 
 
 def server_policy(server: ServerConfig, *, call_seconds: float) -> ServerPolicy:

@@ -2,10 +2,10 @@
 
 A server has either `command` (with `args`, `env`, `cwd`, `nice`), `python` (a file of functions, with the last three)
 or `url` (with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`,
-`disabled`, `effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`, which go to a `webhook` (with
-`headers`) by their method. Beside the servers there may be `capabilities`. `${python}` as the command stands for the
-running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers`, never
-written down.
+`disabled`, `elicitation`, `sampling`, `effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`,
+which go to a `webhook` (with `headers`) by their method. Beside the servers there may be `capabilities`. `${python}` as
+the command stands for the running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env`
+and `headers`, never written down.
 """
 
 import ast
@@ -35,7 +35,7 @@ _KEYS = {
     "python": {"python", "env", "cwd", "nice"},
     "url": {"url", "headers"},
 }
-_COMMON_KEYS = {"type", "timeout_seconds", "disabled"} | policy_keys.KEYS | quirk_keys.KEYS
+_COMMON_KEYS = {"type", "timeout_seconds", "disabled", "elicitation", "sampling"} | policy_keys.KEYS | quirk_keys.KEYS
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "sse": "url"}
 _SHELL = re.compile(r"[;&|<>`$(){}\[\]*?!\"'\\\s]")
 _NICEST = 19
@@ -159,7 +159,7 @@ def _check_nice(value: Any) -> Iterator[Complaint]:
         yield (), f"it must be a whole number, 0 to {_NICEST}: the higher, the more it yields the CPU to others"
 
 
-def _check_disabled(value: Any) -> Iterator[Complaint]:
+def _check_switch(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, bool):
         yield (), "it must be true or false"
 
@@ -181,7 +181,9 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "url": web_keys.check_url,
     "headers": web_keys.check_secrets,
     "timeout_seconds": policy_keys.check_seconds,
-    "disabled": _check_disabled,
+    "disabled": _check_switch,
+    "elicitation": _check_switch,
+    "sampling": _check_switch,
     "nice": _check_nice,
     "effects": _check_effects,
     "quirks": quirk_keys.check_quirks,
@@ -202,6 +204,8 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         transport=_transport(raw),
         timeout_seconds=None if timeout is None else float(timeout),
         disabled=raw.get("disabled", False),
+        elicitation=raw.get("elicitation", False),
+        sampling=raw.get("sampling", False),
         effects=policy_keys.effects(raw),
         max_parallel=raw.get("max_parallel", MOST_PARALLEL),
         max_waiting=raw.get("max_waiting", MOST_WAITING),

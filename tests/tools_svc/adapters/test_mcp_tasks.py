@@ -12,8 +12,10 @@ import pytest
 from tests.servers.given import TASK_KEEPER, invocation, running, stdio_source, updates
 from threadmesh.conversation import CallProgress, Text
 from threadmesh.errors import ToolConnectionLost, ToolFailed, ToolInputRequired
+from threadmesh.questions import Answer, AnswerAction
+from tools_svc.adapters.mcp_questions import Allowed
 from tools_svc.adapters.mcp_source import McpSource
-from tools_svc.domain.call import Accepted, Invocation, Sent, ToolOutput, Update
+from tools_svc.domain.call import Accepted, Asked, Invocation, Sent, ToolOutput, Update
 
 RENDERED = ToolOutput(parts=(Text(text="rendered"),))
 CALL = invocation("render")
@@ -89,6 +91,23 @@ async def test_a_task_that_does_not_come_to_a_result_says_so(
 
     with pytest.raises(error):
         await updates(source, CALL)
+
+
+async def test_a_task_that_asks_goes_on_with_the_answer(tmp_path: Path) -> None:
+    stands(tmp_path, "input_required")
+    source = stdio_source(TASK_KEEPER, str(tmp_path), allowed=Allowed(elicitation=True))
+    seen = []
+    async with asyncio.timeout(30), running(source), aclosing(source.call(replace(CALL, may_ask=True))) as stream:
+        async for update in stream:
+            seen.append(update)
+            if isinstance(update, Asked) and update.reply:
+                name = update.questions[0].id
+                update.reply([Answer(question_id=name, action=AnswerAction.ACCEPT, content_json='{"colour":"red"}')])
+
+    assert Accepted(handle="t1") in seen
+    assert isinstance(last := seen[-1], ToolOutput)
+    assert isinstance(part := last.parts[0], Text)
+    assert json.loads(part.text) == {"action": "accept", "content": {"colour": "red"}}
 
 
 async def left(source: McpSource, *, given_up: bool) -> None:

@@ -76,6 +76,16 @@ def test_a_file_of_functions_is_run_by_this_interpreter_and_its_own_word_on_effe
     assert server.hints_trusted
 
 
+def test_a_server_may_ask_only_what_the_file_says(tmp_path: Path) -> None:
+    plain, form, model = _read(
+        tmp_path, plain=WEB, form=WEB | {"elicitation": True}, model=WEB | {"sampling": True, "elicitation": False}
+    )
+
+    assert (plain.elicitation, plain.sampling) == (False, False)
+    assert (form.elicitation, form.sampling) == (True, False)
+    assert (model.elicitation, model.sampling) == (False, True)
+
+
 def test_a_type_tells_the_older_http_with_sse_from_streamable_http(tmp_path: Path) -> None:
     old, new, default = _read(tmp_path, a=WEB | {"type": "sse"}, b=WEB | {"type": "http"}, c=WEB)
 

@@ -1,8 +1,10 @@
 """Calls whose server asks: they wait for answers outside of their time, survive restarts, and are sent at most once."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -40,9 +42,13 @@ class Curious:
         told: tuple[Answer, ...] = ()
         for _ in range(self.rounds):
             answered: asyncio.Future[tuple[Answer, ...]] = asyncio.get_running_loop().create_future()
-            report(Asked(questions=(QUESTION,), reply=lambda answers, to=answered: to.set_result(tuple(answers))))
+            report(Asked(questions=(QUESTION,), reply=partial(_set, answered)))
             told = await answered
         return _told(told)
+
+
+def _set(answered: "asyncio.Future[tuple[Answer, ...]]", answers: Sequence[Answer]) -> None:
+    answered.set_result(tuple(answers))
 
 
 def _told(answers: tuple[Answer, ...]) -> ToolOutput:
