@@ -4,15 +4,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 
+from facade.adapters.call_codec import decode_call, encode_answers, encode_verdict
 from facade.adapters.foreseen_windows import ForeseenWindows
 from facade.adapters.local_logs import LocalLogs
-from facade.adapters.run_codec import (
-    decode_call,
-    decode_event,
-    decode_run,
-    encode_list,
-    encode_verdict,
-)
+from facade.adapters.run_codec import decode_event, decode_run, encode_list
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
 from facade.adapters.start_codec import decode_window, encode_start
 from facade.adapters.threads_client import decode_said
@@ -24,6 +19,7 @@ from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as threads_rpc
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import Unavailable
+from threadmesh.questions import Answer
 from threadmesh.retry import persist
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 from threadmesh.streams import begun
@@ -96,6 +92,13 @@ class ContextClient:
         request = encode_verdict(run_id, call_id, verdict)
         async with translated(PEER):
             response = await self._runs.ResolveCall(request, timeout=SECONDS)
+        return decode_call(response.call)
+
+    async def answer(self, run_id: str, call_id: str, answers: Sequence[Answer], *, request_id: str = "") -> CallRecord:
+        """Take a person's answers to a tool's server."""
+        request = encode_answers(run_id, call_id, answers, request_id=request_id)
+        async with translated(PEER):
+            response = await self._runs.AnswerCall(request, timeout=SECONDS)
         return decode_call(response.call)
 
     async def claim(self, run_id: str) -> Run:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import grpc
 
+from facade.adapters.call_codec import encode_batch, encode_require_action
 from facade.adapters.local_logs import LocalLogs
-from facade.adapters.run_codec import encode_batch, encode_require_action, encode_run_finished
+from facade.adapters.run_codec import encode_run_finished
 from facade.domain.events import RunEvent, RunFinished
 from facade.domain.records import Batch, CallRecord, CallState
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
@@ -189,7 +190,7 @@ class RunWriter:
         return acknowledged.cancel_requested
 
     async def require_action(self, batch: Batch, asked: Sequence[CallRecord], *, seconds: float) -> None:
-        """Write the last batch before persons decide about calls, and give the run up."""
+        """Write the last batch before persons are asked about calls, and give the run up."""
         self._written.add(batch.run_id)
         request = encode_require_action(batch, asked, seconds)
         crash_point("run.before_waiting")

@@ -3,14 +3,16 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 
-from facade.domain.events import CallEvent, Run
-from facade.domain.ports import NO_APPROVALS, Tool
+from facade.domain.events import Run, ToolEvent
+from facade.domain.ports import NO_ANSWERS, NO_APPROVALS, Tool
+from facade.domain.records import Answered
 from threadmesh import event_codec as events
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1 import tools_service_pb2_grpc as rpc
 from threadmesh.codec import decode_tool_definition, encode_tool_call
 from threadmesh.conversation import ToolCall
 from threadmesh.crash_points import crash_point
+from threadmesh.question_codec import decode_input_required, encode_answer
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 
 _PEER = "tools"
@@ -36,8 +38,14 @@ class ToolsClient:
         return [_decode_tool(tool) for tool in response.tools]
 
     async def execute(
-        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False, approvals: Mapping[str, str] = NO_APPROVALS
-    ) -> AsyncGenerator[tuple[str, CallEvent], None]:
+        self,
+        calls: Sequence[ToolCall],
+        *,
+        run: Run,
+        resumed: bool = False,
+        approvals: Mapping[str, str] = NO_APPROVALS,
+        answered: Mapping[str, Answered] = NO_ANSWERS,
+    ) -> AsyncGenerator[tuple[str, ToolEvent], None]:
         """Run calls in parallel and stream what happens, each event with its call's id."""
         request = pb.ExecuteToolsRequest(
             run_id=run.id,
@@ -46,6 +54,8 @@ class ToolsClient:
             calls=map(encode_tool_call, calls),
             resumed=resumed,
             approvals=(pb.Approval(call_id=call_id, definition_hash=seen) for call_id, seen in approvals.items()),
+            answers_questions=True,
+            continuations=(encode_continuation(call.id, answered[call.id]) for call in calls if call.id in answered),
         )
         crash_point("run.before_send")
         call = self._stub.ExecuteTools(request)
@@ -65,7 +75,18 @@ def _decode_tool(tool: pb.Tool) -> Tool:
     )
 
 
-def decode_response(response: pb.ExecuteToolsResponse) -> CallEvent | None:
+def encode_continuation(call_id: str, answered: Answered) -> pb.Continuation:
+    """Encode the answers with which a call goes on."""
+    return pb.Continuation(
+        call_id=call_id,
+        round=answered.required.round,
+        answers=map(encode_answer, answered.answers),
+        request_state=answered.required.request_state,
+        held=answered.required.held,
+    )
+
+
+def decode_response(response: pb.ExecuteToolsResponse) -> ToolEvent | None:
     """Decode an event of a batch; None for signs of life."""
     match response.WhichOneof("event"):
         case "started":
@@ -74,5 +95,7 @@ def decode_response(response: pb.ExecuteToolsResponse) -> CallEvent | None:
             return events.decode_call_progress(response.progress)
         case "finished":
             return events.decode_call_finished(response.finished)
+        case "input_required":
+            return decode_input_required(response.input_required)
         case _:
             return None

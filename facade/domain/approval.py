@@ -71,13 +71,17 @@ async def heed(records: Sequence[CallRecord], log: CallLog, journal: Journal) ->
     for record in awaiting(records):
         if not record.approved:
             await log.take(record.call.id, _denied(record))
-    allowed = [record for record in records if record.approved or record.state is CallState.PLANNED]
+    allowed = [record for record in records if record.state is not CallState.FINISHED and _may_go(record)]
     await journal.commit(calls=[replace(record, state=CallState.INTENT) for record in allowed])
 
 
 def approvals(records: Sequence[CallRecord]) -> dict[str, str]:
     """Give what persons have approved: the hashes of definitions by the calls' ids."""
     return {record.call.id: record.definition_hash for record in records if record.approved}
+
+
+def _may_go(record: CallRecord) -> bool:
+    return bool(record.approved) or record.state in {CallState.PLANNED, CallState.AWAITING_INPUT}
 
 
 def _denied(record: CallRecord) -> CallFinished:

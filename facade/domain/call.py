@@ -1,7 +1,7 @@
 """One round of tool calls: intents are durable before anything is sent, results before a model reads them."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -28,6 +28,9 @@ _MOST_BREAKS = 3
 """How often a round is asked for again; what breaks more tools services than that is not given to another."""
 
 
+Reply = Callable[[CallLog], Awaitable[None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
     """For how many seconds a tools service that is gone is waited for: before it was reached, and after."""
@@ -43,6 +46,7 @@ async def run_calls(
     *,
     patience: Patience,
     resumed: bool,
+    reply: Reply,
     approvals: Mapping[str, str] = NO_APPROVALS,
 ) -> None:
     """Make calls in parallel; their results become items of the thread, in the order of the calls.
@@ -51,13 +55,24 @@ async def run_calls(
     is written down as it happens, and the results become items together with the last of them. When the stream breaks,
     the calls are asked for again: the tools service knows them, or decides which of them may be sent once more. If it
     does not come back, those that may have been sent have the outcome UNKNOWN, the others have failed.
+
+    `reply` answers what servers ask, as far as it can; calls for which that is not enough are left asking.
     """
+    while log.open:
+        await _run_until_asked(log, tools, run, patience=patience, resumed=resumed, approvals=approvals)
+        await reply(log)
+        resumed = False  # what goes on with answers has not been sent with them
+
+
+async def _run_until_asked(
+    log: CallLog, tools: Tools, run: Run, *, patience: Patience, resumed: bool, approvals: Mapping[str, str]
+) -> None:
     trouble = _Trouble(patience, sent=resumed)
     while log.open:
         try:
             calls = log.open
             allowed = {call.id: approvals[call.id] for call in calls if call.id in approvals}
-            attached = tools.execute(calls, run=run, resumed=trouble.sent, approvals=allowed)
+            attached = tools.execute(calls, run=run, resumed=trouble.sent, approvals=allowed, answered=log.answered)
             async with aclosing(attached) as events:
                 async for call_id, event in events:
                     trouble.over()

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from facade.domain.events import CallEvent
+from facade.domain.events import ToolEvent
 from facade.domain.journal import Journal
-from facade.domain.records import CallRecord, CallState, NewItem
+from facade.domain.records import Answered, CallRecord, CallState, NewItem
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import (
     CallFinished,
@@ -21,6 +21,7 @@ from threadmesh.conversation import (
     ToolCall,
 )
 from threadmesh.errors import MeshError
+from threadmesh.questions import InputRequired
 
 _UNKNOWN = "The outcome of this call is unknown: it may or may not have taken effect. Do not repeat it on your own."
 
@@ -48,16 +49,36 @@ class CallLog:
         self._records = {record.call.id: record for record in records}
         self._journal, self._round, self._shape = journal, in_round, shape
         self._attempts = dict(attempts)
+        self.asking: dict[str, InputRequired] = {}
+        """What the servers of calls ask that cannot go on without answers, by the calls' ids."""
+        self.answered = {record.call.id: record.answered for record in records if record.answered is not None}
+        """What calls go on with, by their ids."""
         self._finished = {record.call.id: record.finished for record in records if record.finished is not None}
 
     @property
     def open(self) -> list[ToolCall]:
-        """The calls that have no end yet, in their order."""
-        return [record.call for call_id, record in self._records.items() if call_id not in self._finished]
+        """The calls that have no end yet and can go on, in their order."""
+        left = ((call_id, record.call) for call_id, record in self._records.items() if call_id not in self._finished)
+        return [call for call_id, call in left if call_id not in self.asking]
 
-    async def take(self, call_id: str, event: CallEvent) -> None:
+    def record(self, call_id: str) -> CallRecord:
+        """Give what stands in the journal of a call."""
+        return self._records[call_id]
+
+    def answer(self, call_id: str, required: InputRequired) -> None:
+        """Let a call go on with the answers that are given, or ask for those that are not."""
+        if required.open:
+            self.asking[call_id] = required
+        else:
+            del self.asking[call_id]
+            self.answered[call_id] = Answered(required=required, answers=required.given)
+
+    async def take(self, call_id: str, event: ToolEvent) -> None:
         """Write down what happened to a call, once; after its end nothing more is heard of it."""
         if call_id not in self._records or call_id in self._finished or self._is_old(call_id, event):
+            return
+        if isinstance(event, InputRequired):
+            self.asking[call_id] = event
             return
         if isinstance(event, CallFinished):
             event = replace(event, name=self._records[call_id].call.name)
@@ -78,7 +99,7 @@ class CallLog:
             outcome = CallOutcome.UNKNOWN if sent or call.id in self._attempts else CallOutcome.FAILED
             await self.take(call.id, CallFinished(outcome=outcome, failure=Failure.of(error)))
 
-    def _is_old(self, call_id: str, event: CallEvent) -> bool:
+    def _is_old(self, call_id: str, event: ToolEvent) -> bool:
         return isinstance(event, CallStarted) and event.attempt <= self._attempts.get(call_id, 0)
 
     async def _finish(self, call_id: str, finished: CallFinished) -> None:

@@ -16,6 +16,7 @@ from threadmesh.conversation import (
     ToolCallDelta,
     Usage,
 )
+from threadmesh.questions import CallAwaitingInput, InputRequired
 
 
 class RunState(StrEnum):
@@ -60,7 +61,8 @@ class RunFinished:
 Delta = TextDelta | ReasoningDelta | ToolCallDelta
 ModelEvent = ModelStarted | Delta | ModelFinished
 CallEvent = CallStarted | CallProgress | CallFinished
-Body = ModelEvent | CallAwaiting | CallEvent | RunFinished
+ToolEvent = CallEvent | InputRequired
+Body = ModelEvent | CallAwaiting | CallAwaitingInput | CallEvent | RunFinished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

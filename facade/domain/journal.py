@@ -66,7 +66,7 @@ class Journal:
     async def require_action(
         self, asked: Sequence[CallRecord], *, items: Sequence[NewItem], calls: Sequence[CallRecord], seconds: float
     ) -> None:
-        """Write what is pending with items and calls, and give the run up until persons have decided."""
+        """Write what is pending with items and calls, and give the run up until persons have spoken."""
         async with self._writing:
             batch = self._batch(self._take(), items, calls)
             await self._writer.require_action(batch, asked, seconds=seconds)

@@ -3,9 +3,10 @@
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 
-from facade.domain.events import CallEvent, ModelEvent, ModelFinished, ModelStarted, Run
+from facade.domain.events import ModelEvent, ModelFinished, ModelStarted, Run, ToolEvent
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import (
+    NO_ANSWERS,
     NO_APPROVALS,
     Conversation,
     Embedded,
@@ -17,7 +18,7 @@ from facade.domain.ports import (
     Tools,
 )
 from facade.domain.rate_limits import RateLimits
-from facade.domain.records import NewRun
+from facade.domain.records import Answered, NewRun
 from threadmesh.conversation import CallFinished, CallOutcome, Failure, ToolCall
 from threadmesh.errors import RateLimitExceeded
 
@@ -102,19 +103,25 @@ class MeteredTools:
         return await self._tools.catalogue()
 
     async def execute(
-        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False, approvals: Mapping[str, str] = NO_APPROVALS
-    ) -> AsyncGenerator[tuple[str, CallEvent], None]:
-        """Run calls; those that are resumed were counted when they were first sent."""
+        self,
+        calls: Sequence[ToolCall],
+        *,
+        run: Run,
+        resumed: bool = False,
+        approvals: Mapping[str, str] = NO_APPROVALS,
+        answered: Mapping[str, Answered] = NO_ANSWERS,
+    ) -> AsyncGenerator[tuple[str, ToolEvent], None]:
+        """Run calls; those that are resumed, or go on with answers, were counted when they were first sent."""
         caller = TurnParameters.from_json(run.parameters_json).caller
         allowed = []
         for call in calls:
-            refused = None if resumed else self._refusal(caller)
+            refused = None if resumed or call.id in answered else self._refusal(caller)
             if refused is None:
                 allowed.append(call)
             else:
                 yield call.id, CallFinished(outcome=CallOutcome.FAILED, failure=Failure.of(refused))
         if allowed:
-            attached = self._tools.execute(allowed, run=run, resumed=resumed, approvals=approvals)
+            attached = self._tools.execute(allowed, run=run, resumed=resumed, approvals=approvals, answered=answered)
             async with aclosing(attached) as events:
                 async for event in events:
                     yield event

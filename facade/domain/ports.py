@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
-from facade.domain.events import CallEvent, ModelEvent, Run, RunEvent, RunFinished, RunState
+from facade.domain.events import ModelEvent, Run, RunEvent, RunFinished, RunState, ToolEvent
 from facade.domain.parameters import TurnParameters
-from facade.domain.records import Batch, CallRecord, NewRun, Said, Verdict, Window
+from facade.domain.records import Answered, Batch, CallRecord, NewRun, Said, Verdict, Window
 from threadmesh.conversation import Message, ToolCall, ToolChoice, ToolDefinition
+from threadmesh.questions import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,6 +123,7 @@ class Tool:
 
 
 NO_APPROVALS: Mapping[str, str] = MappingProxyType({})
+NO_ANSWERS: Mapping[str, Answered] = MappingProxyType({})
 
 
 class Tools(Protocol):
@@ -132,14 +134,21 @@ class Tools(Protocol):
         ...
 
     def execute(
-        self, calls: Sequence[ToolCall], *, run: Run, resumed: bool = False, approvals: Mapping[str, str] = NO_APPROVALS
-    ) -> AsyncGenerator[tuple[str, CallEvent], None]:
+        self,
+        calls: Sequence[ToolCall],
+        *,
+        run: Run,
+        resumed: bool = False,
+        approvals: Mapping[str, str] = NO_APPROVALS,
+        answered: Mapping[str, Answered] = NO_ANSWERS,
+    ) -> AsyncGenerator[tuple[str, ToolEvent], None]:
         """Run calls in parallel and stream what happens, each event with its call's id.
 
         Calls that are `resumed` may have been sent before: those that are known are followed from their beginning, of
         the others only those are sent that may be repeated. `approvals` are the hashes of definitions that persons have
-        approved, by the calls' ids. Every call ends with one `CallFinished`, unless the stream
-        raises; `Unreachable` if the calls cannot have gone out.
+        approved, by the calls' ids, `answered` what their servers have asked before. Every call ends with one
+        `CallFinished`, or with one `InputRequired` and goes on when it comes back `answered`; unless the stream raises;
+        `Unreachable` if the calls cannot have gone out.
         """
         ...
 
@@ -152,7 +161,7 @@ class Writer(Protocol):
         ...
 
     async def require_action(self, batch: Batch, asked: Sequence[CallRecord], *, seconds: float) -> None:
-        """Write the last batch before persons decide about the asked calls, and give the run up for so long at most.
+        """Write the last batch before persons are asked about calls, and give the run up for so long at most.
 
         Raises `StaleEpoch`.
         """
@@ -195,6 +204,13 @@ class Context(Protocol):
         """Give the call as it is with a person's word; the run goes on once all its calls have one.
 
         Raises `RunNotFound`, `CallNotFound`, `CallNotWaiting`, `CallAlreadyDecided` and `DefinitionDiffers`.
+        """
+        ...
+
+    async def answer(self, run_id: str, call_id: str, answers: Sequence[Answer], *, request_id: str = "") -> CallRecord:
+        """Give the call as it is with a person's answers to its server; the run goes on once all its calls have them.
+
+        Raises as `decide`, and `InvalidArgument` for answers that do not fit what is asked.
         """
         ...
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from facade.domain.events import RunEvent
 from facade.domain.parameters import TurnParameters
 from threadmesh.conversation import CallFinished, Message, ToolCall
+from threadmesh.questions import Answer, InputRequired, unanswered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +24,17 @@ class CallState(StrEnum):
 
     PLANNED = "planned"
     AWAITING_APPROVAL = "awaiting_approval"
+    AWAITING_INPUT = "awaiting_input"
     INTENT = "intent"
     FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a tool's server has asked, and an answer to each of the questions."""
+
+    required: InputRequired
+    answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +42,8 @@ class CallRecord:
     """What the journal knows of one tool call; `ordinal` numbers it within its run.
 
     Where a person was asked, the hash identifies the tool's definition, and `approved` is the answer, with its reason.
-    What a person found out about an unknown outcome is `settled`: `succeeded` or `failed`.
+    What a person found out about an unknown outcome is `settled`: `succeeded` or `failed`. What its server has asked
+    persons last is `asked`, and `answers` are what they said.
     """
 
     call: ToolCall
@@ -43,6 +54,16 @@ class CallRecord:
     approved: bool | None = None
     reason: str = ""
     settled: str = ""
+    asked: InputRequired | None = None
+    answers: tuple[Answer, ...] = ()
+
+    @property
+    def answered(self) -> Answered | None:
+        """What a call that has not ended goes on with; where nobody has answered in time, that."""
+        if self.asked is None or self.state not in {CallState.AWAITING_INPUT, CallState.INTENT}:
+            return None
+        answers = self.answers or unanswered(self.asked.open)
+        return Answered(required=self.asked, answers=(*self.asked.given, *answers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,10 @@ from facade.domain.asking import Asking
 from facade.domain.call import Patience, run_calls
 from facade.domain.call_log import CallLog, ResultShape
 from facade.domain.events import RunFinished, RunState
+from facade.domain.input import ask_input
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
+from facade.domain.model_reply import ModelReply
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Catalogue, Model
 from facade.domain.progress import Progress
@@ -129,9 +131,12 @@ class Turn:
                 first_seconds=2 * self._limits.patience_seconds, return_seconds=self._limits.return_seconds
             ),
             resumed=resumed,
+            reply=ModelReply(self._mesh, self._parameters, self._limits, self._at),
             approvals=approvals(self._at.begun),
         )
-        return True
+        if log.asking:
+            await ask_input(log, self._journal, in_round=self._at.round, seconds=self._limits.approval_seconds)
+        return not log.asking
 
     async def _ask_persons(self, items: Sequence[NewItem], catalogue: Catalogue) -> None:
         seconds = self._limits.approval_seconds

@@ -47,6 +47,11 @@ SETTLEMENT: dict[str, dict[str, Any]] = {
     "done": {"outcome": "succeeded", "output": "Order 17", "reason": "The order is there."},
     "undone": {"outcome": "failed", "reason": "There is no such order."},
 }
+ANSWERS: dict[str, dict[str, Any]] = {
+    "filled_in": {"content": {"seats": 4, "room": "blue"}},
+    "declined": {"action": "decline"},
+    "several": {"answers": {"booking": {"content": {"seats": 4}}, "agreement": {"action": "cancel"}}},
+}
 COMPLETION: dict[str, dict[str, Any]] = {
     "text": {"prompt": "Once upon a time", "max_tokens": 16},
     "several": {"prompt": ["One, two,", "A, b,"], "n": 2, "temperature": 0.8, "stop": "\n"},

@@ -23,6 +23,7 @@ from threadmesh.conversation import (
     ToolCallDelta,
 )
 from threadmesh.errors import Internal, MeshError
+from threadmesh.questions import CallAwaitingInput
 
 
 async def blocks(run: Run, log: Log, shown: Presentation, *, after: Place | None = None) -> AsyncGenerator[bytes, None]:
@@ -82,7 +83,7 @@ class Chunks:
                     yield self._chunk({}, choice=event.choice, finish_reason=reason.value)
             case RunFinished() as finished:
                 yield from self._end(finished)
-            case CallAwaiting() | CallStarted() | CallProgress() | CallFinished():
+            case CallAwaiting() | CallAwaitingInput() | CallStarted() | CallProgress() | CallFinished():
                 if self._shown.events:
                     yield {**self._chunk({}), "threadmesh": call_event(event)}
 

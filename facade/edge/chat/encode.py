@@ -1,7 +1,8 @@
 """What chunks and completions have in common."""
 
+import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from facade.domain.events import Run, RunEvent
 from threadmesh.conversation import (
@@ -15,6 +16,7 @@ from threadmesh.conversation import (
     Usage,
     arguments_hash,
 )
+from threadmesh.questions import CallAwaitingInput, Form, Question, SamplingRequest
 
 
 def completion_id(run: Run) -> str:
@@ -51,6 +53,9 @@ def call_event(event: RunEvent) -> dict[str, Any]:
     match event.body:
         case CallAwaiting() as asked:
             return {"event": "tool.awaiting_approval", **told, **_question(asked)}
+        case CallAwaitingInput(name=name, server=server, questions=questions, seconds=seconds):
+            forms = {"questions": list(map(question_body, questions)), "seconds": seconds}
+            return {"event": "tool.input_required", **told, "name": name, "server": server, **forms}
         case CallStarted(name=name, server=server, arguments_json=arguments):
             return {"event": "tool.started", **told, "name": name, "server": server, "arguments": arguments}
         case CallProgress(progress=progress, total=total, message=message):
@@ -62,6 +67,17 @@ def call_event(event: RunEvent) -> dict[str, Any]:
             return {"event": "tool.finished", **told, "name": name, **ended}
         case _:
             return told
+
+
+def question_body(question: Question) -> dict[str, Any]:
+    """Give what a tool's server asks a person."""
+    match question.asked:
+        case Form(message=message, schema_json=schema_json):
+            return {"id": question.id, "message": message, "schema": json.loads(schema_json)}
+        case SamplingRequest():
+            return {"id": question.id, "message": "A model is asked.", "schema": {}}
+        case other:
+            assert_never(other)
 
 
 def _question(asked: CallAwaiting) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from threadmesh.conversation import (
     ToolCallDelta,
 )
 from threadmesh.errors import Internal, MeshError
+from threadmesh.questions import CallAwaitingInput
 
 
 async def blocks(run: Run, log: Log) -> AsyncGenerator[bytes, None]:
@@ -51,7 +52,7 @@ def event_body(event: RunEvent) -> dict[str, Any]:
             return {**told, **_delta(delta)}
         case ModelFinished(reason=reason, usage=usage):
             return {"event": "model.finished", **told, "reason": reason.value, "usage": usage_body(usage)}
-        case CallAwaiting() | CallStarted() | CallProgress() | CallFinished():
+        case CallAwaiting() | CallAwaitingInput() | CallStarted() | CallProgress() | CallFinished():
             return {**told, **call_event(event)}
         case RunFinished() as finished:
             return {"event": "run.finished", **told, **_end(finished)}

@@ -1,4 +1,4 @@
-"""`/v1/runs`: look at a run and its tool calls, stop it, decide about calls that wait for a person."""
+"""`/v1/runs`: look at a run and its tool calls, stop it, decide about calls that wait for a person, answer servers."""
 
 from dataclasses import replace
 from functools import partial
@@ -18,16 +18,19 @@ from facade.edge.chat.place import read_place
 from facade.edge.executor import Executor
 from facade.edge.openapi import answer, answer_stream, request_body
 from facade.edge.paging import Limit
-from facade.edge.runs.encode import call_body, run_body
+from facade.edge.runs.encode import call_body, run_body, waiting_run_body
+from facade.edge.runs.input import answers_of, placed
 from facade.edge.runs.log import blocks
-from facade.edge.runs.schemas import Approval, Decision, Denial, Settlement
+from facade.edge.runs.schemas import Answers, Approval, Decision, Denial, Settlement
 from facade.edge.sse import EventStream
+from threadmesh.errors import InvalidArgument
 from threadmesh.telemetry.logs import bound_ids
 
 _CALL = "/{run_id}/calls/{call_id}"
 _APPROVAL = request_body(Approval, examples.APPROVAL, optional=True)
 _DENIAL = request_body(Denial, examples.DENIAL, optional=True)
 _SETTLEMENT = request_body(Settlement, examples.SETTLEMENT)
+_ANSWERS = request_body(Answers, examples.ANSWERS)
 
 
 class Runs:
@@ -60,6 +63,7 @@ class Runs:
             ("approve", self.approve, _APPROVAL, "Let a call be sent that waits for a person"),
             ("deny", self.deny, _DENIAL, "Refuse a call that waits for a person"),
             ("resolve", self.resolve, _SETTLEMENT, "Say how a call ended whose outcome is unknown"),
+            ("answer", self.answer, _ANSWERS, "Answer what a tool's server asks"),
         ):
             routes.add_api_route(
                 f"{_CALL}/{path}",
@@ -80,8 +84,11 @@ class Runs:
         return {"object": "list", "data": runs, "has_more": bool(more), "after": more or None}
 
     async def get(self, request: Request, run_id: str) -> dict[str, Any]:
-        """Give a run."""
-        return run_body(await self._own(request, run_id))
+        """Give a run; of one that waits for persons, also what they are asked."""
+        run = await self._own(request, run_id)
+        if run.state is not RunState.REQUIRES_ACTION:
+            return run_body(run)
+        return waiting_run_body(run, await self._context.calls(run.id))
 
     async def events(self, request: Request, run_id: str, starting_after: str | None = None) -> Response:
         """Show a run's log from its beginning, or behind an event that was seen, until the run has ended."""
@@ -121,6 +128,16 @@ class Runs:
         asked = await read(request, Settlement)
         verdict = replace(_verdict(asked.outcome, asked), output=asked.output)
         return await self._decide(request, run_id, call_id, verdict)
+
+    async def answer(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
+        """Answer what a tool's server asks: it fits its form, or is refused with the field that does not."""
+        asked = await read(request, Answers)
+        run = await self._own(request, run_id)
+        answers = answers_of(asked, call_id, await self._context.calls(run.id))
+        try:
+            return call_body(await self._context.answer(run.id, call_id, answers, request_id=asked.request_id))
+        except InvalidArgument as error:
+            raise placed(error, answers, several=bool(asked.answers)) from error
 
     async def _decide(self, request: Request, run_id: str, call_id: str, verdict: Verdict) -> dict[str, Any]:
         run = await self._own(request, run_id)

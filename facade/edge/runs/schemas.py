@@ -1,10 +1,11 @@
 """The bodies of requests about runs and their calls."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from facade.edge.chat.fields import Schema
+from threadmesh.questions import AnswerAction
 
 
 class Decision(Schema):
@@ -36,3 +37,23 @@ class Settlement(Decision):
 
     outcome: Literal["succeeded", "failed"] = Field(description="failed: the call had no effect.")
     output: str = Field(default="", max_length=1_000_000, description="The tool's result, if the call succeeded.")
+
+
+class FormAnswer(Schema):
+    """An answer to one question."""
+
+    action: AnswerAction = Field(
+        default=AnswerAction.ACCEPT, description="accept with content, decline, or cancel: nobody answers."
+    )
+    content: dict[str, Any] | None = Field(default=None, description="What was filled in, by the form's fields.")
+
+
+class Answers(FormAnswer):
+    """The body of a person's answers to a tool's server: to the only question, or to each by its id."""
+
+    answers: dict[str, FormAnswer] = Field(
+        default={}, max_length=16, description="The answers by the questions' ids, where there are several."
+    )
+    request_id: str = Field(
+        default="", max_length=128, description="Tells these answers, sent again, from others, which are refused."
+    )
