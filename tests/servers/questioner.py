@@ -10,12 +10,22 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
 import anyio
-from mcp.server.mcpserver import AcceptedElicitation, Context, Elicit, ElicitationResult, MCPServer, Resolve, Sample
+from mcp.server.mcpserver import (
+    AcceptedElicitation,
+    Context,
+    Elicit,
+    ElicitationResult,
+    MCPServer,
+    RequestStateSecurity,
+    Resolve,
+    Sample,
+)
 from mcp.server.stdio import stdio_server
 from mcp.types import CreateMessageResult, SamplingMessage, TextContent
 from pydantic import BaseModel
 
-server = MCPServer("questioner")
+# A key of its own lets the server read its state after a restart.
+server = MCPServer("questioner", request_state_security=RequestStateSecurity(keys=[b"a key of the tests" * 2]))
 
 
 class Booking(BaseModel):

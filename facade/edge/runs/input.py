@@ -21,7 +21,7 @@ def answers_of(asked: Answers, call_id: str, calls: Sequence[CallRecord]) -> lis
         raise CallNotWaiting("The call's server asks nothing.", call=call_id)
     names = [question.id for question in call.asked.open]
     if not asked.answers:
-        if len(names) > 1 and asked.action is AnswerAction.ACCEPT:
+        if len(names) > 1 and asked.action == "accept":
             raise InvalidArgument("Several questions are asked; answer each by its id.", field="answers")
         return [_answer(name, asked) for name in names]
     if asked.content is not None:
@@ -43,6 +43,7 @@ def placed(error: InvalidArgument, answers: Sequence[Answer], *, several: bool) 
 
 def _answer(name: str, said: FormAnswer) -> Answer:
     content = json.dumps(said.content, ensure_ascii=False, sort_keys=True) if said.content is not None else ""
-    if said.action is AnswerAction.ACCEPT and not content:
+    action = AnswerAction(said.action)
+    if action is AnswerAction.ACCEPT and not content:
         content = "{}"
-    return Answer(question_id=name, action=said.action, content_json=content)
+    return Answer(question_id=name, action=action, content_json=content)

@@ -5,7 +5,6 @@ from typing import Any, Literal
 from pydantic import Field
 
 from facade.edge.chat.fields import Schema
-from threadmesh.questions import AnswerAction
 
 
 class Decision(Schema):
@@ -42,8 +41,8 @@ class Settlement(Decision):
 class FormAnswer(Schema):
     """An answer to one question."""
 
-    action: AnswerAction = Field(
-        default=AnswerAction.ACCEPT, description="accept with content, decline, or cancel: nobody answers."
+    action: Literal["accept", "decline", "cancel"] = Field(
+        default="accept", description="accept with content, decline, or cancel: nobody answers."
     )
     content: dict[str, Any] | None = Field(default=None, description="What was filled in, by the form's fields.")
 
