@@ -39,7 +39,7 @@ from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.socket import handshake_router, socket_router
 from facade.edge.responses.windows import CompactRequest, InputTokensRequest, WindowOptions, Windows
 from facade.edge.runs.routes import Runs
-from facade.edge.runs.schemas import Approval, Denial, Settlement
+from facade.edge.runs.schemas import Answers, Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
 from facade.edge.server import configured, serve
 from facade.settings import FacadeSettings
@@ -67,6 +67,7 @@ _BODIES = (
     Approval,
     Denial,
     Settlement,
+    Answers,
     CompletionUpdate,
     NewConversation,
     ConversationUpdate,
