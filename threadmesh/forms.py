@@ -50,12 +50,15 @@ class FormSchema:
             return "", "It must be an object of the form's fields."
         for name in sorted(self.required - content.keys()):
             return name, "It is missing."
-        for name, value in content.items():
-            if name not in self.fields:
-                return name, "The form has no such field."
-            if wrong := _wrong(value, self.fields[name]):
-                return name, f"It must be {wrong}."
-        return "", ""
+        wrongs = ((name, self.wrong(name, value)) for name, value in content.items())
+        return next(((name, wrong) for name, wrong in wrongs if wrong), ("", ""))
+
+    def wrong(self, name: str, value: object) -> str:
+        """Say what is wrong with the value of a field; empty if it fits."""
+        if name not in self.fields:
+            return "The form has no such field."
+        wanted = _wanted(value, self.fields[name])
+        return f"It must be {wanted}." if wanted else ""
 
 
 def _parsed(schema_json: str) -> dict[str, Any]:
@@ -117,7 +120,7 @@ def _choices(field: Mapping[str, Any]) -> list[Any] | None:
     return listed if isinstance(listed, list) else None
 
 
-def _wrong(value: object, field: Mapping[str, Any]) -> str:
+def _wanted(value: object, field: Mapping[str, Any]) -> str:
     """Say what a value should have been; empty if it fits one of the field's alternatives."""
     wrongs = list(_wrongs(value, field))
     return "" if "" in wrongs else " or ".join(dict.fromkeys(wrongs))

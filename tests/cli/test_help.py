@@ -25,6 +25,7 @@ COMMANDS = [
     ["calls", "approve"],
     ["calls", "deny"],
     ["calls", "resolve"],
+    ["calls", "answer"],
     ["threads", "list"],
     ["threads", "show"],
     ["threads", "export"],

@@ -9,7 +9,9 @@ import typer
 
 from threadmesh.cli import options
 
-calls = typer.Typer(help="Approve tool calls, and settle those of which nobody knows.", no_args_is_help=True)
+calls = typer.Typer(
+    help="Approve tool calls, answer their servers, and settle those of which nobody knows.", no_args_is_help=True
+)
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="The run, as `calls list` names it.")]
 CallId = Annotated[str, typer.Argument(metavar="CALL", help="The call, as `calls list` names it.")]
@@ -26,7 +28,7 @@ class Finding(StrEnum):
 @calls.command("list")
 def calls_list(
     *,
-    waiting: Annotated[bool, typer.Option("--waiting", "-w", help="Only those that wait for approval.")] = False,
+    waiting: Annotated[bool, typer.Option("--waiting", "-w", help="Only those that wait for somebody.")] = False,
     run: Annotated[str, typer.Option("--run", metavar="RUN", help="Every call of this run.")] = "",
     json: options.Json = False,
     target: options.Target = "",
@@ -34,7 +36,8 @@ def calls_list(
 ) -> None:
     """List the tool calls that a person can say something about.
 
-    They wait for approval, or nobody knows whether they took effect; the latter are looked for in the newest 200 runs.
+    They wait for approval, their server asks something, or nobody knows whether they took effect; the latter are looked
+    for in the newest 200 runs.
 
     Examples:
       threadmesh calls list --waiting
@@ -123,3 +126,50 @@ def calls_resolve(
     address = locate(data_dir=data_dir, target=target).addresses["context"]
     asyncio.run(decide(address, run, call, finding.value, reason=reason, result=result))
     typer.echo(f"Noted that {call} {finding.value}.")
+
+
+@calls.command("answer")
+def calls_answer(
+    run: RunId,
+    call: CallId,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[FIELD=VALUE]...", help="What is filled in; without, you are asked.")
+    ] = None,
+    *,
+    decline: Annotated[bool, typer.Option("--decline", help="Do not answer, and say so.")] = False,
+    target: options.Target = "",
+    data_dir: options.DataDir = None,
+) -> None:
+    """Show what the server of a tool call asks, and answer it; the call goes on with that.
+
+    Several questions are answered together, with one JSON object of what is filled in by the questions' ids.
+
+    Examples:
+      threadmesh calls answer run_01 call_01
+      threadmesh calls answer run_01 call_01 seats=4 room=blue
+      threadmesh calls answer run_01 call_01 --decline
+    """
+    from threadmesh.api.conversation.v1 import questions_pb2  # loaded by need
+    from threadmesh.cli.call_answers import (  # loaded by need
+        answers_of,
+        asked_answers,
+        open_questions,
+        refusals,
+        send_answers,
+        show_questions,
+    )
+    from threadmesh.cli.call_decisions import find_call  # loaded by need
+    from threadmesh.cli.locate import locate  # loaded by need
+
+    if not words and not decline and not sys.stdin.isatty():
+        raise typer.BadParameter("say what is filled in, or --decline, where nobody can be asked")
+    address = locate(data_dir=data_dir, target=target).addresses["context"]
+    found = asyncio.run(find_call(address, run, call))
+    questions = open_questions(found)
+    show_questions(found, questions)
+    if decline:
+        answers = refusals(questions, questions_pb2.ANSWER_ACTION_DECLINE)
+    else:
+        answers = answers_of(questions, words) if words else asked_answers(questions)
+    asyncio.run(send_answers(address, run, call, answers))
+    typer.echo(f"{'Declined' if decline else 'Answered'} {call}.")

@@ -1,5 +1,6 @@
 """`threadmesh calls`: tool calls that a person is asked about, and what the person says of them."""
 
+import json
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC
@@ -36,6 +37,8 @@ class _Asked:
 
     @property
     def waits(self) -> bool:
+        if self.call.state == pb.CALL_STATE_AWAITING_INPUT:
+            return not self.call.answers
         return self.call.state == pb.CALL_STATE_AWAITING_APPROVAL and not self.call.HasField("approval")
 
     @property
@@ -50,6 +53,10 @@ class _Asked:
             return f"unknown, then found {_WORDS.get(call.settlement.resolution, 'settled')}"
         if call.HasField("finished"):
             return _outcome(call.finished.outcome)
+        if self.waits and call.state == pb.CALL_STATE_AWAITING_INPUT:
+            return "asking"
+        if call.state == pb.CALL_STATE_AWAITING_INPUT:
+            return "answered"
         if call.HasField("approval"):
             return _WORDS.get(call.approval.resolution, "decided")
         return "waiting" if self.waits else _state_name(call.state)
@@ -58,8 +65,8 @@ class _Asked:
 async def show_calls(target: str, *, run_id: str, waiting: bool, as_json: bool) -> None:
     """Write the calls of a run or, without one, those about which a person can say something now.
 
-    These are the calls that wait for approval and, unless only `waiting` ones are wanted, those of the `NEWEST` runs
-    whose outcome is unknown. Raises `RunNotFound`.
+    These are the calls that wait for approval or for an answer and, unless only `waiting` ones are wanted, those of the
+    `NEWEST` runs whose outcome is unknown. Raises `RunNotFound`.
     """
     async with reached(target, peer="context") as channel:
         asked = await _of_run(channel, run_id) if run_id else await _open(channel, waiting=waiting)
@@ -170,9 +177,19 @@ def _call(asked: _Asked) -> dict[str, Any]:
         "state": asked.state,
         "definition_hash": call.definition_hash,
         "expire_time": asked.run.action_expire_time.ToJsonString() if _until(asked) else None,
+        "questions": _questions(call),
         "decision": _WORDS.get(said.resolution),
         "reason": said.reason,
     }
+
+
+def _questions(call: pb.Call) -> list[dict[str, Any]]:
+    """Give what the call's server asks, by the questions' ids, and who asks."""
+    server = call.input_required.server
+    return [
+        {"server": server, "id": each.id, "message": each.form.message, "schema": json.loads(each.form.schema_json)}
+        for each in call.input_required.questions
+    ]
 
 
 def _until(asked: _Asked) -> str:
