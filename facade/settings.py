@@ -90,8 +90,8 @@ class FacadeSettings(CallerSettings):
         default=600.0,
         gt=0,
         le=86_400,
-        description="Time a person has to approve a tool call; without an answer the call is denied. It is no part of "
-        "the turn's.",
+        description="Time a person has to approve a tool call, or to answer its server; without an answer the call is "
+        "denied, or its server told so. It is no part of the turn's.",
     )
     keepalive_seconds: float = Field(default=10.0, gt=0, le=300, description="Longest silence of a stream.")
     orchestrator_fields: bool = Field(

@@ -147,7 +147,7 @@ class ToolAuthenticationFailed(MeshError):
 
 
 class ToolInputRequired(Unsupported):
-    """The tool asks for more input while it runs, which this server does not give; it was not finished."""
+    """The tool asks for input while it runs, which it was not given; it was not finished."""
 
     reason = "TOOL_INPUT_REQUIRED"
 
