@@ -12,9 +12,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.servers.given import QUESTIONER
+from tests.servers.given import QUESTIONER, WORKSHOP
 from tests.turn.mesh import KEY, OTHER_KEY, Mesh, facade, running, served, until
 from tests.turn.test_approval import House, Reading, asking
+from tests.turn.test_tool_recovery import open_the_gate
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools_pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
 from threadmesh.rpc.channel import connect
@@ -38,7 +39,8 @@ class Tools:
         async with connect(f"127.0.0.1:{self.port}") as channel:
             states = ToolsServiceStub(channel).WatchTools(tools_pb.WatchToolsRequest(), wait_for_ready=True)
             async for state in states:
-                if any(server.state == tools_pb.SERVER_STATE_READY for server in state.catalogue.servers):
+                servers = state.catalogue.servers
+                if servers and all(server.state == tools_pb.SERVER_STATE_READY for server in servers):
                     return
 
     async def close(self) -> None:
@@ -57,13 +59,16 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 @asynccontextmanager
 async def house(
-    directory: Path, kind: str, *, server: dict[str, Any] | None = None, **settings: Any
+    directory: Path, kind: str, *, server: dict[str, Any] | None = None, workshop: bool = False, **settings: Any
 ) -> AsyncIterator[tuple[House, Tools]]:
-    """Run a mesh whose tools are the questioner's."""
+    """Run a mesh whose tools are the questioner's, and perhaps the workshop's."""
     may = MAY_ASK if server is None else server
     named = {"command": sys.executable, "args": [QUESTIONER, kind], "timeout_seconds": 20, **may}
     file = directory / "questioner.json"
-    file.write_text(json.dumps({"mcpServers": {"questioner": named}}))
+    servers = {"questioner": named}
+    if workshop:
+        servers["workshop"] = {"command": sys.executable, "args": [WORKSHOP, "stdio"]}
+    file.write_text(json.dumps({"mcpServers": servers}))
     tools = Tools(ToolsSettings(servers_file=str(file), state_dir=directory / "tools"))
     await tools.start()
     async with AsyncExitStack() as stack:
@@ -212,6 +217,31 @@ async def test_the_process_that_asked_need_not_live(tmp_path: Path, kind: str) -
         (call,) = await home.calls(reading.run_id)
 
     assert (call["outcome"], call["output"]) == ("succeeded", "Meeting: 4 in blue")
+
+
+async def test_a_facade_that_dies_with_a_question_leaves_it_to_the_next(tmp_path: Path, kind: str) -> None:
+    async with house(tmp_path, kind, workshop=True) as (home, _), AsyncExitStack() as stack:
+        first = await stack.enter_async_context(AsyncExitStack())
+        url = await facade(first, home.mesh.targets)
+        async with asking(home, "book at the gate", url) as reading:
+            await reading.until("tool.progress")  # one call waits at the gate, and nobody has been asked yet
+        await first.aclose()
+        await open_the_gate(home.mesh)
+
+        async def asked() -> bool:
+            return await home.status(reading.run_id) == "requires_action"
+
+        await until(asked)
+        (call,) = [each for each in await home.calls(reading.run_id) if each["status"] == "awaiting_input"]
+        await answer(home, reading, {"call_id": call["id"]})
+
+        async def ended() -> bool:
+            return await home.status(reading.run_id) == "succeeded"
+
+        await until(ended)
+        outputs = [each["output"] for each in await home.calls(reading.run_id)]
+
+    assert outputs == ["Meeting: 4 in blue", "passed"]
 
 
 async def test_a_server_that_may_not_ask_gets_no_answer(tmp_path: Path, kind: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from tests.wire.context.given import SECONDS, said
 from threadmesh.api.context.v1 import runs_service_pb2 as runs_pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
+from threadmesh.api.conversation.v1 import questions_pb2
 from threadmesh.errors import MeshError, RunNotFound, ThreadNotFound
 from threadmesh.rpc.channel import translated
 
@@ -38,6 +39,14 @@ ABOUT_RUNS: list[tuple[str, Callable[..., Any]]] = [
     (
         "ResolveCall",
         lambda **about: runs_pb.ResolveCallRequest(call_id="c", resolution=runs_pb.RESOLUTION_DENIED, **about),
+    ),
+    (
+        "AnswerCall",
+        lambda **about: runs_pb.AnswerCallRequest(
+            call_id="c",
+            answers=[questions_pb2.Answer(question_id="q", action=questions_pb2.ANSWER_ACTION_DECLINE)],
+            **about,
+        ),
     ),
     ("CancelRun", runs_pb.CancelRunRequest),
 ]
