@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from threadmesh.errors import UnsupportedSchema
 
-LARGEST_BYTES = 64 * 1024
-"""What a form's schema, and what is filled in, may hold."""
+LARGEST_BYTES = 16 * 1024
+"""What a form's schema may hold."""
 
 _MOST_FIELDS = 64
 _KINDS: dict[str, type | tuple[type, ...]] = {

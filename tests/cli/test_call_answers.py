@@ -1,7 +1,11 @@
 """What a tool's server asks, as a person sees and answers it."""
 
+import asyncio
 import json
+import sys
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +17,10 @@ from tests.cli.conftest import CommandLine
 from tests.cli.context import Context, context
 from tests.cli.test_call_decisions import call, ran
 from tests.context_svc.given import running, writing
+from tests.servers.given import QUESTIONER
+from tests.turn.test_questions import Tools
 from threadmesh.questions import Answer, AnswerAction, Form, InputRequired, Question
+from tools_svc.settings import ToolsSettings
 
 SCHEMA = {
     "type": "object",
@@ -106,6 +113,30 @@ async def test_a_person_at_a_terminal_is_asked_until_it_fits(
     assert answered.status == 0
     assert "a whole number" in answered.err
     assert json.loads(answer.content_json) == {"seats": 4}
+
+
+@pytest.mark.parametrize("kind", ["stateless", "held"])
+async def test_who_calls_a_tool_at_a_terminal_answers_its_server(
+    threadmesh: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    typed = iter(["4", "blue"])
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: next(typed))
+    servers = tmp_path / "servers.json"
+    questioner = {"command": sys.executable, "args": [QUESTIONER, kind], "elicitation": True}
+    servers.write_text(json.dumps({"mcpServers": {"questioner": questioner}}))
+    words = ["tools", "call", "questioner__book", "title=Meeting", "--target"]
+    async with AsyncExitStack() as stack:
+        settings = ToolsSettings(servers_file=str(servers), state_dir=tmp_path)
+        tools = Tools(settings, stack=stack)
+        await tools.start()
+        target = f"127.0.0.1:{tools.port}"
+        alone = await asyncio.to_thread(threadmesh, *words, target)
+        monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+        answered = await asyncio.to_thread(threadmesh, *words, target)
+
+    assert (alone.status, "was not given" in alone.err or "Nobody" in alone.err) == (1, True)
+    assert (answered.status, answered.out) == (0, "Meeting: 4 in blue\n")
+    assert "the server questioner asks" in answered.err
 
 
 async def test_a_call_that_asks_nothing_is_not_answered(threadmesh: CommandLine) -> None:

@@ -127,7 +127,7 @@ async def test_a_person_need_not_answer(tmp_path: Path, kind: str, action: str) 
         ({"content": {"seats": 4, "beds": 1}}, "content.beds"),
         ({"action": "decline", "content": {"seats": 4}}, "content"),
         ({"action": "perhaps"}, "action"),
-        ({"answers": {"another": {"action": "decline"}}}, "answers.another.question_id"),
+        ({"answers": {"another": {"action": "decline"}}}, "answers.another"),
     ],
 )
 async def test_an_answer_that_does_not_fit_is_refused_with_its_place(

@@ -5,15 +5,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import typer
+from rich.console import Console
 
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
 from threadmesh.api.conversation.v1 import questions_pb2
 from threadmesh.cli.arguments import parse_arguments
 from threadmesh.cli.calls import SECONDS, reached
-from threadmesh.cli.output import stdout, visible
+from threadmesh.cli.output import stderr, visible
 from threadmesh.errors import CallNotWaiting, InvalidArgument
 from threadmesh.forms import FormSchema
+
+
+def asked_at_terminal(required: questions_pb2.CallInputRequired) -> list[questions_pb2.Answer]:
+    """Ask the person at the terminal what a server asks; nobody is there who answers for a model."""
+    forms = [question for question in required.questions if question.HasField("form")]
+    if forms:
+        show_questions(required, forms, stderr())
+    models = (question for question in required.questions if not question.HasField("form"))
+    declined = (
+        questions_pb2.Answer(question_id=each.id, action=questions_pb2.ANSWER_ACTION_DECLINE, model="none")
+        for each in models
+    )
+    return [*asked_answers(forms), *declined]
 
 
 def open_questions(call: pb.Call) -> list[questions_pb2.Question]:
@@ -25,10 +39,11 @@ def open_questions(call: pb.Call) -> list[questions_pb2.Question]:
     return questions
 
 
-def show_questions(call: pb.Call, questions: Sequence[questions_pb2.Question]) -> None:
+def show_questions(
+    required: questions_pb2.CallInputRequired, questions: Sequence[questions_pb2.Question], console: Console
+) -> None:
     """Write who asks and what, with every character visible."""
-    console = stdout()
-    console.print(visible(f"{call.name}: the server {call.input_required.server} asks"), markup=False)
+    console.print(visible(f"{required.name}: the server {required.server} asks"), markup=False)
     for question in questions:
         for line in _lines(question, several=len(questions) > 1):
             console.print(visible(line), markup=False)
@@ -92,7 +107,7 @@ def _field(schema: FormSchema, name: str, field: Mapping[str, Any], schema_json:
     """Ask for a field until it fits; None if it is left out."""
     default = field.get("default", None if name in schema.required else "")
     while True:
-        said = typer.prompt(visible(name), default=default, show_default=default not in {None, ""})
+        said = typer.prompt(visible(name), default=default, show_default=default not in {None, ""}, err=True)
         if said == "" and name not in schema.required:
             return None
         value = json.loads(parse_arguments([f"{name}={said}"], schema_json=schema_json))[name]

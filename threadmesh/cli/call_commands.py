@@ -160,13 +160,14 @@ def calls_answer(
     )
     from threadmesh.cli.call_decisions import find_call  # loaded by need
     from threadmesh.cli.locate import locate  # loaded by need
+    from threadmesh.cli.output import stdout  # loaded by need
 
     if not words and not decline and not sys.stdin.isatty():
         raise typer.BadParameter("say what is filled in, or --decline, where nobody can be asked")
     address = locate(data_dir=data_dir, target=target).addresses["context"]
     found = asyncio.run(find_call(address, run, call))
     questions = open_questions(found)
-    show_questions(found, questions)
+    show_questions(found.input_required, questions, stdout())
     if decline:
         answers = refusals(questions, questions_pb2.ANSWER_ACTION_DECLINE)
     else:

@@ -41,7 +41,8 @@ def tools_call(
 ) -> None:
     """Call a tool, show its progress, and write its result.
 
-    Ends with 1 when the call failed.
+    At a terminal you are asked what the tool's server asks, where the servers file lets it. Ends with 1 when the call
+    failed.
 
     Examples:
       threadmesh tools call time__get_current_time timezone=Asia/Tokyo
@@ -51,7 +52,9 @@ def tools_call(
     from threadmesh.cli.tools import call_tool  # loaded by need
 
     located = locate(data_dir=data_dir, target=target)
-    asyncio.run(call_tool(located.addresses["tools"], name, arguments or [], seconds=timeout))
+    interactive = sys.stdin.isatty()
+    called = call_tool(located.addresses["tools"], name, arguments or [], seconds=timeout, interactive=interactive)
+    asyncio.run(called)
 
 
 @tools.command("approve")

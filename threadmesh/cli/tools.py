@@ -10,15 +10,17 @@ from uuid import uuid4
 import typer
 from google.protobuf.duration_pb2 import Duration
 
-from threadmesh.api.conversation.v1 import conversation_pb2
+from threadmesh.api.conversation.v1 import conversation_pb2, questions_pb2
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.cli.arguments import parse_arguments
+from threadmesh.cli.call_answers import asked_at_terminal
 from threadmesh.cli.calls import execute_tools, list_tools, reached
 from threadmesh.cli.output import one_line, print_json, print_table, printable, stderr
 from threadmesh.cli.status import SERVER_STATES
 from threadmesh.conversation import CallFinished, CallOutcome, Part, Text
 from threadmesh.errors import MeshError, ToolNotFound, Unavailable
 from threadmesh.event_codec import decode_call_finished, decode_call_progress, decode_failure
+from threadmesh.rpc.channel import MeshChannel
 
 _EFFECTS = {1: "read only", 2: "idempotent", 3: "keyed", 4: "unsafe"}
 
@@ -63,20 +65,41 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         stderr().print(notice, markup=False)
 
 
-async def call_tool(target: str, name: str, words: Sequence[str], *, seconds: float | None) -> None:
-    """Call a tool, show its progress, and write its result; raises a `MeshError` when it gives none."""
+async def call_tool(
+    target: str, name: str, words: Sequence[str], *, seconds: float | None, interactive: bool = False
+) -> None:
+    """Call a tool, show its progress, and write its result; raises a `MeshError` when it gives none.
+
+    With `interactive`, whoever sits at the terminal answers what the tool's server asks.
+    """
     async with reached(target, peer="tools") as channel:
         tool = _named((await list_tools(channel)).tools, name)
         arguments = parse_arguments(words, schema_json=tool.definition.parameters_json)
         call = conversation_pb2.ToolCall(id=f"cli-{uuid4().hex}", name=name, arguments_json=arguments)
         # Whoever types the command approves the call.
         approval = pb.Approval(call_id=call.id, definition_hash=tool.definition_hash)
-        request = pb.ExecuteToolsRequest(calls=[call], approvals=[approval] if tool.requires_approval else [])
+        request = pb.ExecuteToolsRequest(
+            # A call that may ask is found again by its run.
+            run_id=call.id if interactive else "",
+            calls=[call],
+            approvals=[approval] if tool.requires_approval else [],
+            answers_questions=interactive,
+        )
         if seconds is not None:
             request.timeout.CopyFrom(_duration(seconds))
-        async with aclosing(execute_tools(channel, request)) as events:
-            finished = await _followed(events, name)
-    _write_result(finished, name)
+        ended = await _carried(channel, request, name)
+        while isinstance(ended, questions_pb2.CallInputRequired):
+            continuation = pb.Continuation(
+                call_id=call.id,
+                round=ended.round,
+                answers=asked_at_terminal(ended),
+                request_state=ended.request_state,
+                held=ended.held,
+            )
+            request.ClearField("continuations")
+            request.continuations.append(continuation)
+            ended = await _carried(channel, request, name)
+    _write_result(ended, name)
 
 
 def result_text(parts: Sequence[Part]) -> str:
@@ -84,8 +107,15 @@ def result_text(parts: Sequence[Part]) -> str:
     return "\n".join(part.text if isinstance(part, Text) else f"[{type(part).__name__.lower()}]" for part in parts)
 
 
-async def _followed(events: Any, name: str) -> CallFinished:
-    finished: CallFinished | None = None
+async def _carried(
+    channel: MeshChannel, request: pb.ExecuteToolsRequest, name: str
+) -> CallFinished | questions_pb2.CallInputRequired:
+    async with aclosing(execute_tools(channel, request)) as events:
+        return await _followed(events, name)
+
+
+async def _followed(events: Any, name: str) -> CallFinished | questions_pb2.CallInputRequired:
+    finished: CallFinished | questions_pb2.CallInputRequired | None = None
     notices = stderr()
     async for event in events:
         match event.WhichOneof("event"):
@@ -97,6 +127,8 @@ async def _followed(events: Any, name: str) -> CallFinished:
                 notices.print(_progress_line(event.progress), style="dim", markup=False)
             case "finished":
                 finished = decode_call_finished(event.finished)
+            case "input_required":
+                finished = event.input_required
             case _:
                 pass
     if finished is None:

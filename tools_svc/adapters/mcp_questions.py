@@ -15,7 +15,7 @@ from tools_svc.domain.call import Asked, ToolOutput
 _LONGEST_NAME = 256
 _LONGEST_MESSAGE = 8_000
 _LONGEST_CONVERSATION = 64 * 1024
-_LONGEST_STATE = 256 * 1024
+_LONGEST_STATE = 64 * 1024
 _MOST_QUESTIONS, _MOST_MESSAGES, _MOST_STOPS = 16, 64, 4
 _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
 

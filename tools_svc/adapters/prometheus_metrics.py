@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from threadmesh.conversation import CallFinished, CallOutcome
 from threadmesh.errors import MeshError
-from tools_svc.domain.call import Invocation, ToolOutput, Update
+from tools_svc.domain.call import Asked, Invocation, ToolOutput, Update
 from tools_svc.domain.naming import public_name, server_of
 from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.tool import ServerState, ServerStatus
@@ -46,6 +46,9 @@ class ToolMetrics:
         )
         self._notifications = Counter(
             f"{_PREFIX}_notifications_total", "What servers announced.", ["server", "outcome"], registry=registry
+        )
+        self.questions = Counter(
+            f"{_PREFIX}_questions_total", "What servers asked in the middle of calls.", by_server, registry=registry
         )
         self.file_refused = Gauge(
             f"{_PREFIX}_servers_file_refused",
@@ -125,6 +128,9 @@ class MeteredSource(WrappedSource):
                     async for update in updates:
                         if isinstance(update, ToolOutput):
                             outcome = "failed" if update.is_error else "succeeded"
+                        if isinstance(update, Asked):
+                            outcome = "asked"
+                            self._metrics.questions.labels(self.name).inc(len(update.questions))
                         yield update
         except MeshError as error:
             outcome = error.reason.lower()

@@ -38,6 +38,8 @@ def placed(error: InvalidArgument, answers: Sequence[Answer], *, several: bool) 
         return error
     path = rest.replace("content_json", "content")
     name = answers[int(place)].question_id
+    if rest == "question_id":
+        return InvalidArgument(error.message, field=f"answers.{name}")
     return InvalidArgument(error.message, field=f"answers.{name}.{path}" if several else path)
 
 

@@ -1,10 +1,17 @@
+from dataclasses import replace
+
 from prometheus_client import CollectorRegistry
 
+from tests.servers.given import invocation, updates
 from threadmesh.breaker import BreakerState
 from threadmesh.conversation import CallFinished, CallOutcome
 from threadmesh.errors import ToolConnectionLost
-from tools_svc.adapters.prometheus_metrics import ToolMetrics
+from threadmesh.questions import Form, Question
+from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
+from tools_svc.adapters.prometheus_metrics import MeteredSource, ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
+from tools_svc.domain.call import Asked, Invocation, ToolOutput
+from tools_svc.domain.tool import OfferedTool
 
 UNKNOWN = CallFinished(outcome=CallOutcome.UNKNOWN, seconds=2)
 
@@ -25,6 +32,21 @@ def test_further_attempts_are_counted_by_what_made_them_necessary() -> None:
 
     labels = {"tool": "s__t", "reason": "tool_connection_lost"}
     assert registry.get_sample_value("threadmesh_tools_retries_total", labels) == 1
+
+
+async def test_questions_of_servers_are_counted_and_a_call_that_asks_is_no_failure() -> None:
+    async def asks(invocation: Invocation, report: Report) -> ToolOutput | Asked:
+        return Asked(questions=(Question(id="q", asked=Form(message="?", schema_json="{}")),))
+
+    registry = CollectorRegistry()
+    metrics = ToolMetrics(registry, servers=frozenset({"s"}))
+    source = MemorySource("s", {"t": MemoryTool(offer=OfferedTool(name="t"), run=asks)})
+    call = replace(invocation("t"), may_ask=True)
+    assert isinstance((await updates(MeteredSource(source, metrics), call))[-1], Asked)
+
+    assert registry.get_sample_value("threadmesh_tools_questions_total", {"server": "s"}) == 1
+    labels = {"tool": "s__t", "outcome": "asked"}
+    assert registry.get_sample_value("threadmesh_tools_attempts_total", labels) == 1
 
 
 def test_policies_show_from_the_start_and_as_they_are_now() -> None:
