@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from facade.domain.approval import approvals, ask, awaiting, heed, planned
+from facade.domain.ask_input import ask_input
 from facade.domain.asking import Asking
 from facade.domain.call import Patience, run_calls
 from facade.domain.call_log import CallLog, ResultShape
 from facade.domain.events import RunFinished, RunState
-from facade.domain.input import ask_input
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
 from facade.domain.model_reply import ModelReply

@@ -214,6 +214,9 @@ ONE: list[tuple[str, dict[str, Any], str | None]] = [
     ("/v1/runs/r/calls/c/resolve", {"outcome": "maybe"}, "outcome"),
     ("/v1/runs/r/calls/c/approve", {"reason": 5}, "reason"),
     ("/v1/runs/r/calls/c/deny", {"reason": "a" * 1025}, "reason"),
+    ("/v1/runs/r/calls/c/answer", {"action": "perhaps"}, "action"),
+    ("/v1/runs/r/calls/c/answer", {"content": "red"}, "content"),
+    ("/v1/runs/r/calls/c/answer", {"answers": {"q": {"content": 5}}}, "answers.q.content"),
 ]
 
 

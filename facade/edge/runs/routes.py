@@ -18,8 +18,8 @@ from facade.edge.chat.place import read_place
 from facade.edge.executor import Executor
 from facade.edge.openapi import answer, answer_stream, request_body
 from facade.edge.paging import Limit
+from facade.edge.runs.answers import answers_of, placed
 from facade.edge.runs.encode import call_body, run_body, waiting_run_body
-from facade.edge.runs.input import answers_of, placed
 from facade.edge.runs.log import blocks
 from facade.edge.runs.schemas import Answers, Approval, Decision, Denial, Settlement
 from facade.edge.sse import EventStream
