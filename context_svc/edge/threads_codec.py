@@ -13,7 +13,6 @@ from context_svc.domain.create_thread import NewThread
 from context_svc.domain.import_thread import History, ImportedItem
 from context_svc.domain.item import Item, ItemKind, ItemStatus, NewItem, Provenance, Span, new_item
 from context_svc.domain.ports import Cursor
-from context_svc.domain.retain import Removal
 from context_svc.domain.thread import Thread
 from context_svc.edge.tenancy import tenant_of
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
@@ -153,17 +152,6 @@ def decode_history(request: pb.ImportThreadRequest) -> History:
             )
             for each in request.items
         ),
-    )
-
-
-def encode_removal(removal: Removal) -> pb.PrunedThread:
-    """Encode what went of a thread."""
-    return pb.PrunedThread(
-        thread_id=removal.thread.id,
-        key=removal.thread.key,
-        pattern=removal.rule.pattern,
-        items=removal.items,
-        whole=removal.whole,
     )
 
 

@@ -9,15 +9,18 @@ from context_svc.domain.append_summary import append_summary
 from context_svc.domain.create_thread import create_thread
 from context_svc.domain.delete import delete
 from context_svc.domain.delete_item import delete_item, item_of
+from context_svc.domain.find import find
 from context_svc.domain.import_thread import import_thread
 from context_svc.domain.pin import pin, unpin
 from context_svc.domain.ports import Store
+from context_svc.domain.prune_thread import prune_thread
 from context_svc.domain.read_window import read_window
 from context_svc.domain.resolve import resolve
 from context_svc.domain.retain import prune_threads
-from context_svc.domain.retention import Retention
+from context_svc.domain.retention import Retention, rule_for
 from context_svc.domain.update_thread import update_thread
 from context_svc.edge.metrics import EdgeMetrics
+from context_svc.edge.retention_codec import decode_limits, encode_removal, encode_rule
 from context_svc.edge.runs_codec import digest
 from context_svc.edge.tenancy import require_thread, tenant_of, visible_thread
 from context_svc.edge.threads_codec import (
@@ -28,7 +31,6 @@ from context_svc.edge.threads_codec import (
     decode_told,
     encode_item,
     encode_page_token,
-    encode_removal,
     encode_thread,
     encode_window,
     fitting,
@@ -80,6 +82,9 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
 
     async def ListThreads(self, request: pb.ListThreadsRequest, context: Context) -> pb.ListThreadsResponse:
         """List threads, the latest used first."""
+        if request.key:
+            only = await find(request.key, store=self._store, tenant=tenant_of(request) or "")
+            return pb.ListThreadsResponse(threads=[encode_thread(only)] if only else ())
         size = request.page_size or _THREADS
         after = decode_page_token(request.page_token)
         found = await self._store.threads(
@@ -161,6 +166,23 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
             threads=map(encode_removal, swept.removals),
             next_page_token=encode_page_token(swept.next.time, swept.next.id) if swept.next else "",
         )
+
+    async def GetRetention(self, request: pb.GetRetentionRequest, context: Context) -> pb.GetRetentionResponse:
+        """Give the retention rule of a thread."""
+        thread = await visible_thread(request, self._store)
+        return encode_rule(rule_for(thread.key, self._retention.rules))
+
+    async def PruneThread(self, request: pb.PruneThreadRequest, context: Context) -> pb.PruneThreadResponse:
+        """Remove the beginning of a thread."""
+        await require_thread(request, self._store)
+        items = await prune_thread(
+            request.thread_id,
+            decode_limits(request.limits),
+            now=self._clock.now(),
+            store=self._store,
+            dry_run=request.dry_run,
+        )
+        return pb.PruneThreadResponse(items=items)
 
     async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
         """List the items of a thread in the order of their sequence."""
