@@ -29,14 +29,34 @@ class ThreadsClient:
         )
         async with translated(PEER):
             response = await self._threads.CreateThread(request, timeout=SECONDS)
-        return _thread(response.thread)
+        return decode_thread(response.thread)
 
     async def thread(self, thread_id: str, *, tenant: str) -> Thread:
         """Give a thread."""
         request = pb.GetThreadRequest(thread_id=thread_id, tenant=tenant)
         async with translated(PEER):
             response = await self._threads.GetThread(request, timeout=SECONDS)
-        return _thread(response.thread)
+        return decode_thread(response.thread)
+
+    async def resolve(self, key: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
+        """Give the thread of a key, made if need be."""
+        request = pb.ResolveThreadRequest(key=key, metadata=metadata, tenant=tenant)
+        async with translated(PEER):
+            response = await self._threads.ResolveThread(request, timeout=SECONDS)
+        return decode_thread(response.thread)
+
+    async def of_key(self, key: str, *, tenant: str) -> Thread | None:
+        """Give the thread of a key."""
+        async with translated(PEER):
+            response = await self._threads.ListThreads(pb.ListThreadsRequest(key=key, tenant=tenant), timeout=SECONDS)
+        return decode_thread(response.threads[0]) if response.threads else None
+
+    async def page(self, *, key_prefix: str, after: str, limit: int, tenant: str) -> tuple[Sequence[Thread], str]:
+        """Give a page of threads, the latest used first, and what asks for the next one."""
+        request = pb.ListThreadsRequest(key_prefix=key_prefix, page_token=after, page_size=limit, tenant=tenant)
+        async with translated(PEER):
+            response = await self._threads.ListThreads(request, timeout=SECONDS)
+        return [decode_thread(thread) for thread in response.threads], response.next_page_token
 
     async def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
         """Yield the threads whose key begins so, the latest used first."""
@@ -45,7 +65,7 @@ class ThreadsClient:
             async with translated(PEER):
                 response = await self._threads.ListThreads(request, timeout=SECONDS)
             for thread in response.threads:
-                yield _thread(thread)
+                yield decode_thread(thread)
             if not response.next_page_token:
                 return
             request.page_token = response.next_page_token
@@ -55,7 +75,7 @@ class ThreadsClient:
         request = pb.UpdateThreadRequest(thread_id=thread_id, metadata=metadata, tenant=tenant)
         async with translated(PEER):
             response = await self._threads.UpdateThread(request, timeout=SECONDS)
-        return _thread(response.thread)
+        return decode_thread(response.thread)
 
     async def delete(self, thread_id: str, *, tenant: str) -> None:
         """Delete a thread with everything in it."""
@@ -113,19 +133,26 @@ def decode_said(item: pb.Item) -> Said:
         message=decode_message(item.message),
         incomplete=item.status == pb.ITEM_STATUS_INCOMPLETE,
         summary=item.kind == pb.ITEM_KIND_SUMMARY,
+        covers=(item.covers.first, item.covers.last) if item.HasField("covers") else None,
+    )
+
+
+def decode_thread(thread: pb.Thread) -> Thread:
+    """Decode a thread."""
+    return Thread(
+        id=thread.id,
+        tenant=thread.tenant,
+        create_time=thread.create_time.ToDatetime(UTC),
+        update_time=thread.update_time.ToDatetime(UTC),
+        key=thread.key,
+        metadata=dict(thread.metadata),
+        ephemeral=thread.ephemeral,
+        item_count=thread.item_count,
+        active_run_id=thread.active_run_id,
+        pinned=tuple(thread.pinned),
+        summary=thread.summary if thread.HasField("summary") else None,
     )
 
 
 def _items(messages: Sequence[Message]) -> list[pb.NewItem]:
     return encode_items([NewItem(message=message) for message in messages])
-
-
-def _thread(thread: pb.Thread) -> Thread:
-    return Thread(
-        id=thread.id,
-        tenant=thread.tenant,
-        create_time=thread.create_time.ToDatetime(UTC),
-        key=thread.key,
-        metadata=dict(thread.metadata),
-        ephemeral=thread.ephemeral,
-    )

@@ -1,12 +1,10 @@
 """`/v1/chat/completions` that are stored: list them, look at one, describe it anew, delete it."""
 
-import base64
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from facade.domain.records import Said
 from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answers.chat import Completion
@@ -16,10 +14,10 @@ from facade.edge.body import read
 from facade.edge.chat.encode import completion_id
 from facade.edge.chat.fields import Schema
 from facade.edge.chat.kept import Shelf
+from facade.edge.chat.messages import message_body
 from facade.edge.chat.schemas import Metadata
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing, page
-from threadmesh.conversation import Media, Part, Refusal, Text
 
 _MOST = 100
 _ONE = "/{completion}"
@@ -111,7 +109,8 @@ class StoredCompletions:
         """List the messages of the request."""
         kept = await self._shelf.find(completion, tenant=request.state.tenant)
         name = completion_id(kept.run)
-        messages = [_message(entry, name) for entry in await self._shelf.messages(kept)]
+        said = await self._shelf.messages(kept)
+        messages = [{"id": f"{name}-{entry.sequence}", **message_body(entry.message)} for entry in said]
         return page(messages, limit=limit, order=order, after=after)
 
 
@@ -119,36 +118,3 @@ def _metadata(request: Request) -> dict[str, str]:
     """Read `metadata[name]=value`, as OpenAI's clients write objects."""
     given = request.query_params.multi_items()
     return {name[9:-1]: value for name, value in given if name.startswith("metadata[") and name.endswith("]")}
-
-
-def _message(entry: Said, completion: str) -> dict[str, Any]:
-    message = entry.message
-    texts = [part.text for part in message.parts if isinstance(part, Text)]
-    parts = [part for part in message.parts if isinstance(part, Text | Media)]
-    refusals = [part.text for part in message.parts if isinstance(part, Refusal)]
-    told: dict[str, Any] = {
-        "id": f"{completion}-{entry.sequence}",
-        "role": message.role.value,
-        "content": "".join(texts) if texts or not message.tool_calls else None,
-        "refusal": "".join(refusals) or None,
-        "name": message.name or None,
-        "content_parts": [_part(part) for part in parts] if len(parts) > len(texts) or len(texts) > 1 else None,
-    }
-    if message.tool_call_id:
-        told["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        told["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
-            for call in message.tool_calls
-        ]
-    return told
-
-
-def _part(part: Part) -> dict[str, Any]:
-    if isinstance(part, Media):
-        data = base64.b64encode(part.data).decode()
-        if part.mime_type.startswith("audio/"):
-            sound = {"data": data, "format": part.mime_type.removeprefix("audio/")}
-            return {"type": "input_audio", "input_audio": sound}
-        return {"type": "image_url", "image_url": {"url": f"data:{part.mime_type};base64,{data}"}}
-    return {"type": "text", "text": part.text}
