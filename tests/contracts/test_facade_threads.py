@@ -12,7 +12,7 @@ from facade.adapters.threads_client import ThreadsClient
 from facade.domain.threads import NewThread, Threads
 from tests.turn.mesh import served
 from threadmesh.conversation import Message, Role, Text, ToolCall, message
-from threadmesh.errors import NotFound, ThreadNotFound
+from threadmesh.errors import InvalidArgument, NotFound, ThreadNotFound
 from threadmesh.rpc.channel import connect
 
 HELLO = message(Role.USER, "hello")
@@ -63,3 +63,28 @@ async def test_threads_are_listed_for_their_tenant(threads: Threads) -> None:
 
     async with aclosing(threads.threads(key_prefix="", tenant="a")) as found:
         assert {thread.id async for thread in found} == {thread.id for thread in mine}
+
+
+async def test_a_key_makes_one_thread_and_only_resolving_makes_it(threads: Threads) -> None:
+    assert await threads.of_key("k", tenant="a") is None
+    made = await threads.resolve("k", {"a": "b"}, tenant="a")
+
+    assert (made.key, made.metadata, made.tenant, made.item_count) == ("k", {"a": "b"}, "a", 0)
+    assert await threads.resolve("k", {"c": "d"}, tenant="a") == made
+    assert await threads.of_key("k", tenant="a") == made
+    assert await threads.of_key("k", tenant="b") is None
+
+
+async def test_threads_are_given_in_pages_the_latest_used_first(threads: Threads) -> None:
+    made = [await threads.resolve(f"x:{number}", {}, tenant="a") for number in range(3)]
+    await threads.resolve("y:0", {}, tenant="a")
+    await threads.append(made[0].id, [HELLO], request_id="r", tenant="a")
+
+    first, after = await threads.page(key_prefix="x:", after="", limit=2, tenant="a")
+    last, end = await threads.page(key_prefix="x:", after=after, limit=2, tenant="a")
+
+    assert [thread.key for thread in (*first, *last)] == ["x:0", "x:2", "x:1"]
+    assert (first[0].item_count, bool(after), end) == (1, True, "")
+    assert await threads.page(key_prefix="x:", after="", limit=2, tenant="b") == ([], "")
+    with pytest.raises(InvalidArgument):
+        await threads.page(key_prefix="x:", after="nonsense", limit=2, tenant="a")

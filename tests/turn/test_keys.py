@@ -34,6 +34,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "expired": {"expires": NOW - timedelta(days=1)},
     "revoked": {"revoked": NOW},
     "chat and tools": {"scopes": frozenset({Scope.CHAT, Scope.TOOLS})},
+    "chat and threads": {"scopes": frozenset({Scope.CHAT, Scope.THREADS})},
     "two requests": {"limits": KeyLimits(requests_per_minute=2)},
     "500 tokens": {"limits": KeyLimits(tokens_per_minute=500)},
     "1000 tokens": {"limits": KeyLimits(tokens_per_minute=1000)},
@@ -134,6 +135,8 @@ ROUTES = [
     (Scope.EMBEDDINGS, "POST", "/v1/embeddings"),
     (Scope.MODELS_READ, "GET", "/v1/models"),
     (Scope.RUNS_READ, "GET", "/v1/runs"),
+    (Scope.THREADS, "GET", "/v1/threads"),
+    (Scope.THREADS, "DELETE", "/v1/threads/thread_1"),
     (Scope.RUNS_WRITE, "POST", "/v1/runs/run_1/cancel"),
     (Scope.RUNS_WRITE, "POST", "/v1/runs/run_1/calls/call_1/approve"),
 ]
@@ -166,6 +169,18 @@ async def test_tools_of_the_mesh_need_a_scope_of_their_own(keyed: Keyed) -> None
 
     assert plain.status_code == 200
     assert (asked.status_code, error_of(asked)["code"]) == (403, "insufficient_scope")
+
+
+async def test_a_key_for_threads_alone_lets_no_model_work(keyed: Keyed) -> None:
+    made = (await keyed.http.post("/v1/threads", json={"key": "k"}, headers=keyed[Scope.THREADS])).json()["id"]
+    for work in ("warm", "summary"):
+        answer = await keyed.http.post(f"/v1/threads/{made}/{work}", headers=keyed[Scope.THREADS])
+        assert (answer.status_code, answer.headers["www-authenticate"].count('scope="chat"')) == (403, 1)
+    assert (await keyed.http.get(f"/v1/threads/{made}/window", headers=keyed[Scope.THREADS])).status_code == 200
+    offered = await keyed.http.post(
+        f"/v1/threads/{made}/warm", headers={**keyed["chat and threads"], "x-threadmesh-tools": "all"}
+    )
+    assert (offered.status_code, error_of(offered)["code"]) == (403, "insufficient_scope")
 
 
 async def test_nobody_answers_questions_about_tools_without_the_scope_to(keyed: Keyed) -> None:
