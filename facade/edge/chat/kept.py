@@ -1,6 +1,6 @@
 """Completions that are stored: each is a run in a thread of its own, which keeps it when the run's log is forgotten."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -47,10 +47,19 @@ class Shelf:
             raise CompletionNotFound from error
         return _kept(run, await self._threads.thread(run.thread_id, tenant=tenant))
 
-    async def all(self, metadata: Mapping[str, str], *, tenant: str) -> Sequence[Thread]:
-        """Give the threads of the stored completions that have these among their metadata, the latest first."""
+    async def latest(self, metadata: Mapping[str, str], *, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads of the stored completions that have these among their metadata, the latest first."""
         async with aclosing(self._threads.threads(key_prefix=STORED, tenant=tenant)) as threads:
-            return [thread async for thread in threads if metadata.items() <= thread.metadata.items()]
+            async for thread in threads:
+                if metadata.items() <= thread.metadata.items():
+                    yield thread
+
+    async def earliest(self, metadata: Mapping[str, str], *, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the same, the earliest first. The store lists the latest first, so all are looked at."""
+        async with aclosing(self.latest(metadata, tenant=tenant)) as threads:
+            found = [thread async for thread in threads]
+        for thread in reversed(found):
+            yield thread
 
     async def of(self, thread: Thread) -> Kept | None:
         """Give the completion of a thread; None while there is none."""

@@ -1,11 +1,13 @@
 """`/v1/chat/completions` that are stored: list them, look at one, describe it anew, delete it."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from facade.domain.threads import Threads
+from facade.domain.threads import Thread, Threads
 from facade.edge import examples
 from facade.edge.answers.chat import Completion
 from facade.edge.answers.common import Deleted
@@ -67,23 +69,21 @@ class StoredCompletions:
     ) -> dict[str, Any]:
         """List completions by their age; `metadata[name]=value` keeps those that have it.
 
-        Their threads are all looked at, which are small; of the completions, those of the page are read.
+        With `desc`, their threads are looked at as far as the page goes, else all of them, which are small; of the
+        completions, those of the page are read.
         """
-        tenant = request.state.tenant
-        threads = await self._shelf.all(_metadata(request), tenant=tenant)
-        threads = threads[::-1] if order == "asc" else threads
-        if after:
-            last = (await self._shelf.find(after, tenant=tenant)).thread.id
-            names = [thread.id for thread in threads]
-            threads = threads[names.index(last) + 1 :] if last in names else []
+        tenant, metadata = request.state.tenant, _metadata(request)
+        last = (await self._shelf.find(after, tenant=tenant)).thread.id if after else ""
+        ordered = self._shelf.earliest if order == "asc" else self._shelf.latest
         bodies: list[dict[str, Any]] = []
-        for thread in threads:
-            if len(bodies) > limit:
-                break
-            kept = await self._shelf.of(thread)
-            body = await self._shelf.body(kept) if kept else None
-            if body and model in ("", body["model"]):
-                bodies.append(body)
+        async with aclosing(_behind(last, ordered(metadata, tenant=tenant))) as threads:
+            async for thread in threads:
+                kept = await self._shelf.of(thread)
+                body = await self._shelf.body(kept) if kept else None
+                if body and model in ("", body["model"]):
+                    bodies.append(body)
+                if len(bodies) > limit:
+                    break
         return listing(bodies[:limit], has_more=len(bodies) > limit)
 
     async def get(self, request: Request, completion: str) -> dict[str, Any]:
@@ -112,6 +112,16 @@ class StoredCompletions:
         said = await self._shelf.messages(kept)
         messages = [{"id": f"{name}-{entry.sequence}", **message_body(entry.message)} for entry in said]
         return page(messages, limit=limit, order=order, after=after)
+
+
+async def _behind(last: str, threads: AsyncGenerator[Thread, None]) -> AsyncGenerator[Thread, None]:
+    """Yield the threads that follow the one whose id is `last`, or all if that is empty."""
+    found = not last
+    async with aclosing(threads):
+        async for thread in threads:
+            if found:
+                yield thread
+            found = found or thread.id == last
 
 
 def _metadata(request: Request) -> dict[str, str]:
