@@ -38,6 +38,7 @@ KEYS: dict[str, dict[str, Any]] = {
     "two requests": {"limits": KeyLimits(requests_per_minute=2)},
     "500 tokens": {"limits": KeyLimits(tokens_per_minute=500)},
     "1000 tokens": {"limits": KeyLimits(tokens_per_minute=1000)},
+    "two readings": {"limits": KeyLimits(requests_per_minute=2, tokens_per_minute=600)},
     "one call": {"limits": KeyLimits(tool_calls_per_minute=1)},
     "one stream": {"limits": KeyLimits(concurrent_streams=1)},
     **{scope: {"scopes": frozenset({scope})} for scope in Scope},
@@ -181,6 +182,25 @@ async def test_a_key_for_threads_alone_lets_no_model_work(keyed: Keyed) -> None:
         f"/v1/threads/{made}/warm", headers={**keyed["chat and threads"], "x-threadmesh-tools": "all"}
     )
     assert (offered.status_code, error_of(offered)["code"]) == (403, "insufficient_scope")
+
+
+async def test_warming_and_summarizing_count_as_requests_and_what_was_read_as_tokens(keyed: Keyed) -> None:
+    key = {**keyed["two readings"], "x-threadmesh-tools": "none"}
+    made = (await keyed.http.post("/v1/threads", json={"key": "read"}, headers=key)).json()
+    items = [{"type": "message", "role": "user", "content": "some words " * 20}]
+    place = f"/v1/conversations/{made['conversation']}/items"
+    assert (await keyed.http.post(place, json={"items": items}, headers=key)).status_code == 200
+
+    warmed = [await keyed.http.post(f"/v1/threads/{made['id']}/warm", headers=key) for _ in range(2)]
+    refused = await keyed.http.post(f"/v1/threads/{made['id']}/summary", headers=key)
+
+    read = warmed[0].json()["tokens"] - warmed[0].json()["cached_tokens"]
+    left = [int(each.headers["x-ratelimit-remaining-tokens"]) for each in warmed]
+    assert read > 20
+    assert 600 - read <= left[1] < left[0], "what was read first is gone when it is asked again"
+    assert (refused.status_code, error_of(refused)["type"]) == (429, "requests")
+    free = [await keyed.http.get(f"/v1/threads/{made['id']}{rest}", headers=key) for rest in ("", "/window")]
+    assert [each.status_code for each in free] == [200, 200]
 
 
 async def test_nobody_answers_questions_about_tools_without_the_scope_to(keyed: Keyed) -> None:
