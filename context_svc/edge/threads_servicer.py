@@ -11,6 +11,7 @@ from context_svc.domain.delete import delete
 from context_svc.domain.delete_item import delete_item, item_of
 from context_svc.domain.find import find
 from context_svc.domain.import_thread import import_thread
+from context_svc.domain.list_threads import list_threads, place_of
 from context_svc.domain.pin import pin, unpin
 from context_svc.domain.ports import Store
 from context_svc.domain.prune_thread import prune_thread
@@ -29,6 +30,7 @@ from context_svc.edge.threads_codec import (
     decode_page_token,
     decode_summary,
     decode_told,
+    decode_wanted,
     encode_item,
     encode_page_token,
     encode_thread,
@@ -85,15 +87,13 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         if request.key:
             only = await find(request.key, store=self._store, tenant=tenant_of(request) or "")
             return pb.ListThreadsResponse(threads=[encode_thread(only)] if only else ())
-        size = request.page_size or _THREADS
-        after = decode_page_token(request.page_token)
-        found = await self._store.threads(
-            key_prefix=request.key_prefix, after=after, limit=size + 1, tenant=tenant_of(request)
-        )
-        threads, more = found[:size], len(found) > size
+        wanted, after = decode_wanted(request), decode_page_token(request.page_token)
+        if request.after_thread_id and after is None:
+            after = await place_of(request.after_thread_id, tenant=wanted.tenant, store=self._store)
+        page = await list_threads(wanted, after=after, limit=request.page_size or _THREADS, store=self._store)
         return pb.ListThreadsResponse(
-            threads=map(encode_thread, threads),
-            next_page_token=encode_page_token(threads[-1].update_time, threads[-1].id) if more else "",
+            threads=map(encode_thread, page.threads),
+            next_page_token=encode_page_token(page.next.time, page.next.id) if page.next else "",
         )
 
     async def DeleteThread(self, request: pb.DeleteThreadRequest, context: Context) -> pb.DeleteThreadResponse:

@@ -6,14 +6,14 @@ from datetime import UTC
 from facade.adapters.run_codec import encode_items
 from facade.adapters.run_writer import PEER, SECONDS
 from facade.domain.records import NewItem, Said
-from facade.domain.threads import NewThread, Thread
+from facade.domain.threads import NewThread, Thread, Wanted
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc
 from threadmesh.codec import decode_message, encode_message
 from threadmesh.conversation import Message
 from threadmesh.rpc.channel import MeshChannel, translated
 
-_THREADS = 500
+_THREADS = 100
 
 
 class ThreadsClient:
@@ -51,24 +51,30 @@ class ThreadsClient:
             response = await self._threads.ListThreads(pb.ListThreadsRequest(key=key, tenant=tenant), timeout=SECONDS)
         return decode_thread(response.threads[0]) if response.threads else None
 
-    async def page(self, *, key_prefix: str, after: str, limit: int, tenant: str) -> tuple[Sequence[Thread], str]:
-        """Give a page of threads, the latest used first, and what asks for the next one."""
-        request = pb.ListThreadsRequest(key_prefix=key_prefix, page_token=after, page_size=limit, tenant=tenant)
+    async def page(self, wanted: Wanted, *, token: str, limit: int, tenant: str) -> tuple[Sequence[Thread], str]:
+        """Give a page of threads, and the token for the next one."""
+        request = pb.ListThreadsRequest(
+            key_prefix=wanted.key_prefix,
+            metadata=wanted.metadata,
+            ascending=wanted.ascending,
+            after_thread_id=wanted.after,
+            page_size=limit,
+            page_token=token,
+            tenant=tenant,
+        )
         async with translated(PEER):
             response = await self._threads.ListThreads(request, timeout=SECONDS)
         return [decode_thread(thread) for thread in response.threads], response.next_page_token
 
-    async def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
-        """Yield the threads whose key begins so, the latest used first."""
-        request = pb.ListThreadsRequest(key_prefix=key_prefix, page_size=_THREADS, tenant=tenant)
+    async def threads(self, wanted: Wanted, *, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads that are wanted."""
+        token = ""
         while True:
-            async with translated(PEER):
-                response = await self._threads.ListThreads(request, timeout=SECONDS)
-            for thread in response.threads:
-                yield decode_thread(thread)
-            if not response.next_page_token:
+            page, token = await self.page(wanted, token=token, limit=_THREADS, tenant=tenant)
+            for thread in page:
+                yield thread
+            if not token:
                 return
-            request.page_token = response.next_page_token
 
     async def update(self, thread_id: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
         """Let the thread be described by other metadata."""

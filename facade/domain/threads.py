@@ -39,6 +39,19 @@ class NewThread:
     request_id: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Says which threads are wanted: those whose key begins so and that have this among their metadata.
+
+    The latest used stand first, or the earliest if `ascending`; those up to the thread `after` are passed over.
+    """
+
+    key_prefix: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ascending: bool = False
+    after: str = ""
+
+
 class Threads(Protocol):
     """Where threads are kept. All of it is a tenant's: threads of others are not found."""
 
@@ -58,15 +71,16 @@ class Threads(Protocol):
         """Give the thread of a key; None if there is none."""
         ...
 
-    async def page(self, *, key_prefix: str, after: str, limit: int, tenant: str) -> tuple[Sequence[Thread], str]:
-        """Give a page of the threads whose key begins so, the latest used first, and what asks for the next page.
+    async def page(self, wanted: Wanted, *, token: str, limit: int, tenant: str) -> tuple[Sequence[Thread], str]:
+        """Give a page of the threads that are wanted, and the token that asks for the next page.
 
-        That is empty on the last page. `after` is what the page before gave; anything else raises `InvalidArgument`.
+        That is empty on the last page. The `token` is what the page before gave; anything else raises
+        `InvalidArgument`.
         """
         ...
 
-    def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
-        """Yield the threads whose key begins so, the latest used first."""
+    def threads(self, wanted: Wanted, *, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads that are wanted, read as far as they are taken. Raises `ThreadNotFound`."""
         ...
 
     async def update(self, thread_id: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:

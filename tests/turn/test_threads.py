@@ -89,6 +89,7 @@ async def test_threads_are_listed_by_key_and_prefix_in_pages(http: httpx2.AsyncC
     last, end = await listed(key_prefix="list:", limit=2, after=page["after"])
     assert (first, last) == ([names[0], names[2]], [names[1]]), "the latest used stands first"
     assert (page["has_more"], end["has_more"], end["after"]) == (True, False, None)
+    assert (await listed(key_prefix="list:", order="asc"))[0] == [names[1], names[2], names[0]]
     assert (await listed(key="list:1"))[0] == [names[1]]
     assert (await listed(key="list:"))[0] == []
     assert set(names) <= set((await listed(limit=100))[0])
@@ -97,7 +98,7 @@ async def test_threads_are_listed_by_key_and_prefix_in_pages(http: httpx2.AsyncC
 @pytest.mark.parametrize(
     "query",
     [{"key": "a", "key_prefix": "a"}, {"key": "a", "after": "x"}, {"key": "a\u0007"}, {"key_prefix": "a\u200b"},
-     {"key": " "}, {"after": "nonsense"}, {"limit": 0}, {"key": "x" * 513}],
+     {"key": " "}, {"after": "nonsense"}, {"order": "up"}, {"limit": 0}, {"key": "x" * 513}],
 )  # fmt: skip
 async def test_a_list_that_cannot_be_meant_is_refused(http: httpx2.AsyncClient, query: dict[str, Any]) -> None:
     assert (await refused(http, "GET", "/v1/threads", params=query))[0] == 400

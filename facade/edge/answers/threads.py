@@ -39,7 +39,7 @@ class ThreadAnswer(BaseModel):
 
 
 class ThreadPage(BaseModel):
-    """Threads, the latest used first."""
+    """Threads by their use."""
 
     model_config = example({"object": "list", "data": [_THREAD], "has_more": False, "after": None})
     object: Literal["list"]

@@ -1,13 +1,12 @@
 """`/v1/chat/completions` that are stored: list them, look at one, describe it anew, delete it."""
 
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from facade.domain.threads import Thread, Threads
+from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answers.chat import Completion
 from facade.edge.answers.common import Deleted
@@ -69,14 +68,12 @@ class StoredCompletions:
     ) -> dict[str, Any]:
         """List completions by their age; `metadata[name]=value` keeps those that have it.
 
-        With `desc`, their threads are looked at as far as the page goes, else all of them, which are small; of the
-        completions, those of the page are read.
+        Their threads and they themselves are read as far as the page goes. Those of another `model` are read as well.
         """
         tenant, metadata = request.state.tenant, _metadata(request)
         last = (await self._shelf.find(after, tenant=tenant)).thread.id if after else ""
-        ordered = self._shelf.earliest if order == "asc" else self._shelf.latest
         bodies: list[dict[str, Any]] = []
-        async with aclosing(_behind(last, ordered(metadata, tenant=tenant))) as threads:
+        async with aclosing(self._shelf.listed(metadata, order=order, after=last, tenant=tenant)) as threads:
             async for thread in threads:
                 kept = await self._shelf.of(thread)
                 body = await self._shelf.body(kept) if kept else None
@@ -112,16 +109,6 @@ class StoredCompletions:
         said = await self._shelf.messages(kept)
         messages = [{"id": f"{name}-{entry.sequence}", **message_body(entry.message)} for entry in said]
         return page(messages, limit=limit, order=order, after=after)
-
-
-async def _behind(last: str, threads: AsyncGenerator[Thread, None]) -> AsyncGenerator[Thread, None]:
-    """Yield the threads that follow the one whose id is `last`, or all if that is empty."""
-    found = not last
-    async with aclosing(threads):
-        async for thread in threads:
-            if found:
-                yield thread
-            found = found or thread.id == last
 
 
 def _metadata(request: Request) -> dict[str, str]:

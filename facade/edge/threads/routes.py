@@ -7,14 +7,14 @@ from fastapi import APIRouter, Query, Request
 
 from facade.domain.curation import Curation, Retention
 from facade.domain.threads import NewThread as Unnamed
-from facade.domain.threads import Thread, Threads
+from facade.domain.threads import Thread, Threads, Wanted
 from facade.edge import examples
 from facade.edge.answers.common import Deleted
 from facade.edge.answers.threads import PrunedAnswer, RetentionAnswer, ThreadAnswer, ThreadPage
 from facade.edge.body import read
 from facade.edge.controls import controls
 from facade.edge.openapi import answer, request_body
-from facade.edge.paging import Limit
+from facade.edge.paging import Limit, Order
 from facade.edge.threads.encode import pruned_body, retention_body, thread_body
 from facade.edge.threads.names import find, number_of
 from facade.edge.threads.schemas import NewThread, PruneRequest, ThreadUpdate, asked_key
@@ -35,7 +35,7 @@ class ThreadKeeping:
         """Make the routes."""
         routes = APIRouter(prefix="/v1/threads", tags=["threads"])
         for path, reply, method, summary, model in (
-            ("", self.list, "GET", "List threads, the latest used first", ThreadPage),
+            ("", self.list, "GET", "List threads by their use, the latest first unless said otherwise", ThreadPage),
             (_ONE, self.get, "GET", "Get a thread", ThreadAnswer),
             (_ONE, self.delete, "DELETE", "Delete a thread with its items and runs", Deleted),
             (f"{_ITEM}/pin", self.pin, "POST", "Make an item part of all that models read", ThreadAnswer),
@@ -57,7 +57,14 @@ class ThreadKeeping:
         return routes
 
     async def list(
-        self, request: Request, key: Key = "", key_prefix: Key = "", after: str = "", limit: Limit = 20
+        self,
+        request: Request,
+        *,
+        key: Key = "",
+        key_prefix: Key = "",
+        after: str = "",
+        limit: Limit = 20,
+        order: Order = "desc",
     ) -> dict[str, Any]:
         """List threads: those whose key begins with `key_prefix`, or the one that has the `key`."""
         if key and (key_prefix or after):
@@ -67,8 +74,8 @@ class ThreadKeeping:
             only = await self._threads.of_key(asked_key(key, field="key"), tenant=tenant)
             found = [only] if only else []
         else:
-            prefix = asked_key(key_prefix, field="key_prefix")
-            page, more = await self._threads.page(key_prefix=prefix, after=after, limit=limit, tenant=tenant)
+            wanted = Wanted(key_prefix=asked_key(key_prefix, field="key_prefix"), ascending=order == "asc")
+            page, more = await self._threads.page(wanted, token=after, limit=limit, tenant=tenant)
             found = [*page]
         threads = [thread_body(thread) for thread in found]
         return {"object": "list", "data": threads, "has_more": bool(more), "after": more or None}

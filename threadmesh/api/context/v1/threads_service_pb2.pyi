@@ -416,11 +416,34 @@ class ListThreadsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KEY_PREFIX_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    ASCENDING_FIELD_NUMBER: _builtins.int
+    AFTER_THREAD_ID_FIELD_NUMBER: _builtins.int
     key_prefix: _builtins.str
     """Keeps the threads whose key begins so; empty keeps all."""
     page_size: _builtins.int
@@ -431,6 +454,14 @@ class ListThreadsRequest(_message.Message):
     """Sees only what this tenant has; absent sees everything."""
     key: _builtins.str
     """Keeps the thread with exactly this key, of the tenant, or of nobody ("") where none is named; empty keeps all."""
+    ascending: _builtins.bool
+    """Gives the earliest used first."""
+    after_thread_id: _builtins.str
+    """Begins behind this thread; a page token goes before it."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Keeps the threads that have all of this among their metadata; empty keeps all."""
+
     def __init__(
         self,
         *,
@@ -439,10 +470,13 @@ class ListThreadsRequest(_message.Message):
         page_token: _builtins.str = ...,
         tenant: _builtins.str | None = ...,
         key: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ascending: _builtins.bool = ...,
+        after_thread_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "key", b"key", "key_prefix", b"key_prefix", "page_size", b"page_size", "page_token", b"page_token", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "after_thread_id", b"after_thread_id", "ascending", b"ascending", "key", b"key", "key_prefix", b"key_prefix", "metadata", b"metadata", "page_size", b"page_size", "page_token", b"page_token", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
@@ -462,7 +496,7 @@ class ListThreadsResponse(_message.Message):
     """Asks for the next page; empty on the last."""
     @_builtins.property
     def threads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Thread]:
-        """Holds the threads, the latest used first."""
+        """Holds the threads, the latest used first unless asked otherwise. A page may hold few and yet not be the last."""
 
     def __init__(
         self,
