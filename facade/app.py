@@ -12,12 +12,14 @@ import structlog
 from fastapi import APIRouter, FastAPI, params
 from prometheus_client import CollectorRegistry
 
+from facade import options
 from facade.access import opened_keyring, rate_limits
 from facade.adapters.context_client import ContextClient
+from facade.adapters.curation_client import CurationClient
 from facade.adapters.inference_client import InferenceClient
 from facade.adapters.threads_client import ThreadsClient
 from facade.adapters.tools_client import ToolsClient
-from facade.domain.limits import END_SECONDS, Limits, Mesh
+from facade.domain.limits import Limits, Mesh
 from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.places import Places
 from facade.domain.rate_limits import RateLimits
@@ -25,23 +27,26 @@ from facade.edge import embeddings, errors, health, keys, metrics, models, opena
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
 from facade.edge.chat.kept import Shelf
-from facade.edge.chat.routes import Chat, ChatOptions
+from facade.edge.chat.routes import Chat
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.chat.stored import CompletionUpdate, StoredCompletions
-from facade.edge.completions.routes import CompletionOptions, Completions
+from facade.edge.completions.routes import Completions
 from facade.edge.completions.schemas import CompletionRequest
 from facade.edge.conversations.routes import Conversations
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.executor import Executor
 from facade.edge.hosts import KnownHosts
-from facade.edge.responses.routes import ResponseOptions, Responses
+from facade.edge.responses.routes import Responses
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.socket import handshake_router, socket_router
-from facade.edge.responses.windows import CompactRequest, InputTokensRequest, WindowOptions, Windows
+from facade.edge.responses.windows import CompactRequest, InputTokensRequest, Windows
 from facade.edge.runs.routes import Runs
 from facade.edge.runs.schemas import Answers, Approval, Denial, Settlement
 from facade.edge.scope import RequestScope
 from facade.edge.server import configured, serve
+from facade.edge.threads.reading import ThreadReading
+from facade.edge.threads.routes import ThreadKeeping
+from facade.edge.threads.schemas import NewThread, PruneRequest, SummaryRequest, ThreadUpdate, WarmRequest
 from facade.settings import FacadeSettings
 from threadmesh.clock import SystemClock
 from threadmesh.keys.key import Scope
@@ -72,6 +77,11 @@ _BODIES = (
     NewConversation,
     ConversationUpdate,
     NewItems,
+    NewThread,
+    ThreadUpdate,
+    PruneRequest,
+    WarmRequest,
+    SummaryRequest,
 )
 """The bodies of requests that the served OpenAPI document describes."""
 
@@ -133,6 +143,7 @@ class _Parts:
     inference: InferenceClient
     context: ContextClient
     threads: ThreadsClient
+    curation: CurationClient
     mesh: Mesh
     limits: Limits
     executor: Executor
@@ -156,12 +167,13 @@ async def _assembled(
         tools=MeteredTools(tools, use, admission.refused),
         context=context,
     )
-    limits = _limits(settings)
+    limits = options.limits_of(settings)
     executor = await stack.enter_async_context(Executor(mesh, limits, counted))
     return _Parts(
         inference=inference,
         context=context,
         threads=ThreadsClient(channels["context"]),
+        curation=CurationClient(channels["context"]),
         mesh=mesh,
         limits=limits,
         executor=executor,
@@ -175,15 +187,15 @@ def _guarded(
     parts: _Parts, settings: FacadeSettings, needs: Callable[..., list[params.Depends]]
 ) -> Iterator[tuple[list[params.Depends], list[APIRouter]]]:
     """Give the routes that need a key, by what the key must be for."""
-    responses = Responses(parts.mesh, parts.threads, parts.answering, _response_options(settings))
+    responses = Responses(parts.mesh, parts.threads, parts.answering, options.response(settings))
     completions = Completions(
-        parts.mesh.inference, parts.admission, parts.metrics, _completion_options(settings, parts.limits)
+        parts.mesh.inference, parts.admission, parts.metrics, options.completion(settings, parts.limits)
     )
     chat = [
-        Chat(parts.context, parts.answering, _chat_options(settings)).router(),
+        Chat(parts.context, parts.answering, options.chat(settings)).router(),
         StoredCompletions(Shelf(parts.context, parts.threads), parts.threads).router(),
         # Before the routes of one response, whose id could be any of their names.
-        Windows(parts.mesh, responses, parts.admission, _window_options(settings)).router(),
+        Windows(parts.mesh, responses, parts.admission, options.window(settings)).router(),
         responses.router(),
         Conversations(parts.threads).router(),
         handshake_router(),
@@ -193,6 +205,10 @@ def _guarded(
     yield needs(Scope.CHAT), chat
     runs = Runs(parts.context, parts.executor, parts.answering)
     yield needs(Scope.RUNS_READ, writing=Scope.RUNS_WRITE), [runs.router()]
+    reading = ThreadReading(
+        parts.mesh, parts.threads, parts.curation, parts.admission, options.reading(settings, parts.limits)
+    )
+    yield needs(Scope.THREADS), [ThreadKeeping(parts.threads, parts.curation).router(), reading.router()]
     yield needs(Scope.EMBEDDINGS), [embeddings.router(parts.inference, parts.admission)]
     yield needs(Scope.MODELS_READ), [models.router(parts.inference)]
 
@@ -220,47 +236,3 @@ def _surround(built: FastAPI, settings: FacadeSettings, counted: metrics.FacadeM
     if settings.host_names() or not beyond:
         built.add_middleware(KnownHosts, names=settings.host_names(), beyond_loopback=beyond)
     built.add_middleware(RequestScope, metrics=counted)
-
-
-def _limits(settings: FacadeSettings) -> Limits:
-    return Limits(
-        answer_tokens=settings.answer_tokens,
-        tool_rounds=settings.tool_rounds,
-        result_characters=settings.tool_result_characters,
-        seconds=settings.turn_seconds,
-        approval_seconds=settings.approval_seconds,
-    )
-
-
-def _response_options(settings: FacadeSettings) -> ResponseOptions:
-    return ResponseOptions(
-        default_tools=settings.default_tools,
-        run_seconds=settings.turn_seconds + END_SECONDS,
-        share_prompts=settings.share_prompts,
-    )
-
-
-def _window_options(settings: FacadeSettings) -> WindowOptions:
-    return WindowOptions(
-        default_tools=settings.default_tools, share_prompts=settings.share_prompts, seconds=settings.turn_seconds
-    )
-
-
-def _completion_options(settings: FacadeSettings, limits: Limits) -> CompletionOptions:
-    return CompletionOptions(
-        max_choices=settings.max_choices,
-        share_prompts=settings.share_prompts,
-        seconds=limits.seconds,
-        patience_seconds=limits.patience_seconds,
-        keepalive_seconds=settings.keepalive_seconds,
-    )
-
-
-def _chat_options(settings: FacadeSettings) -> ChatOptions:
-    return ChatOptions(
-        default_tools=settings.default_tools,
-        run_seconds=settings.turn_seconds + END_SECONDS,
-        orchestrator_fields=settings.orchestrator_fields,
-        share_prompts=settings.share_prompts,
-        max_choices=settings.max_choices,
-    )

@@ -126,11 +126,19 @@ class MeasuredStore:
             return await self._store.thread(thread_id)
 
     async def threads(
-        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+        self,
+        *,
+        key_prefix: str,
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
+        ascending: bool = False,
     ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
         with self.metrics.operation("threads"):
-            return await self._store.threads(key_prefix=key_prefix, after=after, limit=limit, tenant=tenant)
+            return await self._store.threads(
+                key_prefix=key_prefix, after=after, limit=limit, tenant=tenant, ascending=ascending
+            )
 
     async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:
         """See `ThreadStore.items`."""

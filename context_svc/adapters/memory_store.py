@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from operator import attrgetter
+from operator import attrgetter, gt, lt
 
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
@@ -61,7 +61,13 @@ class MemoryStore:
         return self._threads[thread_id]
 
     async def threads(
-        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+        self,
+        *,
+        key_prefix: str,
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
+        ascending: bool = False,
     ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
         listed = (
@@ -69,8 +75,9 @@ class MemoryStore:
             for thread in self._threads.values()
             if not thread.ephemeral and thread.key.startswith(key_prefix) and tenant in {None, thread.tenant}
         )
-        latest = sorted(listed, key=attrgetter("update_time", "id"), reverse=True)
-        beyond = (each for each in latest if not after or (each.update_time, each.id) < (after.time, after.id))
+        ordered = sorted(listed, key=attrgetter("update_time", "id"), reverse=not ascending)
+        compare = gt if ascending else lt
+        beyond = (each for each in ordered if not after or compare((each.update_time, each.id), (after.time, after.id)))
         return tuple(islice(beyond, limit))
 
     async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:

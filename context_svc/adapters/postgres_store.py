@@ -105,19 +105,25 @@ class PostgresStore:
         raise ThreadNotFound
 
     async def threads(
-        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+        self,
+        *,
+        key_prefix: str,
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
+        ascending: bool = False,
     ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
         whose, values = statements.narrowed("%s", tenant=tenant)
+        beyond = statements.beyond("%s", ascending=ascending)
         found = await self._select(
             f"""
             SELECT * FROM threads
-            WHERE {whose} AND NOT ephemeral AND starts_with(key, %s) AND (update_time, thread_id) < (%s, %s)
-            ORDER BY update_time DESC, thread_id DESC LIMIT %s
+            WHERE {whose} AND NOT ephemeral AND starts_with(key, %s) AND (update_time, thread_id) {beyond} LIMIT %s
             """,  # noqa: S608  # our own words
             *values,
             key_prefix,
-            *_beyond(after),
+            *_beyond(after, ascending=ascending),
             limit,
         )
         return tuple(map(rows.thread_of, found))
@@ -271,8 +277,8 @@ class PostgresStore:
         return await self._connections.use(job)
 
 
-def _beyond(after: Cursor | None) -> tuple[int, str]:
-    return (rows.microseconds(after.time), after.id) if after else (_ALL, "")
+def _beyond(after: Cursor | None, *, ascending: bool = False) -> tuple[int, str]:
+    return (rows.microseconds(after.time), after.id) if after else (-_ALL if ascending else _ALL, "")
 
 
 def _items(found: Iterable[DictRow]) -> tuple[Item, ...]:

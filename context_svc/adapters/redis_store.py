@@ -147,10 +147,17 @@ class RedisStore:
         raise ThreadNotFound
 
     async def threads(
-        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+        self,
+        *,
+        key_prefix: str,
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
+        ascending: bool = False,
     ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
-        found = await self._session.run("list_threads", *_beyond(after), limit, key_prefix, *_whose(tenant))
+        place = _beyond(after, ascending=ascending)
+        found = await self._session.run("list_threads", *place, limit, key_prefix, *_whose(tenant), int(ascending))
         return tuple(map(records.load_thread, found))
 
     async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:
@@ -258,8 +265,8 @@ def _names(found: Sequence[bytes]) -> tuple[str, ...]:
     return tuple(name.decode() for name in found)
 
 
-def _beyond(after: Cursor | None) -> tuple[int, str]:
-    return (microseconds(after.time), after.id) if after else (_ALL, "")
+def _beyond(after: Cursor | None, *, ascending: bool = False) -> tuple[int, str]:
+    return (microseconds(after.time), after.id) if after else (-_ALL if ascending else _ALL, "")
 
 
 def _whose(tenant: str | None) -> tuple[int, str]:

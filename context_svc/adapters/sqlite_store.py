@@ -113,22 +113,19 @@ class SqliteStore:
         raise ThreadNotFound
 
     async def threads(
-        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+        self,
+        *,
+        key_prefix: str,
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
+        ascending: bool = False,
     ) -> tuple[Thread, ...]:
         """See `ThreadStore.threads`."""
         whose, values = statements.narrowed("?", tenant=tenant)
-        found = await self._select(
-            f"""
-            SELECT * FROM threads
-            WHERE {whose} AND ephemeral = 0 AND substr(key, 1, ?) = ? AND (update_time, thread_id) < (?, ?)
-            ORDER BY update_time DESC, thread_id DESC LIMIT ?
-            """,  # noqa: S608  # our own words
-            *values,
-            len(key_prefix),
-            key_prefix,
-            *_beyond(after),
-            limit,
-        )
+        statement = list_threads(whose, ascending=ascending)
+        place = _beyond(after, ascending=ascending)
+        found = await self._select(statement, *values, len(key_prefix), key_prefix, *place, limit)
         return tuple(map(rows.thread_of, found))
 
     async def items(self, thread_id: str, *, after: int | None, limit: int, descending: bool) -> tuple[Item, ...]:
@@ -266,8 +263,16 @@ def _instructions(thread_id: str, connection: sqlite3.Connection) -> list[sqlite
     return connection.execute(_FIRST, (thread_id,)).fetchall()
 
 
-def _beyond(after: Cursor | None) -> tuple[int, str]:
-    return (rows.microseconds(after.time), after.id) if after else (_ALL, "")
+def _beyond(after: Cursor | None, *, ascending: bool = False) -> tuple[int, str]:
+    return (rows.microseconds(after.time), after.id) if after else (-_ALL if ascending else _ALL, "")
+
+
+def list_threads(whose: str, *, ascending: bool) -> str:
+    """Give the statement that lists threads for which a condition holds, behind a place."""
+    return f"""
+        SELECT * FROM threads WHERE {whose} AND ephemeral = 0 AND substr(key, 1, ?) = ?
+        AND (update_time, thread_id) {statements.beyond("?", ascending=ascending)} LIMIT ?
+    """  # noqa: S608  # our own words
 
 
 def list_runs(whose: str, states: int) -> str:

@@ -70,6 +70,13 @@ def narrowed(mark: str, **wanted: str | None) -> tuple[str, tuple[str, ...]]:
     return " AND ".join(["TRUE", *(f"{column} = {mark}" for column in named)]), tuple(named.values())
 
 
+def beyond(mark: str, *, ascending: bool) -> str:
+    """Give the rest of the condition for threads behind a place in a list by use, and their order."""
+    if ascending:
+        return f"> ({mark}, {mark}) ORDER BY update_time, thread_id"
+    return f"< ({mark}, {mark}) ORDER BY update_time DESC, thread_id DESC"
+
+
 def pruning(thread_id: str, pruned: range) -> dict[str, object]:
     """Give the values of `PRUNE`."""
     return {"thread_id": thread_id, "first": pruned.start, "end": pruned.stop}

@@ -77,11 +77,17 @@ class ThreadStore(Writer, Protocol):
         ...
 
     async def threads(
-        self, *, key_prefix: str, after: Cursor | None, limit: int, tenant: str | None = None
+        self,
+        *,
+        key_prefix: str,
+        after: Cursor | None,
+        limit: int,
+        tenant: str | None = None,
+        ascending: bool = False,
     ) -> tuple[Thread, ...]:
         """List a tenant's threads whose key begins with `key_prefix`, the latest used first; never ephemeral ones.
 
-        None lists those of all tenants.
+        None lists those of all tenants. With `ascending`, the earliest used stand first.
         """
         ...
 

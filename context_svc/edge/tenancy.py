@@ -19,6 +19,8 @@ AboutThread = (
     | threads.AppendSummaryRequest
     | threads.ListItemsRequest
     | threads.AssembleWindowRequest
+    | threads.GetRetentionRequest
+    | threads.PruneThreadRequest
 )
 AboutRun = (
     runs.GetRunRequest

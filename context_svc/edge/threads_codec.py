@@ -12,8 +12,8 @@ from context_svc.domain.assemble import Window
 from context_svc.domain.create_thread import NewThread
 from context_svc.domain.import_thread import History, ImportedItem
 from context_svc.domain.item import Item, ItemKind, ItemStatus, NewItem, Provenance, Span, new_item
+from context_svc.domain.list_threads import Wanted
 from context_svc.domain.ports import Cursor
-from context_svc.domain.retain import Removal
 from context_svc.domain.thread import Thread
 from context_svc.edge.tenancy import tenant_of
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
@@ -156,17 +156,6 @@ def decode_history(request: pb.ImportThreadRequest) -> History:
     )
 
 
-def encode_removal(removal: Removal) -> pb.PrunedThread:
-    """Encode what went of a thread."""
-    return pb.PrunedThread(
-        thread_id=removal.thread.id,
-        key=removal.thread.key,
-        pattern=removal.rule.pattern,
-        items=removal.items,
-        whole=removal.whole,
-    )
-
-
 def fitting(items: Iterable[pb.Item]) -> list[pb.Item]:
     """Give the first items that fit into one message, at least one if there is any."""
     chosen: list[pb.Item] = []
@@ -194,6 +183,16 @@ def encode_page_token(time: datetime, name: str) -> str:
     """Write the place behind an entry of a list, so that the next page can begin there."""
     microseconds = (time - _EPOCH) // timedelta(microseconds=1)
     return urlsafe_b64encode(f"{microseconds}:{name}".encode()).decode()
+
+
+def decode_wanted(request: pb.ListThreadsRequest) -> Wanted:
+    """Decode which threads are wanted."""
+    return Wanted(
+        key_prefix=request.key_prefix,
+        tenant=tenant_of(request),
+        metadata=dict(request.metadata),
+        ascending=request.ascending,
+    )
 
 
 def decode_page_token(token: str) -> Cursor | None:

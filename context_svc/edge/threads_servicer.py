@@ -9,15 +9,19 @@ from context_svc.domain.append_summary import append_summary
 from context_svc.domain.create_thread import create_thread
 from context_svc.domain.delete import delete
 from context_svc.domain.delete_item import delete_item, item_of
+from context_svc.domain.find import find
 from context_svc.domain.import_thread import import_thread
+from context_svc.domain.list_threads import list_threads, place_of
 from context_svc.domain.pin import pin, unpin
 from context_svc.domain.ports import Store
+from context_svc.domain.prune_thread import prune_thread
 from context_svc.domain.read_window import read_window
 from context_svc.domain.resolve import resolve
 from context_svc.domain.retain import prune_threads
-from context_svc.domain.retention import Retention
+from context_svc.domain.retention import Retention, rule_for
 from context_svc.domain.update_thread import update_thread
 from context_svc.edge.metrics import EdgeMetrics
+from context_svc.edge.retention_codec import decode_limits, encode_removal, encode_rule
 from context_svc.edge.runs_codec import digest
 from context_svc.edge.tenancy import require_thread, tenant_of, visible_thread
 from context_svc.edge.threads_codec import (
@@ -26,9 +30,9 @@ from context_svc.edge.threads_codec import (
     decode_page_token,
     decode_summary,
     decode_told,
+    decode_wanted,
     encode_item,
     encode_page_token,
-    encode_removal,
     encode_thread,
     encode_window,
     fitting,
@@ -80,15 +84,16 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
 
     async def ListThreads(self, request: pb.ListThreadsRequest, context: Context) -> pb.ListThreadsResponse:
         """List threads, the latest used first."""
-        size = request.page_size or _THREADS
-        after = decode_page_token(request.page_token)
-        found = await self._store.threads(
-            key_prefix=request.key_prefix, after=after, limit=size + 1, tenant=tenant_of(request)
-        )
-        threads, more = found[:size], len(found) > size
+        if request.key:
+            only = await find(request.key, store=self._store, tenant=tenant_of(request) or "")
+            return pb.ListThreadsResponse(threads=[encode_thread(only)] if only else ())
+        wanted, after = decode_wanted(request), decode_page_token(request.page_token)
+        if request.after_thread_id and after is None:
+            after = await place_of(request.after_thread_id, tenant=wanted.tenant, store=self._store)
+        page = await list_threads(wanted, after=after, limit=request.page_size or _THREADS, store=self._store)
         return pb.ListThreadsResponse(
-            threads=map(encode_thread, threads),
-            next_page_token=encode_page_token(threads[-1].update_time, threads[-1].id) if more else "",
+            threads=map(encode_thread, page.threads),
+            next_page_token=encode_page_token(page.next.time, page.next.id) if page.next else "",
         )
 
     async def DeleteThread(self, request: pb.DeleteThreadRequest, context: Context) -> pb.DeleteThreadResponse:
@@ -161,6 +166,23 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
             threads=map(encode_removal, swept.removals),
             next_page_token=encode_page_token(swept.next.time, swept.next.id) if swept.next else "",
         )
+
+    async def GetRetention(self, request: pb.GetRetentionRequest, context: Context) -> pb.GetRetentionResponse:
+        """Give the retention rule of a thread."""
+        thread = await visible_thread(request, self._store)
+        return encode_rule(rule_for(thread.key, self._retention.rules))
+
+    async def PruneThread(self, request: pb.PruneThreadRequest, context: Context) -> pb.PruneThreadResponse:
+        """Remove the beginning of a thread."""
+        await require_thread(request, self._store)
+        items = await prune_thread(
+            request.thread_id,
+            decode_limits(request.limits),
+            now=self._clock.now(),
+            store=self._store,
+            dry_run=request.dry_run,
+        )
+        return pb.PruneThreadResponse(items=items)
 
     async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.ListItemsResponse:
         """List the items of a thread in the order of their sequence."""

@@ -73,10 +73,10 @@ class ContextClient:
         return decode_run(response.run)
 
     async def runs(
-        self, state: RunState | None, *, after: str, limit: int, tenant: str | None = None
+        self, state: RunState | None, *, thread_id: str = "", after: str, limit: int, tenant: str | None = None
     ) -> tuple[Sequence[Run], str]:
         """Give a page of a tenant's runs in a state, the latest first, and what asks for the next page."""
-        request = encode_list(state, after=after, limit=limit, tenant=tenant)
+        request = encode_list(state, thread_id=thread_id, after=after, limit=limit, tenant=tenant)
         async with translated(PEER):
             response = await self._runs.ListRuns(request, timeout=SECONDS)
         return [decode_run(run) for run in response.runs], response.next_page_token

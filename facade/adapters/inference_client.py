@@ -9,7 +9,7 @@ from dataclasses import asdict
 
 from facade.domain.events import ModelEvent, ModelFinished, ModelStarted
 from facade.domain.parameters import ResponseFormat
-from facade.domain.ports import Conversation, Embedded, Generation, Model, Tokenizable
+from facade.domain.ports import Conversation, Embedded, Generation, Model, Tokenizable, Warmed
 from threadmesh import event_codec as events
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
 from threadmesh.api.inference.v1 import inference_service_pb2_grpc as rpc
@@ -113,6 +113,18 @@ class InferenceClient:
         async with translated(_PEER):
             request = pb.CountTokensRequest(model=model, conversation=_encode_conversation(read))
             return (await self._stub.CountTokens(request, timeout=_READING_SECONDS)).tokens
+
+    async def warm(self, read: Conversation, *, model: str, cache_scope: str) -> Warmed:
+        """Let a model read a conversation and keep what it computes."""
+        request = pb.WarmRequest(
+            model=model,
+            messages=map(encode_message, read.messages),
+            tools=map(encode_tool_definition, read.tools),
+            cache_scope=cache_scope,
+        )
+        async with translated(_PEER):
+            response = await self._stub.Warm(request, timeout=_READING_SECONDS)
+        return Warmed(tokens=response.prompt_tokens, cached_tokens=response.cached_tokens)
 
     async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
         """Turn texts into vectors."""

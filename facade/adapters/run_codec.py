@@ -49,10 +49,12 @@ def decode_run(run: pb.Run) -> Run:
     )
 
 
-def encode_list(state: RunState | None, *, after: str, limit: int, tenant: str | None) -> pb.ListRunsRequest:
+def encode_list(
+    state: RunState | None, *, thread_id: str, after: str, limit: int, tenant: str | None
+) -> pb.ListRunsRequest:
     """Encode the wish for a page of runs."""
     states = [_STATES_BACK[state]] if state else []
-    return pb.ListRunsRequest(states=states, page_token=after, page_size=limit, tenant=tenant)
+    return pb.ListRunsRequest(thread_id=thread_id, states=states, page_token=after, page_size=limit, tenant=tenant)
 
 
 def encode_items(items: Sequence[NewItem]) -> list[threads.NewItem]:

@@ -46,4 +46,5 @@ def decode_window(window: threads.AssembleWindowResponse) -> Window:
         tokens=window.tokens,
         omitted_items=window.omitted_items,
         least_tokens=window.least_tokens,
+        summary=window.summary if window.HasField("summary") else None,
     )

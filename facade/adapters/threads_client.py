@@ -6,14 +6,14 @@ from datetime import UTC
 from facade.adapters.run_codec import encode_items
 from facade.adapters.run_writer import PEER, SECONDS
 from facade.domain.records import NewItem, Said
-from facade.domain.threads import NewThread, Thread
+from facade.domain.threads import NewThread, Thread, Wanted
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc
 from threadmesh.codec import decode_message, encode_message
 from threadmesh.conversation import Message
 from threadmesh.rpc.channel import MeshChannel, translated
 
-_THREADS = 500
+_THREADS = 100
 
 
 class ThreadsClient:
@@ -29,33 +29,59 @@ class ThreadsClient:
         )
         async with translated(PEER):
             response = await self._threads.CreateThread(request, timeout=SECONDS)
-        return _thread(response.thread)
+        return decode_thread(response.thread)
 
     async def thread(self, thread_id: str, *, tenant: str) -> Thread:
         """Give a thread."""
         request = pb.GetThreadRequest(thread_id=thread_id, tenant=tenant)
         async with translated(PEER):
             response = await self._threads.GetThread(request, timeout=SECONDS)
-        return _thread(response.thread)
+        return decode_thread(response.thread)
 
-    async def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
-        """Yield the threads whose key begins so, the latest used first."""
-        request = pb.ListThreadsRequest(key_prefix=key_prefix, page_size=_THREADS, tenant=tenant)
+    async def resolve(self, key: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
+        """Give the thread of a key, made if need be."""
+        request = pb.ResolveThreadRequest(key=key, metadata=metadata, tenant=tenant)
+        async with translated(PEER):
+            response = await self._threads.ResolveThread(request, timeout=SECONDS)
+        return decode_thread(response.thread)
+
+    async def of_key(self, key: str, *, tenant: str) -> Thread | None:
+        """Give the thread of a key."""
+        async with translated(PEER):
+            response = await self._threads.ListThreads(pb.ListThreadsRequest(key=key, tenant=tenant), timeout=SECONDS)
+        return decode_thread(response.threads[0]) if response.threads else None
+
+    async def page(self, wanted: Wanted, *, token: str, limit: int, tenant: str) -> tuple[Sequence[Thread], str]:
+        """Give a page of threads, and the token for the next one."""
+        request = pb.ListThreadsRequest(
+            key_prefix=wanted.key_prefix,
+            metadata=wanted.metadata,
+            ascending=wanted.ascending,
+            after_thread_id=wanted.after,
+            page_size=limit,
+            page_token=token,
+            tenant=tenant,
+        )
+        async with translated(PEER):
+            response = await self._threads.ListThreads(request, timeout=SECONDS)
+        return [decode_thread(thread) for thread in response.threads], response.next_page_token
+
+    async def threads(self, wanted: Wanted, *, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads that are wanted."""
+        token = ""
         while True:
-            async with translated(PEER):
-                response = await self._threads.ListThreads(request, timeout=SECONDS)
-            for thread in response.threads:
-                yield _thread(thread)
-            if not response.next_page_token:
+            page, token = await self.page(wanted, token=token, limit=_THREADS, tenant=tenant)
+            for thread in page:
+                yield thread
+            if not token:
                 return
-            request.page_token = response.next_page_token
 
     async def update(self, thread_id: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
         """Let the thread be described by other metadata."""
         request = pb.UpdateThreadRequest(thread_id=thread_id, metadata=metadata, tenant=tenant)
         async with translated(PEER):
             response = await self._threads.UpdateThread(request, timeout=SECONDS)
-        return _thread(response.thread)
+        return decode_thread(response.thread)
 
     async def delete(self, thread_id: str, *, tenant: str) -> None:
         """Delete a thread with everything in it."""
@@ -113,19 +139,26 @@ def decode_said(item: pb.Item) -> Said:
         message=decode_message(item.message),
         incomplete=item.status == pb.ITEM_STATUS_INCOMPLETE,
         summary=item.kind == pb.ITEM_KIND_SUMMARY,
+        covers=(item.covers.first, item.covers.last) if item.HasField("covers") else None,
+    )
+
+
+def decode_thread(thread: pb.Thread) -> Thread:
+    """Decode a thread."""
+    return Thread(
+        id=thread.id,
+        tenant=thread.tenant,
+        create_time=thread.create_time.ToDatetime(UTC),
+        update_time=thread.update_time.ToDatetime(UTC),
+        key=thread.key,
+        metadata=dict(thread.metadata),
+        ephemeral=thread.ephemeral,
+        item_count=thread.item_count,
+        active_run_id=thread.active_run_id,
+        pinned=tuple(thread.pinned),
+        summary=thread.summary if thread.HasField("summary") else None,
     )
 
 
 def _items(messages: Sequence[Message]) -> list[pb.NewItem]:
     return encode_items([NewItem(message=message) for message in messages])
-
-
-def _thread(thread: pb.Thread) -> Thread:
-    return Thread(
-        id=thread.id,
-        tenant=thread.tenant,
-        create_time=thread.create_time.ToDatetime(UTC),
-        key=thread.key,
-        metadata=dict(thread.metadata),
-        ephemeral=thread.ephemeral,
-    )

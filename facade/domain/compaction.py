@@ -35,20 +35,31 @@ async def compact(messages: Sequence[Message], parameters: TurnParameters, infer
     said = [each for each in messages[: len(messages) - len(unanswered)] if not _instructs(each)]
     if not said:
         raise InvalidArgument("There is nothing to compact: nothing was answered yet.", field="input")
-    model = await inference.model(parameters.model)
-    room = room_of(model.context_tokens)
-    asked = replace(parameters, model=model.name, max_tokens=room.answer)
-    summary, usage = "", Usage()
-    for piece in pieces(said, tokens=room.piece):
-        words = prompt(piece, so_far=summary, answer_tokens=room.answer)
-        summary, spent = await _written(words, asked, inference)
-        usage += spent
+    summary, usage = await retold(said, parameters, inference)
     return Compacted(
         instructions=[each for each in messages if _instructs(each)],
         summary=summary,
         unanswered=unanswered,
         usage=usage,
     )
+
+
+async def retold(
+    said: Sequence[Message], parameters: TurnParameters, inference: Inference, *, so_far: str = ""
+) -> tuple[str, Usage]:
+    """Give what was said, and what was summarized `so_far`, in a model's words, and what that has used.
+
+    Raises what `Inference.generate` does.
+    """
+    model = await inference.model(parameters.model)
+    room = room_of(model.context_tokens)
+    asked = replace(parameters, model=model.name, max_tokens=room.answer)
+    summary, usage = so_far, Usage()
+    for piece in pieces(said, tokens=room.piece):
+        words = prompt(piece, so_far=summary, answer_tokens=room.answer)
+        summary, spent = await _written(words, asked, inference)
+        usage += spent
+    return summary, usage
 
 
 async def _written(messages: Sequence[Message], asked: TurnParameters, inference: Inference) -> tuple[str, Usage]:

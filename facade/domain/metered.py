@@ -16,6 +16,7 @@ from facade.domain.ports import (
     Tokenizable,
     Tool,
     Tools,
+    Warmed,
 )
 from facade.domain.rate_limits import RateLimits
 from facade.domain.records import Answered, NewRun
@@ -66,6 +67,10 @@ class MeteredInference:
     async def detokenize(self, tokens: Sequence[int], *, model: str) -> Sequence[bytes]:
         """Give the bytes of tokens."""
         return await self._inference.detokenize(tokens, model=model)
+
+    async def warm(self, read: Conversation, *, model: str, cache_scope: str) -> Warmed:
+        """Let a model read ahead; for whom it does only the caller knows, who counts it."""
+        return await self._inference.warm(read, model=model, cache_scope=cache_scope)
 
     async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
         """Turn texts into vectors; whose they are only the caller knows, who counts them."""

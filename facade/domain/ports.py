@@ -58,6 +58,14 @@ class Embedded:
     tokens: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmed:
+    """How many tokens a conversation has, and of how many the model had been keeping what it computed."""
+
+    tokens: int
+    cached_tokens: int
+
+
 class Inference(Protocol):
     """Where answers come from."""
 
@@ -90,6 +98,14 @@ class Inference(Protocol):
 
     async def detokenize(self, tokens: Sequence[int], *, model: str) -> Sequence[bytes]:
         """Give the bytes of each token. Raises `ModelNotFound`, and `InvalidArgument` for what is no token."""
+        ...
+
+    async def warm(self, read: Conversation, *, model: str, cache_scope: str) -> Warmed:
+        """Let a model read a conversation and keep what it computes, so that an answer to more of it begins sooner.
+
+        That is for requests of the same `cache_scope`. Raises `ModelNotFound`, `ContextLengthExceeded`, and
+        `InvalidArgument` for what the model cannot read.
+        """
         ...
 
     async def embed(self, texts: Sequence[str], *, model: str, dimensions: int | None) -> Embedded:
@@ -188,11 +204,12 @@ class Context(Protocol):
         ...
 
     async def runs(
-        self, state: RunState | None, *, after: str, limit: int, tenant: str | None = None
+        self, state: RunState | None, *, thread_id: str = "", after: str, limit: int, tenant: str | None = None
     ) -> tuple[Sequence[Run], str]:
         """Give a page of a tenant's runs in a state, the latest first, and what asks for the next page.
 
-        That is empty on the last page. `after` is what the page before gave; anything else raises `InvalidArgument`.
+        They are those of all threads, unless one is named. What asks for more is empty on the last page; `after` is
+        what the page before gave, and anything else raises `InvalidArgument`.
         """
         ...
 

@@ -102,13 +102,15 @@ class Batch:
 class Window:
     """The part of a thread that a model can read; `omitted_items` were left out of it.
 
-    `least_tokens` are those of what is in every window, however small its budget.
+    `least_tokens` are those of what is in every window, however small its budget. The `summary` of that number stands
+    for what was left out, if one does.
     """
 
     messages: Sequence[Message]
     tokens: int
     omitted_items: int
     least_tokens: int = 0
+    summary: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,7 @@ class NewRun:
 class Said:
     """An entry of a thread, numbered within it, and the run that wrote it; empty if none did.
 
-    An `incomplete` one was broken off; a `summary` stands for older ones.
+    An `incomplete` one was broken off; a `summary` stands for older ones, those it `covers`, first and last.
     """
 
     id: str
@@ -150,3 +152,4 @@ class Said:
     message: Message
     incomplete: bool = False
     summary: bool = False
+    covers: tuple[int, int] | None = None

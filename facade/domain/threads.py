@@ -11,14 +11,23 @@ from threadmesh.conversation import Message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thread:
-    """A tenant's thread; an `ephemeral` one serves a single request and its followers, and goes with their logs."""
+    """A tenant's thread; an `ephemeral` one serves a single request and its followers, and goes with their logs.
+
+    `item_count` numbers its next entry, `active_run_id` the run that writes to it. Entries that are `pinned` are part
+    of every window, and `summary` is the newest entry that stands for older ones; both are numbers of entries.
+    """
 
     id: str
     tenant: str
     create_time: datetime
+    update_time: datetime
     key: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     ephemeral: bool = False
+    item_count: int = 0
+    active_run_id: str = ""
+    pinned: tuple[int, ...] = ()
+    summary: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,19 @@ class NewThread:
     metadata: Mapping[str, str]
     messages: Sequence[Message] = ()
     request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Says which threads are wanted: those whose key begins so and that have this among their metadata.
+
+    The latest used stand first, or the earliest if `ascending`; those up to the thread `after` are passed over.
+    """
+
+    key_prefix: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    ascending: bool = False
+    after: str = ""
 
 
 class Threads(Protocol):
@@ -41,8 +63,24 @@ class Threads(Protocol):
         """Give a thread. Raises `ThreadNotFound`, as do all methods about one thread."""
         ...
 
-    def threads(self, *, key_prefix: str, tenant: str) -> AsyncGenerator[Thread, None]:
-        """Yield the threads whose key begins so, the latest used first."""
+    async def resolve(self, key: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
+        """Give the thread of a key; one that is not there is made, described by `metadata`."""
+        ...
+
+    async def of_key(self, key: str, *, tenant: str) -> Thread | None:
+        """Give the thread of a key; None if there is none."""
+        ...
+
+    async def page(self, wanted: Wanted, *, token: str, limit: int, tenant: str) -> tuple[Sequence[Thread], str]:
+        """Give a page of the threads that are wanted, and the token that asks for the next page.
+
+        That is empty on the last page. The `token` is what the page before gave; anything else raises
+        `InvalidArgument`.
+        """
+        ...
+
+    def threads(self, wanted: Wanted, *, tenant: str) -> AsyncGenerator[Thread, None]:
+        """Yield the threads that are wanted, read as far as they are taken. Raises `ThreadNotFound`."""
         ...
 
     async def update(self, thread_id: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:

@@ -45,6 +45,8 @@ def _parameter(name: str) -> dict[str, Any]:
 
 DESCRIBED = {"parameters": [_parameter(name) for name in _HEADERS]}
 """The headers, for a route's `openapi_extra`."""
+TOOLS_DESCRIBED = {"parameters": [_parameter("tools")]}
+"""The header for tools alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

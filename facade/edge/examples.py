@@ -70,6 +70,20 @@ CONVERSATION_UPDATE: dict[str, dict[str, Any]] = {"topic": {"metadata": {"topic"
 CONVERSATION_ITEMS: dict[str, dict[str, Any]] = {
     "said": {"items": [{"type": "message", "role": "user", "content": "Hello!"}]}
 }
+THREAD: dict[str, dict[str, Any]] = {
+    "key": {"key": "discord:1:2", "metadata": {"topic": "weather"}},
+    "nameless": {},
+}
+THREAD_UPDATE: dict[str, dict[str, Any]] = {"topic": {"metadata": {"topic": "weather"}}}
+PRUNE: dict[str, dict[str, Any]] = {
+    "newest": {"max_items": 200},
+    "foreseen": {"max_age_seconds": 86400, "dry_run": True},
+}
+WARM: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "tool": {"instructions": "Be brief.", "tools": [{"type": "function", "function": _WEATHER}]},
+}
+SUMMARY: dict[str, dict[str, Any]] = {"whole": {}, "part": {"up_to": "9"}}
 TOKENIZE: dict[str, dict[str, Any]] = {
     "text": {"prompt": "Hello!", "return_token_strs": True},
     "messages": {"messages": [_HELLO]},

@@ -7,7 +7,7 @@ import pytest
 
 from context_svc.adapters import statements
 from context_svc.adapters.sqlite_file import connect, prepare
-from context_svc.adapters.sqlite_store import INSTRUCTIONS, list_runs
+from context_svc.adapters.sqlite_store import INSTRUCTIONS, list_runs, list_threads
 
 QUERIES = [
     "SELECT * FROM items WHERE thread_id = '' AND seq < 9 ORDER BY seq DESC LIMIT 100",
@@ -44,6 +44,22 @@ def test_runs_are_listed_without_reading_those_of_others(database: Path, wanted:
         plan = " ".join(row["detail"] for row in asked)
 
     assert found_by in plan
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+@pytest.mark.parametrize(("wanted", "index"), [({"tenant": ""}, "threads_by_use"), ({}, "threads_listed")])
+def test_threads_are_listed_in_both_orders_without_sorting(
+    database: Path, wanted: dict[str, str], index: str, ascending: bool
+) -> None:
+    whose, values = statements.narrowed("?", **wanted)
+    prepare(database)
+    with closing(connect(database)) as connection:
+        statement = list_threads(whose, ascending=ascending)
+        asked = connection.execute(f"EXPLAIN QUERY PLAN {statement}", (*values, 1, "k", 0, "", 1))
+        plan = " ".join(row["detail"] for row in asked)
+
+    assert f"SEARCH threads USING INDEX {index}" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_instructions_are_found_without_reading_how_often_they_were_repeated(database: Path) -> None:

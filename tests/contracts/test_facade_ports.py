@@ -20,7 +20,7 @@ from facade.adapters.tools_client import ToolsClient
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
 from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Context, Generation, Inference, Tools
+from facade.domain.ports import Context, Conversation, Generation, Inference, Tools
 from facade.domain.rate_limits import RateLimits
 from facade.domain.records import Batch, NewItem, NewRun
 from inference_svc.app import app as inference_app
@@ -313,6 +313,24 @@ async def test_an_answer_that_breaks_raises_after_what_it_said(inference: Infere
             said.append(event)
 
     assert any(isinstance(event, TextDelta) for event in said)
+
+
+async def test_what_was_read_ahead_is_known_to_an_answer_of_the_same_scope(inference: Inference) -> None:
+    read = Conversation(messages=[message(Role.USER, "some words to read")])
+    first = await inference.warm(read, model="scripted", cache_scope="a")
+    again = await inference.warm(read, model="scripted", cache_scope="a")
+    stranger = await inference.warm(read, model="scripted", cache_scope="b")
+
+    assert first.tokens > 0
+    assert (first.cached_tokens, stranger.cached_tokens) == (0, 0)
+    assert again.tokens == first.tokens
+    assert first.tokens - 1 <= again.cached_tokens <= first.tokens, "a model may read the last token once more"
+    asked = replace(asking("some words to read"), parameters=TurnParameters(model="scripted", cache_scope="a"))
+    events = [event async for event in inference.generate(asked)]
+    assert isinstance(events[-1], ModelFinished)
+    assert events[-1].usage.cached_tokens >= first.tokens - 1
+    with pytest.raises(ModelNotFound):
+        await inference.warm(read, model="unknown", cache_scope="")
 
 
 async def test_every_call_ends_once_and_a_made_up_one_is_never_started(tools: Tools) -> None:

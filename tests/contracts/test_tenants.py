@@ -3,6 +3,7 @@
 import pytest
 
 from context_svc.domain.delete import delete
+from context_svc.domain.find import find
 from context_svc.domain.import_thread import History, import_thread
 from context_svc.domain.ports import Store
 from context_svc.domain.resolve import resolve
@@ -44,6 +45,16 @@ async def test_a_key_is_one_thread_for_each_tenant(store: Store) -> None:
     assert [thread.tenant for thread in threads] == ["", "a", "b", "a"]
     assert threads[1] == threads[3]
     assert (await store.thread(threads[2].id)).tenant == "b"
+
+
+async def test_a_key_finds_the_tenants_thread_and_makes_none(store: Store) -> None:
+    mine = await resolved(store, "k", "a")
+
+    assert await find("k", store=store, tenant="a") == mine
+    assert [await find(key, store=store, tenant=tenant) for key, tenant in (("k", "b"), ("k", ""), ("kk", "a"))] == (
+        [None] * 3
+    )
+    assert await keys(store, None) == {"k"}
 
 
 async def test_a_list_of_threads_holds_only_the_tenants(store: Store) -> None:

@@ -126,6 +126,22 @@ async def test_pages_of_threads_neither_repeat_nor_miss_any(store: Store, clock:
     assert len(keys) == 11
 
 
+async def test_threads_are_listed_from_the_earliest_on_as_well(store: Store, clock: FakeClock) -> None:
+    for number in range(11):
+        await made(store, f"k{number}")
+        await made(store, f"other{number}")
+        clock.advance(number % 2)  # pairs share a moment
+
+    for prefix, tenant in (("k", ""), ("", ""), ("k", None), ("", None)):
+        keys: list[str] = []
+        after = None
+        while page := await store.threads(key_prefix=prefix, after=after, limit=3, tenant=tenant, ascending=True):
+            keys += [thread.key for thread in page]
+            after = Cursor(time=page[-1].update_time, id=page[-1].id)
+        assert keys == (await listed(store, prefix))[::-1]
+    assert len(keys) == 22
+
+
 # Items
 
 

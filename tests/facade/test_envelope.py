@@ -24,7 +24,8 @@ READING = [
     for path, item in DOCUMENT["paths"].items()
     if "requestBody" in item.get("post", {})
 ]
-OPTIONAL = [path for path in READING if path.endswith(("approve", "deny", "/conversations"))]
+WITHOUT = ("approve", "deny", "/conversations", "/threads", "/warm", "/summary")
+OPTIONAL = [path for path in READING if path.endswith(WITHOUT)]
 JSON = {"content-type": "application/json"}
 SAID = {"messages": [{"role": "user", "content": "a"}], "input": "a"}
 ANSWERING = ["/v1/chat/completions", "/v1/responses"]

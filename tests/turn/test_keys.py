@@ -34,9 +34,11 @@ KEYS: dict[str, dict[str, Any]] = {
     "expired": {"expires": NOW - timedelta(days=1)},
     "revoked": {"revoked": NOW},
     "chat and tools": {"scopes": frozenset({Scope.CHAT, Scope.TOOLS})},
+    "chat and threads": {"scopes": frozenset({Scope.CHAT, Scope.THREADS})},
     "two requests": {"limits": KeyLimits(requests_per_minute=2)},
     "500 tokens": {"limits": KeyLimits(tokens_per_minute=500)},
     "1000 tokens": {"limits": KeyLimits(tokens_per_minute=1000)},
+    "two readings": {"limits": KeyLimits(requests_per_minute=2, tokens_per_minute=600)},
     "one call": {"limits": KeyLimits(tool_calls_per_minute=1)},
     "one stream": {"limits": KeyLimits(concurrent_streams=1)},
     **{scope: {"scopes": frozenset({scope})} for scope in Scope},
@@ -134,6 +136,8 @@ ROUTES = [
     (Scope.EMBEDDINGS, "POST", "/v1/embeddings"),
     (Scope.MODELS_READ, "GET", "/v1/models"),
     (Scope.RUNS_READ, "GET", "/v1/runs"),
+    (Scope.THREADS, "GET", "/v1/threads"),
+    (Scope.THREADS, "DELETE", "/v1/threads/thread_1"),
     (Scope.RUNS_WRITE, "POST", "/v1/runs/run_1/cancel"),
     (Scope.RUNS_WRITE, "POST", "/v1/runs/run_1/calls/call_1/approve"),
 ]
@@ -166,6 +170,37 @@ async def test_tools_of_the_mesh_need_a_scope_of_their_own(keyed: Keyed) -> None
 
     assert plain.status_code == 200
     assert (asked.status_code, error_of(asked)["code"]) == (403, "insufficient_scope")
+
+
+async def test_a_key_for_threads_alone_lets_no_model_work(keyed: Keyed) -> None:
+    made = (await keyed.http.post("/v1/threads", json={"key": "k"}, headers=keyed[Scope.THREADS])).json()["id"]
+    for work in ("warm", "summary"):
+        answer = await keyed.http.post(f"/v1/threads/{made}/{work}", headers=keyed[Scope.THREADS])
+        assert (answer.status_code, answer.headers["www-authenticate"].count('scope="chat"')) == (403, 1)
+    assert (await keyed.http.get(f"/v1/threads/{made}/window", headers=keyed[Scope.THREADS])).status_code == 200
+    offered = await keyed.http.post(
+        f"/v1/threads/{made}/warm", headers={**keyed["chat and threads"], "x-threadmesh-tools": "all"}
+    )
+    assert (offered.status_code, error_of(offered)["code"]) == (403, "insufficient_scope")
+
+
+async def test_warming_and_summarizing_count_as_requests_and_what_was_read_as_tokens(keyed: Keyed) -> None:
+    key = {**keyed["two readings"], "x-threadmesh-tools": "none"}
+    made = (await keyed.http.post("/v1/threads", json={"key": "read"}, headers=key)).json()
+    items = [{"type": "message", "role": "user", "content": "some words " * 20}]
+    place = f"/v1/conversations/{made['conversation']}/items"
+    assert (await keyed.http.post(place, json={"items": items}, headers=key)).status_code == 200
+
+    warmed = [await keyed.http.post(f"/v1/threads/{made['id']}/warm", headers=key) for _ in range(2)]
+    refused = await keyed.http.post(f"/v1/threads/{made['id']}/summary", headers=key)
+
+    read = warmed[0].json()["tokens"] - warmed[0].json()["cached_tokens"]
+    left = [int(each.headers["x-ratelimit-remaining-tokens"]) for each in warmed]
+    assert read > 20
+    assert 600 - read <= left[1] < left[0], "what was read first is gone when it is asked again"
+    assert (refused.status_code, error_of(refused)["type"]) == (429, "requests")
+    free = [await keyed.http.get(f"/v1/threads/{made['id']}{rest}", headers=key) for rest in ("", "/window")]
+    assert [each.status_code for each in free] == [200, 200]
 
 
 async def test_nobody_answers_questions_about_tools_without_the_scope_to(keyed: Keyed) -> None:

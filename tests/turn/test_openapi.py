@@ -62,6 +62,8 @@ UNSAID = (
     "FACADE_MAX_CHOICES",
     "Say what is to be gone on with",
     "has no token to begin with",
+    "A key names one thread",
+    "control characters or invisible ones",
 )
 """Refusals of requests that fit the document: rules between fields, and what only the content tells."""
 

@@ -52,6 +52,7 @@ async def test_what_one_tenant_has_made_is_nowhere_for_another(mesh: Mesh, http:
     chat = await said(http, mesh, "secret", **MINE)
     asked = {"model": "scripted", "input": "secret"}
     response = (await http.post(f"{mesh.url}/v1/responses", json=asked, headers=MINE)).json()["id"]
+    thread = (await http.post(f"{mesh.url}/v1/threads", json={"key": "of one"}, headers=MINE)).json()["id"]
     run, completion = chat.headers["x-run-id"], chat.json()["id"]
     places = [
         ("GET", f"/v1/runs/{run}"),
@@ -62,6 +63,14 @@ async def test_what_one_tenant_has_made_is_nowhere_for_another(mesh: Mesh, http:
         ("GET", f"/v1/responses/{response}/input_items"),
         ("POST", f"/v1/responses/{response}/cancel"),
         ("DELETE", f"/v1/responses/{response}"),
+        ("GET", f"/v1/threads/{thread}"),
+        ("GET", f"/v1/threads/{thread}/window"),
+        ("GET", f"/v1/threads/{thread}/retention"),
+        ("POST", f"/v1/threads/{thread}/warm"),
+        ("POST", f"/v1/threads/{thread}/summary"),
+        ("POST", f"/v1/threads/{thread}/items/0/pin"),
+        ("POST", f"/v1/threads/{thread}/items/0/unpin"),
+        ("DELETE", f"/v1/threads/{thread}"),
     ]
 
     for method, place in places:
@@ -69,6 +78,14 @@ async def test_what_one_tenant_has_made_is_nowhere_for_another(mesh: Mesh, http:
         missing = await http.request(method, f"{mesh.url}{_nobodys(place)}", headers=THEIRS)
         assert answer.status_code == 404, place
         assert _told(answer) == _told(missing), "it is told as if it did not exist"
+    for place, body in (("", {"metadata": {"mine": "no"}}), ("/prune", {"max_items": 1})):
+        answer = await http.post(f"{mesh.url}/v1/threads/{thread}{place}", json=body, headers=THEIRS)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "thread_not_found")
+    for query in ({}, {"key": "of one"}, {"key_prefix": "of"}):
+        assert thread not in (await http.get(f"{mesh.url}/v1/threads", params=query, headers=THEIRS)).text
+    assert (await http.get(f"{mesh.url}/v1/threads/{thread}", headers=MINE)).json()["metadata"] == {}
+    runs = await http.get(f"{mesh.url}/v1/runs", params={"thread": chat.headers["x-thread-id"]}, headers=THEIRS)
+    assert runs.json()["data"] == []
     assert run not in (await http.get(f"{mesh.url}/v1/runs", headers=THEIRS)).text
     assert (await http.get(f"{mesh.url}/v1/responses/{response}", headers=MINE)).status_code == 200
 

@@ -24,6 +24,7 @@ class Scope(StrEnum):
     MODELS_READ = "models.read"
     RUNS_READ = "runs.read"
     RUNS_WRITE = "runs.write"
+    THREADS = "threads"
     TOOLS = "tools"
 
 

@@ -21,12 +21,14 @@ _OURS: Mapping[str, Methods] = {INFERENCE: None, TOOLS: None, THREADS: None, RUN
 MATRIX: Mapping[str, Mapping[str, Methods]] = {
     # It answers people: it decides nothing that an operator decides.
     "facade": {
-        INFERENCE: frozenset({"CountTokens", "Detokenize", "Embed", "Generate", "ListModels", "Tokenize"}),
+        INFERENCE: frozenset({"CountTokens", "Detokenize", "Embed", "Generate", "ListModels", "Tokenize", "Warm"}),
         TOOLS: frozenset({"ExecuteTools", "ListTools"}),
         THREADS: frozenset(
             {
-                *("CreateThread", "GetThread", "ListThreads", "UpdateThread", "DeleteThread"),
-                *("AppendItems", "GetItem", "ListItems", "DeleteItem", "AssembleWindow"),
+                *("ResolveThread", "CreateThread", "GetThread", "ListThreads", "UpdateThread", "DeleteThread"),
+                *("AppendItems", "GetItem", "ListItems", "DeleteItem", "PinItem", "UnpinItem"),
+                # Of all threads at once only an operator removes something: PruneThreads.
+                *("AssembleWindow", "AppendSummary", "GetRetention", "PruneThread"),
             }
         ),
         RUNS: frozenset(

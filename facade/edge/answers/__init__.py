@@ -6,12 +6,12 @@ and that are empty here are left out.
 
 from pydantic import BaseModel
 
-from facade.edge.answers import chat, common, kept, models, responses, runs, texts
+from facade.edge.answers import chat, common, kept, models, responses, runs, texts, threads
 
 
 def all_answers() -> list[type[BaseModel]]:
     """Give every model of this package."""
-    modules = (common, chat, responses, models, runs, kept, texts)
+    modules = (common, chat, responses, models, runs, threads, kept, texts)
     return [
         each
         for module in modules

@@ -1,6 +1,6 @@
 """Completions that are stored: each is a run in a thread of its own, which keeps it when the run's log is forgotten."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +9,11 @@ from facade.domain.events import ModelEvent, ModelStarted, Run, RunEvent, RunSta
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context
 from facade.domain.records import Said
-from facade.domain.threads import Thread, Threads
+from facade.domain.threads import Thread, Threads, Wanted
 from facade.edge.chat.completion import Completion
 from facade.edge.chat.decode import STORED
 from facade.edge.chat.encode import run_id
+from facade.edge.paging import Order
 from threadmesh.conversation import Reasoning, ReasoningDelta, Role, Text, TextDelta, ToolCallDelta
 from threadmesh.errors import EventLogExpired, NotFound, RunNotFound
 
@@ -47,10 +48,12 @@ class Shelf:
             raise CompletionNotFound from error
         return _kept(run, await self._threads.thread(run.thread_id, tenant=tenant))
 
-    async def all(self, metadata: Mapping[str, str], *, tenant: str) -> Sequence[Thread]:
-        """Give the threads of the stored completions that have these among their metadata, the latest first."""
-        async with aclosing(self._threads.threads(key_prefix=STORED, tenant=tenant)) as threads:
-            return [thread async for thread in threads if metadata.items() <= thread.metadata.items()]
+    def listed(
+        self, metadata: Mapping[str, str], *, order: Order, after: str, tenant: str
+    ) -> AsyncGenerator[Thread, None]:
+        """Yield the threads of the stored completions that have these among their metadata, behind a thread's id."""
+        wanted = Wanted(key_prefix=STORED, metadata=metadata, ascending=order == "asc", after=after)
+        return self._threads.threads(wanted, tenant=tenant)
 
     async def of(self, thread: Thread) -> Kept | None:
         """Give the completion of a thread; None while there is none."""

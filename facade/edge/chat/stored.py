@@ -1,12 +1,11 @@
 """`/v1/chat/completions` that are stored: list them, look at one, describe it anew, delete it."""
 
-import base64
+from contextlib import aclosing
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from facade.domain.records import Said
 from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answers.chat import Completion
@@ -16,10 +15,10 @@ from facade.edge.body import read
 from facade.edge.chat.encode import completion_id
 from facade.edge.chat.fields import Schema
 from facade.edge.chat.kept import Shelf
+from facade.edge.chat.messages import message_body
 from facade.edge.chat.schemas import Metadata
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing, page
-from threadmesh.conversation import Media, Part, Refusal, Text
 
 _MOST = 100
 _ONE = "/{completion}"
@@ -69,23 +68,19 @@ class StoredCompletions:
     ) -> dict[str, Any]:
         """List completions by their age; `metadata[name]=value` keeps those that have it.
 
-        Their threads are all looked at, which are small; of the completions, those of the page are read.
+        Their threads and they themselves are read as far as the page goes. Those of another `model` are read as well.
         """
-        tenant = request.state.tenant
-        threads = await self._shelf.all(_metadata(request), tenant=tenant)
-        threads = threads[::-1] if order == "asc" else threads
-        if after:
-            last = (await self._shelf.find(after, tenant=tenant)).thread.id
-            names = [thread.id for thread in threads]
-            threads = threads[names.index(last) + 1 :] if last in names else []
+        tenant, metadata = request.state.tenant, _metadata(request)
+        last = (await self._shelf.find(after, tenant=tenant)).thread.id if after else ""
         bodies: list[dict[str, Any]] = []
-        for thread in threads:
-            if len(bodies) > limit:
-                break
-            kept = await self._shelf.of(thread)
-            body = await self._shelf.body(kept) if kept else None
-            if body and model in ("", body["model"]):
-                bodies.append(body)
+        async with aclosing(self._shelf.listed(metadata, order=order, after=last, tenant=tenant)) as threads:
+            async for thread in threads:
+                kept = await self._shelf.of(thread)
+                body = await self._shelf.body(kept) if kept else None
+                if body and model in ("", body["model"]):
+                    bodies.append(body)
+                if len(bodies) > limit:
+                    break
         return listing(bodies[:limit], has_more=len(bodies) > limit)
 
     async def get(self, request: Request, completion: str) -> dict[str, Any]:
@@ -111,7 +106,8 @@ class StoredCompletions:
         """List the messages of the request."""
         kept = await self._shelf.find(completion, tenant=request.state.tenant)
         name = completion_id(kept.run)
-        messages = [_message(entry, name) for entry in await self._shelf.messages(kept)]
+        said = await self._shelf.messages(kept)
+        messages = [{"id": f"{name}-{entry.sequence}", **message_body(entry.message)} for entry in said]
         return page(messages, limit=limit, order=order, after=after)
 
 
@@ -119,36 +115,3 @@ def _metadata(request: Request) -> dict[str, str]:
     """Read `metadata[name]=value`, as OpenAI's clients write objects."""
     given = request.query_params.multi_items()
     return {name[9:-1]: value for name, value in given if name.startswith("metadata[") and name.endswith("]")}
-
-
-def _message(entry: Said, completion: str) -> dict[str, Any]:
-    message = entry.message
-    texts = [part.text for part in message.parts if isinstance(part, Text)]
-    parts = [part for part in message.parts if isinstance(part, Text | Media)]
-    refusals = [part.text for part in message.parts if isinstance(part, Refusal)]
-    told: dict[str, Any] = {
-        "id": f"{completion}-{entry.sequence}",
-        "role": message.role.value,
-        "content": "".join(texts) if texts or not message.tool_calls else None,
-        "refusal": "".join(refusals) or None,
-        "name": message.name or None,
-        "content_parts": [_part(part) for part in parts] if len(parts) > len(texts) or len(texts) > 1 else None,
-    }
-    if message.tool_call_id:
-        told["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        told["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments_json}}
-            for call in message.tool_calls
-        ]
-    return told
-
-
-def _part(part: Part) -> dict[str, Any]:
-    if isinstance(part, Media):
-        data = base64.b64encode(part.data).decode()
-        if part.mime_type.startswith("audio/"):
-            sound = {"data": data, "format": part.mime_type.removeprefix("audio/")}
-            return {"type": "input_audio", "input_audio": sound}
-        return {"type": "image_url", "image_url": {"url": f"data:{part.mime_type};base64,{data}"}}
-    return {"type": "text", "text": part.text}

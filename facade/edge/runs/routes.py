@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from facade.domain.events import Run, RunState
@@ -76,10 +76,17 @@ class Runs:
         return routes
 
     async def list(
-        self, request: Request, status: RunState | None = None, after: str = "", limit: Limit = 20
+        self,
+        request: Request,
+        status: RunState | None = None,
+        thread: Annotated[str, Query(max_length=128)] = "",
+        after: str = "",
+        limit: Limit = 20,
     ) -> dict[str, Any]:
-        """List runs; `status` keeps those in a state, such as `requires_action`."""
-        found, more = await self._context.runs(status, after=after, limit=limit, tenant=request.state.tenant)
+        """List runs; `status` keeps those in a state, such as `requires_action`, `thread` those of a thread's id."""
+        found, more = await self._context.runs(
+            status, thread_id=thread, after=after, limit=limit, tenant=request.state.tenant
+        )
         runs = [run_body(run) for run in found]
         return {"object": "list", "data": runs, "has_more": bool(more), "after": more or None}
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from prometheus_client import CollectorRegistry
 
@@ -142,3 +143,47 @@ async def test_a_page_of_large_items_is_cut_to_what_a_message_carries(threads: "
         listing.after_sequence = numbers[-1]
 
     assert numbers == list(range(6))
+
+
+async def test_the_rule_of_a_thread_is_told(pruning: "Threads", threads: "Threads") -> None:
+    found = [await imported(pruning, history(0, key=key)) for key in ("k1", "other")]
+    asked = [pb.GetRetentionRequest(thread_id=each.thread.id) for each in found]
+    ruled, free = [await pruning.GetRetention(request, timeout=SECONDS) for request in asked]
+
+    assert (ruled.rule.pattern, ruled.rule.limits) == ("k*", pb.RetentionLimits(max_items=1))
+    assert not free.HasField("rule")
+    assert not (await threads.GetRetention(asked[0], timeout=SECONDS)).HasField("rule")
+
+
+async def test_the_beginning_of_one_thread_is_removed_on_request(threads: "Threads") -> None:
+    mine, other = [(await imported(threads, history(0, 1, 2, key=key))).thread.id for key in ("a", "b")]
+    request = pb.PruneThreadRequest(thread_id=mine, limits=pb.RetentionLimits(max_items=1), dry_run=True)
+
+    foreseen = await threads.PruneThread(request, timeout=SECONDS)
+    assert len(await listed(threads, mine)) == 3
+    request.dry_run = False
+    removed = await threads.PruneThread(request, timeout=SECONDS)
+
+    assert (foreseen.items, removed.items) == (2, 2)
+    assert [item.sequence for item in await listed(threads, mine)] == [2]
+    assert len(await listed(threads, other)) == 3
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        pb.RetentionLimits(),
+        pb.RetentionLimits(only_summarized=True),
+        pb.RetentionLimits(max_idle=Duration(seconds=1)),
+        pb.RetentionLimits(max_items=0),
+        pb.RetentionLimits(max_age=Duration(seconds=1 << 37)),
+    ],
+)
+async def test_limits_that_say_nothing_or_too_much_are_refused(threads: "Threads", limits: pb.RetentionLimits) -> None:
+    thread = (await imported(threads, history(0, 1))).thread.id
+
+    with pytest.raises(InvalidArgument) as refused:
+        async with translated("context"):
+            await threads.PruneThread(pb.PruneThreadRequest(thread_id=thread, limits=limits), timeout=SECONDS)
+    assert refused.value.facts["field"].startswith("limits")
+    assert len(await listed(threads, thread)) == 2

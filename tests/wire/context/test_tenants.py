@@ -30,6 +30,11 @@ ABOUT_THREADS: list[tuple[str, Callable[..., Any]]] = [
         "AppendSummary",
         lambda **about: threads_pb.AppendSummaryRequest(text="short", items=threads_pb.ItemRange(), **about),
     ),
+    ("GetRetention", threads_pb.GetRetentionRequest),
+    (
+        "PruneThread",
+        lambda **about: threads_pb.PruneThreadRequest(limits=threads_pb.RetentionLimits(max_items=1), **about),
+    ),
     ("DeleteThread", threads_pb.DeleteThreadRequest),
 ]
 ABOUT_RUNS: list[tuple[str, Callable[..., Any]]] = [

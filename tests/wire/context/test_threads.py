@@ -178,3 +178,12 @@ async def test_pinned_items_that_do_not_fit_are_an_error_with_a_way_out(threads:
             await threads.AssembleWindow(
                 threads_pb.AssembleWindowRequest(thread_id=thread.id, token_budget=50), timeout=SECONDS
             )
+
+
+async def test_the_thread_of_one_key_is_listed_alone(threads: "Threads") -> None:
+    for key in ("a", "ab"):
+        await threads.ResolveThread(threads_pb.ResolveThreadRequest(key=key), timeout=SECONDS)
+
+    for key, found in (("a", ["a"]), ("b", [])):
+        page = await threads.ListThreads(threads_pb.ListThreadsRequest(key=key), timeout=SECONDS)
+        assert ([thread.key for thread in page.threads], page.next_page_token) == (found, "")

@@ -5,6 +5,7 @@ Remembers what was said and done."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -415,10 +416,34 @@ class ListThreadsRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     KEY_PREFIX_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    ASCENDING_FIELD_NUMBER: _builtins.int
+    AFTER_THREAD_ID_FIELD_NUMBER: _builtins.int
     key_prefix: _builtins.str
     """Keeps the threads whose key begins so; empty keeps all."""
     page_size: _builtins.int
@@ -427,6 +452,16 @@ class ListThreadsRequest(_message.Message):
     """Continues after the page that gave this token."""
     tenant: _builtins.str
     """Sees only what this tenant has; absent sees everything."""
+    key: _builtins.str
+    """Keeps the thread with exactly this key, of the tenant, or of nobody ("") where none is named; empty keeps all."""
+    ascending: _builtins.bool
+    """Gives the earliest used first."""
+    after_thread_id: _builtins.str
+    """Begins behind this thread; a page token goes before it."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Keeps the threads that have all of this among their metadata; empty keeps all."""
+
     def __init__(
         self,
         *,
@@ -434,10 +469,14 @@ class ListThreadsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         tenant: _builtins.str | None = ...,
+        key: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        ascending: _builtins.bool = ...,
+        after_thread_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "key_prefix", b"key_prefix", "page_size", b"page_size", "page_token", b"page_token", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "after_thread_id", b"after_thread_id", "ascending", b"ascending", "key", b"key", "key_prefix", b"key_prefix", "metadata", b"metadata", "page_size", b"page_size", "page_token", b"page_token", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
@@ -457,7 +496,7 @@ class ListThreadsResponse(_message.Message):
     """Asks for the next page; empty on the last."""
     @_builtins.property
     def threads(self) -> _containers.RepeatedCompositeFieldContainer[Global___Thread]:
-        """Holds the threads, the latest used first."""
+        """Holds the threads, the latest used first unless asked otherwise. A page may hold few and yet not be the last."""
 
     def __init__(
         self,
@@ -1140,6 +1179,195 @@ class PrunedThread(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PrunedThread: _TypeAlias = PrunedThread  # noqa: Y015
+
+@_typing.final
+class GetRetentionRequest(_message.Message):
+    """Asks how long a thread is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Names the thread."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
+
+Global___GetRetentionRequest: _TypeAlias = GetRetentionRequest  # noqa: Y015
+
+@_typing.final
+class GetRetentionResponse(_message.Message):
+    """Says how long the thread is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rule(self) -> Global___RetentionRule:
+        """Is the rule; absent where none matches, and the thread is kept for ever."""
+
+    def __init__(
+        self,
+        *,
+        rule: Global___RetentionRule | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRetentionResponse: _TypeAlias = GetRetentionResponse  # noqa: Y015
+
+@_typing.final
+class RetentionRule(_message.Message):
+    """What is kept of the threads whose key matches a pattern."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATTERN_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    pattern: _builtins.str
+    """Is the pattern."""
+    @_builtins.property
+    def limits(self) -> Global___RetentionLimits:
+        """Says what goes; a rule without limits keeps everything."""
+
+    def __init__(
+        self,
+        *,
+        pattern: _builtins.str = ...,
+        limits: Global___RetentionLimits | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "pattern", b"pattern"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetentionRule: _TypeAlias = RetentionRule  # noqa: Y015
+
+@_typing.final
+class RetentionLimits(_message.Message):
+    """What is removed of a thread. What is absent limits nothing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_AGE_FIELD_NUMBER: _builtins.int
+    MAX_IDLE_FIELD_NUMBER: _builtins.int
+    MAX_ITEMS_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    ONLY_SUMMARIZED_FIELD_NUMBER: _builtins.int
+    max_items: _builtins.int
+    """Removes the oldest turns while there are more items."""
+    max_tokens: _builtins.int
+    """Removes the oldest turns while the items have more tokens."""
+    only_summarized: _builtins.bool
+    """Lets the other limits remove only turns that the newest summary stands for."""
+    @_builtins.property
+    def max_age(self) -> _duration_pb2.Duration:
+        """Removes turns whose last item is older."""
+
+    @_builtins.property
+    def max_idle(self) -> _duration_pb2.Duration:
+        """Removes the whole thread once nobody has written to it for so long."""
+
+    def __init__(
+        self,
+        *,
+        max_age: _duration_pb2.Duration | None = ...,
+        max_idle: _duration_pb2.Duration | None = ...,
+        max_items: _builtins.int | None = ...,
+        max_tokens: _builtins.int | None = ...,
+        only_summarized: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_items", b"_max_items", "_max_tokens", b"_max_tokens", "max_age", b"max_age", "max_idle", b"max_idle", "max_items", b"max_items", "max_tokens", b"max_tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_items", b"_max_items", "_max_tokens", b"_max_tokens", "max_age", b"max_age", "max_idle", b"max_idle", "max_items", b"max_items", "max_tokens", b"max_tokens", "only_summarized", b"only_summarized"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_items: _TypeAlias = _typing.Literal["max_items"]  # noqa: Y015
+    _WhichOneofArgType__max_items: _TypeAlias = _typing.Literal["_max_items", b"_max_items"]  # noqa: Y015
+    _WhichOneofReturnType__max_tokens: _TypeAlias = _typing.Literal["max_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_tokens: _TypeAlias = _typing.Literal["_max_tokens", b"_max_tokens"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_items) -> _WhichOneofReturnType__max_items | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tokens) -> _WhichOneofReturnType__max_tokens | None: ...
+
+Global___RetentionLimits: _TypeAlias = RetentionLimits  # noqa: Y015
+
+@_typing.final
+class PruneThreadRequest(_message.Message):
+    """Asks to remove a thread's beginning."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    THREAD_ID_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    thread_id: _builtins.str
+    """Names the thread."""
+    dry_run: _builtins.bool
+    """Only says what would go."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
+    @_builtins.property
+    def limits(self) -> Global___RetentionLimits:
+        """Says what goes. A thread goes whole only by DeleteThread: `max_idle` is refused."""
+
+    def __init__(
+        self,
+        *,
+        thread_id: _builtins.str = ...,
+        limits: Global___RetentionLimits | None = ...,
+        dry_run: _builtins.bool = ...,
+        tenant: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "limits", b"limits", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "dry_run", b"dry_run", "limits", b"limits", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
+
+Global___PruneThreadRequest: _TypeAlias = PruneThreadRequest  # noqa: Y015
+
+@_typing.final
+class PruneThreadResponse(_message.Message):
+    """Says what went."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    items: _builtins.int
+    """Counts the items that went."""
+    def __init__(
+        self,
+        *,
+        items: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PruneThreadResponse: _TypeAlias = PruneThreadResponse  # noqa: Y015
 
 @_typing.final
 class ListItemsRequest(_message.Message):

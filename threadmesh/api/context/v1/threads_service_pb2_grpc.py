@@ -105,6 +105,16 @@ class ThreadsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsResponse.FromString,
                 _registered_method=True)
+        self.GetRetention = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/GetRetention',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetRetentionRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetRetentionResponse.FromString,
+                _registered_method=True)
+        self.PruneThread = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/PruneThread',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadResponse.FromString,
+                _registered_method=True)
         self.ListItems = channel.unary_unary(
                 '/threadmesh.api.context.v1.ThreadsService/ListItems',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.ListItemsRequest.SerializeToString,
@@ -231,6 +241,20 @@ class ThreadsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRetention(self, request, context):
+        """Gives the retention rule that a thread is kept by.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PruneThread(self, request, context):
+        """Removes the beginning of one thread now, in whole turns, as a retention rule with these limits would.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListItems(self, request, context):
         """Lists the items of a thread in the order of their sequence.
         """
@@ -322,6 +346,16 @@ def add_ThreadsServiceServicer_to_server(servicer, server):
                     servicer.PruneThreads,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsResponse.SerializeToString,
+            ),
+            'GetRetention': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRetention,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetRetentionRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetRetentionResponse.SerializeToString,
+            ),
+            'PruneThread': grpc.unary_unary_rpc_method_handler(
+                    servicer.PruneThread,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadResponse.SerializeToString,
             ),
             'ListItems': grpc.unary_unary_rpc_method_handler(
                     servicer.ListItems,
@@ -713,6 +747,60 @@ class ThreadsService:
             '/threadmesh.api.context.v1.ThreadsService/PruneThreads',
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRetention(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/GetRetention',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetRetentionRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetRetentionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PruneThread(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/PruneThread',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.PruneThreadResponse.FromString,
             options,
             channel_credentials,
             insecure,

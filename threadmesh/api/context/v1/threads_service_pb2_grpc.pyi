@@ -77,6 +77,10 @@ class ThreadsServiceStub:
     """
     PruneThreads: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.PruneThreadsRequest, _threads_service_pb2.PruneThreadsResponse]
     """Applies the retention rules now to a page of threads, the latest used first. Refused where there are no rules."""
+    GetRetention: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.GetRetentionRequest, _threads_service_pb2.GetRetentionResponse]
+    """Gives the retention rule that a thread is kept by."""
+    PruneThread: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.PruneThreadRequest, _threads_service_pb2.PruneThreadResponse]
+    """Removes the beginning of one thread now, in whole turns, as a retention rule with these limits would."""
     ListItems: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.ListItemsRequest, _threads_service_pb2.ListItemsResponse]
     """Lists the items of a thread in the order of their sequence."""
     AssembleWindow: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.AssembleWindowRequest, _threads_service_pb2.AssembleWindowResponse]
@@ -137,6 +141,10 @@ class ThreadsServiceAsyncStub(ThreadsServiceStub):
     """
     PruneThreads: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.PruneThreadsRequest, _threads_service_pb2.PruneThreadsResponse]  # type: ignore[assignment]
     """Applies the retention rules now to a page of threads, the latest used first. Refused where there are no rules."""
+    GetRetention: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.GetRetentionRequest, _threads_service_pb2.GetRetentionResponse]  # type: ignore[assignment]
+    """Gives the retention rule that a thread is kept by."""
+    PruneThread: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.PruneThreadRequest, _threads_service_pb2.PruneThreadResponse]  # type: ignore[assignment]
+    """Removes the beginning of one thread now, in whole turns, as a retention rule with these limits would."""
     ListItems: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.ListItemsRequest, _threads_service_pb2.ListItemsResponse]  # type: ignore[assignment]
     """Lists the items of a thread in the order of their sequence."""
     AssembleWindow: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.AssembleWindowRequest, _threads_service_pb2.AssembleWindowResponse]  # type: ignore[assignment]
@@ -278,6 +286,22 @@ class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_threads_service_pb2.PruneThreadsResponse, _abc.Awaitable[_threads_service_pb2.PruneThreadsResponse]]:
         """Applies the retention rules now to a page of threads, the latest used first. Refused where there are no rules."""
+
+    @_abc_1.abstractmethod
+    def GetRetention(
+        self,
+        request: _threads_service_pb2.GetRetentionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.GetRetentionResponse, _abc.Awaitable[_threads_service_pb2.GetRetentionResponse]]:
+        """Gives the retention rule that a thread is kept by."""
+
+    @_abc_1.abstractmethod
+    def PruneThread(
+        self,
+        request: _threads_service_pb2.PruneThreadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.PruneThreadResponse, _abc.Awaitable[_threads_service_pb2.PruneThreadResponse]]:
+        """Removes the beginning of one thread now, in whole turns, as a retention rule with these limits would."""
 
     @_abc_1.abstractmethod
     def ListItems(

@@ -1,0 +1,1 @@
+"""`/v1/threads`: what OpenAI has no word for."""
