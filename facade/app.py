@@ -34,7 +34,8 @@ from facade.edge.conversations.routes import Conversations
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.executor import Executor
 from facade.edge.hosts import KnownHosts
-from facade.edge.responses.routes import ResponseOptions, Responses
+from facade.edge.responses.beginning import ResponseOptions
+from facade.edge.responses.routes import Responses
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.socket import handshake_router, socket_router
 from facade.edge.responses.windows import CompactRequest, InputTokensRequest, WindowOptions, Windows
@@ -182,9 +183,9 @@ def _guarded(
         Chat(parts.context, parts.answering, _chat_options(settings)).router(),
         StoredCompletions(Shelf(parts.context, parts.threads), parts.threads).router(),
         # Before the routes of one response, whose id could be any of their names.
-        Windows(parts.mesh, responses, parts.admission, _window_options(settings)).router(),
+        Windows(parts.mesh, parts.threads, parts.admission, _window_options(settings)).router(),
         responses.router(),
-        Conversations(parts.threads).router(),
+        Conversations(parts.mesh.context, parts.threads).router(),
         handshake_router(),
         completions.router(),
         tokens.router(parts.inference),

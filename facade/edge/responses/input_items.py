@@ -129,6 +129,13 @@ class McpApprovalRequestItem(Schema):
     type: Literal["mcp_approval_request"]
 
 
+class ItemReference(Schema):
+    """An item that an earlier response or a conversation shows, by its id."""
+
+    type: Literal["item_reference"] | None = None
+    id: str = Field(min_length=1, max_length=512)
+
+
 class CompactionItem(Schema):
     """A conversation in short, as `POST /v1/responses/compact` gave it."""
 
@@ -144,8 +151,9 @@ class CompactionItem(Schema):
 
 def _type_of(item: Any) -> str | None:
     if isinstance(item, dict):
-        return str(item.get("type") or ("message" if "role" in item else ""))
-    return getattr(item, "type", None)
+        bare = "message" if "role" in item else "item_reference" if "id" in item else ""
+        return str(item.get("type") or bare)
+    return getattr(item, "type", None) or "item_reference"
 
 
 InputItem = Annotated[
@@ -157,12 +165,13 @@ InputItem = Annotated[
     | Annotated[McpListToolsItem, Tag("mcp_list_tools")]
     | Annotated[McpApprovalItem, Tag("mcp_approval_response")]
     | Annotated[McpApprovalRequestItem, Tag("mcp_approval_request")]
-    | Annotated[CompactionItem, Tag("compaction")],
+    | Annotated[CompactionItem, Tag("compaction")]
+    | Annotated[ItemReference, Tag("item_reference")],
     Discriminator(
         _type_of,
         custom_error_type="item_type",
         custom_error_message="is of a type that is not read here; read are message, function_call, "
-        "function_call_output, reasoning, compaction, and what mcp tools give: mcp_call, mcp_list_tools, "
-        "mcp_approval_request and mcp_approval_response",
+        "function_call_output, reasoning, compaction, item_reference, and what mcp tools give: mcp_call, "
+        "mcp_list_tools, mcp_approval_request and mcp_approval_response",
     ),
 ]
