@@ -168,13 +168,14 @@ async def test_an_item_is_named_instead_of_sent_again(mesh: Mesh) -> None:
     assert counted.input_tokens > 0
 
 
-async def test_naming_only_what_is_read_anyway_asks_for_an_answer_to_it(mesh: Mesh) -> None:
+async def test_naming_only_what_is_read_anyway_is_refused(mesh: Mesh) -> None:
     conversation = await made(mesh, {"type": "message", "role": "user", "content": "hello"})
     (item,) = await listed(mesh, conversation)
 
-    answer, _ = await responded(mesh, [{"type": "item_reference", "id": item["id"]}], conversation=conversation)
+    named: Any = [{"type": "item_reference", "id": item["id"]}]
+    refusal = await refused(mesh.openai.responses.create(model="scripted", input=named, conversation=conversation))
 
-    assert answer.output_text == "You said: hello"
+    assert (refusal.status_code, refusal.param) == (400, "input")
 
 
 async def test_what_is_not_there_cannot_be_named(mesh: Mesh) -> None:

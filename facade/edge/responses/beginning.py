@@ -11,12 +11,14 @@ from facade.domain.records import NewRun
 from facade.domain.threads import Threads
 from facade.edge.controls import Controls
 from facade.edge.conversations.names import find
-from facade.edge.responses.decode import Asked, needs_catalogue, new_run
+from facade.edge.responses.decode import Asked, new_run
 from facade.edge.responses.found import Found
+from facade.edge.responses.offered import needs_catalogue
 from facade.edge.responses.references import Read, References
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
 from threadmesh.conversation import Message
+from threadmesh.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,11 +51,16 @@ class Beginning:
     async def whole(
         self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request
     ) -> ResponseRequest:
-        """Give the request with the items that it only names. Raises `ItemNotFound`."""
+        """Give the request with the items that it only names.
+
+        Raises `ItemNotFound`, and `InvalidArgument` if nothing is left that the thread does not hold already.
+        """
         if isinstance(asked.input, str):
             return asked
         read = Read(thread_id=previous.thread_id if previous else control.thread_id, thread_key=control.thread_key)
         items = await self._references.followed(asked.input, request, read=read)
+        if asked.input and not items:
+            raise InvalidArgument("input names only what the model reads anyway; say something new.", field="input")
         return asked.model_copy(update={"input": items})
 
     async def run(self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request) -> NewRun:

@@ -30,9 +30,10 @@ from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.openapi import answer, request_body
 from facade.edge.responses.compaction import sealed
-from facade.edge.responses.decode import Asked, needs_catalogue, new_run
+from facade.edge.responses.decode import Asked, new_run
 from facade.edge.responses.found import Found
 from facade.edge.responses.messages import messages_of
+from facade.edge.responses.offered import needs_catalogue
 from facade.edge.responses.references import Read, References
 from facade.edge.responses.resource import usage_body
 from facade.edge.responses.said import message_item
