@@ -1,11 +1,15 @@
 """One thread, seen through chat, responses and conversations alike, with OpenAI's own client."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import APIStatusError, NotFoundError
 
-from tests.turn.mesh import OTHER_KEY, Mesh
+from context_svc.adapters.sqlite_store import sqlite_store
+from context_svc.domain.forget_logs import forget_logs
+from tests.turn.mesh import OTHER_KEY, Mesh, running
+from threadmesh.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -95,6 +99,19 @@ async def test_calls_of_the_mesh_are_listed_in_pages_in_both_orders(mesh: Mesh, 
     assert await listed(mesh, conversation, limit=limit, order="desc") == forwards[::-1]
     refusal = await refused(mesh.openai.conversations.items.delete(name, conversation_id=conversation))
     assert refusal.status_code == 422
+
+
+@pytest.mark.parametrize("text", ["progress", "fail"])
+async def test_calls_stay_what_they_were_when_the_log_of_their_run_is_forgotten(tmp_path: Path, text: str) -> None:
+    async with running(tmp_path) as mesh:
+        conversation = await made(mesh)
+        answer, _ = await responded(mesh, text, conversation=conversation, tools=[WORKSHOP])
+        before = await listed(mesh, conversation)
+        async with sqlite_store(tmp_path / "context.db", SystemClock()) as store:
+            assert await forget_logs([answer.id.replace("resp_", "run_")], store=store) == 1
+
+        assert [item["type"] for item in before] == ["message", "mcp_call", "message"]
+        assert await listed(mesh, conversation) == before
 
 
 async def test_a_call_of_the_mesh_is_deleted_with_its_result(mesh: Mesh) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 from facade.domain.ports import Context
 from facade.domain.records import CallRecord, CallState, Said
 from facade.domain.threads import Thread, Threads
-from facade.edge.responses.failed_calls import finished_of
 from facade.edge.responses.names import mark, read_item_id, split_tool
 from facade.edge.responses.said import items_of, without
+from facade.edge.responses.told_calls import finished_of
 from threadmesh.conversation import Role, ToolCall
 from threadmesh.errors import NotFound, PreconditionFailed
 
