@@ -1,5 +1,6 @@
 """`/v1/conversations`: make threads, look at what was said in them, and change it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -18,8 +19,10 @@ from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing
 from facade.edge.responses.decode import check_include
 from facade.edge.responses.entries import Entries
+from facade.edge.responses.input_items import SaidItem
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.references import References
+from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument
 
 _ONE = "/{conversation}"
@@ -76,8 +79,8 @@ class Conversations:
     async def create(self, request: Request) -> dict[str, Any]:
         """Make a conversation."""
         asked = await read(request, NewConversation, optional=True)
-        items = await self._references.followed(asked.items or (), request, field="items")
-        new = NewThread(metadata=asked.metadata or {}, messages=messages_of(items), request_id=_request_id(request))
+        messages = await self._messages(asked.items or (), request)
+        new = NewThread(metadata=asked.metadata or {}, messages=messages, request_id=_request_id(request))
         return conversation_body(await self._threads.create(new, tenant=request.state.tenant))
 
     async def get(self, request: Request, conversation: str) -> dict[str, Any]:
@@ -100,7 +103,7 @@ class Conversations:
         """Add items behind the others."""
         _check_include(request)
         asked = await read(request, NewItems)
-        messages = messages_of(await self._references.followed(asked.items, request, field="items"))
+        messages = await self._messages(asked.items, request)
         if not messages:
             raise InvalidArgument("None of these items says anything to a model.", field="items")
         thread = await self._find(request, conversation)
@@ -128,6 +131,10 @@ class Conversations:
         thread = await self._find(request, conversation)
         await self._shown(thread).delete(item)
         return conversation_body(thread)
+
+    async def _messages(self, items: Sequence[SaidItem], request: Request) -> Sequence[Message]:
+        """Give items as messages. Raises `ItemNotFound`."""
+        return messages_of(await self._references.followed(items, request, field="items"))
 
     def _shown(self, thread: Thread) -> Entries:
         return Entries(self._context, self._threads, thread)

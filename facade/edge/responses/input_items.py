@@ -156,22 +156,39 @@ def _type_of(item: Any) -> str | None:
     return getattr(item, "type", None) or "item_reference"
 
 
-InputItem = Annotated[
+_TYPES = (
+    "is of a type that is not read here; read are message, function_call, function_call_output, reasoning, compaction, "
+    "item_reference, and what mcp tools give: mcp_call, mcp_list_tools"
+)
+_Said = (
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionOutputItem, Tag("function_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
     | Annotated[McpCallItem, Tag("mcp_call")]
     | Annotated[McpListToolsItem, Tag("mcp_list_tools")]
-    | Annotated[McpApprovalItem, Tag("mcp_approval_response")]
     | Annotated[McpApprovalRequestItem, Tag("mcp_approval_request")]
     | Annotated[CompactionItem, Tag("compaction")]
-    | Annotated[ItemReference, Tag("item_reference")],
+    | Annotated[ItemReference, Tag("item_reference")]
+)
+
+InputItem = Annotated[
+    _Said | Annotated[McpApprovalItem, Tag("mcp_approval_response")],
     Discriminator(
         _type_of,
         custom_error_type="item_type",
-        custom_error_message="is of a type that is not read here; read are message, function_call, "
-        "function_call_output, reasoning, compaction, item_reference, and what mcp tools give: mcp_call, "
-        "mcp_list_tools, mcp_approval_request and mcp_approval_response",
+        custom_error_message=f"{_TYPES}, mcp_approval_request and mcp_approval_response",
     ),
 ]
+"""What a response can begin with."""
+
+SaidItem = Annotated[
+    _Said,
+    Discriminator(
+        _type_of,
+        custom_error_type="item_type",
+        custom_error_message=f"{_TYPES} and mcp_approval_request. A question about a call is answered by "
+        "POST /v1/responses, or it would reach nobody",
+    ),
+]
+"""What can be added to a thread apart from any response."""
