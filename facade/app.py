@@ -195,9 +195,9 @@ def _guarded(
         Chat(parts.context, parts.answering, options.chat(settings)).router(),
         StoredCompletions(Shelf(parts.context, parts.threads), parts.threads).router(),
         # Before the routes of one response, whose id could be any of their names.
-        Windows(parts.mesh, responses, parts.admission, options.window(settings)).router(),
+        Windows(parts.mesh, parts.threads, parts.admission, options.window(settings)).router(),
         responses.router(),
-        Conversations(parts.threads).router(),
+        Conversations(parts.mesh.context, parts.threads).router(),
         handshake_router(),
         completions.router(),
         tokens.router(parts.inference),
@@ -208,7 +208,10 @@ def _guarded(
     reading = ThreadReading(
         parts.mesh, parts.threads, parts.curation, parts.admission, options.reading(settings, parts.limits)
     )
-    yield needs(Scope.THREADS), [ThreadKeeping(parts.threads, parts.curation).router(), reading.router()]
+    yield (
+        needs(Scope.THREADS),
+        [ThreadKeeping(parts.mesh.context, parts.threads, parts.curation).router(), reading.router()],
+    )
     yield needs(Scope.EMBEDDINGS), [embeddings.router(parts.inference, parts.admission)]
     yield needs(Scope.MODELS_READ), [models.router(parts.inference)]
 

@@ -3,7 +3,7 @@
 from facade.domain.limits import END_SECONDS, Limits
 from facade.edge.chat.routes import ChatOptions
 from facade.edge.completions.routes import CompletionOptions
-from facade.edge.responses.routes import ResponseOptions
+from facade.edge.responses.beginning import ResponseOptions
 from facade.edge.responses.windows import WindowOptions
 from facade.edge.threads.reading import ReadingOptions
 from facade.settings import FacadeSettings

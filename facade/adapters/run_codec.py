@@ -43,6 +43,7 @@ def decode_run(run: pb.Run) -> Run:
         create_time=run.create_time.ToDatetime(tzinfo=UTC),
         epoch=run.epoch,
         next_sequence=run.next_sequence,
+        first_answer=run.first_answer,
         parameters_json=run.parameters_json,
         cancel_requested=run.cancel_requested,
         finished=decode_run_finished(run.finished) if run.HasField("finished") else None,
@@ -139,13 +140,21 @@ def decode_run_finished(finished: pb.RunFinished) -> RunFinished:
 
 def _encode_model_started(started: ModelStarted) -> pb.ModelStarted:
     return pb.ModelStarted(
-        model=started.model, backend=started.backend, fingerprint=started.fingerprint, seed=started.seed
+        model=started.model,
+        backend=started.backend,
+        fingerprint=started.fingerprint,
+        seed=started.seed,
+        item=started.item,
     )
 
 
 def _decode_model_started(started: pb.ModelStarted) -> ModelStarted:
     return ModelStarted(
-        model=started.model, backend=started.backend, fingerprint=started.fingerprint, seed=started.seed
+        model=started.model,
+        backend=started.backend,
+        fingerprint=started.fingerprint,
+        seed=started.seed,
+        item=started.item if started.HasField("item") else None,
     )
 
 

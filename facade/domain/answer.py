@@ -89,10 +89,11 @@ async def answer(
     *,
     into: Answer,
     in_round: int,
+    item: int,
     choice: int = 0,
     hidden: Callable[[str], bool],
 ) -> None:
-    """Read one answer to its end, collecting it in `into` and writing it down.
+    """Read one answer to its end, collecting it in `into` and writing it down; it will be this `item` of its thread.
 
     Calls of tools that are `hidden`, because the mesh runs them itself, are not for readers. Where `into` holds the
     beginning of the answer already, that is said again by the model and left out. On an error or a cancellation `into`
@@ -101,7 +102,8 @@ async def answer(
     before = Before(into)
     async with aclosing(events):
         async for each in events:
-            if (event := before.rest(each)) is None:
+            placed = replace(each, item=item) if isinstance(each, ModelStarted) else each
+            if (event := before.rest(placed)) is None:
                 continue
             into.add(event)
             unseen = isinstance(event, ToolCallDelta) and hidden(into.calls[event.index].name)

@@ -98,6 +98,7 @@ class Asking:
             journal,
             into=self._answer,
             in_round=self._at.round,
+            item=self._run.first_answer + self._at.items,
             choice=self._choice,
             hidden=self.is_own,
         )

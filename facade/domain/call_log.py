@@ -7,6 +7,7 @@ from typing import assert_never
 from facade.domain.events import ToolEvent
 from facade.domain.journal import Journal
 from facade.domain.records import Answered, CallRecord, CallState, NewItem
+from facade.domain.result_text import result_text
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import (
     CallFinished,
@@ -22,8 +23,6 @@ from threadmesh.conversation import (
 )
 from threadmesh.errors import MeshError
 from threadmesh.questions import InputRequired
-
-_UNKNOWN = "The outcome of this call is unknown: it may or may not have taken effect. Do not repeat it on your own."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,17 +126,7 @@ def result_message(call: ToolCall, finished: CallFinished, characters: int) -> M
 def _result_parts(finished: CallFinished, characters: int) -> tuple[Part, ...]:
     texts = "\n".join(part.text for part in finished.parts if isinstance(part, Text))
     others = tuple(part for part in finished.parts if not isinstance(part, Text))
-    text = _result_text(finished, texts)
+    text = result_text(finished, texts)
     if len(text) > characters:
         text = f"{text[:characters]}\n[cut: {len(text) - characters} more characters]"
     return (Text(text=text), *others)
-
-
-def _result_text(finished: CallFinished, text: str) -> str:
-    if finished.outcome is CallOutcome.SUCCEEDED:
-        return text or finished.structured_json or "The tool gave no output."
-    if finished.outcome is CallOutcome.UNKNOWN:
-        return _UNKNOWN
-    why = finished.failure.message if finished.failure else ""
-    was = {CallOutcome.FAILED: "failed", CallOutcome.CANCELLED: "was cancelled", CallOutcome.DENIED: "was denied"}
-    return f"The call {was[finished.outcome]}. {text or why}".strip()

@@ -32,12 +32,16 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStarted:
-    """A model began to answer, with this seed; the fingerprint identifies its weights and template."""
+    """A model began to answer, with this seed; the fingerprint identifies its weights and template.
+
+    `item` numbers the entry of the run's thread that the answer will be; None as the model tells it, and in old logs.
+    """
 
     model: str
     backend: str
     fingerprint: str = ""
     seed: int = 0
+    item: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,10 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One request being answered, for a tenant."""
+    """One request being answered, for a tenant.
+
+    `first_answer` numbers the entry of its thread that its first answer will be, once it has been claimed.
+    """
 
     id: str
     tenant: str = ""
@@ -92,6 +99,7 @@ class Run:
     create_time: datetime
     epoch: int = 0
     next_sequence: int = 0
+    first_answer: int = 0
     parameters_json: str = ""
     cancel_requested: bool = False
     finished: RunFinished | None = None

@@ -26,6 +26,11 @@ class Progress:
     attempts: dict[str, int] = field(default_factory=dict)
 
     @property
+    def items(self) -> int:
+        """How many entries the rounds before have left in the thread: an answer each, and the results of its calls."""
+        return self.round + self.calls
+
+    @property
     def answer(self) -> Answer:
         """The first choice, which stands in the thread; often the only one."""
         return self.answers[0]

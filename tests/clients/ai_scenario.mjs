@@ -21,5 +21,9 @@ for (const model of [openai('scripted'), openai.chat('scripted')]) {
     model, prompt: 'only mine', tools: { mine }, stopWhen: stepCountIs(3), maxRetries: 0,
   });
   assert.equal(called.text, 'The tool said: mine did 1');
+  const thought = await generateText({ model, prompt: 'think', maxRetries: 0 });
+  const before = [{ role: 'user', content: 'think' }, ...thought.response.messages];
+  const further = await generateText({ model, messages: [...before, { role: 'user', content: 'more' }], maxRetries: 0 });
+  assert.equal(further.text, 'You said: more');
   await assert.rejects(generateText({ model, prompt: 'break', maxRetries: 0 }));
 }

@@ -96,13 +96,13 @@ async def test_a_long_operation_tells_its_progress_and_can_be_stopped(tmp_path: 
     assert outcome == events.CALL_OUTCOME_UNKNOWN
 
 
-async def test_what_the_server_wants_of_a_client_is_refused_and_nothing_hangs(tmp_path: Path) -> None:
+async def test_a_tool_that_runs_as_a_task_only_is_waited_for_and_nothing_is_asked(tmp_path: Path) -> None:
     async with everything(tmp_path) as running, asyncio.timeout(60):
-        refused = await one(running, "everything__simulate-research-query", topic="tea")
+        researched = await one(running, "everything__simulate-research-query", topic="tea", ambiguous=True)
         after = await one(running, "everything__echo", message="still there")
 
-    assert refused.outcome == events.CALL_OUTCOME_FAILED
-    assert "task" in text(refused)
+    assert researched.outcome == events.CALL_OUTCOME_SUCCEEDED
+    assert text(researched).startswith("# Research Report: tea")
     assert text(after) == "Echo: still there"
 
 

@@ -299,6 +299,11 @@ async def test_a_repeated_request_with_a_key_changes_nothing(mesh: Mesh) -> None
         ("/{id}", {}, "metadata"),
         ("/{id}/items", {"items": []}, "items"),
         ("/{id}/items", {"items": [{"type": "mcp_list_tools"}]}, "items"),
+        (
+            "/{id}/items",
+            {"items": [said("a"), {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}]},
+            "items[1]",
+        ),
         ("/{id}/items?include=file_search_call.results", {"items": [said("hello")]}, "include[0]"),
         ("/{id}/items?limit=0", None, "limit"),
         ("/{id}/items?order=up", None, "order"),

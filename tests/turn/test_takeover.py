@@ -112,6 +112,30 @@ async def test_a_facade_that_stops_hands_its_runs_over(tmp_path: Path) -> None:
     assert (run.state, run.epoch) == (pb.RUN_STATE_SUCCEEDED, 2)
 
 
+async def test_items_keep_their_ids_when_another_facade_goes_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as mesh, AsyncExitStack() as stack, client() as http:
+        conversation = (await mesh.openai.conversations.create()).id
+        await mesh.openai.responses.create(model="scripted", input="progress", conversation=conversation)
+        first = await stack.enter_async_context(AsyncExitStack())
+        url = await facade(first, mesh.targets)
+        body = {"model": "scripted", "input": "slow", "conversation": conversation, "stream": True}
+        async with http.stream("POST", f"{url}/v1/responses", json=body) as response:
+            seen = ""
+            async for piece in response.aiter_text():
+                seen += piece
+                if "three" in seen:
+                    break
+        await first.aclose()
+        name = "resp_" + response.headers["x-run-id"].removeprefix("run_")
+        rest = (await http.get(f"{mesh.url}/v1/responses/{name}?stream=true")).text
+        items = await mesh.openai.conversations.items.list(conversation, limit=1)
+        run = await run_of(mesh, response.headers["x-run-id"])
+
+    assert rest.startswith(seen)
+    assert f'"item_id":"{items.data[0].id}"' in seen
+    assert (run.state, run.epoch) == (pb.RUN_STATE_SUCCEEDED, 2)
+
+
 @pytest.mark.parametrize("facades", [2])
 async def test_a_run_that_waits_for_its_turn_is_handed_over_too(tmp_path: Path, facades: int) -> None:
     async with running(tmp_path) as mesh, AsyncExitStack() as stack, client() as http:

@@ -33,8 +33,16 @@ class ItemAnswer(BaseModel):
         }
     )
     id: str
-    type: Literal["message", "reasoning", "function_call", "function_call_output"]
-    status: Literal["completed", "incomplete"]
+    type: Literal[
+        "message",
+        "reasoning",
+        "function_call",
+        "function_call_output",
+        "mcp_call",
+        "mcp_approval_request",
+        "mcp_approval_response",
+    ]
+    status: Literal["in_progress", "completed", "incomplete", "failed"] | None = None
 
 
 class CompletionPage(BaseModel):

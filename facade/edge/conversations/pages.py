@@ -1,4 +1,4 @@
-"""Pages of a conversation's items, and the one of an id."""
+"""Pages of a conversation's items."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -8,14 +8,9 @@ from typing import Any
 from facade.domain.records import Said
 from facade.domain.threads import Thread, Threads
 from facade.edge.paging import Order, listing
-from facade.edge.responses.said import Place, items_of, read_item_id
-from threadmesh.errors import InvalidArgument, NotFound
-
-
-class ItemNotFound(NotFound):
-    """The conversation has no such item, or not any more."""
-
-    reason = "ITEM_NOT_FOUND"
+from facade.edge.responses.entries import Entries
+from facade.edge.responses.names import Place, read_item_id
+from threadmesh.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +27,16 @@ class Wish:
             raise InvalidArgument("after names no item of a conversation.", field="after")
 
 
-async def page(threads: Threads, thread: Thread, wish: Wish) -> dict[str, Any]:
-    """Give a page of a thread's items. Of an entry of which `after` is no longer a part, all is passed over."""
+async def page(threads: Threads, thread: Thread, shown: Entries, wish: Wish) -> dict[str, Any]:
+    """Give a page of a thread's items, as they are `shown`.
+
+    Of an entry of which `after` is no longer a part, all is passed over.
+    """
     wish.check()
     items: list[dict[str, Any]] = []
     async with aclosing(_entries(threads, thread, wish)) as entries:
         async for entry in entries:
-            items += _beyond(wish, entry)
+            items += _beyond(wish, entry, await shown.items(entry))
             if len(items) > wish.limit:
                 break
     return listing(items[: wish.limit], has_more=len(items) > wish.limit)
@@ -67,9 +65,8 @@ def _before(place: Place, *, descending: bool) -> int | None:
     return place.sequence - 1 if place.sequence else None
 
 
-def _beyond(wish: Wish, entry: Said) -> list[dict[str, Any]]:
+def _beyond(wish: Wish, entry: Said, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Give the items of an entry in the order of the page, without those up to `after`."""
-    items = list(items_of(entry))
     if wish.order == "desc":
         items.reverse()
     place = read_item_id(wish.after)
@@ -77,18 +74,3 @@ def _beyond(wish: Wish, entry: Said) -> list[dict[str, Any]]:
         return items
     names = [item["id"] for item in items]
     return items[names.index(wish.after) + 1 :] if wish.after in names else []
-
-
-async def item(threads: Threads, thread: Thread, name: str) -> tuple[Said, dict[str, Any]]:
-    """Give the item of an id, and the entry that it is a part of. Raises `ItemNotFound`."""
-    place = read_item_id(name)
-    if place is None:
-        raise ItemNotFound
-    try:
-        entry = await threads.entry(thread.id, place.sequence, tenant=thread.tenant)
-    except NotFound as error:
-        raise ItemNotFound from error
-    for found in items_of(entry):
-        if found["id"] == name and not entry.summary:
-            return entry, found
-    raise ItemNotFound

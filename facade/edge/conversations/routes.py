@@ -1,9 +1,11 @@
 """`/v1/conversations`: make threads, look at what was said in them, and change it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
 
+from facade.domain.ports import Context
 from facade.domain.threads import NewThread, Thread, Threads
 from facade.edge import examples
 from facade.edge.answers.common import Deleted, ItemPage
@@ -16,8 +18,11 @@ from facade.edge.conversations.schemas import ConversationUpdate, NewConversatio
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing
 from facade.edge.responses.decode import check_include
+from facade.edge.responses.entries import Entries
+from facade.edge.responses.input_items import SaidItem
 from facade.edge.responses.messages import messages_of
-from facade.edge.responses.said import items_of, read_item_id, without
+from facade.edge.responses.references import References
+from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument
 
 _ONE = "/{conversation}"
@@ -28,8 +33,9 @@ _ITEM = "/{conversation}/items/{item}"
 class Conversations:
     """Answers requests about conversations; those of other tenants are not found."""
 
-    def __init__(self, threads: Threads) -> None:
-        self._threads = threads
+    def __init__(self, context: Context, threads: Threads) -> None:
+        self._context, self._threads = context, threads
+        self._references = References(context, threads)
 
     def router(self) -> APIRouter:
         """Make the routes."""
@@ -73,9 +79,8 @@ class Conversations:
     async def create(self, request: Request) -> dict[str, Any]:
         """Make a conversation."""
         asked = await read(request, NewConversation, optional=True)
-        new = NewThread(
-            metadata=asked.metadata or {}, messages=messages_of(asked.items or ()), request_id=_request_id(request)
-        )
+        messages = await self._messages(asked.items or (), request)
+        new = NewThread(metadata=asked.metadata or {}, messages=messages, request_id=_request_id(request))
         return conversation_body(await self._threads.create(new, tenant=request.state.tenant))
 
     async def get(self, request: Request, conversation: str) -> dict[str, Any]:
@@ -98,12 +103,13 @@ class Conversations:
         """Add items behind the others."""
         _check_include(request)
         asked = await read(request, NewItems)
-        messages = messages_of(asked.items)
+        messages = await self._messages(asked.items, request)
         if not messages:
             raise InvalidArgument("None of these items says anything to a model.", field="items")
         thread = await self._find(request, conversation)
         said = await self._threads.append(thread.id, messages, request_id=_request_id(request), tenant=thread.tenant)
-        return listing([item for entry in said for item in items_of(entry)], has_more=False)
+        shown = self._shown(thread)
+        return listing([item for entry in said for item in await shown.items(entry)], has_more=False)
 
     async def items(
         self, request: Request, conversation: str, limit: Limit = 20, order: Order = "desc", after: str = ""
@@ -111,22 +117,27 @@ class Conversations:
         """List items, the newest first unless said otherwise."""
         _check_include(request)
         thread = await self._find(request, conversation)
-        return await pages.page(self._threads, thread, pages.Wish(limit=limit, order=order, after=after))
+        wish = pages.Wish(limit=limit, order=order, after=after)
+        return await pages.page(self._threads, thread, self._shown(thread), wish)
 
     async def item(self, request: Request, conversation: str, item: str) -> dict[str, Any]:
         """Give an item."""
         _check_include(request)
-        _, found = await pages.item(self._threads, await self._find(request, conversation), item)
+        _, found = await self._shown(await self._find(request, conversation)).item(item)
         return found
 
     async def delete_item(self, request: Request, conversation: str, item: str) -> dict[str, Any]:
         """Delete an item; what was said with it stays."""
         thread = await self._find(request, conversation)
-        entry, _ = await pages.item(self._threads, thread, item)
-        place = read_item_id(item)
-        remaining = without(entry.message, place) if place else None
-        await self._threads.delete_entry(thread.id, entry.sequence, remaining=remaining, tenant=thread.tenant)
+        await self._shown(thread).delete(item)
         return conversation_body(thread)
+
+    async def _messages(self, items: Sequence[SaidItem], request: Request) -> Sequence[Message]:
+        """Give items as messages. Raises `ItemNotFound`."""
+        return messages_of(await self._references.followed(items, request, field="items"))
+
+    def _shown(self, thread: Thread) -> Entries:
+        return Entries(self._context, self._threads, thread)
 
     async def _find(self, request: Request, conversation: str) -> Thread:
         return await find(self._threads, conversation, tenant=request.state.tenant)

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from facade.edge.chat.fields import Schema
 from facade.edge.chat.schemas import Metadata
-from facade.edge.responses.input_items import InputItem
+from facade.edge.responses.input_items import SaidItem
 
 _MOST = 20
 """How many items OpenAI takes at once."""
@@ -15,7 +15,7 @@ _MOST = 20
 class NewConversation(Schema):
     """The body of `POST /v1/conversations`; all of it may be absent."""
 
-    items: Annotated[list[InputItem], Field(max_length=_MOST)] | None = None
+    items: Annotated[list[SaidItem], Field(max_length=_MOST)] | None = None
     metadata: Metadata | None = None
 
 
@@ -28,4 +28,4 @@ class ConversationUpdate(Schema):
 class NewItems(Schema):
     """The body of `POST /v1/conversations/{id}/items`."""
 
-    items: Annotated[list[InputItem], Field(min_length=1, max_length=_MOST)]
+    items: Annotated[list[SaidItem], Field(min_length=1, max_length=_MOST)]

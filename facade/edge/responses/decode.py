@@ -1,18 +1,17 @@
 """A request for a response to what the domain understands."""
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
+from facade.domain.parameters import ResponseFormat, TurnParameters
 from facade.domain.ports import Tool
 from facade.domain.records import NewRun
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import canonical
 from facade.edge.controls import Controls
 from facade.edge.responses import schemas
+from facade.edge.responses.echo import echo
 from facade.edge.responses.input_items import (
     FunctionCallItem,
     FunctionOutputItem,
@@ -21,9 +20,8 @@ from facade.edge.responses.input_items import (
     McpListToolsItem,
 )
 from facade.edge.responses.messages import messages_of
+from facade.edge.responses.offered import asking_tools, choice, function, offered_tools, server_tools
 from facade.edge.responses.schemas import ResponseRequest
-from facade.edge.responses.stored import Echo
-from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
 from threadmesh.errors import InvalidArgument
 
 _SAID_BEFORE = McpListToolsItem | McpApprovalRequestItem
@@ -66,25 +64,20 @@ def new_run(asked: Asked, *, tenant: str, cache_scope: str, timeout_seconds: flo
     )
 
 
-def needs_catalogue(request: ResponseRequest) -> bool:
-    """Say whether it names servers of the mesh."""
-    return any(isinstance(tool, schemas.McpTool) for tool in request.tools or ())
-
-
 def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
     request = asked.request
     check_include(request.include or ())
-    offered = _offered(asked)
+    offered = offered_tools(request, asked.catalogue)
     reasoning = request.reasoning.effort if request.reasoning else None
     return TurnParameters(
         model=request.model or "",
         sampling=wishes(request),
         max_tokens=request.max_output_tokens,
         response_format=_format(request.text),
-        tools=tuple(_function(tool) for tool in request.tools or () if isinstance(tool, schemas.FunctionTool)),
-        tool_choice=_choice(request.tool_choice),
+        tools=tuple(function(tool) for tool in request.tools or () if isinstance(tool, schemas.FunctionTool)),
+        tool_choice=choice(request.tool_choice),
         parallel_tool_calls=request.parallel_tool_calls,
-        server_tools=_server_tools(asked, offered),
+        server_tools=server_tools(asked.control.tools, offered),
         top_logprobs=_top_logprobs(request),
         thinking=False if reasoning in _NO_EFFORT else None,
         reasoning_effort="" if reasoning in _NO_EFFORT else reasoning or "",
@@ -92,28 +85,9 @@ def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
         instructions=request.instructions or "",
         max_tool_calls=request.max_tool_calls,
         whole_thread=request.truncation == "disabled",
-        asking_tools=_asking(request, offered),
-        response_json=_echo(request, offered).to_json(),
+        asking_tools=asking_tools(request, offered),
+        response_json=echo(request, offered).to_json(),
     )
-
-
-def _offered(asked: Asked) -> dict[str, list[Tool]]:
-    """Choose the tools of each server that the request names."""
-    offered: dict[str, list[Tool]] = {}
-    for index, wanted in enumerate(asked.request.tools or ()):
-        if not isinstance(wanted, schemas.McpTool):
-            continue
-        label, field = wanted.server_label, f"tools[{index}].server_label"
-        there = {_short(tool): tool for tool in asked.catalogue if tool.server == label}
-        if not there:
-            raise InvalidArgument(f"There is no server {label} with tools now; GET /v1/tools lists them.", field=field)
-        allowed = wanted.allowed_tools
-        names = allowed.tool_names if isinstance(allowed, schemas.ToolFilter) else allowed
-        if missing := sorted(set(names or ()) - set(there)):
-            field = f"tools[{index}].allowed_tools"
-            raise InvalidArgument(f"The server {label} has no tool {missing[0][:64]}.", field=field)
-        offered[label] = [tool for name, tool in there.items() if names is None or name in names]
-    return offered
 
 
 def _check_call_ids(request: ResponseRequest) -> None:
@@ -129,16 +103,6 @@ def _check_call_ids(request: ResponseRequest) -> None:
             waiting.remove(item.call_id)
 
 
-def _asking(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> tuple[str, ...]:
-    servers = [tool for tool in request.tools or () if isinstance(tool, schemas.McpTool)]
-    return tuple(
-        tool.definition.name
-        for server in servers
-        for tool in offered[server.server_label]
-        if server.needs_approval(_short(tool))
-    )
-
-
 def approvals(request: ResponseRequest) -> list[McpApprovalItem]:
     """Give the answers to questions that the request consists of; none if it is a request of its own.
 
@@ -151,69 +115,6 @@ def approvals(request: ResponseRequest) -> list[McpApprovalItem]:
     if answers and rest and request.previous_response_id:
         raise InvalidArgument("Approvals come alone; say the rest with the next request.", field="input")
     return answers
-
-
-def _server_tools(asked: Asked, offered: Mapping[str, Sequence[Tool]]) -> ServerTools:
-    named = tuple(tool.definition.name for tools in offered.values() for tool in tools)
-    said = ServerTools.parse(asked.control.tools)
-    return said if said.everything else ServerTools(names=tuple(dict.fromkeys((*said.names, *named))))
-
-
-def _echo(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> Echo:
-    given = request.model_dump(mode="json", by_alias=True, exclude_none=True)
-    fields = {name: given.get(name, otherwise) for name, otherwise in _REPEATED.items()}
-    fields["conversation"] = request.conversation_named()
-    fields["text"] = {"format": {"type": "text"}, **given.get("text", {})}
-    listed = [{"server_label": label, "tools": [_told(tool) for tool in tools]} for label, tools in offered.items()]
-    return Echo(
-        fields=fields,
-        listed=listed,
-        background=bool(request.background),
-        stored=request.store is not False,
-        inputs=len(messages_of(request.input)),
-    )
-
-
-_REPEATED: dict[str, Any] = {
-    "background": False,
-    "instructions": None,
-    "max_output_tokens": None,
-    "max_tool_calls": None,
-    "metadata": {},
-    "model": "",
-    "parallel_tool_calls": True,
-    "previous_response_id": None,
-    "prompt_cache_key": None,
-    "reasoning": {"effort": None, "summary": None},
-    "safety_identifier": None,
-    "service_tier": "default",
-    "store": True,
-    "temperature": 1.0,
-    "text": {},
-    "tool_choice": "auto",
-    "tools": [],
-    "top_logprobs": 0,
-    "top_p": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "truncation": "auto",
-    "user": None,
-}
-"""What a response repeats of its request, and what it says where that says nothing."""
-
-
-def _told(tool: Tool) -> dict[str, Any]:
-    schema = tool.definition.parameters_json
-    return {
-        "name": _short(tool),
-        "description": tool.definition.description or None,
-        "input_schema": json.loads(schema) if schema else {"type": "object"},
-        "annotations": None,
-    }
-
-
-def _short(tool: Tool) -> str:
-    return tool.definition.name.removeprefix(f"{tool.server}__")
 
 
 def check_include(names: Sequence[str]) -> None:
@@ -238,24 +139,3 @@ def _format(text: schemas.TextOptions | None) -> ResponseFormat:
     return ResponseFormat(
         type=wanted.type, name=schema.name, schema_json=canonical(schema.schema_), lenient=schema.strict is False
     )
-
-
-def _function(tool: schemas.FunctionTool) -> ToolDefinition:
-    return ToolDefinition(
-        name=tool.name,
-        description=tool.description or "",
-        parameters_json=canonical(tool.parameters) if tool.parameters else "",
-        strict=bool(tool.strict),
-    )
-
-
-def _choice(choice: str | schemas.NamedFunction | schemas.NamedMcpTool | None) -> ToolChoice | None:
-    match choice:
-        case None:
-            return None
-        case str():
-            return ToolChoice(mode=ToolChoiceMode(choice))
-        case schemas.NamedFunction():
-            return ToolChoice(mode=ToolChoiceMode.REQUIRED, name=choice.name)
-        case schemas.NamedMcpTool():
-            return ToolChoice(mode=ToolChoiceMode.REQUIRED, name=f"{choice.server_label}__{choice.name}")

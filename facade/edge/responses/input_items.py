@@ -129,6 +129,13 @@ class McpApprovalRequestItem(Schema):
     type: Literal["mcp_approval_request"]
 
 
+class ItemReference(Schema):
+    """An item that an earlier response or a conversation shows, by its id."""
+
+    type: Literal["item_reference"] | None = None
+    id: str = Field(min_length=1, max_length=512)
+
+
 class CompactionItem(Schema):
     """A conversation in short, as `POST /v1/responses/compact` gave it."""
 
@@ -144,25 +151,44 @@ class CompactionItem(Schema):
 
 def _type_of(item: Any) -> str | None:
     if isinstance(item, dict):
-        return str(item.get("type") or ("message" if "role" in item else ""))
-    return getattr(item, "type", None)
+        bare = "message" if "role" in item else "item_reference" if "id" in item else ""
+        return str(item.get("type") or bare)
+    return getattr(item, "type", None) or "item_reference"
 
 
-InputItem = Annotated[
+_TYPES = (
+    "is of a type that is not read here; read are message, function_call, function_call_output, reasoning, compaction, "
+    "item_reference, and what mcp tools give: mcp_call, mcp_list_tools"
+)
+_Said = (
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
     | Annotated[FunctionOutputItem, Tag("function_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
     | Annotated[McpCallItem, Tag("mcp_call")]
     | Annotated[McpListToolsItem, Tag("mcp_list_tools")]
-    | Annotated[McpApprovalItem, Tag("mcp_approval_response")]
     | Annotated[McpApprovalRequestItem, Tag("mcp_approval_request")]
-    | Annotated[CompactionItem, Tag("compaction")],
+    | Annotated[CompactionItem, Tag("compaction")]
+    | Annotated[ItemReference, Tag("item_reference")]
+)
+
+InputItem = Annotated[
+    _Said | Annotated[McpApprovalItem, Tag("mcp_approval_response")],
     Discriminator(
         _type_of,
         custom_error_type="item_type",
-        custom_error_message="is of a type that is not read here; read are message, function_call, "
-        "function_call_output, reasoning, compaction, and what mcp tools give: mcp_call, mcp_list_tools, "
-        "mcp_approval_request and mcp_approval_response",
+        custom_error_message=f"{_TYPES}, mcp_approval_request and mcp_approval_response",
     ),
 ]
+"""What a response can begin with."""
+
+SaidItem = Annotated[
+    _Said,
+    Discriminator(
+        _type_of,
+        custom_error_type="item_type",
+        custom_error_message=f"{_TYPES} and mcp_approval_request. A question about a call is answered by "
+        "POST /v1/responses, or it would reach nobody",
+    ),
+]
+"""What can be added to a thread apart from any response."""

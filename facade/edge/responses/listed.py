@@ -5,13 +5,13 @@ from typing import Any
 
 from facade.domain.events import Run
 from facade.domain.records import Said
-from facade.edge.responses.said import items_of
+from facade.edge.responses.entries import Entries
 from facade.edge.responses.stored import Echo
 
 
-def input_items(run: Run, echo: Echo, said: Sequence[Said]) -> list[dict[str, Any]]:
+async def input_items(run: Run, echo: Echo, said: Sequence[Said], shown: Entries) -> list[dict[str, Any]]:
     """Give the items that the model was told, oldest first; `said` is what stands in the run's thread."""
-    return [item for each in _told(run, echo, said) for item in items_of(each)]
+    return [item for each in _told(run, echo, said) for item in await shown.items(each)]
 
 
 def _told(run: Run, echo: Echo, said: Sequence[Said]) -> Sequence[Said]:

@@ -7,6 +7,8 @@ from typing import assert_never
 from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.responses import input_items as items
 from facade.edge.responses.compaction import opened, summary_messages
+from facade.edge.responses.names import joined_tool
+from facade.edge.responses.told_calls import told_result
 from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, message
 
 
@@ -36,15 +38,17 @@ def _add(said: list[Message], item: items.InputItem) -> None:
         case items.FunctionOutputItem():
             said.append(Message(role=Role.TOOL, tool_call_id=item.call_id, parts=_parts(item.output)))
         case items.McpCallItem():
-            name = f"{item.server_label}__{item.name}"
+            name = joined_tool(item.server_label, item.name)
             call = ToolCall(id=item.id, name=name, arguments_json=item.arguments)
             _join(said, Message(role=Role.ASSISTANT, tool_calls=(call,)))
-            result = item.output if item.output is not None else f"The call failed. {item.error or ''}".strip()
+            result = told_result(item.output, item.error)
             said.append(Message(role=Role.TOOL, tool_call_id=item.id, name=name, parts=(Text(text=result),)))
         case items.CompactionItem():
             said += summary_messages(opened(item.encrypted_content))
         case items.McpListToolsItem() | items.McpApprovalRequestItem() | items.McpApprovalItem():
             pass
+        case items.ItemReference():
+            raise TypeError("a reference is followed before it is read")
         case other:
             assert_never(other)
 

@@ -1,12 +1,22 @@
-"""The ids of responses and their items. They hold the run's, so that an id alone finds what it names."""
+"""The ids of responses and items. They hold what an id alone needs to find what it names.
 
+An item has one id wherever it is seen: in a stream before its thread knows it, in the response, in the input of later
+ones, and in the conversation. It names the run that writes it, or the entry where none does, the number of the entry in
+its thread, which is known before the entry is, and a mark of the call where there are several.
+"""
+
+import hashlib
 import re
 from dataclasses import dataclass
 
 from facade.domain.events import Run
 
 _RESPONSE = re.compile(r"resp_([0-9A-Za-z]{1,64})(?:-(0|[1-9][0-9]{0,15}))?")
-_APPROVAL = re.compile(r"mcpr_([0-9A-Za-z]{1,64})-(.{1,256})")
+_ITEM = re.compile(r"(rs|msg|fc|fco|mcp)_([0-9A-Za-z]{1,64})_(0|[1-9][0-9]{0,17})(?:_([0-9a-f]{8}))?")
+_APPROVAL = re.compile(r"(mcpr|mcpa)_([0-9A-Za-z]{1,64})(?:_(0|[1-9][0-9]{0,17}))?-(.{1,256})", re.DOTALL)
+_LISTED = re.compile(r"mcpl_[0-9A-Za-z]{1,64}_[0-9]{1,4}")
+_SEPARATOR = "__"
+"""Stands between a server's name and its tool's."""
 FROM_THE_BEGINNING = -1
 
 
@@ -32,21 +42,78 @@ def read_response_id(response: str) -> Part | None:
     return found and Part(run_id=f"run_{found[1]}", after=int(found[2] or FROM_THE_BEGINNING))
 
 
-def item_id(kind: str, run: Run, index: int, after: int = FROM_THE_BEGINNING) -> str:
-    """Give the id of a response's item of a kind such as `msg`, by its place in the output."""
-    return f"{kind}_{_suffix(run)}_" + (f"{after}_" if after >= 0 else "") + str(index)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an item stands: in the entry of this number, written by the `owner`, a run or nobody but the entry itself.
+
+    `call` tells the calls of an entry apart: by a mark, or, of an approval, by its id.
+    """
+
+    kind: str
+    owner: str
+    sequence: int
+    call: str = ""
+
+    @property
+    def run_id(self) -> str:
+        """The id that the owner has if it is a run."""
+        return f"run_{self.owner}"
 
 
-def approval_id(run: Run, call_id: str) -> str:
-    """Give the id of the question whether a call may be made."""
-    return f"mcpr_{_suffix(run)}-{call_id}"
+def item_id(kind: str, owner: str, sequence: int, call_id: str = "") -> str:
+    """Give the id of an item of a kind such as `msg`; the owner is the id of a run, or of an entry without one."""
+    return f"{kind}_{_bare(owner)}_{sequence}" + (f"_{mark(call_id)}" if call_id else "")
+
+
+def read_item_id(item: str) -> Place | None:
+    """Read where an item stands; None for what is no id of an item of a thread."""
+    if found := _ITEM.fullmatch(item):
+        return Place(kind=found[1], owner=found[2], sequence=int(found[3]), call=found[4] or "")
+    found = _APPROVAL.fullmatch(item)
+    return Place(kind=found[1], owner=found[2], sequence=int(found[3]), call=found[4]) if found and found[3] else None
+
+
+def mark(call_id: str) -> str:
+    """Tell the calls of a message apart, whichever of them are deleted."""
+    return hashlib.sha256(call_id.encode()).hexdigest()[:8]
+
+
+def approval_id(run_id: str, sequence: int, call_id: str) -> str:
+    """Give the id of the question whether a call may be made that an entry asks for."""
+    return f"mcpr_{_bare(run_id)}_{sequence}-{call_id}"
 
 
 def read_approval_id(approval: str) -> tuple[str, str] | None:
     """Read which run's call a question is about: the ids of both; None for what is no question's id."""
     found = _APPROVAL.fullmatch(approval)
-    return found and (f"run_{found[1]}", found[2])
+    return (f"run_{found[2]}", found[4]) if found and found[1] == "mcpr" else None
+
+
+def listed_id(run: Run, index: int) -> str:
+    """Give the id of a list of tools by its place in the output."""
+    return f"mcpl_{_suffix(run)}_{index}"
+
+
+def is_listed_id(item: str) -> bool:
+    """Say whether an item is a list of tools. Nobody has said that, so it stands in no thread."""
+    return _LISTED.fullmatch(item) is not None
+
+
+def split_tool(name: str) -> tuple[str, str]:
+    """Give the server of a tool that models know by this name, and the server's own name for it."""
+    server, _, tool = name.partition(_SEPARATOR)
+    return server, tool
+
+
+def joined_tool(server: str, tool: str) -> str:
+    """Give the name by which models know a server's tool."""
+    return f"{server}{_SEPARATOR}{tool}"
 
 
 def _suffix(run: Run) -> str:
-    return run.id.removeprefix("run_")
+    return _bare(run.id)
+
+
+def _bare(name: str) -> str:
+    """Leave out what kind of thing an id names."""
+    return name.partition("_")[2]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from facade.domain.events import ModelFinished, Run, RunEvent
-from facade.edge.responses.names import FROM_THE_BEGINNING, approval_id, item_id
+from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent
+from facade.edge.responses.names import FROM_THE_BEGINNING, approval_id, item_id, listed_id
 from facade.edge.responses.parts import (
     Event,
     FunctionCall,
@@ -26,9 +26,6 @@ from threadmesh.conversation import (
     ToolCallDelta,
 )
 
-_SEPARATOR = "__"
-"""Stands between a server's name and its tool's."""
-
 
 class Output:
     """Takes the events of a run in order and tells what becomes of the response's items.
@@ -47,6 +44,8 @@ class Output:
         self._place: tuple[int, int] | None = None
         self._asked: dict[tuple[int, int], list[str]] = {}
         self._calls: dict[str, McpCall] = {}
+        self._entries: dict[int, int] = {}
+        self._names: set[str] = set()
 
     @property
     def items(self) -> list[dict[str, Any]]:
@@ -56,17 +55,19 @@ class Output:
     def begin(self) -> Iterator[Event]:
         """Tell of what is known before the run."""
         for each in self._listed if self._after == FROM_THE_BEGINNING else ():
-            body = {"id": self._name("mcpl"), "type": "mcp_list_tools", "error": None, **each}
+            body = {"id": listed_id(self._run, len(self._items)), "type": "mcp_list_tools", "error": None, **each}
             yield from self._add(McpListTools(len(self._items), body))
 
     def take(self, event: RunEvent) -> Iterator[Event]:
         """Tell what an event changes."""
         match event.body:
+            case ModelStarted():
+                self._place_round(event.round, event.body)
             case TextDelta(text=text, logprobs=logprobs) if text or logprobs:
-                yield from self._say(answer, "msg", event.round)
+                yield from self._say(answer, "msg", event)
                 yield from self._spoken().grow(text, logprobs)
             case ReasoningDelta(text=text) if text:
-                yield from self._say(thinking, "rs", event.round)
+                yield from self._say(thinking, "rs", event)
                 yield from self._spoken().grow(text)
             case ToolCallDelta() as delta:
                 yield from self._ask(event, delta)
@@ -74,15 +75,15 @@ class Output:
                 yield from self._close()
             case CallAwaiting() as awaiting:
                 yield from self._close()
-                yield from self._question(event.call_id, awaiting)
+                yield from self._question(event, awaiting)
             case CallStarted(name=name, arguments_json=arguments):
                 yield from self._close()
                 if event.call_id not in self._calls:
-                    yield from self._call(event.call_id, name, arguments)
+                    yield from self._call(event, name, arguments)
             case CallProgress() as progress:
                 yield from self._calls[event.call_id].progress(progress)
             case CallFinished() as finished:
-                yield from self._finish(event.call_id, finished)
+                yield from self._finish(event, finished)
             case _:
                 pass
 
@@ -90,8 +91,10 @@ class Output:
         """Take in an event of an earlier part: which calls were asked for, and about which a person was."""
         if isinstance(event.body, ToolCallDelta) and event.hidden:
             self._note(event, event.body)
+        elif isinstance(event.body, ModelStarted):
+            self._place_round(event.round, event.body)
         elif isinstance(event.body, CallAwaiting):
-            self._approvals[event.call_id] = approval_id(self._run, event.call_id)
+            self._approvals[event.call_id] = self._approval(event)
 
     def end(self, status: str) -> Iterator[Event]:
         """Tell that nothing more comes: what is not whole was broken off with this status."""
@@ -100,12 +103,16 @@ class Output:
             if item.body.get("status") == "in_progress":
                 yield from item.end("incomplete")
 
-    def _say(self, begin: Any, kind: str, in_round: int) -> Iterator[Event]:
+    def _place_round(self, number: int, started: ModelStarted) -> None:
+        """Note the entry of the thread that what is said in a round will be; old logs do not tell."""
+        self._entries[number] = number if started.item is None else started.item
+
+    def _say(self, begin: Any, kind: str, event: RunEvent) -> Iterator[Event]:
         """Let the open item be one of this kind."""
-        place = (in_round, -1 if kind == "msg" else -2)
+        place = (event.round, -1 if kind == "msg" else -2)
         if self._place != place:
             yield from self._close()
-            self._open, self._place = begin(len(self._items), self._name(kind)), place
+            self._open, self._place = begin(len(self._items), self._name(kind, event)), place
             yield from self._add(self._open)
 
     def _spoken(self) -> Spoken:
@@ -121,7 +128,7 @@ class Output:
             return
         if self._place != place:
             yield from self._close()
-            call = FunctionCall(len(self._items), self._name("fc"), delta.id, delta.name)
+            call = FunctionCall(len(self._items), self._name("fc", event, delta.id), delta.id, delta.name)
             self._open, self._place = call, place
             yield from self._add(call)
         if isinstance(self._open, FunctionCall) and delta.arguments_json:
@@ -131,29 +138,24 @@ class Output:
         asked = self._asked.setdefault((event.round, delta.index), [delta.id, delta.name, ""])
         asked[2] += delta.arguments_json
 
-    def _question(self, call_id: str, awaiting: CallAwaiting) -> Iterator[Event]:
-        server, _, tool = awaiting.name.partition(_SEPARATOR)
-        body = {
-            "id": approval_id(self._run, call_id),
-            "type": "mcp_approval_request",
-            "server_label": server,
-            "name": tool,
-            "arguments": awaiting.arguments_json,
-        }
-        yield from self._add(McpApprovalRequest(len(self._items), body))
+    def _question(self, event: RunEvent, awaiting: CallAwaiting) -> Iterator[Event]:
+        name = self._approval(event)
+        yield from self._add(McpApprovalRequest(len(self._items), name, awaiting.name, awaiting.arguments_json))
 
-    def _finish(self, call_id: str, finished: CallFinished) -> Iterator[Event]:
+    def _approval(self, event: RunEvent) -> str:
+        return approval_id(self._run.id, self._entry(event), event.call_id)
+
+    def _finish(self, event: RunEvent, finished: CallFinished) -> Iterator[Event]:
+        call_id = event.call_id
         if call_id not in self._calls:  # it was never sent
             yield from self._close()
             arguments = next((asked[2] for asked in self._asked.values() if asked[0] == call_id), "")
-            yield from self._call(call_id, finished.name, arguments)
+            yield from self._call(event, finished.name, arguments)
         yield from self._calls[call_id].finish(finished)
 
-    def _call(self, call_id: str, name: str, arguments: str) -> Iterator[Event]:
-        server, _, tool = name.partition(_SEPARATOR)
-        approval = self._approvals.get(call_id)
-        call = McpCall(len(self._items), self._name("mcp"), server, tool, arguments, approval=approval)
-        self._calls[call_id] = call
+    def _call(self, event: RunEvent, called: str, arguments: str) -> Iterator[Event]:
+        name, approval = self._name("mcp", event, event.call_id), self._approvals.get(event.call_id)
+        call = self._calls[event.call_id] = McpCall(len(self._items), name, called, arguments, approval=approval)
         yield from self._add(call)
 
     def _add(self, item: Item) -> Iterator[Event]:
@@ -165,5 +167,13 @@ class Output:
             yield from self._open.end(status)
         self._open, self._place = None, None
 
-    def _name(self, kind: str) -> str:
-        return item_id(kind, self._run, len(self._items), self._after)
+    def _name(self, kind: str, event: RunEvent, call_id: str = "") -> str:
+        """Name an item as its thread will. What a round says in several pieces is one item there, with the first's."""
+        name = item_id(kind, self._run.id, self._entry(event), call_id)
+        if name in self._names:
+            name = f"{name}-{len(self._items)}"
+        self._names.add(name)
+        return name
+
+    def _entry(self, event: RunEvent) -> int:
+        return self._entries.get(event.round, event.round)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from facade.edge.chat.encode import logprobs_body
+from facade.edge.responses.names import split_tool
 from threadmesh.conversation import CallFinished, CallOutcome, CallProgress, Text, TokenLogprob
 
 Event = dict[str, Any]
@@ -97,9 +98,8 @@ class FunctionCall(Item):
 class McpCall(Item):
     """A call that the mesh runs."""
 
-    def __init__(
-        self, index: int, name: str, server: str, tool: str, arguments: str, *, approval: str | None = None
-    ) -> None:
+    def __init__(self, index: int, name: str, called: str, arguments: str, *, approval: str | None = None) -> None:
+        server, tool = split_tool(called)
         body = {"id": name, "type": "mcp_call", "server_label": server, "name": tool, "arguments": ""}
         rest = {"output": None, "error": None, "approval_request_id": approval, "status": "in_progress"}
         super().__init__(index, {**body, **rest})
@@ -136,6 +136,11 @@ class McpCall(Item):
 
 class McpApprovalRequest(Item):
     """The question whether a call may be made."""
+
+    def __init__(self, index: int, name: str, called: str, arguments: str) -> None:
+        server, tool = split_tool(called)
+        body = {"id": name, "type": "mcp_approval_request", "server_label": server, "name": tool}
+        super().__init__(index, {**body, "arguments": arguments})
 
     def begin(self) -> Iterator[Event]:
         """Tell all of it."""

@@ -1,35 +1,15 @@
-"""What was said in a thread as items. Their ids hold the entry's number in its thread, so that an id alone finds it."""
+"""What was said in a thread as items."""
 
 import base64
-import hashlib
-import re
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, assert_never
 
-from facade.domain.records import Said
-from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text, ToolCall
-
-_ID = re.compile(r"(rs|msg|fc|fco)_([0-9a-f]{32})_(0|[1-9][0-9]{0,17})(?:_([0-9a-f]{8}))?")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where an item stands: in an entry of a thread, of which it is a part."""
-
-    kind: str
-    entry_id: str
-    sequence: int
-    call: str = ""
-
-
-def read_item_id(item: str) -> Place | None:
-    """Read where an item stands; None for what is no id of an item of a thread."""
-    found = _ID.fullmatch(item)
-    if found is None:
-        return None
-    return Place(kind=found[1], entry_id=f"item_{found[2]}", sequence=int(found[3]), call=found[4] or "")
+from facade.domain.records import CallRecord, Said
+from facade.edge.responses.mesh_calls import call_items
+from facade.edge.responses.names import Place, item_id, mark
+from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text
 
 
 def without(message: Message, place: Place) -> Message | None:
@@ -40,35 +20,38 @@ def without(message: Message, place: Place) -> Message | None:
             rest = replace(message, parts=tuple(part for part in message.parts if not isinstance(part, Reasoning)))
         case "msg":
             rest = replace(message, parts=thoughts)
-        case "fc":
-            rest = replace(message, tool_calls=tuple(c for c in message.tool_calls if _mark(c) != place.call))
+        case "fc" | "mcp":
+            rest = replace(message, tool_calls=tuple(c for c in message.tool_calls if mark(c.id) != place.call))
         case _:
             return None
     return rest if rest.parts or rest.tool_calls else None
 
 
-def _mark(call: ToolCall) -> str:
-    """Tell the calls of a message apart, whichever of them are deleted."""
-    return hashlib.sha256(call.id.encode()).hexdigest()[:8]
+def items_of(said: Said, ran: Sequence[CallRecord] = ()) -> Iterator[dict[str, Any]]:
+    """Give the items that an entry of a thread is: thinking, a message, the calls in it; or a call's output.
 
-
-def items_of(said: Said) -> Iterator[dict[str, Any]]:
-    """Give the items that an entry of a thread is: thinking, a message, the calls in it; or a call's output."""
-    message, name = said.message, f"{said.id.removeprefix('item_')}_{said.sequence}"
+    Of its calls, the mesh `ran` these, or is about to.
+    """
+    message, owner = said.message, said.run_id or said.id
     status = "incomplete" if said.incomplete else "completed"
     if message.role is Role.TOOL:
         output = "\n".join(part.text for part in message.parts if isinstance(part, Text))
-        yield _item("function_call_output", f"fco_{name}", status, call_id=message.tool_call_id, output=output)
+        name = item_id("fco", owner, said.sequence)
+        yield _item("function_call_output", name, status, call_id=message.tool_call_id, output=output)
         return
     thoughts = [{"type": "reasoning_text", "text": each.text} for each in message.parts if isinstance(each, Reasoning)]
     if thoughts:
-        yield _item("reasoning", f"rs_{name}", status, summary=[], content=thoughts)
+        yield _item("reasoning", item_id("rs", owner, said.sequence), status, summary=[], content=thoughts)
     content = [_part(part, message.role) for part in message.parts if not isinstance(part, Reasoning)]
     if content:
-        yield _item("message", f"msg_{name}", status, role=message.role.value, content=content)
+        name = item_id("msg", owner, said.sequence)
+        yield _item("message", name, status, role=message.role.value, content=content)
+    own = {record.call.id for record in ran}
     for call in message.tool_calls:
-        told = {"call_id": call.id, "name": call.name, "arguments": call.arguments_json}
-        yield _item("function_call", f"fc_{name}_{_mark(call)}", status, **told)
+        if call.id not in own:
+            told = {"call_id": call.id, "name": call.name, "arguments": call.arguments_json}
+            yield _item("function_call", item_id("fc", owner, said.sequence, call.id), status, **told)
+    yield from call_items(owner, said.sequence, ran)
 
 
 def message_item(said: Message) -> dict[str, Any]:

@@ -5,8 +5,6 @@ messages. So a key, limits, logs and figures, and what a client that leaves mean
 """
 
 import asyncio
-import json
-import re
 from collections import deque
 from collections.abc import Iterator, MutableMapping
 from typing import Any
@@ -17,22 +15,18 @@ import structlog
 from fastapi import APIRouter, WebSocket
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
 from facade.edge import strict_json
 from facade.edge.errors import body_of, response_of
-from threadmesh.errors import Code, InvalidArgument, MeshError
+from facade.edge.responses.socket_request import SocketRequest, WholeAnswer, body_of_message, scope_of, stream_id_of
+from threadmesh.errors import Code, MeshError
 
 log = structlog.get_logger()
 
 PATH = "/v1/responses"
 _MOST_WAITING = 16
-_STREAM_ID = re.compile(r"[A-Za-z0-9_.-]{1,256}")
-_OWN = re.compile(rb"(connection|upgrade|sec-websocket-.*|content-.*|transfer-encoding|te|accept-encoding)")
-"""Headers of the handshake that are no part of requests made over the connection."""
-_OF_ONE_REQUEST = {b"idempotency-key", b"last-event-id", b"x-request-id", b"x-stainless-retry-count"}
-_TRANSPORT = ("type", "stream", "stream_id", "generate")
 _UPGRADE_REQUIRED = 426
 
 
@@ -80,8 +74,8 @@ def socket_router() -> APIRouter:
             await websocket.send_denial_response(response_of(OriginNotAllowed()))
             return
         app: ASGIApp = websocket.app
-        asked = _Asked(_scope(websocket, "GET"), b"", asyncio.Event())
-        answer = _Whole()
+        asked = SocketRequest(scope_of(websocket, "GET"), b"", asyncio.Event())
+        answer = WholeAnswer()
         await app(asked.scope, asked.receive, answer.send)
         if answer.status != _UPGRADE_REQUIRED:
             await websocket.send_denial_response(answer.response())
@@ -131,12 +125,12 @@ class _Connection:
         stream_id = None
         try:
             given = strict_json.decode(message)
-            stream_id = _stream_id(given)
-            body = _body(given)
+            stream_id = stream_id_of(given)
+            body = body_of_message(given)
         except MeshError as error:
             await self._tell(_error(response_of(error)), stream_id)
             return
-        asked = _Asked(_scope(self._websocket, "POST"), body, self._left)
+        asked = SocketRequest(scope_of(self._websocket, "POST"), body, self._left)
         asked.scope["state"]["connection_runs"] = self._runs
         answer = _Told(self, stream_id)
         try:
@@ -162,42 +156,7 @@ class _Connection:
             self._left.set()  # its reader is told by the next message
 
 
-class _Asked:
-    """A request to the application: its body, and the end of its client."""
-
-    def __init__(self, scope: Scope, body: bytes, left: asyncio.Event) -> None:
-        self.scope = scope
-        self._body: bytes | None = body
-        self._left = left
-
-    async def receive(self) -> Message:
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._left.wait()
-        return {"type": "http.disconnect"}
-
-
-class _Whole:
-    """A response that is read as a whole."""
-
-    def __init__(self) -> None:
-        self.status = 500
-        self.headers: dict[str, str] = {}
-        self._body = b""
-
-    async def send(self, message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = {name.decode(): value.decode("latin-1") for name, value in message["headers"]}
-        else:
-            self._body += message.get("body", b"")
-
-    def response(self) -> Response:
-        return Response(self._body, self.status, self.headers)
-
-
-class _Told(_Whole):
+class _Told(WholeAnswer):
     """A response whose events are told to a client as they come; one without events is told as an error."""
 
     def __init__(self, connection: _Connection, stream_id: str | None) -> None:
@@ -228,54 +187,6 @@ def _foreign(headers: Headers) -> bool:
     """Whether a browser connects for a page from elsewhere: unlike for requests, browsers leave that to the server."""
     origin = headers.get("origin")
     return origin is not None and urlsplit(origin).netloc != headers.get("host")
-
-
-def _scope(websocket: WebSocket, method: str) -> Scope:
-    """Give the scope of a request that comes over the connection, with the headers of the handshake."""
-    given = websocket.scope
-    kept = [each for each in given["headers"] if not _OWN.fullmatch(each[0]) and each[0] not in _OF_ONE_REQUEST]
-    return {
-        "type": "http",
-        "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "https" if given.get("scheme") == "wss" else "http",
-        "path": given["path"],
-        "raw_path": given.get("raw_path"),
-        "root_path": given.get("root_path", ""),
-        "query_string": b"",
-        "headers": [*kept, (b"content-type", b"application/json")],
-        "client": given.get("client"),
-        "server": given.get("server"),
-        "state": {},
-    }
-
-
-def _stream_id(given: dict[str, Any]) -> str | None:
-    stream_id = given.get("stream_id")
-    if stream_id is None or (isinstance(stream_id, str) and _STREAM_ID.fullmatch(stream_id)):
-        return stream_id
-    raise InvalidArgument("stream_id must be 1 to 256 letters, digits, dots, dashes or underscores.", field="stream_id")
-
-
-def _body(given: dict[str, Any]) -> bytes:
-    """Give the body of the request that a message is. Raises `InvalidArgument` for what no connection carries."""
-    if given.get("type") != "response.create":
-        raise InvalidArgument("type must be response.create.", field="type", kind="invalid_value")
-    if given.get("background"):
-        raise InvalidArgument(
-            "background is for requests over HTTP; over a connection, leaving stops a response.",
-            field="background",
-            kind="unsupported_parameter",
-        )
-    if given.get("generate") is False:
-        raise InvalidArgument(
-            "generate must be true: what requests have in common is found by itself.",
-            field="generate",
-            kind="unsupported_parameter",
-        )
-    body = {name: value for name, value in given.items() if name not in _TRANSPORT}
-    return json.dumps({**body, "stream": True}).encode()
 
 
 def _error(response: Response) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from pydantic import Field, field_validator
 from starlette.responses import Response
 
 from facade.domain.compaction import Compacted, compact
-from facade.domain.events import Run
 from facade.domain.limits import Mesh
 from facade.domain.metered import text_tokens
 from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.ports import Conversation
 from facade.domain.question import chosen, instructions_of
 from facade.domain.records import NewRun
+from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.admission import Admission
 from facade.edge.answers.texts import Compaction, InputTokens
@@ -30,10 +30,12 @@ from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.openapi import answer, request_body
 from facade.edge.responses.compaction import sealed
-from facade.edge.responses.decode import Asked, needs_catalogue, new_run
+from facade.edge.responses.decode import Asked, new_run
+from facade.edge.responses.found import Found
 from facade.edge.responses.messages import messages_of
+from facade.edge.responses.offered import needs_catalogue
+from facade.edge.responses.references import Read, References
 from facade.edge.responses.resource import usage_body
-from facade.edge.responses.routes import Responses
 from facade.edge.responses.said import message_item
 from facade.edge.responses.schemas import Input, ResponseRequest
 from threadmesh.conversation import Message, ToolChoiceMode, ToolDefinition
@@ -83,8 +85,9 @@ class WindowOptions:
 class Windows:
     """Answers what is asked about conversations, apart from their answers. Nothing of it is kept."""
 
-    def __init__(self, mesh: Mesh, responses: Responses, admission: Admission, options: WindowOptions) -> None:
-        self._mesh, self._responses, self._admission, self._options = mesh, responses, admission, options
+    def __init__(self, mesh: Mesh, threads: Threads, admission: Admission, options: WindowOptions) -> None:
+        self._mesh, self._admission, self._options = mesh, admission, options
+        self._found, self._references = Found(mesh.context), References(mesh.context, threads)
 
     def router(self) -> APIRouter:
         """Make the routes."""
@@ -110,7 +113,8 @@ class Windows:
     async def input_tokens(self, request: Request) -> Response:
         """Count the tokens of all that the request names, before anything of it is left out for want of room."""
         asked = await read(request, InputTokensRequest)
-        before = await self._before(asked.previous_response_id, request)
+        before, items = await self._read(asked, request)
+        asked = asked.model_copy(update={"input": items})
         offered_here = offered_tools(request, self._options.default_tools)
         control = controls(request.headers, asked.metadata or {}, default_tools=offered_here)
         needed = needs_catalogue(asked) or ServerTools.parse(control.tools)
@@ -132,8 +136,8 @@ class Windows:
     async def compact(self, request: Request) -> Response:
         """Give what was said as a summary, with what must not be retold in other words beside it."""
         asked = await read(request, CompactRequest)
-        before = await self._before(asked.previous_response_id, request)
-        said = [*before, *(messages_of(asked.input) if asked.input else ())]
+        before, items = await self._read(asked, request)
+        said = [*before, *(messages_of(items) if items else ())]
         scope = "" if self._options.share_prompts else request.state.key
         parameters = TurnParameters(model=asked.model or "", cache_scope=scope, caller=request.state.key)
         held = self._admission.admit(request, tokens=text_tokens(message.text for message in said))
@@ -142,9 +146,16 @@ class Windows:
             made = await unless_gone(request, compact(said, parameters, self._mesh.inference))
         return LEFT if made is None else _json(_body(made), asked)
 
-    async def _before(self, response: str | None, request: Request) -> Sequence[Message]:
-        previous: Run | None = await self._responses.previous(response, request)
-        return [each.message for each in await self._mesh.context.said_until(previous)] if previous else ()
+    async def _read(
+        self, asked: InputTokensRequest | CompactRequest, request: Request
+    ) -> tuple[Sequence[Message], Input]:
+        """Give what was said before, and the input with the items that it only names."""
+        previous = await self._found.previous(asked.previous_response_id, request)
+        before = [each.message for each in await self._mesh.context.said_until(previous)] if previous else ()
+        if isinstance(asked.input, str):
+            return before, asked.input
+        read = Read(thread_id=previous.thread_id if previous else "")
+        return before, await self._references.followed(asked.input, request, read=read)
 
 
 def _json(body: dict[str, Any], asked: Schema) -> Response:

@@ -2,8 +2,9 @@
 
 import re
 
+from facade.domain.ports import Context
 from facade.domain.threads import Thread, Threads
-from facade.edge.conversations import pages
+from facade.edge.responses.entries import Entries
 from threadmesh.errors import ThreadNotFound
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,17}")
@@ -17,9 +18,9 @@ async def find(threads: Threads, thread_id: str, *, tenant: str) -> Thread:
     return thread
 
 
-async def number_of(threads: Threads, thread: Thread, item: str) -> int:
+async def number_of(context: Context, threads: Threads, thread: Thread, item: str) -> int:
     """Give the number of an item, named by it or as conversations name items. Raises `NotFound`."""
     if _NUMBER.fullmatch(item):
         return int(item)
-    entry, _ = await pages.item(threads, thread, item)
+    entry, _ = await Entries(context, threads, thread).item(item)
     return entry.sequence

@@ -119,7 +119,7 @@ class ThreadReading:
         require(request, Scope.CHAT)
         asked = await read(request, SummaryRequest, optional=True)
         thread = await self._find(request, thread_id)
-        last = await number_of(self._threads, thread, asked.up_to) if asked.up_to else None
+        last = await number_of(self._mesh.context, self._threads, thread, asked.up_to) if asked.up_to else None
         parameters = TurnParameters(model=asked.model or "", cache_scope=self._scope(request), caller=request.state.key)
         self._admit(request, tokens=0)
         wish = Wish(up_to=last, parameters=parameters, request_id=uuid.uuid4().hex)

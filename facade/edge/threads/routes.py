@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from facade.domain.curation import Curation, Retention
+from facade.domain.ports import Context
 from facade.domain.threads import NewThread as Unnamed
 from facade.domain.threads import Thread, Threads, Wanted
 from facade.edge import examples
@@ -28,8 +29,8 @@ Key = Annotated[str, Query(max_length=512)]
 class ThreadKeeping:
     """Answers requests about threads that ask no model; those of other tenants are not found."""
 
-    def __init__(self, threads: Threads, curation: Curation) -> None:
-        self._threads, self._curation = threads, curation
+    def __init__(self, context: Context, threads: Threads, curation: Curation) -> None:
+        self._context, self._threads, self._curation = context, threads, curation
 
     def router(self) -> APIRouter:
         """Make the routes."""
@@ -109,13 +110,13 @@ class ThreadKeeping:
     async def pin(self, request: Request, thread_id: str, item: str) -> dict[str, Any]:
         """Make an item, with the whole entry and the tool call that it belongs to, part of every window."""
         thread = await self._find(request, thread_id)
-        number = await number_of(self._threads, thread, item)
+        number = await number_of(self._context, self._threads, thread, item)
         return thread_body(await self._curation.pin(thread.id, number, tenant=thread.tenant))
 
     async def unpin(self, request: Request, thread_id: str, item: str) -> dict[str, Any]:
         """Take an item, with what was pinned with it, out of every window again."""
         thread = await self._find(request, thread_id)
-        number = await number_of(self._threads, thread, item)
+        number = await number_of(self._context, self._threads, thread, item)
         return thread_body(await self._curation.unpin(thread.id, number, tenant=thread.tenant))
 
     async def retention(self, request: Request, thread_id: str) -> dict[str, Any]:

@@ -11,7 +11,18 @@ from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.app import services
 from context_svc.domain.retention import Retention
 from context_svc.edge.metrics import EdgeMetrics
-from tests.wire.context.given import SECONDS, appended, claimed, finished, running, started, text, watched, writing
+from tests.wire.context.given import (
+    SECONDS,
+    appended,
+    claimed,
+    finished,
+    running,
+    said,
+    started,
+    text,
+    watched,
+    writing,
+)
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
@@ -40,6 +51,19 @@ async def test_a_writer_that_was_taken_over_writes_nothing(runs: "Runs", clock: 
     await finished(runs, new, 1)
 
     assert [event.text_delta.text for event in await watched(runs, new)][:-1] == ["in time"]
+
+
+async def test_a_claimed_run_knows_the_number_of_the_first_item_that_it_will_say(runs: "Runs") -> None:
+    waiting = (await started(runs, thread_key="k")).run
+    first = await claimed(runs, waiting)
+    request = writing(first, 0, text("hello"))
+    request.items.append(said("hello", conversation.ROLE_ASSISTANT))
+    await appended(runs, [request])
+    await finished(runs, first, 1)
+
+    second = await running(runs, thread_key="k")
+
+    assert (first.first_answer, second.first_answer) == (1, 3)
 
 
 async def test_twenty_equal_starts_at_once_make_one_run(runs: "Runs") -> None:

@@ -1308,6 +1308,7 @@ class Run(_message.Message):
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
     ACTION_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    FIRST_ANSWER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the run."""
     thread_id: _builtins.str
@@ -1328,6 +1329,10 @@ class Run(_message.Message):
     """Numbers the first event that its log still has; the earlier ones are forgotten."""
     tenant: _builtins.str
     """Says whose it is, as its thread."""
+    first_answer: _builtins.int
+    """Numbers the item of its thread that the first thing it says will be, once it has been claimed: while it is open, no
+    other run adds items.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was made."""
@@ -1366,10 +1371,11 @@ class Run(_message.Message):
         first_sequence: _builtins.int = ...,
         action_expire_time: _timestamp_pb2.Timestamp | None = ...,
         tenant: _builtins.str = ...,
+        first_answer: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "create_time", b"create_time", "deadline", b"deadline", "finish_time", b"finish_time", "finished", b"finished"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_answer", b"first_answer", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1497,6 +1503,7 @@ class ModelStarted(_message.Message):
     BACKEND_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    ITEM_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Names the model."""
     backend: _builtins.str
@@ -1505,6 +1512,8 @@ class ModelStarted(_message.Message):
     """Identifies the weights and template."""
     seed: _builtins.int
     """Holds the seed in use."""
+    item: _builtins.int
+    """Numbers the item of the run's thread that the answer will be."""
     def __init__(
         self,
         *,
@@ -1512,12 +1521,15 @@ class ModelStarted(_message.Message):
         backend: _builtins.str = ...,
         fingerprint: _builtins.str = ...,
         seed: _builtins.int = ...,
+        item: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_item", b"_item", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "fingerprint", b"fingerprint", "model", b"model", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item", b"_item", "backend", b"backend", "fingerprint", b"fingerprint", "item", b"item", "model", b"model", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__item: _TypeAlias = _typing.Literal["item"]  # noqa: Y015
+    _WhichOneofArgType__item: _TypeAlias = _typing.Literal["_item", b"_item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__item) -> _WhichOneofReturnType__item | None: ...
 
 Global___ModelStarted: _TypeAlias = ModelStarted  # noqa: Y015
 

@@ -1,0 +1,89 @@
+"""The beginning of a response: the run that answers a request, in the thread that it goes on with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fastapi import Request
+
+from facade.domain.events import Run
+from facade.domain.limits import Mesh
+from facade.domain.records import NewRun
+from facade.domain.threads import Threads
+from facade.edge.controls import Controls
+from facade.edge.conversations.names import find
+from facade.edge.responses.decode import Asked, new_run
+from facade.edge.responses.found import Found
+from facade.edge.responses.offered import needs_catalogue
+from facade.edge.responses.references import Read, References
+from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.responses.stored import Echo
+from threadmesh.conversation import Message
+from threadmesh.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResponseOptions:
+    """How responses behave here."""
+
+    default_tools: str
+    run_seconds: float
+    share_prompts: bool
+
+
+class Beginning:
+    """Finds what requests for responses name, and makes runs of them."""
+
+    def __init__(self, mesh: Mesh, threads: Threads, options: ResponseOptions) -> None:
+        self._context, self._tools = mesh.context, mesh.tools
+        self._threads, self._options = threads, options
+        self._found = Found(mesh.context)
+        self._references = References(mesh.context, threads)
+
+    async def conversation(self, asked: ResponseRequest, request: Request) -> str:
+        """Give the id of the thread that the request goes on with as a conversation; empty if with none."""
+        named = asked.conversation_named()
+        return (await find(self._threads, named["id"], tenant=request.state.tenant)).id if named else ""
+
+    async def previous(self, asked: ResponseRequest, request: Request) -> Run | None:
+        """Give the run behind which the request goes on, if it does. Raises `InvalidArgument`."""
+        return await self._found.previous(asked.previous_response_id, request)
+
+    async def whole(
+        self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request
+    ) -> ResponseRequest:
+        """Give the request with the items that it only names.
+
+        Raises `ItemNotFound`, and `InvalidArgument` if nothing is left that the thread does not hold already.
+        """
+        if isinstance(asked.input, str):
+            return asked
+        read = Read(thread_id=previous.thread_id if previous else control.thread_id, thread_key=control.thread_key)
+        items = await self._references.followed(asked.input, request, read=read)
+        if asked.input and not items:
+            raise InvalidArgument("input names only what the model reads anyway; say something new.", field="input")
+        return asked.model_copy(update={"input": items})
+
+    async def run(self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request) -> NewRun:
+        """Give the run that answers the request, behind `previous` if that is one."""
+        catalogue = await self._tools.catalogue() if needs_catalogue(asked) else ()
+        new = new_run(
+            Asked(request=asked, control=control, catalogue=catalogue),
+            tenant=request.state.tenant,
+            cache_scope="" if self._options.share_prompts else request.state.key,
+            timeout_seconds=self._options.run_seconds,
+        )
+        if previous is None:
+            return new
+        if await self._context.latest(previous.thread_id) == previous.id:
+            return replace(new, thread_id=previous.thread_id, thread_key="")
+        # Something was said behind it since: this is another way to go on, in a thread of its own.
+        before = await self._context.said_until(previous)
+        return _apart(new, [each.message for each in before])
+
+
+def _apart(new: NewRun, before: Sequence[Message]) -> NewRun:
+    """Let a run go on behind a copy of what was said before, in a thread of its own."""
+    echo = Echo.from_json(new.parameters.response_json)
+    longer = replace(echo, inputs=echo.inputs + len(before))
+    parameters = replace(new.parameters, response_json=longer.to_json())
+    return replace(new, input=(*before, *new.input), parameters=parameters, thread_id="", thread_key="")

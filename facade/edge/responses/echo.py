@@ -1,0 +1,54 @@
+"""What a response repeats of its request."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from facade.domain.ports import Tool
+from facade.edge.responses.messages import messages_of
+from facade.edge.responses.offered import told
+from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.responses.stored import Echo
+
+
+def echo(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> Echo:
+    """Give what of a request is kept with its run."""
+    given = request.model_dump(mode="json", by_alias=True, exclude_none=True)
+    fields = {name: given.get(name, otherwise) for name, otherwise in _REPEATED.items()}
+    fields["conversation"] = request.conversation_named()
+    fields["text"] = {"format": {"type": "text"}, **given.get("text", {})}
+    listed = [{"server_label": label, "tools": [told(tool) for tool in tools]} for label, tools in offered.items()]
+    return Echo(
+        fields=fields,
+        listed=listed,
+        background=bool(request.background),
+        stored=request.store is not False,
+        inputs=len(messages_of(request.input)),
+    )
+
+
+_REPEATED: dict[str, Any] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "model": "",
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "default",
+    "store": True,
+    "temperature": 1.0,
+    "text": {},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "truncation": "auto",
+    "user": None,
+}
+"""What a response repeats of its request, and what it says where that says nothing."""
