@@ -8,7 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from facade.edge.framing import Framed
 
 _KERNEL_BYTES = 128 * 1024
 """What waits in the system's buffer, which would otherwise grow to some megabytes; the system doubles it."""
@@ -19,8 +21,8 @@ _UNACKNOWLEDGED_SECONDS = 20
 _CUT = "threadmesh.cut"
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's connection, cut when its reader takes nothing for `stalled_seconds` though something waits for it.
+class Connection(Framed):
+    """A connection that is cut when its reader takes nothing for `stalled_seconds` though something waits for it.
 
     What was asked for in vain can be read again from where the reader was, so such a reader has not left: `was_cut`.
     """
