@@ -155,13 +155,14 @@ class Executor:
             planned,
             _invocation(planned, batch),
             source=source,
-            reconciler=Reconciler(source, catalogue=self._catalogue, pause=self._pause),
+            reconciler=Reconciler(self._sources, catalogue=self._catalogue, pause=self._pause),
             log=run.log,
             clock=self._clock,
             pause=self._pause,
             on_retry=partial(self._listener.retried, planned.entry.tool.name),
             on_defect=self._on_defect,
             sent_before=batch.resumed,
+            may_be_asked=self._substitutes.verified(planned.call.name),
         )
 
     def _substituted(self, planned: Planned) -> Planned:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ from tools_svc.domain.call import Accepted, Invocation, Sent, ToolOutput, Waitin
 from tools_svc.domain.output import failed, finish
 from tools_svc.domain.plan import Planned
 from tools_svc.domain.ports import CallLog, ToolSource
-from tools_svc.domain.reconcile import Reconciler, Verdict
+from tools_svc.domain.reconcile import Doubt, Reconciler, Verdict
 from tools_svc.domain.verify import Verify
 
 _UNANSWERED = (ToolConnectionLost, ToolAnswerUnreadable, DeadlineExceeded, Cancelled, Internal)
@@ -42,7 +42,8 @@ class Execution:
     `invocation.timeout_seconds`. `pause` gives the seconds before the next attempt after so many; `on_retry` hears why
     there is one. A call that may have been `sent_before` by a process that is gone goes out as its second attempt.
     `on_accepted` hears of the handle under which the server keeps the call. Where the operator says how, the
-    `reconciler` finds out what came of a call of which nobody knows it, in that time.
+    `reconciler` finds out what came of a call of which nobody knows it, in that time. `may_be_asked` says that this
+    could be so of another tool's call, if it goes out in the place of this one.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Execution:
         on_defect: Callable[[Exception], None],
         reconciler: Reconciler,
         sent_before: bool = False,
+        may_be_asked: bool = False,
         on_accepted: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.followers = 0
@@ -65,6 +67,8 @@ class Execution:
         self.ended = asyncio.Event()
         self._planned = planned
         self._seconds = invocation.timeout_seconds
+        self._asked_about = may_be_asked or planned.entry.tool.verify is not None
+        self._instead: list[Doubt] = []
         self._invocation = replace(
             invocation,
             timeout_seconds=self._seconds - self._question_seconds(),
@@ -151,28 +155,32 @@ class Execution:
         """Carry the call to an end that somebody knows, if anybody can tell; once more at most if it was not done."""
         ends = asyncio.get_running_loop().time() + self._seconds
         finished, again = self._planned.lost or await self._limited(), True
-        while (verify := self._doubted(finished)) is not None:
-            verdict = await self._verdict(verify, ends)
+        while doubts := self._doubted(finished):
+            verdict = await self._verdict(doubts, ends)
             if verdict is None:
                 break
             if verdict.done:
-                return _done(verify, verdict)
+                return _done(verdict)
             if finished.failure and finished.failure.reason == DeadlineExceeded.reason:
                 break  # the server may still be at work on it
-            if not again or self._stopped or not self._may_go_again(verify):
-                return failed(ToolCallNotDone(verified_by=verify.tool))
-            self._sent, again = False, False
+            if not again or self._stopped or not self._may_go_again(verdict.verify):
+                return failed(ToolCallNotDone(verified_by=verdict.verify.tool))
+            self._sent, self._instead, again = False, [], False
             finished = await self._limited(ends)
         return finished
 
-    def _doubted(self, finished: CallFinished) -> Verify | None:
+    def _doubted(self, finished: CallFinished) -> list[Doubt]:
         """Say how to find out what came of the call, if that can be and nobody knows; one that was stopped stays so."""
-        return None if self._stopped or finished.outcome is not CallOutcome.UNKNOWN else self._planned.entry.tool.verify
+        if self._stopped or finished.outcome is not CallOutcome.UNKNOWN:
+            return []
+        own = Doubt(server=self._source.name, call=self._invocation, verify=self._planned.entry.tool.verify)
+        doubts = self._instead or [own]
+        return doubts if any(doubt.verify for doubt in doubts) else []
 
-    async def _verdict(self, verify: Verify, ends: float) -> Verdict | None:
+    async def _verdict(self, doubts: Sequence[Doubt], ends: float) -> Verdict | None:
         try:
             async with asyncio.timeout_at(ends) as self._limit:
-                return await self._reconciler.verdict(verify, self._invocation)
+                return await self._reconciler.verdict(doubts)
         except TimeoutError:
             return None
 
@@ -181,7 +189,7 @@ class Execution:
         return verify.again or self._planned.entry.tool.effect.repeatable_by(keyed=keyed)
 
     def _question_seconds(self) -> float:
-        if self._planned.entry.tool.verify is None:
+        if not self._asked_about:
             return 0.0
         return min(_QUESTION_SHARE * self._seconds, _QUESTION_SECONDS)
 
@@ -251,8 +259,10 @@ class Execution:
                     match update:
                         case Waiting():
                             self._waiting = True
-                        case Sent(by=server):
+                        case Sent(by=server, instead=instead):
                             self._started(attempt, server or self._source.name)
+                            if instead is not None:
+                                self._instead.append(self._reconciler.doubt(server, instead))
                         case Accepted(handle=handle):
                             self._on_accepted(handle)
                         case CallProgress():
@@ -285,7 +295,7 @@ class Execution:
         return failed(error, CallOutcome.UNKNOWN if unknown else CallOutcome.FAILED)
 
 
-def _done(verify: Verify, verdict: Verdict) -> CallFinished:
+def _done(verdict: Verdict) -> CallFinished:
     """End a call whose own answer is lost with what its server says of it."""
-    told = Text(text=f"The call was done; its own answer is lost. {verify.tool} says of it:")
+    told = Text(text=f"The call was done; its own answer is lost. {verdict.verify.tool} says of it:")
     return CallFinished(outcome=CallOutcome.SUCCEEDED, parts=(told, *verdict.parts))
