@@ -34,6 +34,7 @@ _OWN = re.compile(rb"(connection|upgrade|sec-websocket-.*|content-.*|transfer-en
 _OF_ONE_REQUEST = {b"idempotency-key", b"last-event-id", b"x-request-id", b"x-stainless-retry-count"}
 _TRANSPORT = ("type", "stream", "stream_id", "generate")
 _UPGRADE_REQUIRED = 426
+_OF_LIMITS = ("retry-after", "x-ratelimit-", "x-should-retry")
 
 
 class UpgradeRequired(MeshError):
@@ -279,5 +280,7 @@ def _body(given: dict[str, Any]) -> bytes:
 
 
 def _error(response: Response) -> dict[str, Any]:
-    """Tell a response without events in the words of connections."""
-    return {"type": "error", "status": response.status_code, **orjson.loads(response.body)}
+    """Tell a response without events in the words of connections, with the headers that say when to come back."""
+    headers = {name: value for name, value in response.headers.items() if name.startswith(_OF_LIMITS)}
+    told = {"type": "error", "status": response.status_code, **orjson.loads(response.body)}
+    return {**told, "headers": headers} if headers else told
