@@ -12,7 +12,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, params
 from prometheus_client import CollectorRegistry
 
-from facade.access import opened_keyring, rate_limits
+from facade.access import noted_uses, opened_keyring, rate_limits
 from facade.adapters.context_client import ContextClient
 from facade.adapters.inference_client import InferenceClient
 from facade.adapters.threads_client import ThreadsClient
@@ -112,7 +112,8 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built = FastAPI(
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
-        needs = keys.Guard(keyring, counted, SystemClock()).requires
+        on_use = await stack.enter_async_context(noted_uses(settings, counted))
+        needs = keys.Guard(keyring, counted, SystemClock(), on_use=on_use).requires
         for needed, routers in _guarded(parts, settings, needs):
             for router in routers:
                 built.include_router(router, dependencies=needed)
