@@ -229,6 +229,7 @@ def _limits(settings: FacadeSettings) -> Limits:
         result_characters=settings.tool_result_characters,
         seconds=settings.turn_seconds,
         approval_seconds=settings.approval_seconds,
+        approve_after_tools=settings.approve_after_tools,
     )
 
 
