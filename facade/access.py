@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from facade.adapters.followed_keys import FollowedKeys
-from facade.domain.keyring import Keyring
+from facade.adapters.noted_uses import NotedUses
+from facade.domain.keyring import Caller, Keyring
 from facade.domain.rate_limits import RateLimits
 from facade.edge.metrics import FacadeMetrics
 from facade.settings import FacadeSettings
@@ -13,6 +14,26 @@ from threadmesh.clock import SystemClock
 from threadmesh.keys.key import KeyLimits
 from threadmesh.loopback import is_loopback
 from threadmesh.settings import ConfigurationError
+
+
+@asynccontextmanager
+async def noted_uses(settings: FacadeSettings, counted: FacadeMetrics) -> AsyncIterator[Callable[[Caller], None]]:
+    """Give what notes that a caller was let in by its key, as long as the block lasts."""
+    uses, clock = NotedUses(settings.keys_file), SystemClock()
+
+    def note(caller: Caller) -> None:
+        if caller.key_id:
+            now = clock.now()
+            uses.note(caller.key_id, now)
+            counted.key_used.labels(caller.key_id).set(now.timestamp())
+
+    keeping = asyncio.create_task(uses.keep(), name="write down uses of keys")
+    try:
+        yield note
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await asyncio.to_thread(uses.write)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI, params
 from prometheus_client import CollectorRegistry
 
 from facade import options
-from facade.access import opened_keyring, rate_limits
+from facade.access import noted_uses, opened_keyring, rate_limits
 from facade.adapters.context_client import ContextClient
 from facade.adapters.curation_client import CurationClient
 from facade.adapters.inference_client import InferenceClient
@@ -123,7 +123,8 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
         built = FastAPI(
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
-        needs = keys.Guard(keyring, counted, SystemClock()).requires
+        on_use = await stack.enter_async_context(noted_uses(settings, counted))
+        needs = keys.Guard(keyring, counted, SystemClock(), on_use=on_use).requires
         for needed, routers in _guarded(parts, settings, needs):
             for router in routers:
                 built.include_router(router, dependencies=needed)
@@ -208,10 +209,8 @@ def _guarded(
     reading = ThreadReading(
         parts.mesh, parts.threads, parts.curation, parts.admission, options.reading(settings, parts.limits)
     )
-    yield (
-        needs(Scope.THREADS),
-        [ThreadKeeping(parts.mesh.context, parts.threads, parts.curation).router(), reading.router()],
-    )
+    keeping = ThreadKeeping(parts.mesh.context, parts.threads, parts.curation)
+    yield needs(Scope.THREADS), [keeping.router(), reading.router()]
     yield needs(Scope.EMBEDDINGS), [embeddings.router(parts.inference, parts.admission)]
     yield needs(Scope.MODELS_READ), [models.router(parts.inference)]
 

@@ -17,6 +17,7 @@ def limits_of(settings: FacadeSettings) -> Limits:
         result_characters=settings.tool_result_characters,
         seconds=settings.turn_seconds,
         approval_seconds=settings.approval_seconds,
+        approve_after_tools=settings.approve_after_tools,
     )
 
 

@@ -86,6 +86,11 @@ class FacadeSettings(CallerSettings):
         description="Answers that one request may ask for with n; each takes a place in the engine.",
     )
     turn_seconds: float = Field(default=600.0, gt=0, le=86_400, description="Limit of one turn, tools included.")
+    approve_after_tools: bool = Field(
+        default=False,
+        description="Ask a person about each call that may change something once a tool has answered in the same turn: "
+        "anybody may have written what it said. Only tools whose effect is `read_only` are called without.",
+    )
     approval_seconds: float = Field(
         default=600.0,
         gt=0,

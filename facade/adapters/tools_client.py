@@ -72,6 +72,7 @@ def _decode_tool(tool: pb.Tool) -> Tool:
         server=tool.server,
         definition_hash=tool.definition_hash,
         requires_approval=tool.requires_approval,
+        harmless=tool.effect == pb.EFFECT_READ_ONLY,
     )
 
 

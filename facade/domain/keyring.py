@@ -16,12 +16,14 @@ class Caller:
     """Who sends a request.
 
     `identity` tells keys apart wherever something is kept for one of them alone; `tenant` is whose data may be seen.
+    `key_id` is that of a key of the file; empty for any other caller.
     """
 
     identity: str = ""
     tenant: str = ""
     scopes: frozenset[Scope] = ALL_SCOPES
     limits: KeyLimits = KeyLimits()
+    key_id: str = ""
 
 
 ANYBODY = Caller()
@@ -72,7 +74,7 @@ class Keyring:
 
 
 def _caller(key: Key) -> Caller:
-    return Caller(identity=_identity(key), tenant=key.tenant, scopes=key.scopes, limits=key.limits)
+    return Caller(identity=_identity(key), tenant=key.tenant, scopes=key.scopes, limits=key.limits, key_id=key.id)
 
 
 def _identity(key: Key) -> str:

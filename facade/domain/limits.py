@@ -15,7 +15,8 @@ class Limits:
     `answer_tokens` bounds an answer whose request does not (0: the context does), `result_characters` what a model
     reads of one tool's result, `seconds` the whole turn. A model that cannot be reached is waited for for
     `patience_seconds`, and for `return_seconds` where it has begun its answer. A person who is asked has
-    `approval_seconds`, which are not the turn's. What a tool's server asks of a model is answered in at most
+    `approval_seconds`, which are not the turn's; with `approve_after_tools` he is asked about each call that may change
+    something once a tool has answered in this turn. What a tool's server asks of a model is answered in at most
     `sampling_tokens`.
     """
 
@@ -27,6 +28,7 @@ class Limits:
     return_seconds: float = 15.0
     approval_seconds: float = 600.0
     sampling_tokens: int = 1024
+    approve_after_tools: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,13 +129,15 @@ class Inference(Protocol):
 class Tool:
     """A tool of the mesh, and the server that runs it.
 
-    The hash identifies its definition; one that `requires_approval` is called only if a person approves.
+    The hash identifies its definition; one that `requires_approval` is called only if a person approves. A call of a
+    `harmless` one changes nothing, as the operator says.
     """
 
     definition: ToolDefinition
     server: str
     definition_hash: str = ""
     requires_approval: bool = False
+    harmless: bool = False
 
 
 NO_APPROVALS: Mapping[str, str] = MappingProxyType({})

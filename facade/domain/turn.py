@@ -116,7 +116,7 @@ class Turn:
         resumed = any(record.state is CallState.INTENT for record in self._at.begun)
         if not self._at.begun:
             asked = self._last_items()
-            self._at.begun = planned(own, catalogue, first_ordinal=self._at.calls, asking=self._parameters.asking_tools)
+            self._at.begun = planned(own, catalogue, first_ordinal=self._at.calls, asking=self._asking_tools(catalogue))
             if awaiting(self._at.begun):
                 await self._ask_persons(asked, catalogue)
                 return False
@@ -137,6 +137,16 @@ class Turn:
         if log.asking:
             await ask_input(log, self._journal, in_round=self._at.round, seconds=self._limits.approval_seconds)
         return not log.asking
+
+    def _asking_tools(self, catalogue: Catalogue) -> set[str]:
+        """Name the tools about whose calls a person is asked here, besides those that require it themselves.
+
+        What a tool says may have been written by anybody, and the model has read it.
+        """
+        wanted = set(self._parameters.asking_tools)
+        if self._limits.approve_after_tools and self._at.calls:
+            wanted |= {name for name, tool in catalogue.items() if not tool.harmless}
+        return wanted
 
     async def _ask_persons(self, items: Sequence[NewItem], catalogue: Catalogue) -> None:
         seconds = self._limits.approval_seconds

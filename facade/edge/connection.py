@@ -8,7 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from facade.edge.framing import Framed
 
 _KERNEL_BYTES = 128 * 1024
 """What waits in the system's buffer, which would otherwise grow to some megabytes; the system doubles it."""
@@ -16,11 +18,13 @@ _BYTES = 64 * 1024
 """What waits in this process before the response is made to wait."""
 _UNACKNOWLEDGED_SECONDS = 20
 """When a peer is given up that acknowledges nothing: it has vanished without a word."""
+_SILENT_SECONDS, _AGAIN_SECONDS, _QUESTIONS = 20, 5, 4
+"""A peer that says nothing is asked whether it is there, and given up when it has not answered so many questions."""
 _CUT = "threadmesh.cut"
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's connection, cut when its reader takes nothing for `stalled_seconds` though something waits for it.
+class Connection(Framed):
+    """A connection that is cut when its reader takes nothing for `stalled_seconds` though something waits for it.
 
     What was asked for in vain can be read again from where the reader was, so such a reader has not left: `was_cut`.
     """
@@ -36,6 +40,7 @@ class Connection(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=_BYTES)
         self._set(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_BYTES)
         self._give_up_silent_peer(after=_UNACKNOWLEDGED_SECONDS)
+        self._ask_silent_peer()
 
     def pause_writing(self) -> None:
         """Note that the reader does not keep up."""
@@ -75,6 +80,14 @@ class Connection(HttpToolsProtocol):
     def _give_up_silent_peer(self, *, after: int) -> None:
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             self._set(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, after * 1000)
+
+    def _ask_silent_peer(self) -> None:
+        """Notice a peer that has vanished though nothing is written to it: amid its request, or while it waits."""
+        self._set(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            self._set(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SILENT_SECONDS)
+            self._set(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _AGAIN_SECONDS)
+            self._set(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _QUESTIONS)
 
     def _set(self, level: int, option: int, value: int) -> None:
         with suppress(OSError):  # the connection may be gone

@@ -16,6 +16,12 @@ class HeadersTooLarge(InvalidArgument):
     reason = "HEADERS_TOO_LARGE"
 
 
+class InvalidHttp(InvalidArgument):
+    """This is no valid HTTP request, or one that could be read in two ways."""
+
+    reason = "INVALID_HTTP"
+
+
 def refusal(scope: Scope) -> MeshError | None:
     """Give the reason to refuse a request without looking further; None if there is none."""
     headers = scope["headers"]

@@ -2,7 +2,9 @@
 
 import math
 import re
+import uuid
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -10,10 +12,11 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
-from threadmesh.errors import Code, Internal, InvalidArgument, MeshError
+from threadmesh.errors import Cancelled, Code, Internal, InvalidArgument, MeshError
 from threadmesh.telemetry.logs import current_ids
 
 log = structlog.get_logger()
@@ -123,6 +126,15 @@ def response_of(error: MeshError, *, path: str = "", tools_were_called: bool = F
     return Response(orjson.dumps(body_of(error, path=path)), _shape(error).status, headers, "application/json")
 
 
+def closing_bytes_of(error: MeshError) -> bytes:
+    """Give the error's whole response as HTTP/1.1 has it, for a connection that is closed behind it."""
+    response = response_of(error)
+    headers = {**response.headers, "x-request-id": f"req_{uuid.uuid4().hex}", "connection": "close"}
+    status = f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}"
+    head = "\r\n".join([status, *(f"{name}: {value}" for name, value in headers.items()), "", ""])
+    return head.encode("latin-1") + bytes(response.body)
+
+
 def defect(error: Exception) -> Internal:
     """Log an error that is none of ours, and give what may be told of it."""
     log.error("request.defect", exc_info=error)
@@ -144,6 +156,10 @@ def install(app: FastAPI) -> None:
     async def _mesh(request: Request, error: MeshError) -> Response:
         log.info("request.refused", reason=error.reason, message=error.message)
         return response_of(error, path=request.url.path)
+
+    @app.exception_handler(ClientDisconnect)
+    async def _left(_: Request, __: ClientDisconnect) -> Response:
+        return response_of(Cancelled("The client left before its request was complete."))
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> Response:

@@ -19,8 +19,16 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class Guard:
     """Lets requests pass whose key is valid now and has the scope that is needed."""
 
-    def __init__(self, keyring: Callable[[], Keyring], metrics: FacadeMetrics, clock: Clock) -> None:
-        self._keyring, self._metrics, self._clock = keyring, metrics, clock
+    def __init__(
+        self,
+        keyring: Callable[[], Keyring],
+        metrics: FacadeMetrics,
+        clock: Clock,
+        *,
+        on_use: Callable[[Caller], None],
+    ) -> None:
+        """`on_use` hears of every caller that is let in."""
+        self._keyring, self._metrics, self._clock, self._on_use = keyring, metrics, clock, on_use
 
     def requires(self, scope: Scope, *, writing: Scope | None = None) -> list[params.Depends]:
         """Make what lets requests to a router pass with this scope, or with the one for `writing` if they change it.
@@ -44,6 +52,7 @@ class Guard:
         token = token.strip() if scheme.lower() == "bearer" else ""
         found = keyring.caller(token, now=self._clock.now())
         if isinstance(found, Caller):
+            self._on_use(found)
             return found
         self._refuse(found, sent=bool(token))
         raise Unauthenticated

@@ -39,6 +39,12 @@ class FacadeMetrics:
             "1 while the keys file is wrong and an earlier one holds.",
             registry=registry,
         )
+        self.key_used = Gauge(
+            "threadmesh_facade_key_last_used_timestamp_seconds",
+            "When a key of the keys file was last let in, by its id.",
+            ["key"],
+            registry=registry,
+        )
         self.keys_file_refusals = counter("keys_file_refusals", "Changes of the keys file that were refused.")
 
     def note_keys_file(self, problems: Sequence[str]) -> None:

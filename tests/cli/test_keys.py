@@ -11,6 +11,7 @@ from threadmesh.cli.keys import read_expiry
 from threadmesh.errors import InvalidArgument
 from threadmesh.keys.file import read_keys
 from threadmesh.keys.key import digest
+from threadmesh.keys.uses import note_uses
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -42,7 +43,17 @@ def test_limits_are_kept_with_the_key(threadmesh: CommandLine) -> None:
 
     assert listed["limits"] == {"requests_per_minute": 60, "tokens_per_minute": 0, "concurrent_streams": 4}
     assert made.pop("key").startswith(f"tm_{listed['id']}_")
+    assert listed.pop("last_used") is None
     assert made | {"created": ""} == listed | {"created": ""}
+
+
+def test_when_a_key_was_last_used_is_listed(threadmesh: CommandLine, file: Path) -> None:
+    made, other = [json.loads(threadmesh("keys", "create", "--json").out) for _ in range(2)]
+    note_uses(file, {made["id"]: NOW})
+    listed = {key["id"]: key["last_used"] for key in json.loads(threadmesh("keys", "list", "--json").out)}
+
+    assert listed == {made["id"]: NOW.isoformat(), other["id"]: None}
+    assert "2026-01-0" in threadmesh("keys", "list").out
 
 
 @pytest.mark.parametrize("by_itself", [False, True])

@@ -13,6 +13,7 @@ from threadmesh.cli.output import one_line, print_json, print_table
 from threadmesh.errors import InvalidArgument
 from threadmesh.keys.file import FILE_NAME, LONGEST_NAME, add_key, read_keys, revoke_key
 from threadmesh.keys.key import ALL_SCOPES, TENANT, Key, KeyLimits, Scope, digest, id_of, new_token
+from threadmesh.keys.uses import read_uses
 from threadmesh.settings import data_directory
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([dh])")
@@ -61,11 +62,12 @@ def show_keys(path: Path, *, as_json: bool) -> None:
     """Write the keys of the file; none if there is no file. Raises `ConfigurationError`."""
     now = datetime.now(UTC)
     found = list(read_keys(path).values()) if path.exists() else []
+    uses = read_uses(path)
     if as_json:
-        print_json([_fields(key, now) for key in found])
+        print_json([_fields(key, now) | {"last_used": _iso(uses.get(key.id))} for key in found])
         return
-    columns = ("id", "name", "tenant", "state", "scopes", "created", "expires", "limits")
-    print_table(columns, [_row(key, now) for key in found])
+    columns = ("id", "name", "tenant", "state", "scopes", "created", "expires", "last used", "limits")
+    print_table(columns, [_row(key, now, uses.get(key.id)) for key in found])
 
 
 def revoke(path: Path, named: str) -> str:
@@ -113,12 +115,12 @@ def _fields(key: Key, now: datetime) -> dict[str, Any]:
         "tenant": key.tenant,
         "scopes": sorted(key.scopes),
         "state": key.state(now),
-        **{name: moment.isoformat() if moment else None for name, moment in moments.items()},
+        **{name: _iso(moment) for name, moment in moments.items()},
         "limits": limits,
     }
 
 
-def _row(key: Key, now: datetime) -> list[str]:
+def _row(key: Key, now: datetime, used: datetime | None) -> list[str]:
     limits = [
         f"{value} {_SHORT[name.split('_')[0]]}" if value else f"any {_SHORT[name.split('_')[0]]}"
         for name, value in asdict(key.limits).items()
@@ -132,8 +134,13 @@ def _row(key: Key, now: datetime) -> list[str]:
         "all" if key.scopes == ALL_SCOPES else " ".join(sorted(key.scopes)),
         _day(key.created),
         _day(key.expires) if key.expires else "never",
+        _day(used) if used else "-",
         ", ".join(limits) or "-",
     ]
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
 
 
 def _day(moment: datetime) -> str:

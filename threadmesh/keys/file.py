@@ -12,13 +12,9 @@
 Changes keep what else stands in the file, comments too.
 """
 
-import fcntl
 import json
-import os
-import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +24,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, Strict, Valida
 
 from threadmesh.errors import NotFound
 from threadmesh.keys.key import ALL_SCOPES, TENANT, Key, KeyLimits, Scope
+from threadmesh.keys.writing import alone, replace
 from threadmesh.settings import ConfigurationError
 from threadmesh.toml_lines import line_of_error, located, reason_of
 
@@ -185,34 +182,9 @@ def _change(path: Path, change: Callable[[str], str]) -> None:
     path = path.resolve()
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _alone(path.parent):
+        with alone(path.parent):
             text = change(read_text(path) if path.exists() else "")
             parse_keys(text, path)
-            _replace(path, text)
+            replace(path, text)
     except OSError as error:
         raise ConfigurationError(f"{path}:1: file: it cannot be written ({error.strerror})") from error
-
-
-@contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _replace(path: Path, text: str) -> None:
-    """Replace a file at once and durably; it is its owner's alone, whatever the one before was."""
-    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made with mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(draft).replace(path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(draft).unlink()
-        raise

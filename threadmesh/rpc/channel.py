@@ -9,6 +9,7 @@ import grpc
 from threadmesh.links.client import SecuredChannels
 from threadmesh.links.link import PLAINTEXT, ClientLink
 from threadmesh.rpc import deadline
+from threadmesh.rpc.keepalive import KEEPALIVE, Keepalive
 from threadmesh.rpc.server import MESSAGE_BYTES
 from threadmesh.rpc.status import translated, translated_stream
 from threadmesh.telemetry.logs import current_ids
@@ -42,10 +43,6 @@ _SERVICE_CONFIG = {
 _OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
     # A unit that restarts is back within seconds; the default of up to two minutes would outlast it.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -55,14 +52,16 @@ _OPTIONS = [
 ]
 
 
-def connect(target: str, link: ClientLink = PLAINTEXT, *, peer: str = "") -> "MeshChannel":
+def connect(
+    target: str, link: ClientLink = PLAINTEXT, *, peer: str = "", keepalive: Keepalive = KEEPALIVE
+) -> "MeshChannel":
     """Open a channel to `target` (`host:port`); use it as an async context manager.
 
     Each call carries the ids bound to the calling task and takes no longer than the running request has left. On
     loopback, where a host's name tells nothing, the server's certificate must be that of `peer`. Raises
     `ConfigurationError` where the link would leave this machine without protection, or its files cannot be used.
     """
-    return MeshChannel(SecuredChannels(target, link, options=_OPTIONS, peer=peer))
+    return MeshChannel(SecuredChannels(target, link, options=[*_OPTIONS, *keepalive.options], peer=peer))
 
 
 class MeshChannel(grpc.aio.Channel):

@@ -19,6 +19,7 @@ from threadmesh.links.link import OPEN, ServerLink
 from threadmesh.links.server import Door
 from threadmesh.ports import is_listened_on
 from threadmesh.rpc.interceptors import EdgeInterceptor
+from threadmesh.rpc.keepalive import KEEPALIVE, Keepalive
 from threadmesh.settings import ConfigurationError
 from threadmesh.telemetry.metrics import LinkMetrics, ServerMetrics
 
@@ -31,9 +32,6 @@ _BIND_SECONDS = 70.0
 _OPTIONS = [
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ("grpc.max_send_message_length", MESSAGE_BYTES),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 1),
     # Our clients ping every 30 s also without calls; the default of 300 s would answer them with GOAWAY.
     ("grpc.http2.min_ping_interval_without_data_ms", 20_000),
     ("grpc.http2.max_ping_strikes", 0),
@@ -75,6 +73,7 @@ async def serve(
     reflect: bool = True,
     link: ServerLink = OPEN,
     on_health: Callable[[bool], object] = bool,
+    keepalive: Keepalive = KEEPALIVE,
 ) -> AsyncIterator[RunningServer]:
     """Serve `services` on `address` (`host:port`) until the block ends, with health, reflection and channelz.
 
@@ -83,7 +82,7 @@ async def serve(
     """
     door = Door(link, LinkMetrics(registry))
     edge = EdgeInterceptor(ServerMetrics(registry), door.guard)
-    server = grpc.aio.server(interceptors=[edge], options=[*_OPTIONS, *door.options])
+    server = grpc.aio.server(interceptors=[edge], options=[*_OPTIONS, *keepalive.options, *door.options])
     servicer = _add_services(server, services, reflect=reflect)
     port = await _bind(server, address, door)
     door.announce(address)

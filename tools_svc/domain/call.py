@@ -78,9 +78,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """From here on the call may have taken effect. `by` names the server, where it is not the source itself."""
+    """From here on the call may have taken effect.
+
+    `by` names the server, where it is not the source itself; `instead` is what that server was asked, where that is
+    another call.
+    """
 
     by: str = ""
+    instead: Invocation | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,6 +101,11 @@ class CapabilitySource:
                 return instead if each.entry.tool.queued else None
         return None
 
+    def verified(self, tool: str) -> bool:
+        """Whether a tool is a capability of which one alternative has a way to find out what came of its calls."""
+        can = {each.name for each in self._catalogue().tools if each.verify is not None}
+        return any(alternative.tool in can for each in self._named(tool) for alternative in each.alternatives)
+
     def same(self, kept: ToolCall, call: ToolCall) -> bool:
         """Whether the call that is kept is this one, or one of an alternative that does it."""
         return kept == call or any(
@@ -159,7 +164,7 @@ class CapabilitySource:
                     if isinstance(update, ToolOutput):
                         attempt.answered = True
                         pulse.answered(self._clock.monotonic() - began)
-                    yield Sent(by=source.name) if isinstance(update, Sent) else update
+                    yield Sent(by=source.name, instead=own) if isinstance(update, Sent) else update
         except MeshError as error:
             if isinstance(error, Unavailable):
                 pulse.failed()

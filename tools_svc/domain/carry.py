@@ -143,7 +143,7 @@ class TaskCarrier:
             planned,
             invocation,
             source=source,
-            reconciler=Reconciler(source, catalogue=self._catalogue, pause=self._pause),
+            reconciler=Reconciler(self._sources, catalogue=self._catalogue, pause=self._pause),
             log=notes,
             clock=self._clock,
             pause=self._pause,

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -21,7 +21,7 @@ from tools_svc.domain.inquiry import Inquiry
 from tools_svc.domain.output import failed, finish
 from tools_svc.domain.plan import Planned
 from tools_svc.domain.ports import CallLog, ToolSource
-from tools_svc.domain.reconcile import Reconciler, Verdict
+from tools_svc.domain.reconcile import Doubt, Reconciler, Verdict
 from tools_svc.domain.sending import Sending, left
 from tools_svc.domain.verify import Verify, question_seconds
 
@@ -37,7 +37,8 @@ class Execution:
     `invocation.timeout_seconds`. `pause` gives the seconds before the next attempt after so many; `on_retry` hears why
     there is one. A call that may have been `sent_before` by a process that is gone goes out as its second attempt.
     `on_accepted` hears of the handle under which the server keeps the call. Where the operator says how, the
-    `reconciler` finds out what came of a call of which nobody knows it, in that time.
+    `reconciler` finds out what came of a call of which nobody knows it, in that time; `may_be_asked` says that this
+    could be so of another tool's call, if it goes out in the place of this one.
 
     A call may ask, and then waits for its answers for `answer_seconds`, which are no part of its time; `rounds` of
     questions were answered before it came here.
@@ -56,6 +57,7 @@ class Execution:
         on_defect: Callable[[Exception], None],
         reconciler: Reconciler,
         sent_before: bool = False,
+        may_be_asked: bool = False,
         on_accepted: Callable[[str], None] = lambda _: None,
         answer_seconds: float = ANSWER_SECONDS,
         rounds: int = 0,
@@ -65,9 +67,11 @@ class Execution:
         self.ended = asyncio.Event()
         self._planned = planned
         self._seconds = invocation.timeout_seconds
+        asked_about = may_be_asked or planned.entry.tool.verify is not None
+        self._question_seconds = question_seconds(self._seconds) if asked_about else 0.0
         bounded = replace(
             invocation,
-            timeout_seconds=self._seconds - question_seconds(planned.entry.tool.verify, self._seconds),
+            timeout_seconds=self._seconds - self._question_seconds,
             given_up=self._given_up if invocation.durable else invocation.given_up,
         )
         self._reconciler = reconciler
@@ -88,6 +92,7 @@ class Execution:
             log=log,
             inquiry=self._inquiry,
             on_accepted=on_accepted,
+            doubt=reconciler.doubt,
             sent_before=sent_before,
         )
 
@@ -160,28 +165,32 @@ class Execution:
         """Carry the call to an end that somebody knows, if anybody can tell; once more at most if it was not done."""
         ends = asyncio.get_running_loop().time() + self._seconds
         finished, again = self._planned.lost or await self._limited(), True
-        while (verify := self._doubted(finished)) is not None:
-            verdict = await self._verdict(verify, ends)
+        while doubts := self._doubted(finished):
+            verdict = await self._verdict(doubts, ends)
             if verdict is None:
                 break
             if verdict.done:
-                return verdict.finished(verify)
+                return verdict.finished()
             if finished.failure and finished.failure.reason == DeadlineExceeded.reason:
                 break  # the server may still be at work on it
-            if not again or self._stopped or not self._may_go_again(verify):
-                return failed(ToolCallNotDone(verified_by=verify.tool))
-            self._sending.sent, again = False, False
+            if not again or self._stopped or not self._may_go_again(verdict.verify):
+                return failed(ToolCallNotDone(verified_by=verdict.verify.tool))
+            self._sending.forget()
+            again = False
             finished = await self._limited(ends)
         return finished
 
-    def _doubted(self, finished: CallFinished) -> Verify | None:
+    def _doubted(self, finished: CallFinished) -> list[Doubt]:
         """Say how to find out what came of the call, if that can be and nobody knows; one that was stopped stays so."""
-        return None if self._stopped or finished.outcome is not CallOutcome.UNKNOWN else self._planned.entry.tool.verify
+        if self._stopped or finished.outcome is not CallOutcome.UNKNOWN:
+            return []
+        doubts = self._sending.doubts()
+        return doubts if any(doubt.verify for doubt in doubts) else []
 
-    async def _verdict(self, verify: Verify, ends: float) -> Verdict | None:
+    async def _verdict(self, doubts: Sequence[Doubt], ends: float) -> Verdict | None:
         try:
             async with asyncio.timeout_at(ends + self._inquiry.waited) as self._limit:
-                return await self._reconciler.verdict(verify, self._sending.invocation)
+                return await self._reconciler.verdict(doubts)
         except TimeoutError:
             return None
 
@@ -194,7 +203,7 @@ class Execution:
         if self._stopped:
             return self._broken(Cancelled())
         last = asyncio.get_running_loop().time() + self._sending.invocation.timeout_seconds
-        kept = question_seconds(self._planned.entry.tool.verify, self._seconds) - self._inquiry.waited
+        kept = self._question_seconds - self._inquiry.waited
         try:
             async with asyncio.timeout_at(min(last, ends - kept)) as self._limit:
                 return await self._tried(self._limit)

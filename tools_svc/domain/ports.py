@@ -170,6 +170,10 @@ class Substitutes(Protocol):
         """Give the call of the queued tool that does it best now, of the same id; None if it is called at once."""
         ...
 
+    def verified(self, tool: str) -> bool:
+        """Whether another tool does calls of this one, and what came of those may be asked."""
+        ...
+
     def same(self, kept: ToolCall, call: ToolCall) -> bool:
         """Whether the call that is kept is this one, or what it has become."""
         ...

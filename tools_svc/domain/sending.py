@@ -15,6 +15,7 @@ from tools_svc.domain.call import Accepted, Asked, Invocation, Sent, ToolOutput,
 from tools_svc.domain.inquiry import Inquiry
 from tools_svc.domain.plan import Planned
 from tools_svc.domain.ports import CallLog, ToolSource
+from tools_svc.domain.reconcile import Doubt
 
 
 class Sending:
@@ -29,9 +30,13 @@ class Sending:
         log: CallLog,
         inquiry: Inquiry,
         on_accepted: Callable[[str], None],
+        doubt: Callable[[str, Invocation], Doubt],
         sent_before: bool,
     ) -> None:
-        """A call that may have been `sent_before` by a process that is gone goes out as its second attempt."""
+        """A call that may have been `sent_before` by a process that is gone goes out as its second attempt.
+
+        `doubt` says how to find out what came of a call that a server was sent in the place of this one.
+        """
         self.invocation = invocation
         """What is sent next."""
         self.sent = sent_before
@@ -43,6 +48,8 @@ class Sending:
         self._log = log
         self._inquiry = inquiry
         self._on_accepted = on_accepted
+        self._doubt = doubt
+        self._instead: list[Doubt] = []
         self._earlier = int(sent_before)
         self._starts = 0
 
@@ -59,11 +66,20 @@ class Sending:
             said = await self._heard(invocation, number, limit)
             if isinstance(said, ToolOutput):
                 return said
-            self.sent = False  # until it has the answers, its server has nothing to do
+            self.forget()  # until it has the answers, its server has nothing to do
             answers = await self._answers(said, limit)
             self.invocation = replace(self.invocation, answers=answers, request_state=said.request_state)
             invocation = replace(self.invocation, timeout_seconds=max(0.0, left(limit)))
             number = 0
+
+    def doubts(self) -> list[Doubt]:
+        """Say what servers may have done of this call, and how to find out."""
+        verify = self._planned.entry.tool.verify
+        return self._instead or [Doubt(server=self._source.name, call=self.invocation, verify=verify)]
+
+    def forget(self) -> None:
+        """Note that no server is at work on it, or has been."""
+        self.sent, self._instead = False, []
 
     async def _heard(self, invocation: Invocation, number: int, limit: asyncio.Timeout) -> ToolOutput | Asked:
         sent_before = self.sent
@@ -73,8 +89,10 @@ class Sending:
                     match update:
                         case Waiting():
                             self.waiting = True
-                        case Sent(by=server):
+                        case Sent(by=server, instead=instead):
                             self._start(number, server or self._source.name)
+                            if instead is not None:
+                                self._instead.append(self._doubt(server, instead))
                         case Accepted(handle=handle):
                             self._on_accepted(handle)
                         case CallProgress():

@@ -58,9 +58,9 @@ class Verify:
             return None
 
 
-def question_seconds(verify: Verify | None, seconds: float) -> float:
-    """Give what is kept of a call's time to ask what came of it; nothing where nobody is asked."""
-    return min(_SHARE * seconds, _SECONDS) if verify is not None else 0.0
+def question_seconds(seconds: float) -> float:
+    """Give what is kept of a call's time to ask what came of it."""
+    return min(_SHARE * seconds, _SECONDS)
 
 
 def found(document: Any, pointer: str) -> Any:

@@ -28,6 +28,7 @@ log = structlog.get_logger()
 PATH = "/v1/responses"
 _MOST_WAITING = 16
 _UPGRADE_REQUIRED = 426
+_OF_LIMITS = ("retry-after", "x-ratelimit-", "x-should-retry")
 
 
 class UpgradeRequired(MeshError):
@@ -190,5 +191,7 @@ def _foreign(headers: Headers) -> bool:
 
 
 def _error(response: Response) -> dict[str, Any]:
-    """Tell a response without events in the words of connections."""
-    return {"type": "error", "status": response.status_code, **orjson.loads(response.body)}
+    """Tell a response without events in the words of connections, with the headers that say when to come back."""
+    headers = {name: value for name, value in response.headers.items() if name.startswith(_OF_LIMITS)}
+    told = {"type": "error", "status": response.status_code, **orjson.loads(response.body)}
+    return {**told, "headers": headers} if headers else told

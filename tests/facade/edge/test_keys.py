@@ -36,7 +36,7 @@ async def seen(keyring: Keyring, token: str) -> Any:
         return {"key": state.key, "tenant": state.tenant, "tools": offered_tools(request, "all")}
 
     app = FastAPI()
-    guard = Guard(lambda: keyring, FacadeMetrics(CollectorRegistry()), SystemClock())
+    guard = Guard(lambda: keyring, FacadeMetrics(CollectorRegistry()), SystemClock(), on_use=lambda _: None)
     app.include_router(routes, dependencies=guard.requires(Scope.CHAT))
     errors.install(app)
     async with http_server(app) as url, httpx2.AsyncClient() as http:

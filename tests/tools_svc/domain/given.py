@@ -17,6 +17,7 @@ from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.adapters.memory_tasks import MemoryTasks
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Asked, Batch, Invocation, RunEvent, ToolOutput
+from tools_svc.domain.capability import Capability
 from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.execution import ANSWER_SECONDS
@@ -24,6 +25,7 @@ from tools_svc.domain.govern import govern
 from tools_svc.domain.pins import Changes, Pins
 from tools_svc.domain.plan import NO_APPROVALS
 from tools_svc.domain.policy import MOST_PARALLEL, RETRIES, ServerPolicy, ToolPolicy
+from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.task import Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.tasks import Tasks
@@ -105,8 +107,12 @@ async def house(
     finder_effect: Effect = Effect.READ_ONLY,
     answer_seconds: float = ANSWER_SECONDS,
     cache_seconds: float | None = None,
+    capability: Capability | None = None,
 ) -> AsyncIterator[House]:
-    """Build the house around the tool's function until the block ends; its server may have a tool `find` besides."""
+    """Build the house around the tool's function until the block ends; its server may have a tool `find` besides.
+
+    A `capability` is offered where there is one; its alternatives are the tools of this server.
+    """
     offer = OfferedTool(
         name="t", parameters_json='{"type":"object"}', output_schema_json=output, definition_hash=DEFINITION
     )
@@ -134,14 +140,20 @@ async def house(
         on_dropped=lambda _: None,
         on_quarantined=lambda _: None,
     )
-    governed = govern(source, policy, clock=SystemClock(), listener=ledger)
+    governed: ToolSource = govern(source, policy, clock=SystemClock(), listener=ledger)
+    sources = {"s": governed}
+    capabilities = CapabilitySource(sources, catalogue=lambda: watcher.catalogue, clock=FakeClock())
+    if capability is not None:
+        capabilities.define([capability])
+        sources[capabilities.name] = capabilities
+        watcher.add(capabilities, ServerPolicy(timeout_seconds=timeout_seconds, hints_trusted=True, pinned=False))
     runner = InlineRunner(_refuse, lambda _: None, parallel=1, on_defect=ledger.defects.append)
     executor = Executor(
-        {"s": governed},
+        sources,
         catalogue=lambda: watcher.catalogue,
         settled=watcher.settled,
         tasks=Tasks(TaskBook(MemoryTasks()), runner, clock=FakeClock(), on_defect=ledger.defects.append),
-        substitutes=CapabilitySource({}, catalogue=lambda: watcher.catalogue, clock=FakeClock()),
+        substitutes=capabilities,
         clock=clock or FakeClock(),
         listener=ledger,
         on_defect=ledger.defects.append,

@@ -1,5 +1,7 @@
 """Which descriptions are warned of, and which are not."""
 
+import json
+
 import pytest
 
 from threadmesh.breaker import BreakerLimits
@@ -40,9 +42,28 @@ def test_a_description_that_speaks_of_anothers_tool_is_warned_of(told: str) -> N
     assert "a tool of mail" in found["facts__fact"][0]
 
 
-@pytest.mark.parametrize("sign", ["\u200b", "\u202e", "\u2063", "\ue000", "\x1b", "\U000e0041"])
+@pytest.mark.parametrize(
+    "sign", ["\u200b", "\u202e", "\u2063", "\ue000", "\x1b", "\U000e0041", "\U000e0101", "\ufe01", "\u3164", "\u0378"]
+)
 def test_what_cannot_be_seen_is_warned_of(sign: str) -> None:
     found = warnings(catalogue(facts={"fact": f"Gives a fact.{sign}"}))
+
+    assert "cannot be seen" in found["facts__fact"][0]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        {"title": "A fact\u200b"},
+        {"parameters_json": json.dumps({"type": "object", "properties": {"a": {"description": "a\U000e0041"}}})},
+        {"parameters_json": '{"type": "object", "properties": {"a\u2063": {"enum": ["b"]}}}'},
+        {"parameters_json": '{"type": "object", "properties": {"a": {"enum": ["\u202eb"]}}}'},
+    ],
+)
+def test_what_cannot_be_seen_beside_the_description_is_warned_of_too(hidden: dict[str, str]) -> None:
+    offer = OfferedTool(name="fact", description="Gives a fact.", **hidden)  # type: ignore[arg-type]  # texts
+    status = ServerStatus(state=ServerState.READY, tools=(offer,))
+    found = warnings(Catalogue(shelves={"facts": shelve("facts", status, POLICY, JsonSchemaCompiler())}))
 
     assert "cannot be seen" in found["facts__fact"][0]
 
@@ -51,7 +72,7 @@ def test_what_cannot_be_seen_is_warned_of(sign: str) -> None:
     "told",
     [
         "Gives a fact, as a list.\n\tWith tabs and lines.",
-        "Schreibt Umlaute: ä, ö, ü. \u65e5\u672c\u8a9e. \U0001f600",
+        "Schreibt Umlaute: ä, ö, ü. \u65e5\u672c\u8a9e. \U0001f600 \u2764\ufe0f",
         "Sends mail to nobody.",
     ],
 )
