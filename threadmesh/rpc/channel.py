@@ -17,7 +17,13 @@ from threadmesh.telemetry.logs import current_ids
 _READS = {
     "threadmesh.api.inference.v1.InferenceService": ["CountTokens", "Detokenize", "ListModels", "Tokenize"],
     "threadmesh.api.tools.v1.ToolsService": ["ListTools", "ListResources", "ListPrompts"],
-    "threadmesh.api.context.v1.ThreadsService": ["GetThread", "ListThreads", "ListItems", "AssembleWindow"],
+    "threadmesh.api.context.v1.ThreadsService": [
+        "GetThread",
+        "ListThreads",
+        "ListItems",
+        "GetRetention",
+        "AssembleWindow",
+    ],
     "threadmesh.api.context.v1.RunsService": ["GetRun", "ListRuns", "ListCalls"],
     "grpc.health.v1.Health": ["Check"],
 }
