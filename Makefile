@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
+CLIENTS := .build/clients
 
 .PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs try-servers list-recipes clients coverage fuzz format generate lock clean
 
@@ -23,8 +24,8 @@ install: $(VENV)/.installed  ## Install what running needs, the bundled model in
 
 install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin/promtool  ## Install what testing needs
 
-test: install-dev  ## Run all tests that take minutes, two at a time but for those that must be alone
-	$(BIN)/pytest --numprocesses 2 --dist loadfile -m "not alone"
+test: install-dev $(CLIENTS)/venv/.installed  ## Run all tests that take minutes, two at a time but for those that must be alone
+	CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/pytest --numprocesses 2 --dist loadfile -m "not alone"
 	$(BIN)/pytest -m alone
 
 chaos: install-dev  ## Kill processes at every point, on every store (takes about twenty minutes)
@@ -46,12 +47,10 @@ try-servers: install-dev  ## Call MCP servers as others publish them
 list-recipes: install-dev  ## Install the servers of deploy/mcp and print what they offer
 	$(BIN)/python deploy/mcp/list_recipes.py
 
-clients: install-dev  ## Try OpenAI's Node package, Vercel's AI SDK, LangChain and openai-agents
-	$(PYTHON) -m venv .build/clients/venv
-	.build/clients/venv/bin/pip --quiet install --no-deps --require-hashes -r requirements/clients.lock
-	cp tests/clients/package.json tests/clients/*.mjs .build/clients/
-	cd .build/clients && npm install --silent --no-package-lock --no-audit --no-fund
-	$(BIN)/python -m tests.clients .build/clients/venv/bin/python .build/clients
+clients: install-dev $(CLIENTS)/venv/.installed  ## Try OpenAI's Node package, Vercel's AI SDK, LangChain and openai-agents
+	cp tests/clients/package.json tests/clients/*.mjs $(CLIENTS)/
+	cd $(CLIENTS) && npm install --silent --no-package-lock --no-audit --no-fund
+	CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/pytest tests/clients
 
 coverage: install-dev  ## Show which properties of OpenAI's API are answered for
 	$(BIN)/python docs/openai_coverage.py
@@ -112,6 +111,12 @@ $(VENV)/.installed: $(BIN)/python requirements/mesh.lock $(MODEL) pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed requirements/dev.lock
 	@echo "Installing what the tests and checks need ..."
 	$(PIP) --quiet --no-deps --require-hashes -r requirements/dev.lock
+	@touch $@
+
+# The clients have needs of their own, so they get an environment of their own.
+$(CLIENTS)/venv/.installed: requirements/clients.lock
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip --disable-pip-version-check --quiet install --no-deps --require-hashes -r requirements/clients.lock
 	@touch $@
 
 .build/envoy.binpb: $(VENV)/.installed-dev $(shell find proto -name '*.proto')

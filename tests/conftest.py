@@ -16,8 +16,9 @@ settings.register_profile("mesh", deadline=None, derandomize=bool(os.environ.get
 settings.load_profile("mesh")
 
 
-collect_ignore = [] if os.environ.get("REAL_SERVERS") else ["real_servers"]
-"""Those are installed by `make try-servers`, which runs their tests."""
+_EXTRA = {"REAL_SERVERS": "real_servers", "CLIENTS": "clients"}
+"""Tests of what make installs for them, by the variables that say where."""
+collect_ignore = [folder for variable, folder in _EXTRA.items() if not os.environ.get(variable)]
 
 
 @pytest.fixture(autouse=True)
