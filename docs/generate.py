@@ -69,8 +69,16 @@ OpenAI's clients choose their exception by the status, and send a request again 
 """
 KINDS = {
     "approval_not_found": "Nobody asked for this approval.",
+    "array_above_max_length": "A list has too many members.",
+    "array_below_min_length": "A list has too few members.",
+    "decimal_above_max_value": "A number is too large.",
+    "decimal_below_min_value": "A number is too small.",
     "duplicate_key": "A key stands twice in one object of the body.",
+    "empty_array": "A list has no members and must have some.",
+    "empty_string": "A text is empty and must not be.",
     "event_id_ahead": "The place lies ahead of the stream.",
+    "integer_above_max_value": "A whole number is too large.",
+    "integer_below_min_value": "A whole number is too small.",
     "invalid_event_id": "This is no place of the stream.",
     "invalid_idempotency_key": "The key must be 1 to 255 printable ASCII characters.",
     "invalid_number": "A number of the body is not finite.",
@@ -79,6 +87,7 @@ KINDS = {
     "invalid_value": "A value is not one that may stand there.",
     "json_too_complex": "The body has too many levels, values or digits.",
     "missing_required_parameter": "A field is missing.",
+    "object_above_max_properties": "An object has too many members.",
     "previous_response_not_found": "There is no such response to go on with.",
     "schema_invalid": "The schema is not one.",
     "schema_pattern_unsupported": "A pattern of the schema cannot be used.",
@@ -87,9 +96,11 @@ KINDS = {
     "schema_too_complex": "The schema is beyond a limit, which the message names.",
     "schema_unsatisfiable": "Nothing can satisfy the schema.",
     "schema_unsupported": "A keyword of the schema cannot be used.",
+    "string_above_max_length": "A text is too long.",
+    "string_below_min_length": "A text is too short.",
     "tool_call_id_unknown": "A result answers no call that waits.",
-    "unsupported_parameter": "A field means nothing over this connection, or only one value of it does.",
     "unknown_parameter": "A field means nothing here, and the request asked for strictness.",
+    "unsupported_parameter": "A field means nothing over this connection, or only one value of it does.",
 }
 """Codes that say more than the class of an error, all of them with the status 400."""
 

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
+from facade.edge.invalid import wrong
 from threadmesh.errors import Cancelled, Code, Internal, InvalidArgument, MeshError
 from threadmesh.telemetry.logs import current_ids
 
@@ -180,10 +181,7 @@ def install(app: FastAPI) -> None:
 def _wrong_parameter(error: RequestValidationError) -> InvalidArgument:
     """Tell of the first parameter of a path or query that is wrong; bodies are read by our own decoder."""
     first = error.errors()[0]
-    name = str(first["loc"][-1])[:64]
-    what = first["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    kind = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    return InvalidArgument(f"{name} {what[:1].lower()}{what[1:]}.", field=name, kind=kind)
+    return wrong(str(first["loc"][-1])[:64], [first])
 
 
 def _shape(error: MeshError) -> _Shape:

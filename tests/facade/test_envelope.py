@@ -248,7 +248,7 @@ async def test_wrong_paths_methods_and_queries_have_openais_shape(
 async def test_a_wrong_query_is_told_by_its_name(http: httpx2.AsyncClient) -> None:
     told = (await http.get("/v1/runs?limit=500")).json()["error"]
 
-    assert (told["param"], told["code"]) == ("limit", "invalid_value")
+    assert (told["param"], told["code"]) == ("limit", "integer_above_max_value")
 
 
 async def test_a_wrong_method_is_told_all_that_are_right(http: httpx2.AsyncClient) -> None:

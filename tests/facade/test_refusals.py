@@ -182,7 +182,7 @@ ONE: list[tuple[str, dict[str, Any], str | None]] = [
     (CHAT, {"messages": [{"role": "wizard", "content": "a"}]}, "messages[0].role"),
     (CHAT, {"messages": [USER, {"role": "user", "content": None}]}, "messages[1]"),
     (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}] * 257}]}, "messages[0].content"),
-    (CHAT, {"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0]"),
+    (CHAT, {"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),
     (CHAT, {"messages": [USER, {"role": "tool", "tool_call_id": "c", "content": "a"}]}, "messages[1].tool_call_id"),
     (CHAT, {"n": 0}, "n"),
     (CHAT, {"n": 129}, "n"),

@@ -15,7 +15,7 @@ def _token_ids(bias: dict[str, float]) -> dict[str, float]:
 
 
 LogitBias = Annotated[
-    dict[str, Annotated[Number, Field(ge=-100, le=100)]], Field(max_length=1024), AfterValidator(_token_ids)
+    dict[str, Annotated[Number, Field(ge=-100.0, le=100.0)]], Field(max_length=1024), AfterValidator(_token_ids)
 ]
 
 
@@ -33,22 +33,22 @@ SequenceBreakers = Annotated[
 class SamplingFields(Schema):
     """How tokens are drawn; absent: as the model's configuration says."""
 
-    temperature: Number | None = Field(default=None, ge=0, le=2)
-    top_p: Number | None = Field(default=None, ge=0, le=1)
+    temperature: Number | None = Field(default=None, ge=0.0, le=2.0)
+    top_p: Number | None = Field(default=None, ge=0.0, le=1.0)
     top_k: Integer | None = Field(default=None, ge=0, le=1_000_000)
-    min_p: Number | None = Field(default=None, ge=0, le=1)
-    presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    repeat_penalty: Number | None = Field(default=None, gt=0, le=2)
+    min_p: Number | None = Field(default=None, ge=0.0, le=1.0)
+    presence_penalty: Number | None = Field(default=None, ge=-2.0, le=2.0)
+    frequency_penalty: Number | None = Field(default=None, ge=-2.0, le=2.0)
+    repeat_penalty: Number | None = Field(default=None, gt=0.0, le=2.0)
     repeat_last_n: Integer | None = Field(
         default=None, ge=0, le=8192, description="Tokens of the answer that the penalties look at. Absent: 64."
     )
-    typical_p: Number | None = Field(default=None, ge=0, le=1)
-    top_n_sigma: Number | None = Field(default=None, ge=0, le=100)
-    xtc_probability: Number | None = Field(default=None, ge=0, le=1)
-    xtc_threshold: Number | None = Field(default=None, ge=0, le=1)
-    dry_multiplier: Number | None = Field(default=None, ge=0, le=100, description="0 or absent: no DRY.")
-    dry_base: Number | None = Field(default=None, ge=1, le=100)
+    typical_p: Number | None = Field(default=None, ge=0.0, le=1.0)
+    top_n_sigma: Number | None = Field(default=None, ge=0.0, le=100.0)
+    xtc_probability: Number | None = Field(default=None, ge=0.0, le=1.0)
+    xtc_threshold: Number | None = Field(default=None, ge=0.0, le=1.0)
+    dry_multiplier: Number | None = Field(default=None, ge=0.0, le=100.0, description="0 or absent: no DRY.")
+    dry_base: Number | None = Field(default=None, ge=1.0, le=100.0)
     dry_allowed_length: Integer | None = Field(default=None, ge=0, le=8192)
     dry_penalty_last_n: Integer | None = Field(
         default=None, ge=0, le=8192, description="Tokens of prompt and answer that DRY looks at. Absent: 64."
@@ -57,8 +57,8 @@ class SamplingFields(Schema):
     mirostat: Integer | None = Field(
         default=None, ge=0, le=2, description="Its version, in place of what else narrows the choice. 0: none."
     )
-    mirostat_tau: Number | None = Field(default=None, ge=0, le=10)
-    mirostat_eta: Number | None = Field(default=None, ge=0, le=1)
+    mirostat_tau: Number | None = Field(default=None, ge=0.0, le=10.0)
+    mirostat_eta: Number | None = Field(default=None, ge=0.0, le=1.0)
     ignore_eos: bool | None = Field(default=None, description="Go on to max_tokens whatever the model wants.")
     logit_bias: LogitBias | None = None
     seed: Integer | None = Field(default=None, ge=-(2**63), lt=2**63)

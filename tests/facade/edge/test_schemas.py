@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from facade.edge.body import invalid
 from facade.edge.chat.decode import new_run
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.controls import controls
+from facade.edge.invalid import invalid
 from threadmesh.conversation import Media, Reasoning, Role, Text, ToolChoiceMode
 from threadmesh.errors import InvalidArgument
 from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
@@ -32,7 +32,7 @@ def refusal(body: dict[str, Any]) -> InvalidArgument:
         ({"messages": [USER, {"role": "user", "content": 5}]}, "messages[1].content"),
         ({"messages": [USER, {"role": "user"}]}, "messages[1]"),
         ({"messages": [{"role": "user", "content": [{"type": "text", "text": 5}]}]}, "messages[0].content[0].text"),
-        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0]"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"max_tokens": 0}, "max_tokens"),
@@ -158,7 +158,7 @@ def test_a_missing_field_has_openais_code() -> None:
     refused = refusal({"model": "m"})
 
     assert refused.facts == {"field": "messages", "kind": "missing_required_parameter"}
-    assert refused.message == "messages is required."
+    assert refused.message == "Missing required parameter: 'messages'."
 
 
 def test_whole_floats_are_integers() -> None:
