@@ -100,7 +100,10 @@ def decode_input_required(required: pb.CallInputRequired) -> InputRequired:
 def encode_call_awaiting_input(awaiting: CallAwaitingInput) -> pb.CallAwaitingInput:
     """Encode the questions to a person."""
     wire = pb.CallAwaitingInput(
-        name=awaiting.name, server=awaiting.server, questions=map(encode_question, awaiting.questions)
+        name=awaiting.name,
+        server=awaiting.server,
+        questions=map(encode_question, awaiting.questions),
+        round=awaiting.round,
     )
     wire.timeout.FromTimedelta(timedelta(seconds=awaiting.seconds))
     return wire
@@ -113,6 +116,7 @@ def decode_call_awaiting_input(awaiting: pb.CallAwaitingInput) -> CallAwaitingIn
         server=awaiting.server,
         questions=tuple(map(decode_question, awaiting.questions)),
         seconds=awaiting.timeout.ToTimedelta().total_seconds(),
+        round=awaiting.round,
     )
 
 

@@ -81,12 +81,13 @@ class InputRequired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallAwaitingInput:
-    """A call of the tool `name` waits for a person to answer its server, for so many `seconds`."""
+    """A call of the tool `name` waits for a person to answer its server, for so many `seconds`, in this `round`."""
 
     name: str
     server: str
     questions: tuple[Question, ...]
     seconds: float
+    round: int
 
 
 def unanswered(questions: tuple[Question, ...]) -> tuple[Answer, ...]:

@@ -27,6 +27,8 @@ def _dump(action: Action) -> dict[str, Any]:
     record: dict[str, Any] = {"call_id": action.call_id, "definition_hash": action.definition_hash}
     if action.asked is not None:
         record["asked"] = _dump_asked(action.asked)
+    if action.former:
+        record["former"] = action.former
     if decision := action.decision:
         record["decision"] = {
             "resolution": decision.resolution.value,
@@ -55,6 +57,7 @@ def _load(record: dict[str, Any]) -> Action:
         definition_hash=record["definition_hash"],
         decision=decision,
         asked=_load_asked(record["asked"]) if "asked" in record else None,
+        former=tuple(record.get("former", ())),
     )
 
 

@@ -1,6 +1,6 @@
 """What a run asks of a person, and what was answered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -45,15 +45,26 @@ class Decision:
 class Action:
     """A call about which a person is asked, or was; `definition_hash` identifies the tool as it was then.
 
-    `asked` is what the tool's server asks; without it the question is whether the call may be sent.
+    `asked` is what the tool's server asks; without it the question is whether the call may be sent. `former` are the
+    requests by which its former rounds were answered.
     """
 
     call_id: str
     definition_hash: str = ""
     decision: Decision | None = None
     asked: InputRequired | None = None
+    former: tuple[str, ...] = ()
 
     @property
     def asks_permission(self) -> bool:
         """Whether the question is, or was, if the call may be sent."""
         return self.asked is None and (self.decision is None or self.decision.resolution.permits)
+
+    def same_question(self, other: "Action") -> bool:
+        """Whether both ask the same of the same call, perhaps in other rounds."""
+        return self.call_id == other.call_id and (self.asked is None) == (other.asked is None)
+
+    def after(self, before: "Action") -> "Action":
+        """Give it as one that follows the former round of its question."""
+        answered_by = before.decision.request_id if before.decision else ""
+        return replace(self, former=(*before.former, *filter(None, [answered_by])))

@@ -14,29 +14,32 @@ from context_svc.domain.release import released
 from context_svc.domain.run import Run
 from threadmesh.errors import CallAlreadyDecided, CallNotWaiting, InvalidArgument
 from threadmesh.forms import FormSchema
-from threadmesh.questions import Answer, AnswerAction, Form, Question
+from threadmesh.questions import Answer, AnswerAction, Form, InputRequired, Question
 
 
 async def answer_call(
-    run_id: str, call_id: str, answers: Sequence[Answer], *, request_id: str = "", store: RunStore
+    run_id: str, call_id: str, answers: Sequence[Answer], *, in_round: int = 0, request_id: str = "", store: RunStore
 ) -> tuple[Run, Call]:
     """Note a person's answers; gives the run after it, and the call. The same answers again change nothing.
 
-    Of answers with ids, only those with the same id are the same. Once every call has its word, the run can be gone on
-    with. Raises `RunNotFound`, `CallNotFound`, `CallNotWaiting` also when it is too late, `CallAlreadyDecided`, and
+    Of answers with ids, only those with the same id are the same, also once another round is asked. Those to a round
+    count for no other one; 0 is the present one. Once every call has its word, the run can be gone on with.
+    Raises `RunNotFound`, `CallNotFound`, `CallNotWaiting` also when it is too late, `CallAlreadyDecided`, and
     `InvalidArgument` unless each open question has one answer, which fits its form.
     """
     call = await call_of(run_id, call_id, store)
-    word = partial(_answer, call, tuple(answers), request_id)
+    word = partial(_answer, call, tuple(answers), in_round, request_id)
     return await store.change(Scope(run_id=run_id), word), call
 
 
-def _answer(call: Call, answers: tuple[Answer, ...], request_id: str, state: State) -> tuple[Change, Run]:
+def _answer(
+    call: Call, answers: tuple[Answer, ...], in_round: int, request_id: str, state: State
+) -> tuple[Change, Run]:
     run = state.existing_run()
     action = next((each for each in run.actions if each.call_id == call.id and each.asked is not None), None)
     if action is None or action.asked is None:
         raise CallNotWaiting("The call's server asks nothing.", call=call.id)
-    if _said(action, answers, request_id):
+    if request_id in action.former or (_present(action, action.asked, in_round) and _said(action, answers, request_id)):
         return NOTHING, run
     if not waits(run, state):
         raise CallNotWaiting("It is too late: the run has gone on without an answer.", call=call.id)
@@ -44,6 +47,15 @@ def _answer(call: Call, answers: tuple[Answer, ...], request_id: str, state: Sta
     decision = Decision(resolution=Resolution.ANSWERED, time=state.now.time, answers=answers, request_id=request_id)
     after = gone_on(run, action, decision, state)
     return Change(thread=released(state, after), runs=(after,)), after
+
+
+def _present(action: Action, asked: InputRequired, in_round: int) -> bool:
+    """Whether the present round is meant; raises `CallAlreadyDecided` for a former one, `CallNotWaiting` for others."""
+    if 0 < in_round < asked.round:
+        raise CallAlreadyDecided("That was answered before; something else is asked now.", call=action.call_id)
+    if in_round > asked.round:
+        raise CallNotWaiting("The call's server does not ask that.", call=action.call_id)
+    return True
 
 
 def _said(action: Action, answers: tuple[Answer, ...], request_id: str) -> bool:

@@ -29,17 +29,18 @@ async def require_action(write: Write, actions: Sequence[Action], *, seconds: fl
 
 
 def _require(write: Write, actions: tuple[Action, ...], seconds: float, state: State) -> tuple[Change, Run]:
-    if before := repeated(write, state):
-        return NOTHING, before
+    if written := repeated(write, state):
+        return NOTHING, written
     change, run = appended(write, state)
-    asked = {(action.call_id, action.asked is None) for action in actions}
+    before = {action: next(filter(action.same_question, run.actions), None) for action in actions}
+    following = (action.after(former) if former else action for action, former in before.items())
     # What nobody answered in time is no question any more.
-    kept = (each for each in run.actions if each.decision and (each.call_id, each.asked is None) not in asked)
+    kept = (each for each in run.actions if each.decision and each not in before.values())
     waiting = replace(
         run.prolonged(seconds),
         state=RunState.REQUIRES_ACTION,
         owner="",
-        actions=(*kept, *actions),
+        actions=(*kept, *following),
         lease_until=state.now.steady + seconds,
         wait_until=state.now.time + timedelta(seconds=seconds),
         waits=run.waits + 1,

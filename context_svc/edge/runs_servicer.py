@@ -39,6 +39,7 @@ from context_svc.edge.threads_codec import decode_page_token, encode_page_token,
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as rpc
 from threadmesh.clock import Clock
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import IdempotencyKeyReused, MeshError
 from threadmesh.rpc import deadline
 
@@ -187,7 +188,9 @@ class RunsServicer(rpc.RunsServiceServicer):
     async def RequireAction(self, request: pb.RequireActionRequest, context: Context) -> pb.RequireActionResponse:
         """Let a run wait until persons have decided about its calls."""
         write, actions, seconds = decode_require_action(request)
+        crash_point("ctx.before_waiting")
         run = await require_action(write, actions, seconds=seconds, store=self._store)
+        crash_point("ctx.after_waiting")
         _tell("run.waiting", run, calls=[action.call_id for action in actions])
         return pb.RequireActionResponse(run=encode_run(run))
 
@@ -204,9 +207,16 @@ class RunsServicer(rpc.RunsServiceServicer):
         answers = decode_answers(request)
         await require_run(request, self._store)
         request_id = plain(request.request_id, field="request_id")
+        crash_point("ctx.before_answer")
         run, call = await answer_call(
-            request.run_id, request.call_id, answers, request_id=request_id, store=self._store
+            request.run_id,
+            request.call_id,
+            answers,
+            in_round=request.round,
+            request_id=request_id,
+            store=self._store,
         )
+        crash_point("ctx.after_answer")
         _tell("call.answered", run, call_id=call.id, tool=call.name)
         return pb.AnswerCallResponse(call=encode_decided(call, run), run=encode_run(run))
 

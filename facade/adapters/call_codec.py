@@ -90,10 +90,12 @@ def encode_require_action(batch: Batch, asked: Sequence[CallRecord], seconds: fl
     return request
 
 
-def encode_answers(run_id: str, call_id: str, answers: Sequence[Answer], *, request_id: str) -> pb.AnswerCallRequest:
+def encode_answers(
+    run_id: str, call_id: str, answers: Sequence[Answer], *, in_round: int, request_id: str
+) -> pb.AnswerCallRequest:
     """Encode a person's answers to a tool's server."""
     return pb.AnswerCallRequest(
-        run_id=run_id, call_id=call_id, answers=map(encode_answer, answers), request_id=request_id
+        run_id=run_id, call_id=call_id, answers=map(encode_answer, answers), round=in_round, request_id=request_id
     )
 
 

@@ -94,9 +94,11 @@ class ContextClient:
             response = await self._runs.ResolveCall(request, timeout=SECONDS)
         return decode_call(response.call)
 
-    async def answer(self, run_id: str, call_id: str, answers: Sequence[Answer], *, request_id: str = "") -> CallRecord:
+    async def answer(
+        self, run_id: str, call_id: str, answers: Sequence[Answer], *, in_round: int, request_id: str = ""
+    ) -> CallRecord:
         """Take a person's answers to a tool's server."""
-        request = encode_answers(run_id, call_id, answers, request_id=request_id)
+        request = encode_answers(run_id, call_id, answers, in_round=in_round, request_id=request_id)
         async with translated(PEER):
             response = await self._runs.AnswerCall(request, timeout=SECONDS)
         return decode_call(response.call)

@@ -245,6 +245,8 @@ def _crash(when: str, batch: Batch) -> None:
     crash_point(f"run.{when}_append")
     if any(record.state is CallState.INTENT for record in batch.calls):
         crash_point(f"run.{when}_intent")
+    if any(record.state is CallState.INTENT and record.asked is not None for record in batch.calls):
+        crash_point(f"run.{when}_answered")
     if any(record.state is CallState.FINISHED for record in batch.calls):
         crash_point(f"run.{when}_result_commit")
 

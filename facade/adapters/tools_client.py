@@ -58,10 +58,14 @@ class ToolsClient:
             continuations=(encode_continuation(call.id, answered[call.id]) for call in calls if call.id in answered),
         )
         crash_point("run.before_send")
+        if request.continuations:
+            crash_point("run.before_continuation")
         call = self._stub.ExecuteTools(request)
         async with aclosing(translated_stream(call, peer=_PEER, silence_seconds=_SILENCE_SECONDS)) as responses:
             async for response in responses:
                 crash_point("run.after_send")
+                if request.continuations:
+                    crash_point("run.after_continuation")
                 if (event := decode_response(response)) is not None:
                     yield response.call_id, event
 

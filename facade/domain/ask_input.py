@@ -13,7 +13,11 @@ async def ask_input(log: CallLog, journal: Journal, *, in_round: int, seconds: f
     """Ask persons what is open, and give the run up to whoever goes on with it when that is answered."""
     for call_id, required in log.asking.items():
         question = CallAwaitingInput(
-            name=required.name, server=required.server, questions=required.open, seconds=seconds
+            name=required.name,
+            server=required.server,
+            questions=required.open,
+            seconds=seconds,
+            round=required.round,
         )
         await journal.emit(question, in_round=in_round, call_id=call_id)
     asked = _records(log, log.asking)

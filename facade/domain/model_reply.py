@@ -15,7 +15,6 @@ from threadmesh.errors import MeshError
 from threadmesh.questions import Answer, AnswerAction, InputRequired, SamplingRequest
 from threadmesh.retry import persist
 from threadmesh.sampling import Sampling
-from threadmesh.streams import begun
 
 
 class ModelReply:
@@ -54,14 +53,16 @@ class ModelReply:
         )
 
     async def _said(self, generation: Generation) -> Said:
-        said = Said()
-        events = await persist(
-            lambda: begun(self._mesh.inference.generate(generation)), seconds=self._limits.patience_seconds
-        )
-        async with aclosing(events):
-            async for event in events:
-                said.add(event)
-        return said
+        """Hear the model to its end; one that breaks off is asked again, as nobody has heard anything of it."""
+
+        async def hear() -> Said:
+            said = Said()
+            async with aclosing(self._mesh.inference.generate(generation)) as events:
+                async for event in events:
+                    said.add(event)
+            return said
+
+        return await persist(hear, seconds=self._limits.return_seconds)
 
     def _generation(self, request: SamplingRequest) -> Generation:
         answering = self._at.answer.started

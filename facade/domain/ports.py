@@ -226,10 +226,13 @@ class Context(Protocol):
         """
         ...
 
-    async def answer(self, run_id: str, call_id: str, answers: Sequence[Answer], *, request_id: str = "") -> CallRecord:
+    async def answer(
+        self, run_id: str, call_id: str, answers: Sequence[Answer], *, in_round: int, request_id: str = ""
+    ) -> CallRecord:
         """Give the call as it is with a person's answers to its server; the run goes on once all its calls have them.
 
-        Raises as `decide`, and `InvalidArgument` for answers that do not fit what is asked.
+        They count for this round of questions, and for no other. Raises as `decide`, and `InvalidArgument` for answers
+        that do not fit what is asked.
         """
         ...
 

@@ -48,7 +48,7 @@ SETTLEMENT: dict[str, dict[str, Any]] = {
     "undone": {"outcome": "failed", "reason": "There is no such order."},
 }
 ANSWERS: dict[str, dict[str, Any]] = {
-    "filled_in": {"content": {"seats": 4, "room": "blue"}},
+    "filled_in": {"content": {"seats": 4, "room": "blue"}, "round": 1},
     "declined": {"action": "decline"},
     "several": {"answers": {"booking": {"content": {"seats": 4}}, "agreement": {"action": "cancel"}}},
 }

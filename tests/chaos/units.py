@@ -101,6 +101,11 @@ class Units:
         ledger = self.directory / "ledger"
         return ledger.read_text().split() if ledger.exists() else []
 
+    def words(self) -> list[tuple[str, ...]]:
+        """Give what servers that ask have done, each with the word that they were answered."""
+        words = self.directory / "words"
+        return [tuple(line.split("=", 1)) for line in words.read_text().split()] if words.exists() else []
+
     def __getitem__(self, name: str) -> Unit:
         return self.units[name]
 

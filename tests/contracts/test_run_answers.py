@@ -105,6 +105,29 @@ async def test_the_first_answers_hold(store: Store, clock: FakeClock) -> None:
         await answer_call(run.id, "c", [SEATS], request_id="another", store=store)
 
 
+async def test_answers_to_a_round_count_for_no_other_one(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    with pytest.raises(CallNotWaiting):
+        await answer_call(run.id, "c", [SEATS], in_round=2, store=store)
+    await answer_call(run.id, "c", [SEATS], in_round=1, store=store)
+    run = await asking(store, await taken(store, clock), replace(ASKED, round=2))
+
+    with pytest.raises(CallAlreadyDecided):
+        await answer_call(run.id, "c", [SEATS], in_round=1, store=store)
+    assert (await store.run(run.id)).state is RunState.REQUIRES_ACTION
+
+
+async def test_answers_that_are_sent_again_change_nothing_in_later_rounds(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    for number in (1, 2):
+        await answer_call(run.id, "c", [SEATS], request_id=f"answer {number}", store=store)
+        run = await asking(store, await taken(store, clock), replace(ASKED, round=number + 1))
+    for number in (1, 2):
+        await answer_call(run.id, "c", [SEATS], request_id=f"answer {number}", store=store)
+
+    assert (await store.run(run.id)).state is RunState.REQUIRES_ACTION
+
+
 async def test_nobody_answers_what_is_not_asked(store: Store, clock: FakeClock) -> None:
     run = await waiting(store, clock)
 

@@ -101,11 +101,13 @@ class Older:
             yield json.dumps({"jsonrpc": "2.0", "id": message["id"], "method": "made/up"}) if discovers else line
 
 
-async def _serve(stdin: Any) -> None:
-    lowlevel = server._lowlevel_server
+async def serve(served: MCPServer[Any], *, held: bool) -> None:
+    """Serve over standard input and output, in an older revision if calls are to be held while they ask."""
+    lowlevel = served._lowlevel_server
+    stdin: Any = Older() if held else None
     async with stdio_server(stdin=stdin) as (incoming, outgoing):
         await lowlevel.run(incoming, outgoing, lowlevel.create_initialization_options())
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Older() if sys.argv[1] == "held" else None))
+    asyncio.run(serve(server, held=sys.argv[1] == "held"))

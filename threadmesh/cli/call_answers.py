@@ -74,9 +74,13 @@ def refusals(
     return [questions_pb2.Answer(question_id=question.id, action=action) for question in questions]
 
 
-async def send_answers(target: str, run_id: str, call_id: str, answers: Sequence[questions_pb2.Answer]) -> None:
-    """Answer; raises `CallNotWaiting`, `CallAlreadyDecided`, and `InvalidArgument` for what does not fit."""
-    request = pb.AnswerCallRequest(run_id=run_id, call_id=call_id, answers=answers)
+async def send_answers(
+    target: str, run_id: str, call_id: str, answers: Sequence[questions_pb2.Answer], *, in_round: int
+) -> None:
+    """Answer a round of questions; raises `CallNotWaiting`, `CallAlreadyDecided`, and `InvalidArgument` for what does
+    not fit.
+    """
+    request = pb.AnswerCallRequest(run_id=run_id, call_id=call_id, answers=answers, round=in_round)
     async with reached(target, peer="context") as channel:
         await RunsServiceStub(channel).AnswerCall(request, timeout=SECONDS)
 

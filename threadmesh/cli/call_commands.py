@@ -172,5 +172,5 @@ def calls_answer(
         answers = refusals(questions, questions_pb2.ANSWER_ACTION_DECLINE)
     else:
         answers = answers_of(questions, words) if words else asked_answers(questions)
-    asyncio.run(send_answers(address, run, call, answers))
+    asyncio.run(send_answers(address, run, call, answers, in_round=found.input_required.round))
     typer.echo(f"{'Declined' if decline else 'Answered'} {call}.")

@@ -12,6 +12,7 @@ import mcp_types as types
 from mcp.client.context import ClientRequestContext
 from pydantic import BaseModel
 
+from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError
 from tools_svc.adapters.mcp_exchange import Exchange
 from tools_svc.adapters.mcp_questions import NOTHING, Allowed, question, response
@@ -71,7 +72,10 @@ class BackChannel:
         self._asked += 1
         request = {"method": method, "params": params.model_dump(by_alias=True, mode="json", exclude_none=True)}
         try:
-            answers = await exchange.ask(question(f"question-{self._asked}", request, self.allowed))
+            asked = question(f"question-{self._asked}", request, self.allowed)
+            crash_point("tools.after_question")
+            answers = await exchange.ask(asked)
+            crash_point("tools.before_reply")
             return response(answers[0]) if answers else _refusal("The call is over.")
         except MeshError as error:
             return _refusal(error.message)

@@ -78,8 +78,7 @@ class Executor:
         known, those that may not be repeated end with the outcome UNKNOWN. Raises `StaleEpoch`, `StoreUnavailable` when
         nobody can tell which calls are tasks, and `InvalidArgument` when one id stands for two calls.
         """
-        if batch.resumed:
-            await self._resumable(batch)
+        await self._resumable(batch)
         present = self._runs.find(batch.run_id)
         but = present.calls if present else ()
         known = await self._tasks.known(batch, self._catalogue(), but=but, substitutes=self._substitutes)
@@ -129,12 +128,16 @@ class Executor:
                 self._begin(self._tasks.execution(task, run.log), run)
 
     async def _resumable(self, batch: Batch) -> None:
-        """Wait for the servers of a process that has just begun, and for the end of calls that were abandoned."""
-        if run := self._runs.find(batch.run_id):
-            for call in batch.calls:
-                if (execution := run.executions.get(call.id)) and execution.abandoned:
-                    await execution.ended.wait()
-        await self._settled()
+        """Wait for what calls that began before may need: the servers of a process that has just begun, and the end of
+        what was abandoned.
+        """
+        run = self._runs.find(batch.run_id)
+        known = run.executions if run else {}
+        for call in batch.calls if batch.resumed else ():
+            if (execution := known.get(call.id)) and execution.abandoned:
+                await execution.ended.wait()
+        if batch.resumed or batch.continuations.keys() - known.keys():
+            await self._settled()
 
     def _admit(self, batch: Batch, run: Run, known: Mapping[str, Task]) -> None:
         _check_same(batch.calls, run, self._substitutes)

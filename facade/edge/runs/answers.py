@@ -9,8 +9,8 @@ from threadmesh.errors import CallNotFound, CallNotWaiting, InvalidArgument
 from threadmesh.questions import Answer, AnswerAction
 
 
-def answers_of(asked: Answers, call_id: str, calls: Sequence[CallRecord]) -> list[Answer]:
-    """Give the answers, in the order of their questions.
+def answers_of(asked: Answers, call_id: str, calls: Sequence[CallRecord]) -> tuple[int, list[Answer]]:
+    """Give the round that is answered, and the answers in the order of their questions.
 
     Raises `CallNotFound`, `CallNotWaiting`, and `InvalidArgument` where it is not clear what is answered.
     """
@@ -19,7 +19,11 @@ def answers_of(asked: Answers, call_id: str, calls: Sequence[CallRecord]) -> lis
         raise CallNotFound(call=call_id)
     if call.asked is None:
         raise CallNotWaiting("The call's server asks nothing.", call=call_id)
-    names = [question.id for question in call.asked.open]
+    # What is answered is what was shown, or, where that is not said, what stands here: never what may be asked next.
+    return asked.round or call.asked.round, _answers(asked, [question.id for question in call.asked.open])
+
+
+def _answers(asked: Answers, names: Sequence[str]) -> list[Answer]:
     if not asked.answers:
         if len(names) > 1 and asked.action == "accept":
             raise InvalidArgument("Several questions are asked; answer each by its id.", field="answers")

@@ -140,9 +140,11 @@ class Runs:
         """Answer what a tool's server asks: it fits its form, or is refused with the field that does not."""
         asked = await read(request, Answers)
         run = await self._own(request, run_id)
-        answers = answers_of(asked, call_id, await self._context.calls(run.id))
+        number, answers = answers_of(asked, call_id, await self._context.calls(run.id))
         try:
-            return call_body(await self._context.answer(run.id, call_id, answers, request_id=asked.request_id))
+            return call_body(
+                await self._context.answer(run.id, call_id, answers, in_round=number, request_id=asked.request_id)
+            )
         except InvalidArgument as error:
             raise placed(error, answers, several=bool(asked.answers)) from error
 

@@ -50,6 +50,10 @@ class FormAnswer(Schema):
 class Answers(FormAnswer):
     """The body of a person's answers to a tool's server: to the only question, or to each by its id."""
 
+    round: int = Field(
+        default=0, ge=0, le=1000, description="The round that was shown; answers to it count for no other one."
+    )
+
     answers: dict[str, FormAnswer] = Field(
         default={}, max_length=16, description="The answers by the questions' ids, where there are several."
     )

@@ -108,8 +108,11 @@ async def house(
     answer_seconds: float = ANSWER_SECONDS,
     cache_seconds: float | None = None,
     capability: Capability | None = None,
+    settled: asyncio.Event | None = None,
 ) -> AsyncIterator[House]:
     """Build the house around the tool's function until the block ends; its server may have a tool `find` besides.
+
+    Servers had their chance to start once `settled` is set, where there is one.
 
     A `capability` is offered where there is one; its alternatives are the tools of this server.
     """
@@ -151,7 +154,7 @@ async def house(
     executor = Executor(
         sources,
         catalogue=lambda: watcher.catalogue,
-        settled=watcher.settled,
+        settled=settled.wait if settled else watcher.settled,
         tasks=Tasks(TaskBook(MemoryTasks()), runner, clock=FakeClock(), on_defect=ledger.defects.append),
         substitutes=capabilities,
         clock=clock or FakeClock(),

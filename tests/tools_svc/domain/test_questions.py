@@ -10,11 +10,11 @@ import pytest
 
 from tests.tools_svc.domain.given import House, batch, house
 from threadmesh.conversation import CallFinished, CallOutcome, CallStarted, Text
-from threadmesh.errors import ToolConnectionLost
+from threadmesh.errors import ToolConnectionLost, ToolServerUnavailable
 from threadmesh.questions import MOST_ROUNDS, Answer, AnswerAction, Form, InputRequired, Question
-from tools_svc.adapters.memory_source import Report
+from tools_svc.adapters.memory_source import MemoryTool, Report
 from tools_svc.domain.call import Asked, Batch, Continuation, Invocation, RunEvent, ToolOutput
-from tools_svc.domain.tool import Effect
+from tools_svc.domain.tool import Effect, OfferedTool
 
 QUESTION = Question(id="q", asked=Form(message="Which colour?", schema_json="{}"))
 ANSWER = Answer(question_id="q", action=AnswerAction.ACCEPT, content_json='{"colour":"red"}')
@@ -184,6 +184,22 @@ async def test_a_call_that_is_not_held_goes_on_in_another_process_whatever_its_e
 
     assert finished.outcome is CallOutcome.SUCCEEDED
     assert tool.invocations[-1].request_state == "s"
+
+
+async def test_a_process_that_has_just_begun_goes_on_once_its_servers_are_there() -> None:
+    tool = Curious(held=False)
+    async with house(tool) as first:
+        required = await asked(first)
+    settled = asyncio.Event()
+    async with house(tool, settled=settled) as second:
+        second.source.fail(ToolServerUnavailable(server="s"))
+        going_on = asyncio.create_task(second.finished(answering(required)))
+        await asyncio.wait({going_on}, timeout=0.05)
+        second.source.offer({"t": MemoryTool(offer=OfferedTool(name="t", definition_hash="t"), run=tool)})
+        settled.set()
+        finished = await going_on
+
+    assert finished.outcome is CallOutcome.SUCCEEDED
 
 
 async def test_one_that_may_have_gone_on_already_is_not_sent_again() -> None:

@@ -1172,16 +1172,21 @@ class AnswerCallRequest(_message.Message):
     ANSWERS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
     call_id: _builtins.str
     """Names the call."""
     request_id: _builtins.str
     """Tells repeated answers from others: with the id of the first they change nothing, with another one they are refused.
-    Empty if that does not matter.
+    Those with the id of a former round change nothing, too. Empty if that does not matter.
     """
     tenant: _builtins.str
     """Sees only what this tenant has; absent sees everything."""
+    round: _builtins.int
+    """Numbers the round of questions that the person saw. Another one than the present fails: with the reason
+    CALL_ALREADY_DECIDED if it was before that, else with CALL_NOT_WAITING. 0 if that does not matter.
+    """
     @_builtins.property
     def answers(self) -> _containers.RepeatedCompositeFieldContainer[_questions_pb2.Answer]:
         """Holds an answer to each question that is open."""
@@ -1194,10 +1199,11 @@ class AnswerCallRequest(_message.Message):
         answers: _abc.Iterable[_questions_pb2.Answer] | None = ...,
         request_id: _builtins.str = ...,
         tenant: _builtins.str | None = ...,
+        round: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "answers", b"answers", "call_id", b"call_id", "request_id", b"request_id", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "answers", b"answers", "call_id", b"call_id", "request_id", b"request_id", "round", b"round", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015

@@ -253,10 +253,13 @@ class CallAwaitingInput(_message.Message):
     SERVER_FIELD_NUMBER: _builtins.int
     QUESTIONS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the tool as the model knows it."""
     server: _builtins.str
     """Names the tool server that asks."""
+    round: _builtins.int
+    """Counts how often the call has asked, from 1."""
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
         """Holds the questions."""
@@ -272,10 +275,11 @@ class CallAwaitingInput(_message.Message):
         server: _builtins.str = ...,
         questions: _abc.Iterable[Global___Question] | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        round: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "questions", b"questions", "server", b"server", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "questions", b"questions", "round", b"round", "server", b"server", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,159 @@
+"""Calls that ask in the middle come to one end whatever dies: what is done is done once, as every answer counts once."""
+
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+
+from tests.chaos.history import check
+from tests.chaos.person import Person
+from tests.chaos.reader import Reader
+from tests.chaos.stores import store
+from tests.chaos.units import SECONDS, Units, mesh_of_units, supervised
+from threadmesh.api.tools.v1 import tools_service_pb2 as tools
+from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
+
+ROOT = Path(__file__).parents[2]
+KINDS = ("stateless", "held")
+WAITING = "waiting"
+"""No point of a process: it is killed while the person thinks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A process that breaks at a point of a call that asks; `known` says whether the call's end must be known then."""
+
+    unit: str
+    crash: str
+    kind: str
+    known: bool = True
+    ask: str = "ask"
+
+    def __str__(self) -> str:
+        return f"{self.unit}-{self.crash}-{self.ask}-{self.kind}"
+
+
+UNSENT = ("run.after_intent", "run.before_send")
+"""Points of the facade at which a call may have been sent, for all that anybody knows later."""
+FACADE = (
+    "run.after_send",
+    "run.before_waiting",
+    "run.after_waiting",
+    WAITING,
+    "run.before_answered",
+    "run.after_answered",
+    "run.before_continuation",
+    "run.after_continuation",
+    "run.before_result_commit",
+    "run.after_result_commit",
+)
+CONTEXT = ("ctx.before_waiting", "ctx.after_waiting", WAITING, "ctx.before_answer", "ctx.after_answer")
+CASES = [
+    *(Case("facade", crash, kind, known=False) for crash in UNSENT for kind in KINDS),
+    *(Case("facade", crash, kind) for crash in FACADE for kind in KINDS),
+    *(Case("context", crash, kind) for crash in CONTEXT for kind in KINDS),
+    # What the server does on the other side of the question, nobody knows once its process is gone.
+    *(Case("tools", crash, "stateless", known=False) for crash in ("tools.before_write", "tools.after_read")),
+    *(Case("tools", crash, "stateless", known=False) for crash in ("tools.before_write:2", "tools.after_read:2")),
+    Case("tools", WAITING, "stateless"),
+    *(
+        Case("tools", crash, "held", known=False)
+        for crash in ("tools.before_write", "tools.after_question", WAITING, "tools.before_reply", "tools.after_read")
+    ),
+    *(
+        Case("facade", crash, kind, ask="advise")
+        for crash in ("run.after_send", "run.before_continuation", "run.after_continuation")
+        for kind in KINDS
+    ),
+    *(Case("inference", crash, kind, ask="advise") for crash in ("infer.after_admit:2",) for kind in KINDS),
+]
+QUICK = {
+    "facade-run.before_waiting-ask-held",
+    "facade-run.after_answered-ask-stateless",
+    "context-ctx.before_waiting-ask-stateless",
+    "context-ctx.after_answer-ask-held",
+    "tools-waiting-ask-stateless",
+    "tools-tools.before_reply-ask-held",
+}
+"""Those that are tried where no stores are chosen: of each process and of each kind the one that has most to lose."""
+CHOSEN = [case for case in CASES if str(case) in QUICK or "CHAOS_STORES" in os.environ]
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module", params=os.environ.get("CHAOS_STORES", "sqlite").split(","))
+def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Units]:
+    """Run a mesh with one facade, so that it is always that one which goes on."""
+    directory = tmp_path_factory.mktemp("questions")
+    with store(request.param) as place, mesh_of_units(directory, store=place) as started:
+        started["other"].end()
+        file = directory / "servers.json"
+        servers = json.loads(file.read_text())
+        for kind in KINDS:
+            places = (str(directory / "ledger"), str(directory / "words"))
+            servers["mcpServers"][kind] = {
+                "command": sys.executable,
+                "args": ["-m", "tests.chaos.asking_server", kind, *places],
+                "env": {"PYTHONPATH": str(ROOT)},
+                "elicitation": True,
+                "sampling": True,
+            }
+        file.write_text(json.dumps(servers))
+        yield started
+
+
+def servers_are_ready(units: Units) -> None:
+    """Return once the tools of all servers can be called."""
+    ends = time.monotonic() + SECONDS
+    with grpc.insecure_channel(units.target("tools")) as channel:
+        stub = ToolsServiceStub(channel)
+        while len(stub.ListTools(tools.ListToolsRequest(), wait_for_ready=True, timeout=SECONDS).tools) < 5:
+            assert time.monotonic() < ends
+            time.sleep(0.02)
+
+
+@pytest.mark.parametrize("case", CHOSEN, ids=str)
+def test_a_process_dies_and_the_answer_counts_once(units: Units, case: Case) -> None:
+    victim = units[case.unit]
+    name = f"{Path(case.crash).name}-{case.kind}-{next(_numbers)}".replace(":", "-").replace(".", "-")
+    victim.start("" if case.crash == WAITING else case.crash)
+    servers_are_ready(units)
+    units.models_are_ready()
+    reader = Reader(
+        urls=[units.url()],
+        body={
+            "model": "scripted",
+            "stream": True,
+            "messages": [{"role": "user", "content": f"{case.ask} {case.kind} {name}"}],
+            "metadata": {"tools": "all", "thread_key": f"chaos:{name}"},
+        },
+        key=name,
+    )
+    assert victim.process is not None
+    pid = victim.process.pid
+
+    def kill() -> None:
+        if case.crash == WAITING:
+            os.kill(pid, signal.SIGKILL)
+
+    person = Person(url=units.url(), reader=reader, on_question=kill)
+    with supervised(victim, restart=True) as deaths, person:
+        reader.read()
+
+    assert deaths, "the point was reached"
+    check(units, reader, facade="facade")
+    words = [word for done, word in units.words() if done == name]
+    assert len(words) <= 1
+    assert set(words) <= {*person.heard, "a-word-of-a-model"}, "what was done was done with an answer that was taken"
+    if case.known:
+        assert units.done().count(name) == 1, reader.text
+        assert not person.refused
+    else:
+        assert "unknown" in reader.text.lower()
