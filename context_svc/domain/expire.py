@@ -6,7 +6,7 @@ from context_svc.domain.ports import RunStore
 from context_svc.domain.release import released
 from context_svc.domain.run import Run, RunFinished, RunState
 from threadmesh.conversation import Failure
-from threadmesh.errors import Aborted, DeadlineExceeded
+from threadmesh.errors import Aborted, Cancelled, DeadlineExceeded
 
 _PAGE = 100
 
@@ -20,6 +20,8 @@ async def expire(store: RunStore) -> tuple[Run, ...]:
 
 def given_up(run: Run, now: Moment) -> Run:
     """Give an open run as it ends without its writer."""
+    if run.cancel_requested:
+        return run.ended(RunFinished(state=RunState.CANCELLED, failure=Failure.of(Cancelled())), now.time)
     failure = Failure(
         reason="RUN_ABANDONED",
         code=Aborted.code,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from context_svc.domain.action import Action, Decision
 from context_svc.domain.call import Call
 from context_svc.domain.change import State
+from context_svc.domain.lease import free
 from context_svc.domain.ports import RunStore
 from context_svc.domain.run import Run, RunState
 from threadmesh.errors import CallNotFound
@@ -30,5 +31,4 @@ def gone_on(run: Run, action: Action, decision: Decision, state: State) -> Run:
     after = replace(run, actions=actions)
     if any(each.decision is None for each in actions):
         return after
-    unused = run.lease_until - state.now.steady
-    return replace(after.prolonged(-unused), state=RunState.RUNNING, lease_until=state.now.steady, wait_until=None)
+    return free(after, state.now)

@@ -16,7 +16,7 @@ ABANDONED_SECONDS = 4.0
 
 GIVEN_UP_SECONDS = 60.0
 """How long a run waits that its writer has given up in order, or about which persons have decided: nobody is dead then,
-and whoever restarts all that answers runs comes back to it.
+and whoever restarts all that answers runs comes back to it. One that is to stop has no reason to wait for that.
 """
 
 
@@ -30,9 +30,15 @@ def renewed(run: Run, now: Moment, **changes: Any) -> Run:
     return replace(run, lease_until=now.steady + LEASE_SECONDS, **changes)
 
 
+def free(run: Run, now: Moment) -> Run:
+    """Give a run that has begun as one that can be taken over now; its time is not longer by what it did not wait."""
+    unused = max(0.0, run.lease_until - now.steady) if run.state is RunState.REQUIRES_ACTION else 0.0
+    return replace(run.prolonged(-unused), state=RunState.RUNNING, lease_until=now.steady, wait_until=None)
+
+
 def abandoned(run: Run, now: Moment) -> bool:
     """Say whether the run's writer, or whoever waited to become it, has been gone for too long."""
-    given_up = run.state is not RunState.QUEUED and not run.owner
+    given_up = run.state is not RunState.QUEUED and not run.owner and not run.cancel_requested
     return now.steady >= run.lease_until + (GIVEN_UP_SECONDS if given_up else ABANDONED_SECONDS)
 
 

@@ -78,6 +78,11 @@ class Run:
     wait_until: datetime | None = None
     waits: int = 0
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether a tool's server has asked persons something: it may be waiting for the answer."""
+        return any(action.asked is not None for action in self.actions)
+
     def prolonged(self, seconds: float) -> "Run":
         """Give the run with its deadline so many seconds later; earlier, if they are negative."""
         return replace(self, expires=self.expires + seconds, deadline=self.deadline + timedelta(seconds=seconds))

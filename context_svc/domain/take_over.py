@@ -63,7 +63,8 @@ def _take_over(owner: str, state: State) -> tuple[Change, Run | None]:
     run, now = state.run, state.now
     if run is None or run.finished or held(run, now) or run.expires <= now.steady:
         return NOTHING, None
-    if run.cancel_requested or run.epoch - run.waits >= MOST_WRITERS:
+    stops = run.cancel_requested and not run.has_asked
+    if stops or run.epoch - run.waits >= MOST_WRITERS:
         after = run.ended(_end(run), now.time)
         return Change(thread=released(state, after), runs=(after,)), None
     if any(each.number < run.number for each in state.open_runs):

@@ -1,7 +1,8 @@
 """The mesh's own tools as tools_svc runs them."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 
 from facade.domain.events import Run, ToolEvent
 from facade.domain.ports import NO_ANSWERS, NO_APPROVALS, Tool
@@ -12,11 +13,13 @@ from threadmesh.api.tools.v1 import tools_service_pb2_grpc as rpc
 from threadmesh.codec import decode_tool_definition, encode_tool_call
 from threadmesh.conversation import ToolCall
 from threadmesh.crash_points import crash_point
+from threadmesh.errors import MeshError
 from threadmesh.question_codec import decode_input_required, encode_answer
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 
 _PEER = "tools"
 _SECONDS = 5.0
+_MOMENT_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
 """A server that sends nothing for so long, not even a sign of life, is taken for dead."""
 
@@ -68,6 +71,16 @@ class ToolsClient:
                     crash_point("run.after_continuation")
                 if (event := decode_response(response)) is not None:
                     yield response.call_id, event
+
+    async def forsake(self, run: Run, calls: Iterable[str]) -> None:
+        """Say that nobody answers what these calls ask."""
+        await asyncio.gather(*(self._forsake(run.id, call_id) for call_id in calls))
+
+    async def _forsake(self, run_id: str, call_id: str) -> None:
+        request = pb.CancelCallRequest(run_id=run_id, call_id=call_id, if_asking=True)
+        with suppress(MeshError):
+            async with translated(_PEER):
+                await self._stub.CancelCall(request, timeout=_MOMENT_SECONDS)
 
 
 def _decode_tool(tool: pb.Tool) -> Tool:

@@ -131,6 +131,10 @@ class MeteredTools:
                 async for event in events:
                     yield event
 
+    async def forsake(self, run: Run, calls: Iterable[str]) -> None:
+        """Say that nobody answers what these calls ask."""
+        await self._tools.forsake(run, calls)
+
     def _refusal(self, caller: str) -> RateLimitExceeded | None:
         try:
             self._limits.use_tool_call(caller)

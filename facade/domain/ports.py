@@ -1,6 +1,6 @@
 """The other units as a turn sees them."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -167,6 +167,13 @@ class Tools(Protocol):
         approved, by the calls' ids, `answered` what their servers have asked before. Every call ends with one
         `CallFinished`, or with one `InputRequired` and goes on when it comes back `answered`; unless the stream raises;
         `Unreachable` if the calls cannot have gone out.
+        """
+        ...
+
+    async def forsake(self, run: Run, calls: Iterable[str]) -> None:
+        """Say that nobody answers what these calls of a run ask: those that wait for that, or will, are stopped.
+
+        The others go on. A service that cannot be reached in a moment is left as it is.
         """
         ...
 

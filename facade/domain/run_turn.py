@@ -57,6 +57,8 @@ async def _leave_when_told(leave: asyncio.Event, turn: Turn, running: asyncio.Ta
 
 async def _stop_when_asked(context: Context, journal: Journal, running: asyncio.Task[RunState], seconds: float) -> None:
     """Renew the lease whenever nothing was written for a while; a write renews it too, and tells the same."""
+    if journal.run.cancel_requested:
+        journal.cancel_requested.set()
     while not journal.cancel_requested.is_set():
         writes = journal.writes
         try:

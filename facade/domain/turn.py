@@ -63,7 +63,7 @@ class Turn:
         except TimeoutError:
             return await self._give_up(RunState.FAILED, DeadlineExceeded(seconds=self._limits.seconds))
         except asyncio.CancelledError:
-            await asyncio.shield(self._leave() if self.leaving else self._give_up(RunState.CANCELLED, Cancelled()))
+            await asyncio.shield(self._leave() if self.leaving else self._cancelled())
             raise
         except Exception:
             await self._give_up(RunState.FAILED, Internal())
@@ -162,10 +162,25 @@ class Turn:
         await self._journal.commit()
         await self._mesh.context.hand_over(self._journal.run)
 
+    async def _cancelled(self) -> None:
+        """Tell first who waits for answers: whoever takes the run over when this is broken off does the same."""
+        await self._forsake()
+        await self._end(RunState.CANCELLED, Cancelled())
+
     async def _give_up(self, state: RunState, error: MeshError) -> RunState:
+        """End the run, and tell those who wait for answers, who are nobody's business if it is another's by now."""
+        await self._end(state, error)
+        await self._forsake()
+        return state
+
+    async def _end(self, state: RunState, error: MeshError) -> None:
         finished = RunFinished(state=state, usage=self._at.usage, failure=Failure.of(error))
         await self._journal.finish(finished, items=self._last_items(incomplete=True))
-        return state
+
+    async def _forsake(self) -> None:
+        open_calls = [record.call.id for record in self._at.begun if record.state is not CallState.FINISHED]
+        if open_calls:
+            await self._mesh.tools.forsake(self._journal.run, open_calls)
 
     def _last_items(self, *, incomplete: bool = False) -> list[NewItem]:
         if self._at.begun:

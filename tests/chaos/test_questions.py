@@ -1,4 +1,4 @@
-"""Calls that ask in the middle come to one end whatever dies: what is done is done once, as every answer counts once."""
+"""Calls that ask in the middle have one end whatever dies: what is done is done once, with an answer that was taken."""
 
 import itertools
 import json

@@ -7,7 +7,10 @@ import pytest
 from context_svc.domain.action import Action, Resolution
 from context_svc.domain.answer_call import answer_call
 from context_svc.domain.call import Call, CallState
+from context_svc.domain.cancel import cancel
 from context_svc.domain.decide_call import Word, decide_call
+from context_svc.domain.expire import expire
+from context_svc.domain.lease import ABANDONED_SECONDS
 from context_svc.domain.ports import Store
 from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run, RunState
@@ -140,6 +143,34 @@ async def test_nobody_answers_what_is_not_asked(store: Store, clock: FakeClock) 
     clock.advance(SECONDS)
     with pytest.raises(CallNotWaiting, match="too late"):
         await answer_call(run.id, "c", [SEATS], store=store)
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_run_whose_servers_have_asked_is_stopped_by_a_writer(
+    store: Store, clock: FakeClock, answered: bool
+) -> None:
+    run = await waiting(store, clock)
+    if answered:
+        await answer_call(run.id, "c", [SEATS], store=store)
+    asked = await cancel(run.id, store=store)
+    again = await cancel(run.id, store=store)
+    after = await taken(store, clock)
+
+    assert (asked.state, asked.cancel_requested, asked.deadline) == (RunState.RUNNING, True, after.deadline)
+    assert again == asked
+    assert (after.state, after.cancel_requested, after.epoch) == (RunState.RUNNING, True, run.epoch + 1)
+    if not answered:
+        with pytest.raises(CallNotWaiting):
+            await answer_call(run.id, "c", [SEATS], store=store)
+
+
+async def test_a_run_that_is_to_stop_and_finds_no_writer_ends_soon(store: Store, clock: FakeClock) -> None:
+    run = await waiting(store, clock)
+    await cancel(run.id, store=store)
+    clock.advance(ABANDONED_SECONDS)
+    await expire(store)
+
+    assert (await store.run(run.id)).state is RunState.CANCELLED
 
 
 async def test_a_call_that_was_approved_keeps_that_and_may_ask_again(store: Store, clock: FakeClock) -> None:

@@ -76,12 +76,13 @@ class Reading:
 
 
 @asynccontextmanager
-async def asking(home: House, text: str, url: str = "") -> AsyncIterator[Reading]:
+async def asking(home: House, text: str, url: str = "", **metadata: str) -> AsyncIterator[Reading]:
+    wanted = {"thread_key": "k", "tools": "all", "events": "1"}
     body = {
         "model": "scripted",
         "messages": [{"role": "user", "content": text}],
         "stream": True,
-        "metadata": {"thread_key": "k", "tools": "all", "events": "1"},
+        "metadata": {name: said for name, said in (wanted | metadata).items() if said},
     }
     async with home.http.stream("POST", f"{url or home.mesh.url}/v1/chat/completions", json=body) as response:
         yield Reading(response)

@@ -16,6 +16,8 @@ from tests.servers.given import QUESTIONER, WORKSHOP
 from tests.turn.mesh import KEY, OTHER_KEY, Mesh, facade, running, served, until
 from tests.turn.test_approval import House, Reading, asking
 from tests.turn.test_tool_recovery import open_the_gate
+from threadmesh.api.context.v1 import runs_service_pb2 as runs_pb
+from threadmesh.api.conversation.v1 import events_pb2 as events_pb
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools_pb
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
 from threadmesh.rpc.channel import connect
@@ -242,6 +244,73 @@ async def test_a_facade_that_dies_with_a_question_leaves_it_to_the_next(tmp_path
         outputs = [each["output"] for each in await home.calls(reading.run_id)]
 
     assert outputs == ["Meeting: 4 in blue", "passed"]
+
+
+async def over(home: House, run_id: str) -> dict[str, int]:
+    """Wait until tools_svc carries no call of a run any more, and give how its calls have ended."""
+    ended: dict[str, int] = {}
+    async with asyncio.timeout(10):
+        async for event in ToolsServiceStub(home.mesh.tools).WatchCalls(tools_pb.WatchCallsRequest(run_id=run_id)):
+            if event.HasField("finished"):
+                ended[event.finished.name or event.call_id] = event.finished.outcome
+    return ended
+
+
+@pytest.mark.parametrize("by", ["rest", "grpc"])
+async def test_stopping_a_run_stops_the_call_that_waits_for_a_person(tmp_path: Path, kind: str, by: str) -> None:
+    async with house(tmp_path, kind) as (home, _), asking(home, "book") as reading:
+        await reading.until("tool.input_required")
+        if by == "rest":
+            await home.post(f"/v1/runs/{reading.run_id}/cancel")
+        else:
+            await home.mesh.runs.CancelRun(runs_pb.CancelRunRequest(run_id=reading.run_id))
+        (outcome,) = (await over(home, reading.run_id)).values()
+
+        async def ended() -> bool:
+            return await home.status(reading.run_id) == "cancelled"
+
+        await until(ended)
+        async with asking(home, "greet") as next_one:
+            text = await next_one.rest()
+
+    assert outcome == (events_pb.CALL_OUTCOME_UNKNOWN if kind == "held" else events_pb.CALL_OUTCOME_CANCELLED)
+    assert text == "The tool said: scripted says hello there"
+
+
+async def test_a_client_that_leaves_stops_the_call_that_waits_for_a_person(tmp_path: Path, kind: str) -> None:
+    async with house(tmp_path, kind) as (home, _):
+        async with asking(home, "book", thread_key="", on_disconnect="cancel") as reading:
+            await reading.until("tool.input_required")
+        ended = await over(home, reading.run_id)
+
+    assert len(ended) == 1
+
+
+async def test_an_interruption_stops_the_call_that_waits_for_a_person(tmp_path: Path, kind: str) -> None:
+    async with house(tmp_path, kind) as (home, _), asking(home, "book") as reading:
+        await reading.until("tool.input_required")
+        async with asking(home, "greet", multitask="interrupt") as next_one:
+            text = await next_one.rest()
+        ended = await over(home, reading.run_id)
+
+    assert text == "The tool said: scripted says hello there"
+    assert len(ended) == 1
+
+
+async def test_stopping_a_run_stops_a_call_that_asks_while_others_are_under_way(tmp_path: Path, kind: str) -> None:
+    async with house(tmp_path, kind, workshop=True) as (home, _), asking(home, "book at the gate") as reading:
+        await reading.until("tool.progress")
+        await home.post(f"/v1/runs/{reading.run_id}/cancel")
+
+        async def ended() -> bool:
+            return await home.status(reading.run_id) == "cancelled"
+
+        await until(ended)
+        await open_the_gate(home.mesh)
+        outcomes = await over(home, reading.run_id)
+
+    assert len(outcomes) == 2
+    assert events_pb.CALL_OUTCOME_SUCCEEDED in outcomes.values(), "a call that asks nothing goes on"
 
 
 async def test_a_server_that_may_not_ask_gets_no_answer(tmp_path: Path, kind: str) -> None:

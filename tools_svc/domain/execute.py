@@ -11,17 +11,16 @@ from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.errors import InvalidArgument
 from threadmesh.questions import InputRequired
 from threadmesh.retry import full_jitter
-from tools_svc.domain.call import Batch, Continuation, Invocation, RunEvent, idempotency_key
+from tools_svc.domain.call import Batch, RunEvent
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.execution import ANSWER_SECONDS, Execution
+from tools_svc.domain.invoke import goes_on_with, invocation
 from tools_svc.domain.plan import Planned, Refused, plan, resumed
 from tools_svc.domain.ports import CallListener, Substitutes, ToolSource
 from tools_svc.domain.reconcile import Reconciler
 from tools_svc.domain.runs import Carried, Run, Runs
 from tools_svc.domain.task import Task, TaskKey
 from tools_svc.domain.tasks import Tasks
-
-_BEGINNING = Continuation(round=0, answers=())
 
 
 class Executor:
@@ -95,13 +94,16 @@ class Executor:
         finally:
             _leave(followed)
 
-    async def cancel(self, run_id: str, call_id: str) -> bool:
-        """Stop a call; False when it had ended before. Raises `CallNotFound`, and `StoreUnavailable` for a task."""
+    async def cancel(self, run_id: str, call_id: str, *, if_asking: bool = False) -> bool:
+        """Stop a call, or only that anybody answers what it asks; False when it had ended before, or goes on.
+
+        Raises `CallNotFound`, and `StoreUnavailable` for a task.
+        """
         run = self._runs.find_call(run_id, call_id)
         execution = run.executions.get(call_id) if run is not None else None
         if isinstance(execution, Execution):
-            return execution.cancel()
-        if run is not None and execution is None:
+            return run is not None and run.stop(execution, if_asking=if_asking)
+        if if_asking or (run is not None and execution is None):
             return False
         if execution is None:
             return await self._tasks.cancel(TaskKey(run_id=run_id, call_id=call_id))
@@ -166,7 +168,7 @@ class Executor:
         source = self._sources[planned.entry.tool.server]
         return Execution(
             planned,
-            _invocation(planned, batch),
+            invocation(planned, batch),
             source=source,
             reconciler=Reconciler(self._sources, catalogue=self._catalogue, pause=self._pause),
             log=run.log,
@@ -177,7 +179,7 @@ class Executor:
             sent_before=_may_have_been_sent(planned.call, batch),
             may_be_asked=self._substitutes.verified(planned.call.name),
             answer_seconds=self._answer_seconds,
-            rounds=batch.continuations.get(planned.call.id, _BEGINNING).round,
+            rounds=goes_on_with(planned.call.id, batch).round,
         )
 
     def _substituted(self, planned: Planned) -> Planned:
@@ -231,22 +233,3 @@ def _check_same(calls: Sequence[ToolCall], run: Run, substitutes: Substitutes) -
     for index, call in enumerate(calls):
         if not substitutes.same(run.calls.get(call.id, call), call):
             raise InvalidArgument("This id belongs to another call of the run.", field=f"calls[{index}].id")
-
-
-def _invocation(planned: Planned, batch: Batch) -> Invocation:
-    tool = planned.entry.tool
-    goes_on = batch.continuations.get(planned.call.id, _BEGINNING)
-    limits = [tool.timeout_seconds, *([batch.timeout_seconds] if batch.timeout_seconds is not None else [])]
-    return Invocation(
-        tool=tool.server_tool,
-        arguments=planned.arguments,
-        timeout_seconds=min(limits),
-        call_id=planned.call.id,
-        run_id=batch.run_id,
-        thread_id=batch.thread_id,
-        request_id=batch.request_id,
-        idempotency_key=idempotency_key(batch.run_id, planned.call.id),
-        may_ask=batch.answers_questions,
-        answers=() if goes_on.held else goes_on.answers,
-        request_state="" if goes_on.held else goes_on.request_state,
-    )

@@ -144,9 +144,16 @@ class Execution:
         if self.finished is not None or self._stopped:
             return self.finished is None
         self._stopped = True
+        self._inquiry.close()
         if self._limit is not None:
             self._limit.reschedule(asyncio.get_running_loop().time())
         return True
+
+    def forsake(self) -> bool:
+        """Have nobody answer any more: stop the call if it waits for that, or once it asks; False when it goes on."""
+        waits = self._inquiry.waiting and not self._stopped
+        self._inquiry.close()
+        return waits
 
     async def run(self) -> CallFinished:
         """Carry the call to its end and give it."""
@@ -181,8 +188,8 @@ class Execution:
         return finished
 
     def _doubted(self, finished: CallFinished) -> list[Doubt]:
-        """Say how to find out what came of the call, if that can be and nobody knows; one that was stopped stays so."""
-        if self._stopped or finished.outcome is not CallOutcome.UNKNOWN:
+        """Say how to find out what came of the call, if that can be and nobody knows; what was stopped stays so."""
+        if self._inquiry.closed or finished.outcome is not CallOutcome.UNKNOWN:
             return []
         doubts = self._sending.doubts()
         return doubts if any(doubt.verify for doubt in doubts) else []

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-from threadmesh.errors import ToolInputRequired
+from threadmesh.errors import Cancelled, ToolInputRequired
 from threadmesh.questions import MOST_ROUNDS, Answer, InputRequired
 from tools_svc.domain.call import Asked, Continuation
+
+_FORSAKEN = "Nobody answers what the tool asks any more; it was stopped."
 
 
 class Inquiry:
@@ -17,6 +19,8 @@ class Inquiry:
     def __init__(self, tell: Callable[[InputRequired], None], *, tool: str, seconds: float, before: int = 0) -> None:
         """Of the call of the `tool`, `before` rounds were answered before it came here."""
         self.round = before
+        self.closed = False
+        """Whether nobody answers any more."""
         self.waited = 0.0
         """The seconds for which the call's time stood still."""
         self._tell = tell
@@ -36,11 +40,18 @@ class Inquiry:
         self._answers.set_result(continuation.answers)
         return True
 
+    def close(self) -> None:
+        """Have nobody answer any more, neither what is asked now nor what may be asked later."""
+        self.closed = True
+        if self._answers is not None and not self._answers.done():
+            self._answers.set_exception(Cancelled(_FORSAKEN))
+
     async def ask(self, asked: Asked, *, server: str, limit: asyncio.Timeout) -> tuple[Answer, ...]:
         """Give the answers to a round of questions, for which `limit` stands still.
 
-        Raises `ToolInputRequired` for one round too many, and when nobody answers in time.
+        Raises `ToolInputRequired` for one round too many, and when nobody answers in time; `Cancelled` once closed.
         """
+        self._require_open()
         if self.round >= MOST_ROUNDS:
             raise ToolInputRequired(f"The tool has asked {MOST_ROUNDS} times and asks again; it was not finished.")
         self.round += 1
@@ -54,10 +65,15 @@ class Inquiry:
                 answers = await self._answers
         except TimeoutError as error:
             raise ToolInputRequired("Nobody answered what the tool asked; it was not finished.") from error
+        self._require_open()  # whoever stopped the call meanwhile has set a limit that is not to be moved
         stood = loop.time() - began
         self.waited += stood
         limit.reschedule(None if ends is None else ends + stood)
         return answers
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise Cancelled(_FORSAKEN)
 
     def _round(self, asked: Asked, server: str) -> InputRequired:
         return InputRequired(

@@ -32,6 +32,13 @@ class Run:
         if execution.answer(continuation):
             self.log.answered(execution.call.id)
 
+    def stop(self, execution: Execution, *, if_asking: bool) -> bool:
+        """Stop a call, or only that anybody answers what it asks; False if it had ended before, or goes on."""
+        stopped = execution.forsake() if if_asking else execution.cancel()
+        if stopped:
+            self.log.answered(execution.call.id)
+        return stopped
+
     def forget(self, call_id: str) -> None:
         """Forget a call, so that it can begin anew."""
         del self.calls[call_id], self.executions[call_id]

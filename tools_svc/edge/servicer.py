@@ -101,8 +101,9 @@ class ToolsServicer(ToolsServiceServicer):
         yield pb.WatchCallsResponse(sequence=sequence, done=pb.Done())
 
     async def CancelCall(self, request: pb.CancelCallRequest, context: Context) -> pb.CancelCallResponse:
-        """Stop a call as well as its tool allows."""
-        return pb.CancelCallResponse(cancelled=await self._executor.cancel(request.run_id, request.call_id))
+        """Stop a call as well as its tool allows, or only if it asks."""
+        cancelled = await self._executor.cancel(request.run_id, request.call_id, if_asking=request.if_asking)
+        return pb.CancelCallResponse(cancelled=cancelled)
 
     async def ListTasks(self, request: pb.ListTasksRequest, context: Context) -> pb.ListTasksResponse:
         """List the tasks, the newest first."""

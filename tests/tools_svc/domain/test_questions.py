@@ -239,6 +239,52 @@ async def test_a_call_that_waits_can_be_stopped(held: bool) -> None:
     assert finished.outcome is (CallOutcome.UNKNOWN if held else CallOutcome.CANCELLED)
 
 
+@KINDS
+async def test_a_call_that_waits_for_answers_is_stopped_once_nobody_gives_them(held: bool) -> None:
+    async with house(Curious(held=held)) as home:
+        await asked(home)
+        assert await home.executor.cancel("r", "c", if_asking=True)
+        finished = await home.finished(ASKS)
+
+    assert finished.outcome is (CallOutcome.UNKNOWN if held else CallOutcome.CANCELLED)
+    assert finished.failure is not None
+    assert finished.failure.message.startswith("Nobody answers")
+
+
+@KINDS
+async def test_a_call_whose_questions_nobody_answers_goes_on_until_it_asks(held: bool) -> None:
+    tool, gate, begun = Curious(held=held), asyncio.Event(), asyncio.Event()
+
+    async def slow(invocation: Invocation, report: Report) -> ToolOutput | Asked:
+        begun.set()
+        await gate.wait()
+        return await tool(invocation, report)
+
+    async with house(slow) as home, asyncio.timeout(10):
+        running = asyncio.create_task(home.finished(ASKS))
+        await begun.wait()
+        assert not await home.executor.cancel("r", "c", if_asking=True)
+        gate.set()
+        finished = await running
+
+    assert finished.outcome is (CallOutcome.UNKNOWN if held else CallOutcome.CANCELLED)
+
+
+@KINDS
+async def test_a_call_that_is_stopped_in_the_moment_of_its_answer_does_not_go_on(held: bool) -> None:
+    tool = Curious(held=held, rounds=2)
+    async with house(tool) as home:
+        required = await asked(home)
+        async with aclosing(home.executor.execute(answering(required))) as events, asyncio.timeout(10):
+            await anext(events)
+            assert await home.executor.cancel("r", "c")
+            last = [event.event async for event in events][-1]
+
+    assert isinstance(last, CallFinished)
+    assert last.outcome is (CallOutcome.UNKNOWN if held else CallOutcome.CANCELLED)
+    assert len(tool.invocations) == 1
+
+
 async def test_an_answer_that_does_not_arrive_is_sent_again_only_if_that_is_certain() -> None:
     tool = Curious(held=False)
 

@@ -930,19 +930,23 @@ class CancelCallRequest(_message.Message):
 
     RUN_ID_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
+    IF_ASKING_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
     call_id: _builtins.str
     """Names the call."""
+    if_asking: _builtins.bool
+    """Says that nobody answers what the tool's server asks: stops the call only if it waits for that, or once it asks."""
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         call_id: _builtins.str = ...,
+        if_asking: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "if_asking", b"if_asking", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -956,7 +960,7 @@ class CancelCallResponse(_message.Message):
 
     CANCELLED_FIELD_NUMBER: _builtins.int
     cancelled: _builtins.bool
-    """Is false when the call had ended before."""
+    """Is false when the call had ended before, or goes on."""
     def __init__(
         self,
         *,
