@@ -1,13 +1,14 @@
 """One round of tool calls: intents are durable before anything is sent, results before a model reads them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from facade.domain.call_log import CallLog
 from facade.domain.events import Run
 from facade.domain.ports import NO_APPROVALS, Tools
+from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.errors import (
     Internal,
     InvalidArgument,
@@ -20,6 +21,7 @@ from threadmesh.errors import (
     Unauthenticated,
     Unreachable,
 )
+from threadmesh.questions import InputRequired
 from threadmesh.retry import full_jitter
 
 _NEVER_SENT = (Unreachable, InvalidArgument, PreconditionFailed, Overloaded, Unauthenticated, MethodRefused)
@@ -28,7 +30,7 @@ _MOST_BREAKS = 3
 """How often a round is asked for again; what breaks more tools services than that is not given to another."""
 
 
-Reply = Callable[[CallLog], Awaitable[None]]
+Reply = Callable[[CallLog, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,36 +58,72 @@ async def run_calls(
     the calls are asked for again: the tools service knows them, or decides which of them may be sent once more. If it
     does not come back, those that may have been sent have the outcome UNKNOWN, the others have failed.
 
-    `reply` answers what servers ask, as far as it can; calls for which that is not enough are left asking.
+    `reply` answers what the server of a call asks, as far as it can; calls for which that is not enough are left
+    asking. The others go on meanwhile, and so does each call as soon as it has its answers.
     """
-    while log.open:
-        await _run_until_asked(log, tools, run, patience=patience, resumed=resumed, approvals=approvals)
-        await reply(log)
-        resumed = False  # what goes on with answers has not been sent with them
+    try:
+        async with asyncio.TaskGroup() as group:
+            carrier = _Carrier(log, tools, run, patience=patience, reply=reply, approvals=approvals, group=group)
+            group.create_task(carrier.carry(log.open, resumed=resumed))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
 
 
-async def _run_until_asked(
-    log: CallLog, tools: Tools, run: Run, *, patience: Patience, resumed: bool, approvals: Mapping[str, str]
-) -> None:
-    trouble = _Trouble(patience, sent=resumed)
-    while log.open:
-        try:
-            calls = log.open
-            allowed = {call.id: approvals[call.id] for call in calls if call.id in approvals}
-            attached = tools.execute(calls, run=run, resumed=trouble.sent, approvals=allowed, answered=log.answered)
-            async with aclosing(attached) as events:
-                async for call_id, event in events:
-                    trouble.over()
-                    await log.take(call_id, event)
-            await log.end(Internal("The tools service ended its stream without a result."), sent=trouble.sent)
-        except StaleEpoch:
-            raise
-        except MeshError as error:
-            if trouble.bearable(error):
-                await asyncio.sleep(full_jitter(trouble.failures))
-                continue
-            broken = ToolServerUnavailable(error.message, **error.facts) if error.retryable else error
-            await log.end(broken, sent=trouble.sent)
+class _Carrier:
+    """Carries calls to their ends, those that ask each by itself from then on."""
+
+    def __init__(
+        self,
+        log: CallLog,
+        tools: Tools,
+        run: Run,
+        *,
+        patience: Patience,
+        reply: Reply,
+        approvals: Mapping[str, str],
+        group: asyncio.TaskGroup,
+    ) -> None:
+        self._log, self._tools, self._run = log, tools, run
+        self._patience, self._reply, self._approvals = patience, reply, approvals
+        self._group = group
+
+    async def carry(self, calls: Sequence[ToolCall], *, resumed: bool) -> None:
+        """Carry calls until each has ended or asks."""
+        trouble = _Trouble(self._patience, sent=resumed)
+        left = {call.id: call for call in calls}
+        while left:
+            try:
+                await self._follow(left, trouble)
+                error: MeshError = Internal("The tools service ended its stream without a result.")
+            except StaleEpoch:
+                raise
+            except MeshError as broken:
+                if trouble.bearable(broken):
+                    await asyncio.sleep(full_jitter(trouble.failures))
+                    continue
+                error = ToolServerUnavailable(broken.message, **broken.facts) if broken.retryable else broken
+            await self._log.end(left, error, sent=trouble.sent)
+            return
+
+    async def _follow(self, left: dict[str, ToolCall], trouble: "_Trouble") -> None:
+        """Follow the calls that are left, and take those out that have ended or ask."""
+        allowed = {call_id: self._approvals[call_id] for call_id in left if call_id in self._approvals}
+        attached = self._tools.execute(
+            list(left.values()), run=self._run, resumed=trouble.sent, approvals=allowed, answered=self._log.answered
+        )
+        async with aclosing(attached) as events:
+            async for call_id, event in events:
+                trouble.over()
+                await self._log.take(call_id, event)
+                if call_id in left and isinstance(event, InputRequired | CallFinished):
+                    call = left.pop(call_id)
+                    if isinstance(event, InputRequired):
+                        self._group.create_task(self._go_on(call))
+
+    async def _go_on(self, call: ToolCall) -> None:
+        await self._reply(self._log, call.id)
+        if call.id not in self._log.asking:
+            await self.carry([call], resumed=False)  # with its answers it has not been sent
 
 
 class _Trouble:

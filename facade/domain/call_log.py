@@ -1,6 +1,6 @@
 """What becomes of the calls of one round, written down as it happens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -92,11 +92,11 @@ class CallLog:
             case other:
                 assert_never(other)
 
-    async def end(self, error: MeshError, *, sent: bool) -> None:
-        """Give an end to every call that has none, because of `error`; `sent` says that all may have been sent."""
-        for call in self.open:
-            outcome = CallOutcome.UNKNOWN if sent or call.id in self._attempts else CallOutcome.FAILED
-            await self.take(call.id, CallFinished(outcome=outcome, failure=Failure.of(error)))
+    async def end(self, calls: Iterable[str], error: MeshError, *, sent: bool) -> None:
+        """Give an end to calls that have none, because of `error`; `sent` says that all may have been sent."""
+        for call_id in calls:
+            outcome = CallOutcome.UNKNOWN if sent or call_id in self._attempts else CallOutcome.FAILED
+            await self.take(call_id, CallFinished(outcome=outcome, failure=Failure.of(error)))
 
     def _is_old(self, call_id: str, event: ToolEvent) -> bool:
         return isinstance(event, CallStarted) and event.attempt <= self._attempts.get(call_id, 0)

@@ -9,10 +9,9 @@ from facade.domain.limits import Limits, Mesh
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Generation
 from facade.domain.progress import Progress
-from facade.domain.together import together
 from threadmesh.conversation import FinishReason
 from threadmesh.errors import MeshError
-from threadmesh.questions import Answer, AnswerAction, InputRequired, SamplingRequest
+from threadmesh.questions import Answer, AnswerAction, SamplingRequest
 from threadmesh.retry import persist
 from threadmesh.sampling import Sampling
 
@@ -23,11 +22,9 @@ class ModelReply:
     def __init__(self, mesh: Mesh, parameters: TurnParameters, limits: Limits, at: Progress) -> None:
         self._mesh, self._parameters, self._limits, self._at = mesh, parameters, limits, at
 
-    async def __call__(self, log: CallLog) -> None:
-        """Answer what is asked of models; calls that ask nothing else go on."""
-        await together(self._reply(log, call_id, required) for call_id, required in list(log.asking.items()))
-
-    async def _reply(self, log: CallLog, call_id: str, required: InputRequired) -> None:
+    async def __call__(self, log: CallLog, call_id: str) -> None:
+        """Answer what a call asks of models; one that asks nothing else can go on."""
+        required = log.asking[call_id]
         given = [
             await self._answer(question.id, question.asked)
             for question in required.open

@@ -70,7 +70,7 @@ async def replied(
     await log.take("c", InputRequired(name="t", server="s", questions=questions, round=1))
     mesh = Mesh(inference=cast(Any, inference), tools=NOBODY, context=NOBODY)
     limits = Limits(return_seconds=seconds, sampling_tokens=sampling_tokens)
-    await ModelReply(mesh, TurnParameters(model="scripted"), limits, at)(log)
+    await ModelReply(mesh, TurnParameters(model="scripted"), limits, at)(log, "c")
     return log, at
 
 

@@ -164,6 +164,16 @@ async def test_the_runs_model_answers_what_is_asked_of_a_model(tmp_path: Path, k
     assert [told["event"] for told in reading.told] == ["tool.started", "tool.finished"]
 
 
+async def test_a_model_answers_while_other_calls_are_under_way(tmp_path: Path, kind: str) -> None:
+    async with house(tmp_path, kind, workshop=True) as (home, _), asking(home, "greet at the gate") as reading:
+        ended = await reading.until("tool.finished")
+        await open_the_gate(home.mesh)
+        text = await reading.rest()
+
+    assert (ended["name"], ended["output"]) == ("questioner__greet", "scripted says hello there")
+    assert text.startswith("The tool said:")
+
+
 async def test_a_call_may_ask_a_model_and_a_person(tmp_path: Path, kind: str) -> None:
     async with house(tmp_path, kind) as (home, _), asking(home, "sign") as reading:
         asked = await reading.until("tool.input_required")
