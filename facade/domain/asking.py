@@ -125,19 +125,29 @@ class Asking:
         """Choose the model that answers, or goes on with the answer. Raises `ModelNotFound`."""
         answering = self._answer.started
         name = answering.model if answering else self._parameters.model
-        return await persist(partial(self._mesh.inference.model, name), seconds=self._limits.patience_seconds)
+        return await persist(partial(self._mesh.inference.model, name), seconds=self._patience(1))
+
+    @property
+    def _has_begun(self) -> bool:
+        return bool(self._at.round or self._at.begun or self._answer.started)
+
+    def _patience(self, times: int) -> float:
+        """For how many seconds a service is waited for that is away: longer for a run that has begun."""
+        return self._limits.return_seconds if self._has_begun else times * self._limits.patience_seconds
 
     async def catalogue(self) -> Catalogue:
         """Choose the mesh's tools that this run may call; they stay the same for the whole run."""
         choice = self._parameters.tool_choice or ToolChoice()
         catalogue: Catalogue = {}
         if self._parameters.server_tools and choice.mode is not ToolChoiceMode.NONE:
-            tools = await persist(self._mesh.tools.catalogue, seconds=2 * self._limits.patience_seconds)
+            tools = await persist(self._mesh.tools.catalogue, seconds=self._patience(2))
             listed = {tool.definition.name: tool for tool in tools}
             catalogue = chosen(listed, self._parameters.server_tools)
         clients = {tool.name for tool in self._parameters.tools}
         if both := clients & set(catalogue):
             raise InvalidArgument(f"The mesh has a tool named {min(both)} itself; name yours otherwise.", field="tools")
+        if self._has_begun:
+            return catalogue  # what the request wants was looked at then; servers may be on their way now
         if choice.name and choice.name not in clients | set(catalogue):
             raise InvalidArgument(f"There is no tool named {choice.name} in this request.", field="tool_choice")
         if choice.mode is ToolChoiceMode.REQUIRED and not clients and not catalogue:

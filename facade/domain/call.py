@@ -89,7 +89,8 @@ class _Carrier:
 
     async def carry(self, calls: Sequence[ToolCall], *, resumed: bool) -> None:
         """Carry calls until each has ended or asks."""
-        trouble = _Trouble(self._patience, sent=resumed)
+        goes_on = any(call.id in self._log.answered for call in calls)
+        trouble = _Trouble(self._patience, sent=resumed, known=goes_on)
         left = {call.id: call for call in calls}
         while left:
             try:
@@ -127,10 +128,14 @@ class _Carrier:
 
 
 class _Trouble:
-    """What is wrong between us and the tools service; `sent` says whether the calls may have gone out."""
+    """What is wrong between us and the tools service; `sent` says whether the calls may have gone out.
 
-    def __init__(self, patience: Patience, *, sent: bool) -> None:
+    That they have gone out before is `known` of those that go on with answers.
+    """
+
+    def __init__(self, patience: Patience, *, sent: bool, known: bool) -> None:
         self.sent = sent
+        self._known = known
         self.failures = 0
         self._patience = patience
         self._breaks = 0
@@ -148,5 +153,6 @@ class _Trouble:
             self._breaks += 1
         self.failures += 1
         self.sent = self.sent or not isinstance(error, _NEVER_SENT)
-        seconds = self._patience.return_seconds if self.sent else self._patience.first_seconds
+        reached = self.sent or self._known
+        seconds = self._patience.return_seconds if reached else self._patience.first_seconds
         return error.retryable and self._breaks <= _MOST_BREAKS and now - self._began < seconds

@@ -18,6 +18,8 @@ from tests.chaos.person import Person
 from tests.chaos.reader import Reader
 from tests.chaos.stores import store
 from tests.chaos.units import SECONDS, Units, mesh_of_units, supervised
+from threadmesh.api.context.v1 import runs_service_pb2 as runs
+from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
 from threadmesh.api.tools.v1 import tools_service_pb2 as tools
 from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
 
@@ -29,16 +31,26 @@ WAITING = "waiting"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A process that breaks at a point of a call that asks; `known` says whether the call's end must be known then."""
+    """A process that breaks at a point of a call that asks; `known` says whether the call's end must be known then.
+
+    With one `beside`, another call that asks nothing is under way meanwhile.
+    """
 
     unit: str
     crash: str
     kind: str
     known: bool = True
     ask: str = "ask"
+    beside: bool = False
 
     def __str__(self) -> str:
-        return f"{self.unit}-{self.crash}-{self.ask}-{self.kind}"
+        return f"{self.unit}-{self.crash}-{self.ask}-{self.kind}{'-beside' if self.beside else ''}"
+
+    def text(self, name: str) -> str:
+        return f"{self.ask} {self.kind}{' and act' if self.beside else ''} {name}"
+
+    def names(self, name: str) -> list[str]:
+        return [f"{name}-a", f"{name}-b"] if self.beside else [name]
 
 
 UNSENT = ("run.after_intent", "run.before_send")
@@ -73,6 +85,12 @@ CASES = [
         for crash in ("run.after_send", "run.before_continuation", "run.after_continuation")
         for kind in KINDS
     ),
+    *(
+        Case("facade", crash, kind, beside=True)
+        for crash in ("run.after_send", "run.before_result_commit", "run.before_waiting")
+        for kind in KINDS
+    ),
+    Case("tools", WAITING, "stateless", beside=True),
     *(Case("inference", crash, kind, ask="advise") for crash in ("infer.after_admit:2",) for kind in KINDS),
 ]
 QUICK = {
@@ -131,7 +149,7 @@ def test_a_process_dies_and_the_answer_counts_once(units: Units, case: Case) -> 
         body={
             "model": "scripted",
             "stream": True,
-            "messages": [{"role": "user", "content": f"{case.ask} {case.kind} {name}"}],
+            "messages": [{"role": "user", "content": case.text(name)}],
             "metadata": {"tools": "all", "thread_key": f"chaos:{name}"},
         },
         key=name,
@@ -149,11 +167,58 @@ def test_a_process_dies_and_the_answer_counts_once(units: Units, case: Case) -> 
 
     assert deaths, "the point was reached"
     check(units, reader, facade="facade")
-    words = [word for done, word in units.words() if done == name]
+    words = [word for done, word in units.words() if done in case.names(name)]
     assert len(words) <= 1
     assert set(words) <= {*person.heard, "a-word-of-a-model"}, "what was done was done with an answer that was taken"
     if case.known:
-        assert units.done().count(name) == 1, reader.text
+        assert all(units.done().count(each) == 1 for each in case.names(name)), reader.text
         assert not person.refused
     else:
         assert "unknown" in reader.text.lower()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("unit", "crash"),
+    [("facade", "run.before_terminal"), ("facade", "run.after_terminal"), ("facade", WAITING), ("context", WAITING)],
+)
+@pytest.mark.skipif("CHAOS_STORES" not in os.environ, reason="tests/turn stops such runs where nothing dies")
+def test_a_run_that_is_stopped_while_it_asks_ends_once(units: Units, unit: str, crash: str, kind: str) -> None:
+    victim = units[unit]
+    name = f"{crash}-{kind}-{next(_numbers)}".replace(".", "-")
+    victim.start("" if crash == WAITING else crash)
+    servers_are_ready(units)
+    units.models_are_ready()
+    reader = Reader(
+        urls=[units.url()],
+        body={
+            "model": "scripted",
+            "stream": True,
+            "messages": [{"role": "user", "content": f"ask {kind} {name}"}],
+            "metadata": {"tools": "all", "thread_key": f"chaos:{name}"},
+        },
+        key=name,
+    )
+    assert victim.process is not None
+    pid = victim.process.pid
+
+    def stop() -> None:
+        with grpc.insecure_channel(units.target("context")) as channel:
+            request = runs.CancelRunRequest(run_id=reader.run)
+            RunsServiceStub(channel).CancelRun(request, wait_for_ready=True, timeout=SECONDS)
+        if crash == WAITING:
+            os.kill(pid, signal.SIGKILL)
+
+    with supervised(victim, restart=True) as deaths, Person(url=units.url(), reader=reader, on_question=stop) as person:
+        reader.read()
+    with grpc.insecure_channel(units.target("context")) as channel:
+        run = RunsServiceStub(channel).GetRun(runs.GetRunRequest(run_id=reader.run), wait_for_ready=True).run
+    with grpc.insecure_channel(units.target("tools")) as channel:
+        watched = ToolsServiceStub(channel).WatchCalls(tools.WatchCallsRequest(run_id=reader.run), timeout=SECONDS)
+        ends = [event.finished.outcome for event in watched if event.HasField("finished")]
+
+    assert deaths, "the point was reached"
+    assert run.state == runs.RUN_STATE_CANCELLED
+    assert len(ends) == 1, "nobody waits for an answer any more"
+    assert person.heard == []
+    assert units.done().count(name) == 0
