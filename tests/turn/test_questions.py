@@ -164,6 +164,24 @@ async def test_the_runs_model_answers_what_is_asked_of_a_model(tmp_path: Path, k
     assert [told["event"] for told in reading.told] == ["tool.started", "tool.finished"]
 
 
+async def test_an_answer_that_is_sent_again_does_not_answer_the_next_question(tmp_path: Path) -> None:
+    seats = {"content": {"seats": 2}, "round": 1}
+    async with house(tmp_path, "held") as (home, _), asking(home, "sign") as reading:
+        first = await reading.until("tool.input_required")
+        await answer(home, reading, first, **seats, request_id="first")
+        second = await reading.until("tool.input_required")
+        known = await answer(home, reading, first, **seats, request_id="first")
+        stale = await answer(home, reading, first, **seats)
+        status = await home.status(reading.run_id)
+        await answer(home, reading, second, content={"agreed": True}, round=2)
+        text = await reading.rest()
+
+    assert [asked["question_round"] for asked in (first, second)] == [1, 2]
+    assert (known.status_code, status) == (200, "requires_action")
+    assert (stale.status_code, stale.json()["error"]["code"]) == (409, "call_already_decided")
+    assert text == "The tool said: 2 True hello there"
+
+
 async def test_a_model_answers_while_other_calls_are_under_way(tmp_path: Path, kind: str) -> None:
     async with house(tmp_path, kind, workshop=True) as (home, _), asking(home, "greet at the gate") as reading:
         ended = await reading.until("tool.finished")

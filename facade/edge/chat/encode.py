@@ -54,7 +54,7 @@ def call_event(event: RunEvent) -> dict[str, Any]:
         case CallAwaiting() as asked:
             return {"event": "tool.awaiting_approval", **told, **_question(asked)}
         case CallAwaitingInput(name=name, server=server, questions=questions, seconds=seconds, round=number):
-            forms = {"questions": list(map(question_body, questions)), "seconds": seconds, "round": number}
+            forms = {"questions": list(map(question_body, questions)), "seconds": seconds, "question_round": number}
             return {"event": "tool.input_required", **told, "name": name, "server": server, **forms}
         case CallStarted(name=name, server=server, arguments_json=arguments):
             return {"event": "tool.started", **told, "name": name, "server": server, "arguments": arguments}

@@ -53,7 +53,6 @@ class Answers(FormAnswer):
     round: int = Field(
         default=0, ge=0, le=1000, description="The round that was shown; answers to it count for no other one."
     )
-
     answers: dict[str, FormAnswer] = Field(
         default={}, max_length=16, description="The answers by the questions' ids, where there are several."
     )
