@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -12,8 +12,7 @@ import httpx2
 from tests.chaos.reader import Reader
 
 _PAUSE_SECONDS = 0.05
-_REFUSED = {409}
-"""What says clearly that an answer counts no more."""
+_ASK_AGAIN = {502, 503, 504}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -23,11 +22,12 @@ class Person:
     `heard` are the words that were taken, `refused` those of which it is certain that they were not.
     """
 
-    url: str
+    urls: Sequence[str]
     reader: Reader
     on_question: Callable[[], object] = lambda: None
     heard: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    _tries: int = 0
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -53,10 +53,8 @@ class Person:
                 time.sleep(_PAUSE_SECONDS)
 
     def _waiting(self, client: httpx2.Client) -> list[dict[str, Any]]:
-        with suppress(httpx2.HTTPError):
-            if self.reader.run:
-                run = client.get(f"{self.url}/v1/runs/{self.reader.run}").json()
-                return list((run.get("required_action") or {}).get("calls", ()))
+        if self.reader.run and (said := self._ask(client, "GET", f"/v1/runs/{self.reader.run}")) is not None:
+            return list((said.json().get("required_action") or {}).get("calls", ()))
         return []
 
     def _say(self, client: httpx2.Client, call: dict[str, Any]) -> None:
@@ -64,13 +62,18 @@ class Person:
         word = f"word-{number}"
         body = {"content": {"word": word}, "round": number}
         while not self._over.is_set():
-            with suppress(httpx2.HTTPError):
-                said = client.post(f"{self.url}/v1/runs/{self.reader.run}/calls/{call['id']}/answer", json=body)
-                if said.status_code == 200:
-                    self.heard.append(word)
-                    return
-                if said.status_code in _REFUSED:
-                    self.refused.append(word)
-                    return
-                assert said.status_code in {502, 503, 504}, said.text
+            path = f"/v1/runs/{self.reader.run}/calls/{call['id']}/answer"
+            if (said := self._ask(client, "POST", path, body)) is not None:
+                (self.heard if said.status_code == 200 else self.refused).append(word)
+                return
             time.sleep(_PAUSE_SECONDS)
+
+    def _ask(self, client: httpx2.Client, method: str, path: str, body: Any = None) -> httpx2.Response | None:
+        """Ask a facade; None if it could not be reached, or could not say, and another one is to be asked."""
+        with suppress(httpx2.HTTPError):
+            said = client.request(method, self.urls[self._tries % len(self.urls)] + path, json=body)
+            if said.status_code not in _ASK_AGAIN:
+                assert said.status_code in {200, 409}, said.text
+                return said
+        self._tries += 1
+        return None

@@ -165,7 +165,7 @@ async def test_the_runs_model_answers_what_is_asked_of_a_model(tmp_path: Path, k
 
 
 async def test_an_answer_that_is_sent_again_does_not_answer_the_next_question(tmp_path: Path) -> None:
-    seats = {"content": {"seats": 2}, "round": 1}
+    seats: dict[str, Any] = {"content": {"seats": 2}, "round": 1}
     async with house(tmp_path, "held") as (home, _), asking(home, "sign") as reading:
         first = await reading.until("tool.input_required")
         await answer(home, reading, first, **seats, request_id="first")
