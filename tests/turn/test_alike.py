@@ -139,6 +139,30 @@ async def test_a_call_that_a_client_tells_of_is_shown_as_one(mesh: Mesh, said: d
     assert found.model_dump(exclude_none=True) == item
 
 
+async def test_a_clients_function_is_its_own_however_it_is_called(mesh: Mesh) -> None:
+    """Its name may look like that of a server's tool, and a tool message may repeat it."""
+    call: Any = {"id": "c1", "type": "function", "function": {"name": "mine__now", "arguments": "{}"}}
+    messages: Any = [
+        {"role": "user", "content": "time?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "name": "mine__now", "content": "noon"},
+    ]
+    chat = await mesh.openai.chat.completions.with_raw_response.create(
+        model="scripted", messages=messages, metadata={"thread_key": "own"}
+    )
+    conversation = chat.headers["x-thread-id"].replace("thread_", "conv_")
+
+    items = await listed(mesh, conversation)
+
+    kinds = ["message", "function_call", "function_call_output", "message"]
+    assert [item["type"] for item in items] == kinds
+    assert (items[1]["name"], items[2]["output"]) == ("mine__now", "noon")
+    assert await mesh.window(conversation.replace("conv_", "thread_")) == ["time?", "", "noon", "The tool said: noon"]
+    for item in items[:0:-1]:
+        await mesh.openai.conversations.items.delete(item["id"], conversation_id=conversation)
+    assert await listed(mesh, conversation) == items[:1]
+
+
 async def test_a_tour_through_all_three_ways(mesh: Mesh) -> None:
     place = {"thread_key": "tour"}
     chat = await mesh.openai.chat.completions.with_raw_response.create(

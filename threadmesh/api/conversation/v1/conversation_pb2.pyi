@@ -99,7 +99,9 @@ class Message(_message.Message):
     tool_call_id: _builtins.str
     """Names the call that a tool message answers; empty for every other role."""
     name: _builtins.str
-    """Tells participants of one role apart; optional."""
+    """Tells participants of one role apart; optional. On a tool message it names the tool of the mesh that gave the
+    result; the result of a client's own function has none.
+    """
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
         """Holds the content in reading order."""
