@@ -8,7 +8,7 @@ from openai import APIStatusError, NotFoundError
 
 from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.domain.forget_logs import forget_logs
-from tests.turn.mesh import OTHER_KEY, Mesh, running
+from tests.turn.mesh import OTHER_KEY, Mesh, running, until
 from threadmesh.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -112,6 +112,46 @@ async def test_calls_stay_what_they_were_when_the_log_of_their_run_is_forgotten(
 
         assert [item["type"] for item in before] == ["message", "mcp_call", "message"]
         assert await listed(mesh, conversation) == before
+
+
+@pytest.mark.parametrize(
+    "word", [{"approve": True}, {"approve": True, "reason": "go on"}, {"approve": False, "reason": "not today"}]
+)
+async def test_what_was_asked_and_said_about_a_call_outlives_the_log_of_its_run(
+    tmp_path: Path, word: dict[str, Any]
+) -> None:
+    async with running(tmp_path) as mesh:
+        conversation = await made(mesh)
+        tool = {**WORKSHOP, "require_approval": "always"}
+        question, _ = await responded(mesh, "progress", conversation=conversation, tools=[tool])
+        said = {"type": "mcp_approval_response", "approval_request_id": question.output[-1].id, **word}
+        await responded(mesh, [said], previous_response_id=question.id)
+        before = await listed(mesh, conversation)
+        async with sqlite_store(tmp_path / "context.db", SystemClock()) as store:
+            assert await forget_logs([question.id.replace("resp_", "run_")], store=store) == 1
+
+        kinds = ["message", "mcp_approval_request", "mcp_approval_response", "mcp_call", "message"]
+        assert [item["type"] for item in before] == kinds
+        assert await listed(mesh, conversation) == before
+
+
+async def test_a_question_that_nobody_answered_outlives_the_log_of_its_run(tmp_path: Path) -> None:
+    async with running(tmp_path, approval_seconds=0.2) as mesh:
+        conversation = await made(mesh)
+        tool = {**WORKSHOP, "require_approval": "always"}
+        question, _ = await responded(mesh, "progress", conversation=conversation, tools=[tool])
+        run = question.id.replace("resp_", "run_")
+        async with sqlite_store(tmp_path / "context.db", SystemClock()) as store:
+            await until(lambda: _ended(store, run))
+            before = await listed(mesh, conversation)
+            await forget_logs([run], store=store)
+
+        assert [item["type"] for item in before] == ["message", "mcp_approval_request", "mcp_call", "message"]
+        assert await listed(mesh, conversation) == before
+
+
+async def _ended(store: Any, run: str) -> bool:
+    return bool((await store.run(run)).finished)
 
 
 async def test_a_call_of_the_mesh_is_deleted_with_its_result(mesh: Mesh) -> None:

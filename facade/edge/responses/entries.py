@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from facade.domain.ports import Context
@@ -102,4 +103,6 @@ class Entries:
 def _told(calls: Sequence[ToolCall], result: Said) -> CallRecord:
     """Make of a call and its result what a run would know of them."""
     call = next(call for call in calls if call.id == result.message.tool_call_id)
-    return CallRecord(call=call, ordinal=0, state=CallState.FINISHED, finished=finished_of(result.message))
+    ended = CallRecord(call=call, ordinal=0, state=CallState.FINISHED, finished=finished_of(result.message))
+    asked = result.approval
+    return replace(ended, hash_is_forgotten=True, approved=asked.approved, reason=asked.reason) if asked else ended
