@@ -21,6 +21,7 @@ class Served:
     """A server that answers once it is told to: where it is, and the bodies that came."""
 
     port: int = 0
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     told: asyncio.Event = field(default_factory=asyncio.Event)
     bodies: list[bytes] = field(default_factory=list)
 
@@ -35,6 +36,7 @@ class Served:
         if message["type"] == "http.disconnect":
             return
         self.bodies.append(body)
+        self.asked.set()
         await self.told.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
@@ -128,6 +130,7 @@ async def test_an_answer_may_take_longer_than_its_request() -> None:
         asking = asyncio.create_task(
             everything(server.port, WHOLE.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         )
+        await server.asked.wait()
         silent = await everything(server.port, b"")
         assert not asking.done()
         server.told.set()
@@ -140,6 +143,7 @@ async def test_an_answer_may_take_longer_than_its_request() -> None:
 async def test_what_comes_slowly_behind_a_request_does_not_cost_that_its_answer() -> None:
     async with served(seconds=0.05) as server:
         asking = asyncio.create_task(everything(server.port, WHOLE + HEAD))
+        await server.asked.wait()
         assert await everything(server.port, HEAD) != b""  # it began later, and its time is over
         server.told.set()
         answer = await asking
