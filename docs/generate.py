@@ -51,6 +51,7 @@ OpenAI's clients choose their exception by the status, and send a request again 
 | 401 | Send a valid key as `Authorization: Bearer <key>`. |
 | 403 | Ask whoever may allow it. |
 | 404 | Check the name. What belongs to another key is not found either. |
+| 408 | Send it again, without a pause in the middle. |
 | 409 | Wait until who is at it is done, then send the request again. |
 | 410 | Ask for the run or the thread itself: its end is kept longer than its events. |
 | 413, 431 | Send less at once. |

@@ -107,6 +107,7 @@ async def run(settings: FacadeSettings) -> None:
             port=settings.port,
             drain_seconds=settings.drain_seconds,
             stalled_seconds=settings.stalled_seconds,
+            arrival_seconds=settings.arrival_seconds,
             on_cut=built.state.on_cut,
         )
         await serve(config, on_drain=built.state.drain)

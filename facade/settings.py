@@ -61,6 +61,13 @@ class FacadeSettings(CallerSettings):
         le=3_600,
         description="Time that a reader may take nothing of what waits for it until its connection is cut.",
     )
+    arrival_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=3_600,
+        description="Time that a request's head may take to arrive until its connection is closed; a body has as long, "
+        "and a second more for each KiB of it.",
+    )
     share_prompts: bool = Field(
         default=False,
         description="Lets requests of different keys share what was computed of equal prompts; how fast an answer "

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from threadmesh.api.conversation.v1 import conversation_pb2 as pb
 from threadmesh.conversation import (
+    Approval,
     Media,
     Message,
     Part,
@@ -88,6 +89,17 @@ def decode_message(message: pb.Message) -> Message:
         tool_call_id=message.tool_call_id,
         name=message.name,
     )
+
+
+def encode_approval(approval: Approval | None) -> pb.Approval | None:
+    """Encode what a person was asked about a call."""
+    return pb.Approval(approved=approval.approved, reason=approval.reason) if approval else None
+
+
+def decode_approval(approval: pb.Approval) -> Approval:
+    """Decode what a person was asked about a call."""
+    answer = approval.approved if approval.HasField("approved") else None
+    return Approval(approved=answer, reason=approval.reason)
 
 
 def encode_tool_call(call: ToolCall) -> pb.ToolCall:

@@ -79,6 +79,14 @@ class Message:
         return "".join(part.text for part in self.parts if isinstance(part, Text | Refusal))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approval:
+    """What a person was asked about a call: whether it may be made. `approved` is None where nobody has answered."""
+
+    approved: bool | None = None
+    reason: str = ""
+
+
 def message(role: Role, text: str) -> Message:
     """Make a message of one text."""
     return Message(role=role, parts=(Text(text=text),))

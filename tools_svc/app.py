@@ -36,6 +36,7 @@ from tools_svc.domain.pins import Pins
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.tasks import Tasks
+from tools_svc.domain.telling import LONGEST_DESCRIPTION
 from tools_svc.domain.watch import CatalogueWatcher
 from tools_svc.edge.local_tools import LocalTools
 from tools_svc.edge.mcp_gateway import Door, HttpGateway
@@ -131,7 +132,12 @@ def _capabilities(
     source = CapabilitySource(fleet.sources, catalogue=lambda: watcher.catalogue, clock=SystemClock())
     source.define(read_capabilities(file))
     fleet.sources[source.name] = source
-    policy = ServerPolicy(timeout_seconds=settings.call_timeout_seconds, hints_trusted=True, pinned=False)
+    policy = ServerPolicy(
+        timeout_seconds=settings.call_timeout_seconds,
+        hints_trusted=True,
+        pinned=False,
+        description_characters=LONGEST_DESCRIPTION,
+    )
     watcher.add(source, policy)
     return source
 
@@ -146,6 +152,7 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
     pins = Pins(
         JsonPins(settings.state_dir / "pins.json"),
         changes=settings.definition_changes,
+        suspicious=settings.suspicious_definitions,
         clock=SystemClock(),
         listener=listener,
     )

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from threadmesh.loopback import is_loopback
 from threadmesh.settings import UnitSettings, data_directory
-from tools_svc.domain.pins import Changes
+from tools_svc.domain.pins import Changes, Suspicious
 
 _PASSWORDS = re.compile(r"(://[^:/@]*:)[^@]*(@)")
 
@@ -56,6 +56,11 @@ class ToolsSettings(UnitSettings):
         default=Changes.QUARANTINE,
         description="What happens to a tool whose definition is not the one that was first seen: `quarantine` holds it "
         "back until a person approves it, `accept` takes every change; [docs/tools.md](tools.md) says more.",
+    )
+    suspicious_definitions: Suspicious = Field(
+        default=Suspicious.OFFER,
+        description="What happens to a tool whose definition an operator should look at: `offer` warns of it, `hold` "
+        "holds it back until a person approves it; [docs/tools.md](tools.md#looked-at) says what that is.",
     )
     state_dir: Path = Field(
         default_factory=lambda: data_directory() / "tools",

@@ -33,7 +33,7 @@ from tools_svc.adapters.server_config import ServerConfig
 from tools_svc.domain.carry import TaskCarrier
 from tools_svc.domain.fleet import Fleet
 from tools_svc.domain.latest import Latest
-from tools_svc.domain.pins import Changes, Pins
+from tools_svc.domain.pins import Changes, Pins, Suspicious
 from tools_svc.domain.task import Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.watch import CatalogueWatcher
@@ -199,7 +199,9 @@ def _watcher() -> CatalogueWatcher:
         [],
         policies={},
         schemas=JsonSchemaCompiler(),
-        pins=Pins(MemoryPins(), changes=Changes.ACCEPT, clock=SystemClock(), listener=listener),
+        pins=Pins(
+            MemoryPins(), changes=Changes.ACCEPT, suspicious=Suspicious.OFFER, clock=SystemClock(), listener=listener
+        ),
         clock=SystemClock(),
         on_dropped=lambda _: None,
         on_quarantined=listener.quarantined,

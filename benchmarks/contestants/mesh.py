@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,11 @@ def mesh(directory: Path) -> AbstractContextManager[Mesh]:
 def forgetful_mesh(directory: Path) -> AbstractContextManager[Mesh]:
     """Run a mesh that writes nothing down: what the log costs is the difference. Raises `BenchmarkError`."""
     return _mesh(directory, FORGETFUL_MESH, {"CONTEXT_STORE": "memory:"})
+
+
+def keyed_mesh(directory: Path, keys: Sequence[str]) -> AbstractContextManager[Mesh]:
+    """Run a mesh that asks for one of these keys. Raises `BenchmarkError`."""
+    return _mesh(directory, MESH, {"FACADE_API_KEYS": ",".join(keys)})
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """HTTP/1.1 over a bare socket: nothing of an answer is read into while it arrives, so the client costs little."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import perf_counter
+from types import MappingProxyType
 
+NONE: Mapping[str, str] = MappingProxyType({})
 _PIECE_BYTES = 65_536
 _SECONDS = 300.0
 """Longest time that a server may be silent."""
@@ -33,11 +35,12 @@ class Exchange:
     pieces: tuple[tuple[float, bytes], ...]
 
 
-def request(method: str, path: str, body: bytes = b"") -> bytes:
+def request(method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = NONE) -> bytes:
     """Write a request after which the server closes the connection."""
+    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{more}\r\n"
     )
     return head.encode("ascii") + body
 

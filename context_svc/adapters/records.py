@@ -8,6 +8,7 @@ from typing import Any, assert_never
 from context_svc.domain.item import Span
 from context_svc.domain.run import RunFinished, RunState
 from threadmesh.conversation import (
+    Approval,
     CallFinished,
     CallOutcome,
     Failure,
@@ -29,8 +30,8 @@ _ROLES = {role.value: role for role in Role}
 _decode = json.JSONDecoder().raw_decode  # `decode` would look for blanks around it, of which we write none
 
 
-def dump_item(message: Message, covers: Span | None) -> str:
-    """Write an item's message, and what it stands for if it is a summary."""
+def dump_item(message: Message, covers: Span | None, approval: Approval | None) -> str:
+    """Write an item's message, what it stands for if it is a summary, and what was asked about its call."""
     record: dict[str, Any] = {"role": message.role.value, "parts": [dump_part(part) for part in message.parts]}
     if message.tool_calls:
         record["tool_calls"] = [asdict(call) for call in message.tool_calls]
@@ -40,16 +41,18 @@ def dump_item(message: Message, covers: Span | None) -> str:
         record["name"] = message.name
     if covers:
         record["covers"] = [covers.first, covers.last]
+    if approval:
+        record["approval"] = asdict(approval)
     return _dump(record)
 
 
-def load_item(text: str) -> tuple[Message, Span | None]:
+def load_item(text: str) -> tuple[Message, Span | None, Approval | None]:
     """Read what `dump_item` wrote; raises `ValueError`, `KeyError` or `TypeError` when the text is not that."""
     record = _load(text)
     role, parts = _ROLES[record["role"]], tuple([load_part(part) for part in record["parts"]])
     if len(record) == 2:  # nearly all are; a window holds hundreds
-        return Message(role=role, parts=parts), None
-    covers = record.get("covers")
+        return Message(role=role, parts=parts), None, None
+    covers, approval = record.get("covers"), record.get("approval")
     message = Message(
         role=role,
         parts=parts,
@@ -57,7 +60,8 @@ def load_item(text: str) -> tuple[Message, Span | None]:
         tool_call_id=record.get("tool_call_id", ""),
         name=record.get("name", ""),
     )
-    return message, Span(first=covers[0], last=covers[1]) if covers else None
+    span = Span(first=covers[0], last=covers[1]) if covers else None
+    return message, span, Approval(**approval) if approval else None
 
 
 def dump_run_finished(finished: RunFinished) -> str:

@@ -13,11 +13,11 @@ from context_svc.domain.change import Receipt
 from context_svc.domain.item import Item, ItemKind, ItemStatus, Provenance, Span
 from context_svc.domain.run import Run, RunState
 from context_svc.domain.thread import Thread
-from threadmesh.conversation import Message
+from threadmesh.conversation import Approval, Message
 from threadmesh.errors import ThreadDamaged
 
 Row = dict[str, Any]
-Bodies = dict[str, tuple[bytes, tuple[Message, Span | None]]]
+Bodies = dict[str, tuple[bytes, tuple[Message, Span | None, Approval | None]]]
 """Items' bodies that were read: of each, the digest that it has, and what it says."""
 ITEM_COLUMNS = (
     "items.thread_id, items.seq, items.item_id, items.run_id, items.create_time, items.kind, items.status, "
@@ -175,9 +175,9 @@ def item_of(row: Iterable[Any], bodies: Bodies | None = None) -> Item:
     known = bodies.get(body) if bodies else None
     if version > records.VERSION or (known[0] if known else _digest(body)) != digest:
         raise ThreadDamaged(thread_id=thread_id, sequence=sequence)
-    message, covers = known[1] if known else records.load_item(body)
+    message, covers, approval = known[1] if known else records.load_item(body)
     if bodies is not None:
-        bodies[body] = (digest, (message, covers))
+        bodies[body] = (digest, (message, covers, approval))
     return Item(
         id=name,
         thread_id=thread_id,
@@ -190,6 +190,7 @@ def item_of(row: Iterable[Any], bodies: Bodies | None = None) -> Item:
         message=message,
         tokens=tokens,
         covers=covers,
+        approval=approval,
     )
 
 
@@ -249,7 +250,7 @@ def receipt_of(row: Columns) -> Receipt:
 
 
 def _content(item: Item) -> Row:
-    body = records.dump_item(item.message, item.covers)
+    body = records.dump_item(item.message, item.covers, item.approval)
     return {
         "item_id": item.id,
         "run_id": item.run_id,

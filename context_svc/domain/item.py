@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from context_svc.domain.ids import new_id
-from threadmesh.conversation import Message, Role
+from threadmesh.conversation import Approval, Message, Role
 
 
 class ItemKind(StrEnum):
@@ -56,7 +56,7 @@ class Span:
 class NewItem:
     """An item about to be stored; `tokens` is 0 where nobody counted. A `pinned` one is part of every window.
 
-    `covers` are the items that a summary stands for.
+    `covers` are the items that a summary stands for, `approval` is what was asked about the call whose result it is.
     """
 
     message: Message
@@ -66,6 +66,7 @@ class NewItem:
     status: ItemStatus = ItemStatus.COMPLETED
     pinned: bool = False
     covers: Span | None = None
+    approval: Approval | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,8 @@ class Item:
 
     New items are numbered without gaps; the numbers of pruned ones are missing. `run_id` names the run that wrote it
     and is empty when none did. An item that still waits with its run is numbered within the run's input.
-    `covers` are the items that a summary stands for. Which items are pinned, the thread knows.
+    `covers` are the items that a summary stands for, `approval` is what was asked about the call whose result it is.
+    Which items are pinned, the thread knows.
     """
 
     id: str
@@ -88,6 +90,7 @@ class Item:
     tokens: int = 0
     status: ItemStatus = ItemStatus.COMPLETED
     covers: Span | None = None
+    approval: Approval | None = None
 
 
 def new_item(
@@ -99,6 +102,7 @@ def new_item(
     status: ItemStatus = ItemStatus.COMPLETED,
     pinned: bool = False,
     covers: Span | None = None,
+    approval: Approval | None = None,
 ) -> NewItem:
     """Describe an item; what is not said follows from the message."""
     return NewItem(
@@ -109,6 +113,7 @@ def new_item(
         status=status,
         pinned=pinned,
         covers=covers,
+        approval=approval,
     )
 
 
@@ -133,6 +138,7 @@ def _numbered(items: Sequence[NewItem], *, thread_id: str, first: int, now: date
             tokens=item.tokens,
             status=item.status,
             covers=item.covers,
+            approval=item.approval,
         )
 
 

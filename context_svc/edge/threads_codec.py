@@ -17,7 +17,7 @@ from context_svc.domain.ports import Cursor
 from context_svc.domain.thread import Thread
 from context_svc.edge.tenancy import tenant_of
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
-from threadmesh.codec import decode_message, encode_message
+from threadmesh.codec import decode_approval, decode_message, encode_approval, encode_message
 from threadmesh.errors import InvalidArgument
 
 _PAGE_BYTES = 1 << 20
@@ -83,6 +83,7 @@ def encode_item(item: Item, *, pinned: bool = False) -> pb.Item:
         status=_STATUSES[item.status],
         pinned=pinned,
         covers=pb.ItemRange(first=item.covers.first, last=item.covers.last) if item.covers else None,
+        approval=encode_approval(item.approval),
     )
 
 
@@ -134,6 +135,7 @@ def decode_new_item(item: pb.NewItem) -> NewItem:
         status=_STATUSES_BACK.get(item.status, ItemStatus.COMPLETED),
         pinned=item.pinned,
         covers=decode_span(item.covers, field="covers") if item.HasField("covers") else None,
+        approval=decode_approval(item.approval) if item.HasField("approval") else None,
     )
 
 

@@ -9,7 +9,7 @@ from facade.domain.records import NewItem
 from threadmesh import event_codec as events
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
-from threadmesh.codec import encode_message
+from threadmesh.codec import encode_approval, encode_message
 from threadmesh.conversation import (
     CallAwaiting,
     CallFinished,
@@ -65,6 +65,7 @@ def encode_items(items: Sequence[NewItem]) -> list[threads.NewItem]:
             message=encode_message(item.message),
             tokens=item.tokens,
             status=threads.ITEM_STATUS_INCOMPLETE if item.incomplete else threads.ITEM_STATUS_COMPLETED,
+            approval=encode_approval(item.approval),
         )
         for item in items
     ]

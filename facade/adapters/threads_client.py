@@ -9,7 +9,7 @@ from facade.domain.records import NewItem, Said
 from facade.domain.threads import NewThread, Thread, Wanted
 from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2_grpc as rpc
-from threadmesh.codec import decode_message, encode_message
+from threadmesh.codec import decode_approval, decode_message, encode_message
 from threadmesh.conversation import Message
 from threadmesh.rpc.channel import MeshChannel, translated
 
@@ -140,6 +140,7 @@ def decode_said(item: pb.Item) -> Said:
         incomplete=item.status == pb.ITEM_STATUS_INCOMPLETE,
         summary=item.kind == pb.ITEM_KIND_SUMMARY,
         covers=(item.covers.first, item.covers.last) if item.HasField("covers") else None,
+        approval=decode_approval(item.approval) if item.HasField("approval") else None,
     )
 
 

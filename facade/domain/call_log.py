@@ -115,7 +115,8 @@ class CallLog:
             for call_id, record in self._records.items()
         ]
         tokens = await self._shape.count.of(messages)
-        return [NewItem(message=each, tokens=count) for each, count in zip(messages, tokens, strict=True)]
+        told = zip(messages, tokens, self._records.values(), strict=True)
+        return [NewItem(message=each, tokens=count, approval=record.approval) for each, count, record in told]
 
 
 def result_message(call: ToolCall, finished: CallFinished, characters: int) -> Message:

@@ -6,17 +6,21 @@ from enum import StrEnum
 
 from facade.domain.events import RunEvent
 from facade.domain.parameters import TurnParameters
-from threadmesh.conversation import CallFinished, Message, ToolCall
+from threadmesh.conversation import Approval, CallFinished, Message, ToolCall
 from threadmesh.questions import Answer, InputRequired, unanswered
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewItem:
-    """An entry for a thread: what was said, and whether its writer was stopped in the middle."""
+    """An entry for a thread: what was said, and whether its writer was stopped in the middle.
+
+    Of a result, the `approval` is what a person was asked about the call.
+    """
 
     message: Message
     incomplete: bool = False
     tokens: int = 0
+    approval: Approval | None = None
 
 
 class CallState(StrEnum):
@@ -41,7 +45,8 @@ class Answered:
 class CallRecord:
     """What the journal knows of one tool call; `ordinal` numbers it within its run.
 
-    Where a person was asked, the hash identifies the tool's definition, and `approved` is the answer, with its reason.
+    Where a person was asked, the hash identifies the tool's definition, unless only the thread still tells of the call
+    (`hash_is_forgotten`), and `approved` is the answer, with its reason.
     What a person found out about an unknown outcome is `settled`: `succeeded` or `failed`. What its server has asked
     persons last is `asked`, and `answers` are what they said.
     """
@@ -56,6 +61,14 @@ class CallRecord:
     settled: str = ""
     asked: InputRequired | None = None
     answers: tuple[Answer, ...] = ()
+    hash_is_forgotten: bool = False
+
+    @property
+    def approval(self) -> Approval | None:
+        """What a person was asked about it; None if nobody was."""
+        if not self.definition_hash and not self.hash_is_forgotten:
+            return None
+        return Approval(approved=self.approved, reason=self.reason)
 
     @property
     def answered(self) -> Answered | None:
@@ -144,6 +157,7 @@ class Said:
     """An entry of a thread, numbered within it, and the run that wrote it; empty if none did.
 
     An `incomplete` one was broken off; a `summary` stands for older ones, those it `covers`, first and last.
+    Of a result, the `approval` is what a person was asked about the call.
     """
 
     id: str
@@ -153,3 +167,4 @@ class Said:
     incomplete: bool = False
     summary: bool = False
     covers: tuple[int, int] | None = None
+    approval: Approval | None = None

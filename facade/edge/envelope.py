@@ -2,7 +2,7 @@
 
 from starlette.types import Scope
 
-from threadmesh.errors import InvalidArgument, MeshError, NotFound
+from threadmesh.errors import Code, InvalidArgument, MeshError, NotFound
 
 _HEADER_BYTES = 16 * 1024
 _HEADERS = 100
@@ -20,6 +20,14 @@ class InvalidHttp(InvalidArgument):
     """This is no valid HTTP request, or one that could be read in two ways."""
 
     reason = "INVALID_HTTP"
+
+
+class RequestTooSlow(MeshError):
+    """The request did not arrive in time."""
+
+    code = Code.DEADLINE_EXCEEDED
+    reason = "REQUEST_TOO_SLOW"
+    retryable = True
 
 
 def refusal(scope: Scope) -> MeshError | None:

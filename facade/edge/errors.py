@@ -61,6 +61,7 @@ _BY_REASON = {
     "MESSAGE_TOO_LARGE": _Shape(413, _INVALID),
     "UNSUPPORTED_MEDIA_TYPE": _Shape(415, _INVALID),
     "HEADERS_TOO_LARGE": _Shape(431, _INVALID),
+    "REQUEST_TOO_SLOW": _Shape(408, _INVALID),
 }
 _BY_REASON |= dict.fromkeys(
     (

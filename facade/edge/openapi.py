@@ -26,6 +26,7 @@ _WRITES = ("post", "put", "patch", "delete")
 _ANY = {401: "invalid_api_key", 404: "not_found", 429: "overloaded", 500: "internal_error", 503: "unavailable"}
 _ASKED = {
     400: "invalid_value",
+    408: "request_too_slow",
     410: "event_log_expired",
     431: "headers_too_large",
     501: "unsupported",
@@ -45,6 +46,7 @@ _MEANINGS = {
     401: "No valid key was sent.",
     403: "A person has said no.",
     404: "There is no such thing, or it is another key's.",
+    408: "The request did not arrive in time.",
     409: "Somebody else is at it, or it was decided before.",
     410: "The events asked for have expired.",
     413: "The body is larger than 4 MiB.",

@@ -51,14 +51,19 @@ def configured(
     port: int,
     drain_seconds: float = 0.0,
     stalled_seconds: float,
+    arrival_seconds: float,
     on_cut: Callable[[], object] = lambda: None,
 ) -> uvicorn.Config:
-    """Give the server's configuration; `on_cut` hears of readers that have taken nothing for `stalled_seconds`."""
+    """Give the server's configuration; `on_cut` hears of readers that have taken nothing for `stalled_seconds`.
+
+    A request's head must be there within `arrival_seconds`.
+    """
+    connection = partial(Connection, stalled_seconds=stalled_seconds, arrival_seconds=arrival_seconds, on_cut=on_cut)
     return uvicorn.Config(
         app,
         host=listen,
         port=port,
-        http=partial(Connection, stalled_seconds=stalled_seconds, on_cut=on_cut),  # type: ignore[arg-type]  # called only
+        http=connection,  # type: ignore[arg-type]  # called only
         log_config=None,
         access_log=False,
         server_header=False,

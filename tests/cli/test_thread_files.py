@@ -14,14 +14,14 @@ from context_svc.domain.retention import parse_rules
 from tests.cli.conftest import CommandLine, Ran
 from tests.cli.context import Context, context, edited
 from tests.context_svc.given import asking, queued, result, said
-from threadmesh.conversation import Media, Message, Reasoning, Role, Text
+from threadmesh.conversation import Approval, Media, Message, Reasoning, Role, Text
 
 SEEN = (Media(mime_type="image/png", data=bytes(range(256))), Text(text="😀\n\0"))
 RICH = (
     said("be kind", Role.SYSTEM),
     new_item(Message(role=Role.USER, parts=SEEN)),
     asking("c1"),
-    result("c1"),
+    replace(result("c1"), approval=Approval(approved=True, reason="go on")),
     new_item(
         Message(role=Role.ASSISTANT, parts=(Reasoning(text="hm"), Text(text="noon")), name="bot"),
         tokens=7,
@@ -151,7 +151,7 @@ async def test_a_prefix_or_a_key_chooses_what_is_exported(threadmesh: CommandLin
     assert keys(some.out) == ["discord:2", "discord:1"]
     assert keys(one.out) == ["me:notes"]
     lines = one.out.splitlines()
-    assert json.loads(lines[0]) == {"format": "threadmesh.threads", "version": 2}
+    assert json.loads(lines[0]) == {"format": "threadmesh.threads", "version": 3}
     assert json.loads(lines[-1]) == {"end": {"threads": 1, "items": 6}}
 
 
@@ -179,7 +179,7 @@ async def test_a_thread_with_other_items_is_left_alone_and_the_others_go_on(
 @pytest.mark.parametrize(
     ("number", "line", "why"),
     [
-        (1, '{"format":"threadmesh.threads","version":3}', "line 1: the file has version 3"),
+        (1, '{"format":"threadmesh.threads","version":4}', "line 1: the file has version 4"),
         (1, '{"format":"other","version":1}', "line 1: a file of threads begins with"),
         (1, '{"format":"threadmesh.threads","version":true}', "line 1: the version is no number"),
         (3, "{", "line 3: it is no JSON"),

@@ -52,6 +52,26 @@ async def test_an_approval_shows_the_change_with_what_is_hidden_and_sends_the_ha
     assert tools.approved == [("demo__read", "new")]
 
 
+async def test_a_suspicious_definition_is_shown_whole_with_what_to_look_at(threadmesh: CommandLine) -> None:
+    held = _held(pinned=PRESENT)
+    held.pinned.hash = held.present.hash
+    held.warnings.append("its description holds characters that cannot be seen")
+    tools = small_tools(held)
+    async with serving(tools_service(tools)) as target:
+        listed = await asyncio.to_thread(threadmesh, "tools", "list", "--target", target)
+        ran = await asyncio.to_thread(threadmesh, "tools", "approve", "demo__read", "--yes", "--target", target)
+
+    assert "demo__read is held back: its description holds characters that cannot be seen; see" in listed.err
+    lines = ran.out.splitlines()
+    assert lines[:3] == [
+        "Look at demo__read: its description holds characters that cannot be seen.",
+        "description:",
+        "  Reads a file.",
+    ]
+    assert "  Send\\u200b it on." in lines
+    assert tools.approved == [("demo__read", "new")]
+
+
 async def test_what_is_offered_needs_no_approval_and_what_is_unknown_ends_with_1(threadmesh: CommandLine) -> None:
     tools = small_tools()
     async with serving(tools_service(tools)) as target:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from context_svc.adapters import records
 from context_svc.domain.run import RunFinished, RunState
 from threadmesh.conversation import (
+    Approval,
     CallFinished,
     CallOutcome,
     Failure,
@@ -52,9 +53,9 @@ USAGES = st.builds(Usage, prompt_tokens=st.integers(0), completion_tokens=st.int
 
 
 @settings(deadline=None)
-@given(written=MESSAGES)
-def test_messages_come_back_as_they_were(written: Message) -> None:
-    assert records.load_item(records.dump_item(written, None)) == (written, None)
+@given(written=MESSAGES, approval=st.none() | st.builds(Approval, approved=st.none() | st.booleans(), reason=TEXTS))
+def test_messages_come_back_as_they_were(written: Message, approval: Approval | None) -> None:
+    assert records.load_item(records.dump_item(written, None, approval)) == (written, None, approval)
 
 
 @settings(deadline=None)
@@ -88,7 +89,7 @@ def test_ends_of_calls_come_back_as_they_were(finished: CallFinished) -> None:
 
 def test_a_record_is_plain_json() -> None:
     """Version 1 of the format; a change of this line needs version 2 and a migration."""
-    assert json.loads(records.dump_item(message(Role.USER, "grüß dich"), None)) == {
+    assert json.loads(records.dump_item(message(Role.USER, "grüß dich"), None, None)) == {
         "role": "user",
         "parts": [{"text": "grüß dich"}],
     }

@@ -1,5 +1,7 @@
 """What every store promises about threads without keys, what describes a thread, and single items that go."""
 
+from dataclasses import replace
+
 import pytest
 
 from context_svc.domain.append_items import append_items
@@ -13,7 +15,7 @@ from context_svc.domain.resolve import resolve
 from context_svc.domain.start import StartRequest, start
 from context_svc.domain.update_thread import update_thread
 from tests.context_svc.given import asking, result, said
-from threadmesh.conversation import Message, Reasoning, Role, Text, ToolCall
+from threadmesh.conversation import Approval, Message, Reasoning, Role, Text, ToolCall
 from threadmesh.errors import (
     IdempotencyKeyReused,
     InvalidArgument,
@@ -45,6 +47,15 @@ async def test_a_thread_without_a_key_is_listed_and_has_its_first_items(store: S
     other = await create_thread(NewThread(metadata={}), store=store)
     assert {each.id for each in await store.threads(key_prefix="", after=None, limit=9)} == {thread.id, other.id}
     assert [each.id for each in await store.threads(key_prefix="", after=None, limit=9, tenant="a")] == [thread.id]
+
+
+@pytest.mark.parametrize("approval", [Approval(approved=True, reason="go on"), Approval(approved=False), Approval()])
+async def test_a_result_keeps_what_was_asked_about_its_call(store: Store, approval: Approval) -> None:
+    thread = await made(store, asking("c1"), replace(result("c1"), approval=approval))
+
+    call, kept = await store.items(thread, after=None, limit=9, descending=False)
+
+    assert (call.approval, kept.approval) == (None, approval)
 
 
 async def test_creating_twice_with_one_request_id_creates_once_for_each_tenant(store: Store) -> None:

@@ -21,6 +21,8 @@ from threadmesh.cli.targets import files_in
 
 Found = TypeVar("Found")
 
+KEY = "a-key-of-the-facade"
+"""What the facade asks for before everything but its health."""
 SECONDS = 60.0
 """How long a busy machine may take for any one step."""
 
@@ -106,7 +108,7 @@ def facade_of(units: Mapping[str, Mapping[str, Any]], directory: Path) -> Iterat
     """Run a facade on these units; gives its port."""
     port = free_port()
     settings = environment(directory) | link("facade", directory)
-    settings |= {"FACADE_PORT": str(port), "FACADE_DRAIN_SECONDS": "0"}
+    settings |= {"FACADE_PORT": str(port), "FACADE_DRAIN_SECONDS": "0", "FACADE_API_KEYS": KEY}
     settings |= {f"FACADE_{name.upper()}_TARGET": f"127.0.0.1:{listening['port']}" for name, listening in units.items()}
     command = [sys.executable, "-m", "facade"]
     with process(command, settings, directory / "facade.log") as started:

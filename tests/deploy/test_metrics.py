@@ -13,15 +13,16 @@ from context_svc.settings import ContextSettings
 from facade.settings import FacadeSettings
 from inference_svc.settings import InferenceSettings
 from tests.deploy.manifests import ROOT, UNITS
-from tests.deploy.mesh import Mesh
+from tests.deploy.mesh import KEY, Mesh
 from tools_svc.settings import ToolsSettings
 
 REQUESTS = {
-    "inference": "/v1/inference/models",
-    "tools": "/v1/tools",
-    "context": "/v1/threads",
+    "inference": "/rpc/v1/inference/models",
+    "tools": "/rpc/v1/tools",
+    "context": "/rpc/v1/threads",
     "facade": "/v1/models",
 }
+AUTHORIZED = {"authorization": f"Bearer {KEY}"}
 COUNTERS = dict.fromkeys(("inference", "tools", "context"), "grpc_server_handled_total") | {
     "facade": "threadmesh_facade_requests_total"
 }
@@ -44,7 +45,7 @@ def promtool() -> str:
 @pytest.mark.mesh
 @pytest.mark.parametrize("unit", UNITS)
 def test_promtool_accepts_the_metrics_of_a_unit_that_has_served(mesh: Mesh, promtool: str, unit: str) -> None:
-    httpx2.get(mesh.url + REQUESTS[unit], timeout=30).raise_for_status()
+    httpx2.get(mesh.url + REQUESTS[unit], headers=AUTHORIZED, timeout=30).raise_for_status()
     page = httpx2.get(mesh.metrics[unit], timeout=30)
 
     result = subprocess.run(
@@ -59,7 +60,7 @@ def test_promtool_accepts_the_metrics_of_a_unit_that_has_served(mesh: Mesh, prom
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_served_request_moves_a_counter(mesh: Mesh, unit: str) -> None:
     before = counted(mesh.metrics[unit], COUNTERS[unit])
-    httpx2.get(mesh.url + REQUESTS[unit], timeout=30).raise_for_status()
+    httpx2.get(mesh.url + REQUESTS[unit], headers=AUTHORIZED, timeout=30).raise_for_status()
 
     assert counted(mesh.metrics[unit], COUNTERS[unit]) > before
 

@@ -1,9 +1,11 @@
 """Who gets how many tokens in the engine's next step."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_svc.domain.batch import SMALL_TOKENS, Chunk, Reader, Step, mixed_tokens, plan
+from inference_svc.domain.batch import SMALL_TOKENS, Chunk, Reader, Step, Turns, mixed_tokens, plan
 
 READERS = st.lists(st.tuples(st.integers(1, 900), st.integers(0, 9), st.integers(0, 2)), max_size=6).map(
     lambda all_of: [
@@ -12,8 +14,8 @@ READERS = st.lists(st.tuples(st.integers(1, 900), st.integers(0, 9), st.integers
 )
 
 
-def reader(sequence: int, tokens: int, *, due: float = 0.0, rank: int = 0) -> Reader:
-    return Reader(sequence=sequence, tokens=tokens, due=due, rank=rank)
+def reader(sequence: int, tokens: int, *, due: float = 0.0, rank: int = 0, turn: float = 0.0) -> Reader:
+    return Reader(sequence=sequence, tokens=tokens, due=due, rank=rank, turn=turn)
 
 
 @given(decoding=st.lists(st.integers(0, 63), unique=True, max_size=16), reading=READERS, prefill=st.integers(0, 600))
@@ -69,6 +71,44 @@ def test_a_spoken_request_is_read_before_all_others() -> None:
     step = plan(decoding=[], reading=[reader(1, 80, rank=1), reader(2, 4_000, due=9.0, rank=0)], batch=512, prefill=64)
 
     assert step.prefill == (Chunk(sequence=2, tokens=64),)
+
+
+def test_prompts_of_a_tenant_for_whom_less_was_read_go_first() -> None:
+    crowd = [reader(number, 80, turn=400.0, due=float(number)) for number in range(5)]
+
+    step = plan(decoding=[], reading=[*crowd, reader(9, 80, turn=384.0, due=99.0)], batch=512, prefill=64)
+
+    assert step.prefill == (Chunk(sequence=9, tokens=64),)
+
+
+def test_tenants_are_read_for_alike_however_much_each_has_to_be_read() -> None:
+    turns = Turns()
+    for _ in range(50):
+        turns.of({"ann"})
+        turns.read("ann", tokens=16)
+    given: Counter[str] = Counter()
+    first = ""
+    for _ in range(40):
+        shares = turns.of({"ann", "bob"})
+        tenant = min(sorted(shares), key=lambda each: shares[each])
+        first = first or tenant
+        turns.read(tenant, tokens=16)
+        given[tenant] += 16
+
+    assert first == "bob"  # who comes is not behind those who are there
+    assert abs(given["ann"] - given["bob"]) <= 16
+
+
+def test_a_tenant_that_was_away_has_saved_nothing_up() -> None:
+    turns = Turns()
+    turns.of({"ann", "bob"})
+    for _ in range(50):
+        turns.of({"ann"})
+        turns.read("ann", tokens=16)
+
+    shares = turns.of({"ann", "bob"})
+
+    assert 0 < shares["ann"] - shares["bob"] <= 1
 
 
 def test_a_long_prompt_does_not_keep_others_from_decoding() -> None:

@@ -140,6 +140,28 @@ async def test_one_keys_many_requests_leave_a_slot_to_another_key() -> None:
     assert (ended, watcher.most) == (0, 4)
 
 
+async def test_one_keys_prompts_do_not_all_go_before_another_keys() -> None:
+    ended: list[str] = []
+    callers = {"ann 1": 200, "ann 2": 200, "ann 3": 200, "bob 1": 260}
+    async with engine(sequences=4, cells=4096) as (backend, _):
+        asked = [
+            prompt(f"{name} {'word ' * words}", max_tokens=1, caller=name[:3], cache_scope=name)
+            for name, words in callers.items()
+        ]
+        streams = [await begun(backend, each) for each in asked]
+
+        async def read(who: str, events: AsyncGenerator[Event, None]) -> None:
+            async for _ in events:
+                pass
+            ended.append(who)
+
+        async with asyncio.TaskGroup() as tasks:
+            for who, events in zip(callers, streams, strict=True):
+                tasks.create_task(read(who, events))
+
+    assert ended.index("bob 1") < ended.index("ann 3")
+
+
 async def test_a_spoken_request_goes_before_one_that_nobody_waits_for() -> None:
     ended: list[str] = []
     async with engine(sequences=1) as (backend, _):

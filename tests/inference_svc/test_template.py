@@ -77,6 +77,17 @@ def test_the_template_of_models_without_one_is_chatml() -> None:
     )
 
 
+def test_a_tools_result_has_the_name_of_the_call_that_it_answers() -> None:
+    """Clients need not repeat it; templates that ask for it find it all the same."""
+    source = "{% if tools %}{% endif %}{% for message in messages %}[{{ message.role }} {{ message.name }}]{% endfor %}"
+    again = Message(role=Role.ASSISTANT, tool_calls=(ToolCall(id="c1", name="rain", arguments_json="{}"),))
+    unasked = Message(role=Role.TOOL, parts=(Text(text="?"),), tool_call_id="c9")
+
+    segments = render(source, *TURNS, again, TURNS[-1], unasked)
+
+    assert rendered(segments) == "[system ][user ][assistant ][tool weather][assistant ][tool rain][tool ]"
+
+
 def test_a_prompt_without_a_question_ends_with_the_last_message() -> None:
     assert rendered(render("", message(Role.USER, "Hi"), ask=False)) == "<|im_start|>user\nHi<|im_end|>\n"
 

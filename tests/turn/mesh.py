@@ -146,7 +146,12 @@ async def served(stack: AsyncExitStack, app: Callable[..., Any], settings: Any, 
 async def http_server(app: FastAPI, *, stalled_seconds: float = 30.0) -> AsyncIterator[str]:
     """Serve an application over HTTP on a free port until the block ends; gives its address."""
     config = configured(
-        app, listen="127.0.0.1", port=0, stalled_seconds=stalled_seconds, on_cut=getattr(app.state, "on_cut", int)
+        app,
+        listen="127.0.0.1",
+        port=0,
+        stalled_seconds=stalled_seconds,
+        arrival_seconds=10.0,
+        on_cut=getattr(app.state, "on_cut", int),
     )
     server = uvicorn.Server(config)
     # Signals belong to the test runner.

@@ -8,7 +8,7 @@ from openai import APIStatusError, NotFoundError
 
 from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.domain.forget_logs import forget_logs
-from tests.turn.mesh import OTHER_KEY, Mesh, running
+from tests.turn.mesh import OTHER_KEY, Mesh, running, until
 from threadmesh.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -114,6 +114,46 @@ async def test_calls_stay_what_they_were_when_the_log_of_their_run_is_forgotten(
         assert await listed(mesh, conversation) == before
 
 
+@pytest.mark.parametrize(
+    "word", [{"approve": True}, {"approve": True, "reason": "go on"}, {"approve": False, "reason": "not today"}]
+)
+async def test_what_was_asked_and_said_about_a_call_outlives_the_log_of_its_run(
+    tmp_path: Path, word: dict[str, Any]
+) -> None:
+    async with running(tmp_path) as mesh:
+        conversation = await made(mesh)
+        tool = {**WORKSHOP, "require_approval": "always"}
+        question, _ = await responded(mesh, "progress", conversation=conversation, tools=[tool])
+        said = {"type": "mcp_approval_response", "approval_request_id": question.output[-1].id, **word}
+        await responded(mesh, [said], previous_response_id=question.id)
+        before = await listed(mesh, conversation)
+        async with sqlite_store(tmp_path / "context.db", SystemClock()) as store:
+            assert await forget_logs([question.id.replace("resp_", "run_")], store=store) == 1
+
+        kinds = ["message", "mcp_approval_request", "mcp_approval_response", "mcp_call", "message"]
+        assert [item["type"] for item in before] == kinds
+        assert await listed(mesh, conversation) == before
+
+
+async def test_a_question_that_nobody_answered_outlives_the_log_of_its_run(tmp_path: Path) -> None:
+    async with running(tmp_path, approval_seconds=0.2) as mesh:
+        conversation = await made(mesh)
+        tool = {**WORKSHOP, "require_approval": "always"}
+        question, _ = await responded(mesh, "progress", conversation=conversation, tools=[tool])
+        run = question.id.replace("resp_", "run_")
+        async with sqlite_store(tmp_path / "context.db", SystemClock()) as store:
+            await until(lambda: _ended(store, run))
+            before = await listed(mesh, conversation)
+            await forget_logs([run], store=store)
+
+        assert [item["type"] for item in before] == ["message", "mcp_approval_request", "mcp_call", "message"]
+        assert await listed(mesh, conversation) == before
+
+
+async def _ended(store: Any, run: str) -> bool:
+    return bool((await store.run(run)).finished)
+
+
 async def test_a_call_of_the_mesh_is_deleted_with_its_result(mesh: Mesh) -> None:
     conversation = await made(mesh)
     answer, _ = await responded(mesh, "progress", conversation=conversation, tools=[WORKSHOP])
@@ -137,6 +177,30 @@ async def test_a_call_that_a_client_tells_of_is_shown_as_one(mesh: Mesh, said: d
     assert item["status"] == ("completed" if "output" in said else "failed")
     found = await mesh.openai.conversations.items.retrieve(item["id"], conversation_id=conversation)
     assert found.model_dump(exclude_none=True) == item
+
+
+async def test_a_clients_function_is_its_own_however_it_is_called(mesh: Mesh) -> None:
+    """Its name may look like that of a server's tool, and a tool message may repeat it."""
+    call: Any = {"id": "c1", "type": "function", "function": {"name": "mine__now", "arguments": "{}"}}
+    messages: Any = [
+        {"role": "user", "content": "time?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c1", "name": "mine__now", "content": "noon"},
+    ]
+    chat = await mesh.openai.chat.completions.with_raw_response.create(
+        model="scripted", messages=messages, metadata={"thread_key": "own"}
+    )
+    conversation = chat.headers["x-thread-id"].replace("thread_", "conv_")
+
+    items = await listed(mesh, conversation)
+
+    kinds = ["message", "function_call", "function_call_output", "message"]
+    assert [item["type"] for item in items] == kinds
+    assert (items[1]["name"], items[2]["output"]) == ("mine__now", "noon")
+    assert await mesh.window(conversation.replace("conv_", "thread_")) == ["time?", "", "noon", "The tool said: noon"]
+    for item in items[:0:-1]:
+        await mesh.openai.conversations.items.delete(item["id"], conversation_id=conversation)
+    assert await listed(mesh, conversation) == items[:1]
 
 
 async def test_a_tour_through_all_three_ways(mesh: Mesh) -> None:

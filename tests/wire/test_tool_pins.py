@@ -115,17 +115,43 @@ async def test_a_changed_tool_is_not_offered_and_not_called_and_the_others_go_on
     assert [line["tool"] for line in lines if line["event"] == "tool.definition_changed"] == ["fickle__flips"]
 
 
-async def test_a_description_that_hides_text_from_the_beginning_is_warned_of_and_told_as_it_is(
+async def test_a_description_that_hides_text_from_the_beginning_is_warned_of_and_told_without_it(
     tmp_path: Path, fickle: Fickle
 ) -> None:
-    fickle.offer([STEADY, {**FLIPS, "description": f"Reads a file.{HIDDEN}"}])
+    written = f"Reads a file.{HIDDEN}"
+    fickle.offer([STEADY, {**FLIPS, "description": written}])
     async with mesh(tmp_path, fickle=fickle.server) as running:
         listed = await running.tools.ListTools(pb.ListToolsRequest())
     told = {tool.server_tool: tool for tool in listed.tools}
 
     assert list(told["flips"].warnings) == ["its description holds characters that cannot be seen"]
     assert not told["steady"].warnings
-    assert HIDDEN in told["flips"].definition.description
+    assert told["flips"].definition.description == "Reads a file."
+
+
+async def test_a_suspicious_tool_is_held_back_until_it_is_approved_if_that_is_wished(
+    tmp_path: Path, fickle: Fickle
+) -> None:
+    written = f"Reads a file.{HIDDEN}"
+    fickle.offer([STEADY, {**FLIPS, "description": written}])
+    holding = {"suspicious_definitions": "hold"}
+    with capture_logs() as lines:
+        async with mesh(tmp_path, settings=holding, fickle=fickle.server) as running:
+            offered, held = await _listed(running)
+            refused = (await running.run(call("fickle__flips", "held")))["held"]
+            await _approve(running, "fickle__flips", held["fickle__flips"].present.hash)
+            ended = (await running.run(call("fickle__flips", "approved")))["approved"]
+        async with mesh(tmp_path, settings=holding, fickle=fickle.server) as running:
+            after, _ = await _listed(running)
+
+    assert offered == ["steady"]
+    assert list(held["fickle__flips"].warnings) == ["its description holds characters that cannot be seen"]
+    assert json.loads(held["fickle__flips"].present.definition_json)["description"] == written
+    assert refused.failure.reason == "TOOL_SUSPICIOUS"
+    assert "threadmesh tools approve fickle__flips" in text(refused)
+    assert ended.outcome == events.CALL_OUTCOME_SUCCEEDED
+    assert after == ["flips", "steady"]
+    assert [line["event"] for line in lines].count("tool.held_back") == 1
 
 
 async def test_another_order_is_no_change(tmp_path: Path, fickle: Fickle) -> None:

@@ -65,7 +65,7 @@ def tools_approve(
     target: options.Target = "",
     data_dir: options.DataDir = None,
 ) -> None:
-    """Show what has changed in the definition of a tool, and offer the tool again if you agree.
+    """Show what has changed in the definition of a tool, or is suspicious, and offer the tool if you agree.
 
     docs/tools.md says why tools are held back.
 

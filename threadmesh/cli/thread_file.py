@@ -15,7 +15,7 @@ from threadmesh.api.context.v1 import threads_service_pb2 as pb
 from threadmesh.errors import InvalidArgument
 
 FORMAT = "threadmesh.threads"
-VERSION = 2
+VERSION = 3
 
 Wire = TypeVar("Wire", bound=Message)
 

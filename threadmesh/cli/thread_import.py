@@ -149,6 +149,7 @@ def _imported(item: pb.Item) -> pb.ImportedItem:
         status=item.status,
         pinned=item.pinned,
         covers=item.covers if item.HasField("covers") else None,
+        approval=item.approval if item.HasField("approval") else None,
     )
     return pb.ImportedItem(sequence=item.sequence, create_time=item.create_time, item=new)
 

@@ -34,14 +34,19 @@ async def approve_tool(target: str, held: pb.QuarantinedTool) -> None:
 
 
 def show_change(held: pb.QuarantinedTool) -> None:
-    """Write what has changed as a unified diff, with every character visible."""
+    """Write what to look at and what has changed as a unified diff, with every character visible."""
     console = stdout()
+    for warning in held.warnings:
+        console.print(f"Look at {held.name}: {visible(warning)}.", markup=False)
     for line in difference(held):
-        console.print(line, style=_COLOURS.get(line[0]), markup=False)
+        console.print(line, style=_COLOURS.get(line[:1]), markup=False)
 
 
 def difference(held: pb.QuarantinedTool) -> Iterator[str]:
-    """Give the lines of a unified diff from the pinned definition to the present one."""
+    """Give the lines of a unified diff from the pinned definition to the present one, or of that if it is the same."""
+    if held.pinned.hash == held.present.hash:
+        yield from _lines(held.present)
+        return
     pinned_on = held.pinned.pin_time.ToDatetime().date().isoformat()
     yield from difflib.unified_diff(
         list(_lines(held.pinned)),

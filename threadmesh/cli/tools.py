@@ -61,7 +61,9 @@ async def show_tools(target: str, *, as_json: bool) -> None:
             rest = f"{server.name} failed too often and is left alone until {server.breaker.retry_time.ToJsonString()}"
             stderr().print(rest, markup=False)
     for held in catalogue.quarantined:
-        notice = f"{held.name} is held back: its definition has changed; see `threadmesh tools approve {held.name}`."
+        changed = held.pinned.hash != held.present.hash
+        why = "; ".join([*(["its definition has changed"] if changed else []), *held.warnings])
+        notice = f"{held.name} is held back: {why}; see `threadmesh tools approve {held.name}`."
         stderr().print(notice, markup=False)
 
 
@@ -175,7 +177,7 @@ def _tool(tool: pb.Tool) -> dict[str, object]:
 
 def _quarantined(held: pb.QuarantinedTool) -> dict[str, object]:
     definitions = {"pinned": held.pinned, "present": held.present}
-    return {"name": held.name, "server": held.server} | {
+    return {"name": held.name, "server": held.server, "warnings": list(held.warnings)} | {
         name: {"hash": each.hash, "definition": json.loads(each.definition_json or "{}")}
         for name, each in definitions.items()
     }

@@ -12,7 +12,7 @@
     ├── PreconditionFailed         the state of things forbids it
     │   ├── RequestQuarantined  IdempotencyKeyReused  StaleEpoch  RunAlreadyFinished  SequenceMismatch
     │   ├── ThreadDiffers  ThreadChanged
-    │   ├── ToolDefinitionChanged  DefinitionDiffers  ToolNeedsApproval
+    │   ├── ToolDefinitionChanged  ToolSuspicious  DefinitionDiffers  ToolNeedsApproval
     │   └── CallNotWaiting  CallAlreadyDecided
     ├── ThreadBusy                 somebody else is at it
     ├── CallDenied                 a person has said no
@@ -111,6 +111,7 @@ from threadmesh.errors.tools import (
     ToolServerFailed,
     ToolServerResting,
     ToolServerUnavailable,
+    ToolSuspicious,
 )
 
 __all__ = [
@@ -174,6 +175,7 @@ __all__ = [
     "ToolServerFailed",
     "ToolServerResting",
     "ToolServerUnavailable",
+    "ToolSuspicious",
     "Unauthenticated",
     "Unavailable",
     "Unreachable",

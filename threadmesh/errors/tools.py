@@ -48,6 +48,12 @@ class ToolDefinitionChanged(PreconditionFailed):
     reason = "TOOL_DEFINITION_CHANGED"
 
 
+class ToolSuspicious(PreconditionFailed):
+    """The tool's definition is suspicious; it can be called once a person has approved it."""
+
+    reason = "TOOL_SUSPICIOUS"
+
+
 class DefinitionDiffers(PreconditionFailed):
     """The tool's definition is not the one that was read; read it again before you approve it.
 

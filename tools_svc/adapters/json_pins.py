@@ -11,7 +11,7 @@ from threadmesh.errors import StoreUnavailable
 from threadmesh.settings import ConfigurationError
 from tools_svc.domain.pin import Pin
 
-_VERSION = 1
+_VERSION = 2
 
 
 class _Pin(BaseModel):
@@ -22,6 +22,7 @@ class _Pin(BaseModel):
     definition_hash: str
     definition_json: str
     pinned_at: AwareDatetime
+    approved: bool = False
 
 
 class _Version(BaseModel):
@@ -31,7 +32,7 @@ class _Version(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     pins: list[_Pin]
 
 

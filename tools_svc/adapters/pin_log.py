@@ -27,12 +27,12 @@ class PinLog:
         log.info("tool.definition_approved", **_facts(pin))
 
     def quarantined(self, held: Quarantined) -> None:
-        """A change waits for a person."""
+        """A definition waits for a person."""
         log.warning(
-            "tool.definition_changed",
+            "tool.held_back" if held.suspicious else "tool.definition_changed",
             **_facts(held.pin),
             present_hash=held.tool.definition_hash,
-            message=f"Compare and approve it with: threadmesh tools approve {held.tool.name}",
+            message=f"Look at it and approve it with: threadmesh tools approve {held.tool.name}",
         )
 
     def not_kept(self, error: MeshError) -> None:

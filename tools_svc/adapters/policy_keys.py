@@ -1,7 +1,8 @@
 """The keys of the servers file that limit, repeat and remember calls.
 
-A server may have `max_parallel`, `max_waiting`, `rate`, `breaker` and `approval`, and `tools`: for each tool by its own
-name `effect`, `timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds`, `approval`, `queue` and `verify`.
+A server may have `max_parallel`, `max_waiting`, `rate`, `breaker`, `approval` and `description_characters`, and
+`tools`: for each tool by its own name `effect`, `timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds`,
+`approval`, `queue` and `verify`.
 """
 
 import math
@@ -11,10 +12,11 @@ from typing import Any
 from threadmesh.breaker import BreakerLimits
 from tools_svc.adapters import located_json, verify_keys
 from tools_svc.domain.policy import RETRIES, ToolPolicy
+from tools_svc.domain.telling import LONGEST_DESCRIPTION
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
-KEYS = {"approval", "breaker", "effects", "max_parallel", "max_waiting", "rate", "tools"}
+KEYS = {"approval", "breaker", "description_characters", "effects", "max_parallel", "max_waiting", "rate", "tools"}
 
 Complaint = tuple[located_json.Path, str]
 Check = Callable[[Any], Iterator[Complaint]]
@@ -22,6 +24,7 @@ Check = Callable[[Any], Iterator[Complaint]]
 _LONGEST_SECONDS = 24 * 3600.0
 _MOST_PARALLEL = 1024
 _MOST_RETRIES = 10
+_SHORTEST_DESCRIPTION = 64
 _MOST_WAITING = 100_000
 _MOST_FAILURES = 1_000
 _SLOWEST, _FASTEST = 0.001, 10_000.0
@@ -46,6 +49,11 @@ def check_approval(value: Any) -> Iterator[Complaint]:
     """Complain about what does not say whether a person approves each call."""
     if value not in _APPROVAL:
         yield (), f"it must be one of {', '.join(_APPROVAL)}"
+
+
+def check_description_characters(value: Any) -> Iterator[Complaint]:
+    """Complain about what is no length of a description."""
+    yield from _whole(value, least=_SHORTEST_DESCRIPTION, most=LONGEST_DESCRIPTION)
 
 
 def check_max_waiting(value: Any) -> Iterator[Complaint]:

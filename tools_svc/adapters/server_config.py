@@ -6,6 +6,7 @@ from pathlib import Path
 
 from threadmesh.breaker import BreakerLimits
 from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING, ServerPolicy, ToolPolicy
+from tools_svc.domain.telling import DESCRIPTION
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect
 
@@ -76,6 +77,7 @@ class ServerConfig:
     max_waiting: int = MOST_WAITING
     breaker: BreakerLimits | None = field(default_factory=BreakerLimits)
     approval: bool = False
+    description_characters: int = DESCRIPTION
     rate: Rate | None = None
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
     elicitation: bool = False
@@ -93,5 +95,6 @@ def server_policy(server: ServerConfig, *, call_seconds: float) -> ServerPolicy:
         breaker=server.breaker,
         rate=server.rate,
         approval=server.approval,
+        description_characters=server.description_characters,
         tools=server.tools,
     )

@@ -24,6 +24,7 @@ from tools_svc.adapters.server_config import NICE, HttpServer, ServerConfig, Sse
 from tools_svc.domain.capability import Capability
 from tools_svc.domain.naming import CAPABILITIES, is_server_name
 from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING
+from tools_svc.domain.telling import DESCRIPTION
 
 DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
@@ -193,6 +194,7 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "rate": policy_keys.check_rate,
     "breaker": policy_keys.check_breaker,
     "approval": policy_keys.check_approval,
+    "description_characters": policy_keys.check_description_characters,
     "tools": policy_keys.check_tools,
 }
 
@@ -212,6 +214,7 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         rate=policy_keys.rate(raw.get("rate")),
         breaker=policy_keys.breaker(raw.get("breaker", {})),
         approval=policy_keys.approval(raw.get("approval", "never")),
+        description_characters=raw.get("description_characters", DESCRIPTION),
         tools=policy_keys.tools(raw),
         quirks=tuple(raw.get("quirks", ())),
         notifications=quirk_keys.notifications(raw),

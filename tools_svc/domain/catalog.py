@@ -10,6 +10,7 @@ from threadmesh.errors import (
     ToolDefinitionChanged,
     ToolNotFound,
     ToolServerUnavailable,
+    ToolSuspicious,
     UnsupportedSchema,
 )
 from tools_svc.domain.library import Library, Prompt
@@ -17,10 +18,10 @@ from tools_svc.domain.naming import CAPABILITIES, public_name, server_of
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import Schema, SchemaCompiler
+from tools_svc.domain.telling import doubts, told, told_schema
 from tools_svc.domain.tool import OfferedTool, Server, ServerState, ServerStatus, Tool
 
 ANY_OBJECT = '{"type":"object"}'
-_LONGEST_DESCRIPTION = 16_384
 _LONGEST_DEFINITION = 256 * 1024
 _LONGEST_SHELF = 1024 * 1024
 """Characters that the definitions of a server's tools may have together: a catalogue has to fit into a message."""
@@ -46,10 +47,15 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantined:
-    """A tool whose definition is not the pinned one."""
+    """A tool whose definition is not the pinned one, or is that but suspicious."""
 
     tool: Tool
     pin: Pin
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether it is held back though it is as it was pinned."""
+        return self.pin.definition_hash == self.tool.definition_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +110,8 @@ class Catalogue:
     def find(self, name: str) -> Entry:
         """Give the tool of that name, also while its server is away: the call will wait for it or fail.
 
-        Raises `ToolServerUnavailable` for a server that was never reached, `ToolDefinitionChanged`, and `ToolNotFound`.
+        Raises `ToolServerUnavailable` for a server that was never reached, `ToolDefinitionChanged`, `ToolSuspicious`,
+        and `ToolNotFound`.
         """
         shelf = self.shelves.get(server_of(name))
         if shelf is None:
@@ -112,15 +119,27 @@ class Catalogue:
         for entry in shelf.entries:
             if entry.tool.name == name:
                 return entry
-        if any(held.tool.name == name for held in shelf.quarantined):
-            raise ToolDefinitionChanged(
-                f"The definition of {name} has changed since it was pinned, so it is not called. An operator can "
-                f"compare and approve it with: threadmesh tools approve {name}",
-                tool=name,
-            )
+        for held in shelf.quarantined:
+            if held.tool.name == name:
+                raise _held_back(held)
         if shelf.server.state is not ServerState.READY and not shelf.entries and not shelf.quarantined:
             raise ToolServerUnavailable(server=shelf.server.name)
         raise ToolNotFound(tool=name)
+
+
+def _held_back(held: Quarantined) -> MeshError:
+    name = held.tool.name
+    if held.suspicious:
+        return ToolSuspicious(
+            f"The definition of {name} is suspicious, so it is not called. An operator can look at it and approve it "
+            f"with: threadmesh tools approve {name}",
+            tool=name,
+        )
+    return ToolDefinitionChanged(
+        f"The definition of {name} has changed since it was pinned, so it is not called. An operator can "
+        f"compare and approve it with: threadmesh tools approve {name}",
+        tool=name,
+    )
 
 
 def shelve(name: str, status: ServerStatus, policy: ServerPolicy, schemas: SchemaCompiler) -> Shelf:
@@ -161,13 +180,14 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
         raise UnsupportedSchema("The tool's definition is too long.", limit=_LONGEST_DEFINITION)
     parameters = offer.parameters_json or ANY_OBJECT
     _check_describes_object(parameters)
+    limit = policy.description_characters
     tool = Tool(
         name=public_name(server, offer.name),
         server=server,
         server_tool=offer.name,
-        title=offer.title,
-        description=offer.description[:_LONGEST_DESCRIPTION],
-        parameters_json=parameters,
+        title=told(offer.title, limit=limit),
+        description=told(offer.description, limit=limit),
+        parameters_json=told_schema(parameters, limit=limit),
         output_schema_json=offer.output_schema_json,
         effect=policy.effect(offer.name, offer.hints),
         timeout_seconds=policy.call_seconds(offer.name),
@@ -177,6 +197,7 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
         verify=policy.tool(offer.name).verify,
         definition_hash=offer.definition_hash,
         definition_json=offer.definition_json,
+        doubts=tuple(doubts(offer, limit=limit)),
     )
     output = schemas.compile(offer.output_schema_json) if offer.output_schema_json else None
     return Entry(tool=tool, arguments=schemas.compile(parameters), output=output)

@@ -5,15 +5,16 @@ trusted when the server was configured, and what models have been told of other 
 the listener all the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from threadmesh.clock import Clock
 from threadmesh.errors import MeshError
-from tools_svc.domain.catalog import Entry, Quarantined, Shelf
+from tools_svc.domain.catalog import Catalogue, Entry, Quarantined, Shelf
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.ports import PinListener, PinStore
+from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.tool import Tool
 
 
@@ -22,6 +23,13 @@ class Changes(StrEnum):
 
     QUARANTINE = "quarantine"
     ACCEPT = "accept"
+
+
+class Suspicious(StrEnum):
+    """What happens to a tool that an operator should look at."""
+
+    OFFER = "offer"
+    HOLD = "hold"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +48,12 @@ class Pins:
     What the store cannot keep is trusted until the process ends; the listener hears of it.
     """
 
-    def __init__(self, store: PinStore, *, changes: Changes, clock: Clock, listener: PinListener) -> None:
+    def __init__(
+        self, store: PinStore, *, changes: Changes, suspicious: Suspicious, clock: Clock, listener: PinListener
+    ) -> None:
         self._store = store
         self._changes = changes
+        self._suspicious = suspicious
         self._clock = clock
         self._listener = listener
         self._pins = {(pin.server, pin.tool): pin for pin in store.pins()}
@@ -56,13 +67,35 @@ class Pins:
             self._listener.pinned(pin, server_known=known)
         for pin in verdict.accepted:
             self._listener.accepted(pin)
-        hidden = min(len(verdict.quarantined), shelf.server.tool_count)
-        server = replace(shelf.server, tool_count=shelf.server.tool_count - hidden)
-        return replace(shelf, server=server, entries=verdict.offered, quarantined=verdict.quarantined)
+        return _without(shelf, entries=verdict.offered, quarantined=verdict.quarantined)
+
+    def screen(self, shelves: Mapping[str, Shelf]) -> Mapping[str, Shelf]:
+        """Take off the shelves the suspicious tools that no person has approved, if such are to be held back.
+
+        Tools are looked at together, since one may speak of another. What was never pinned is the operator's own.
+        """
+        if self._suspicious is Suspicious.OFFER:
+            return shelves
+        suspected = warnings(Catalogue(shelves=shelves))
+        return {name: self._screened(shelf, suspected) for name, shelf in shelves.items()}
+
+    def _screened(self, shelf: Shelf, suspected: Mapping[str, object]) -> Shelf:
+        pins = {entry.tool.name: self._pins.get((entry.tool.server, entry.tool.server_tool)) for entry in shelf.entries}
+        held = tuple(
+            Quarantined(tool=entry.tool, pin=pin)
+            for entry in shelf.entries
+            if entry.tool.name in suspected and (pin := pins[entry.tool.name]) is not None and not pin.approved
+        )
+        names = {each.tool.name for each in held}
+        return _without(
+            shelf,
+            entries=tuple(entry for entry in shelf.entries if entry.tool.name not in names),
+            quarantined=(*shelf.quarantined, *held),
+        )
 
     def approve(self, tool: Tool) -> None:
         """Trust this definition of the tool from now on; raises `StoreUnavailable` when it cannot be kept."""
-        pin = self._pin_of(tool)
+        pin = replace(self._pin_of(tool), approved=True)
         self._store.keep([pin])
         self._pins[pin.server, pin.tool] = pin
         self._listener.approved(pin)
@@ -100,3 +133,10 @@ class Pins:
             definition_json=tool.definition_json,
             pinned_at=self._clock.now(),
         )
+
+
+def _without(shelf: Shelf, *, entries: tuple[Entry, ...], quarantined: tuple[Quarantined, ...]) -> Shelf:
+    """Give a shelf on which fewer tools are offered."""
+    hidden = min(len(shelf.entries) - len(entries), shelf.server.tool_count)
+    server = replace(shelf.server, tool_count=shelf.server.tool_count - hidden)
+    return replace(shelf, server=server, entries=entries, quarantined=quarantined)

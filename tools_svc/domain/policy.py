@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from threadmesh.breaker import BreakerLimits
+from tools_svc.domain.telling import DESCRIPTION
 from tools_svc.domain.token_bucket import Rate
 from tools_svc.domain.tool import Effect, Hints
 from tools_svc.domain.verify import Verify
@@ -42,8 +43,8 @@ class ServerPolicy:
     `hints_trusted` is for a server that the operator wrote: what it says of a tool holds where `effects` has no word.
     `max_parallel` and `rate` hold for all of its calls together. With `approval`, a person approves each call of a tool
     of which nothing else is said. At most `max_waiting` calls wait for their turn. Without a `breaker`, a server that
-    fails is called all the same. What is not `pinned` is the operator's own word, and may change. `tools` narrows and
-    refines by a tool's own name.
+    fails is called all the same. What is not `pinned` is the operator's own word, and may change. Models read
+    `description_characters` of each text that describes a tool. `tools` narrows and refines by a tool's own name.
     """
 
     timeout_seconds: float
@@ -55,6 +56,7 @@ class ServerPolicy:
     max_waiting: int = MOST_WAITING
     breaker: BreakerLimits | None = BreakerLimits()
     pinned: bool = True
+    description_characters: int = DESCRIPTION
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
 
     def tool(self, tool: str) -> ToolPolicy:

@@ -40,7 +40,8 @@ class CatalogueWatcher:
         self._on_quarantined = on_quarantined
         self._clock = clock
         self._rests: dict[str, Rest | None] = {}
-        self._catalogue = Latest(Catalogue(shelves={each.name: self._shelf(each, each.status) for each in sources}))
+        self._shelves: Mapping[str, Shelf] = {each.name: self._shelf(each, each.status) for each in sources}
+        self._catalogue = Latest(Catalogue(shelves=pins.screen(self._shelves)))
 
     @property
     def catalogue(self) -> Catalogue:
@@ -69,7 +70,7 @@ class CatalogueWatcher:
         if any(held.tool == tool for held in self.catalogue.quarantined):
             self._pins.approve(tool)
             source = self._sources[tool.server]
-            self._place(source, source.status)
+            self._show({**self._shelves, source.name: self._shelf(source, source.status)})
         return tool
 
     def _known(self, name: str) -> Tool:
@@ -84,8 +85,8 @@ class CatalogueWatcher:
         """Show that a server is left alone for so many seconds, or no longer."""
         retry_time = self._clock.now() + timedelta(seconds=seconds)
         self._rests[name] = None if state is BreakerState.CLOSED else Rest(state=state, retry_time=retry_time)
-        if (shelf := self.catalogue.shelves.get(name)) is not None:
-            self._show({**self.catalogue.shelves, name: replace(shelf, server=self._rested(shelf.server))})
+        if (shelf := self._shelves.get(name)) is not None:
+            self._show({**self._shelves, name: replace(shelf, server=self._rested(shelf.server))})
 
     async def run(self) -> None:
         """Follow every source until cancelled."""
@@ -97,16 +98,22 @@ class CatalogueWatcher:
         """Show one source more; whoever adds it calls `follow`."""
         self._sources[source.name] = source
         self._policies[source.name] = policy
-        self._show({**self.catalogue.shelves, source.name: self._shelf(source, source.status)})
+        self._show({**self._shelves, source.name: self._shelf(source, source.status)})
 
     def remove(self, name: str) -> None:
         """Show a source that was added no longer; whoever called `follow` has cancelled it."""
         del self._sources[name]
         self._rests.pop(name, None)
-        self._show({each: shelf for each, shelf in self.catalogue.shelves.items() if each != name})
+        self._show({each: shelf for each, shelf in self._shelves.items() if each != name})
 
     def _show(self, shelves: Mapping[str, Shelf]) -> None:
-        self._catalogue.set(Catalogue(shelves=shelves))
+        """Show these shelves without what is suspicious, and tell of what is held back from now on."""
+        before = self.catalogue.quarantined
+        self._shelves = shelves
+        self._catalogue.set(Catalogue(shelves=self._pins.screen(shelves)))
+        for held in self.catalogue.quarantined:
+            if held not in before:
+                self._on_quarantined(held)
 
     async def follow(self, source: ToolSource) -> None:
         """Follow one source until cancelled."""
@@ -115,16 +122,13 @@ class CatalogueWatcher:
                 self._place(source, status)
 
     def _place(self, source: ToolSource, status: ServerStatus) -> None:
-        before = self.catalogue.shelves[source.name]
+        before = self._shelves[source.name]
         shelf = self._shelf(source, status)
         for dropped in shelf.dropped:
             if dropped not in before.dropped:
                 self._on_dropped(dropped)
-        for held in shelf.quarantined:
-            if held not in before.quarantined:
-                self._on_quarantined(held)
         if (shelf.server, _offers(shelf)) != (before.server, _offers(before)):
-            self._show({**self.catalogue.shelves, source.name: shelf})
+            self._show({**self._shelves, source.name: shelf})
 
     def _shelf(self, source: ToolSource, status: ServerStatus) -> Shelf:
         policy = self._policies[source.name]

@@ -80,7 +80,7 @@ def encode_catalogue(catalogue: Catalogue, capabilities: Sequence[tuple[str, Seq
         capabilities=(_encode_capability(name, members) for name, members in capabilities),
         tools=_fitting(tools),
         servers=map(encode_server, catalogue.servers),
-        quarantined=map(encode_quarantined, catalogue.quarantined),
+        quarantined=(encode_quarantined(held, told.get(held.tool.name, ())) for held in catalogue.quarantined),
     )
 
 
@@ -129,8 +129,8 @@ def encode_tool(tool: Tool, capabilities: Sequence[str] = (), warnings: Sequence
     )
 
 
-def encode_quarantined(held: Quarantined) -> pb.QuarantinedTool:
-    """Encode a tool that waits for approval."""
+def encode_quarantined(held: Quarantined, warnings: Sequence[str] = ()) -> pb.QuarantinedTool:
+    """Encode a tool that waits for approval, with what is to be said of it."""
     tool, pin = held.tool, held.pin
     wire = pb.QuarantinedTool(
         name=tool.name,
@@ -138,6 +138,7 @@ def encode_quarantined(held: Quarantined) -> pb.QuarantinedTool:
         server_tool=tool.server_tool,
         pinned=pb.Definition(hash=pin.definition_hash, definition_json=pin.definition_json),
         present=pb.Definition(hash=tool.definition_hash, definition_json=tool.definition_json),
+        warnings=warnings,
     )
     wire.pinned.pin_time.FromDatetime(pin.pinned_at)
     return wire

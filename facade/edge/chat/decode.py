@@ -168,7 +168,8 @@ def message_of(message: schemas.Message) -> Message:
         parts=parts,
         tool_calls=tuple(map(_call, message.tool_calls or ())),
         tool_call_id=message.tool_call_id or "",
-        name=message.name or "",
+        # The name of a tool's result says that the mesh ran the tool; models read that of the call.
+        name="" if message.role == "tool" else message.name or "",
     )
 
 

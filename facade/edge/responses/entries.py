@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from facade.domain.ports import Context
@@ -9,7 +10,7 @@ from facade.domain.records import CallRecord, CallState, Said
 from facade.domain.threads import Thread, Threads
 from facade.edge.responses.names import mark, read_item_id, split_tool
 from facade.edge.responses.said import items_of, without
-from facade.edge.responses.told_calls import finished_of
+from facade.edge.responses.told_calls import finished_of, is_of_mesh
 from threadmesh.conversation import Role, ToolCall
 from threadmesh.errors import NotFound, PreconditionFailed
 
@@ -32,7 +33,7 @@ class Entries:
     async def items(self, entry: Said) -> list[dict[str, Any]]:
         """Give the items of an entry. The result of a call that the mesh ran is part of the call's item."""
         if entry.message.role is Role.TOOL:
-            return [] if split_tool(entry.message.name)[1] else list(items_of(entry))
+            return [] if is_of_mesh(entry.message) else list(items_of(entry))
         return list(items_of(entry, await self._ran(entry)))
 
     async def item(self, name: str) -> tuple[Said, dict[str, Any]]:
@@ -75,7 +76,9 @@ class Entries:
             return ()
         known = await self._of_run(entry.run_id) if entry.run_id else {}
         told: Mapping[str, CallRecord] = {}
-        if any(call.id not in known and split_tool(call.name)[1] for call in calls):
+        if any(
+            call.id not in known and split_tool(call.name)[1] for call in calls
+        ):  # others have no results of the mesh
             told = {each.message.tool_call_id: _told(calls, each) for each in await self._results(entry)}
         both = {**told, **known}
         return [both[call.id] for call in calls if call.id in both]
@@ -94,10 +97,12 @@ class Entries:
         found, _ = await self._threads.said(
             thread.id, after=entry.sequence, limit=len(calls), descending=False, tenant=thread.tenant
         )
-        return [each for each in found if each.message.tool_call_id in calls and split_tool(each.message.name)[1]]
+        return [each for each in found if each.message.tool_call_id in calls and is_of_mesh(each.message)]
 
 
 def _told(calls: Sequence[ToolCall], result: Said) -> CallRecord:
     """Make of a call and its result what a run would know of them."""
     call = next(call for call in calls if call.id == result.message.tool_call_id)
-    return CallRecord(call=call, ordinal=0, state=CallState.FINISHED, finished=finished_of(result.message))
+    ended = CallRecord(call=call, ordinal=0, state=CallState.FINISHED, finished=finished_of(result.message))
+    asked = result.approval
+    return replace(ended, hash_is_forgotten=True, approved=asked.approved, reason=asked.reason) if asked else ended

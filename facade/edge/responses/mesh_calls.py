@@ -15,7 +15,7 @@ def call_items(owner: str, sequence: int, records: Sequence[CallRecord]) -> Iter
 
     Calls that wait for an answer are not made yet; `owner` and `sequence` place the entry.
     """
-    asked = [record for record in records if record.definition_hash]
+    asked = [record for record in records if record.approval is not None]
     questions = {record.call.id: approval_id(owner, sequence, record.call.id) for record in asked}
     for record in asked:
         question = McpApprovalRequest(0, questions[record.call.id], record.call.name, record.call.arguments_json)

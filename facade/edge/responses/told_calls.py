@@ -3,6 +3,7 @@
 from typing import Any
 
 from facade.domain.result_text import read_result, result_text
+from facade.edge.responses.names import split_tool
 from threadmesh.conversation import CallFinished, CallOutcome, Message, Text
 
 
@@ -11,6 +12,14 @@ def told_result(output: str | None, error: Any) -> str:
     if output is not None:
         return output
     return result_text(CallFinished(outcome=CallOutcome.FAILED), _words(error))
+
+
+def is_of_mesh(result: Message) -> bool:
+    """Say whether a tool of the mesh gave this result.
+
+    It has the tool's name then. Results of a client's own functions have none, whatever the functions are called.
+    """
+    return bool(split_tool(result.name)[1])
 
 
 def finished_of(result: Message) -> CallFinished:

@@ -9,7 +9,7 @@ from inference_svc.adapters.llama_cpp.library import first_problem
 from inference_svc.adapters.llama_cpp.model import ModelFileError
 from inference_svc.adapters.llama_cpp.options import EngineOptions
 from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
-from inference_svc.domain.batch import SMALL_TOKENS, mixed_tokens, plan
+from inference_svc.domain.batch import SMALL_TOKENS, Turns, mixed_tokens, plan
 from inference_svc.domain.pace import Pace, ThreadChoice
 from inference_svc.domain.speculation import Speculation, StepCost, worthwhile
 
@@ -40,6 +40,7 @@ class Planner:
         self._pace = Pace()
         self._cost = StepCost()
         self._adapter = ""
+        self._turns = Turns()
 
     def threads(self, parts: Values[Part]) -> int:
         """Give the number of threads for a step."""
@@ -88,9 +89,11 @@ class Planner:
         seconds = self._options.beside_seconds if decoding else self._options.prefill_seconds
         beside = _tokens(known)
         most = mixed_tokens(beside, batch=self._options.batch, mixed=self._options.mixed)
+        reading = [sequence for sequence in by_slot.values() if not sequence.decoding]
+        turns = self._turns.of(sequence.job.tenant for sequence in reading)
         step = plan(
             decoding=[sequence.slot for sequence in decoding],
-            reading=[sequence.reader() for sequence in by_slot.values() if not sequence.decoding],
+            reading=[sequence.reader(turn=turns[sequence.job.tenant]) for sequence in reading],
             batch=most - (beside - len(known)),
             prefill=self._pace.tokens_within(seconds, most=self._options.batch),
         )
@@ -148,6 +151,9 @@ class Planner:
     def learn(self, parts: Values[Part], *, seconds: float) -> None:
         """Learn from a step that was computed as planned."""
         tokens = _tokens(parts)
+        for part in parts:
+            if not part.sequence.decoding:
+                self._turns.read(part.sequence.job.tenant, tokens=part.tokens)
         self._threads.after(tokens=tokens, seconds=seconds)
         if all(part.sequence.decoding for part in parts):
             self._cost.learn(tokens=tokens, seconds=seconds)

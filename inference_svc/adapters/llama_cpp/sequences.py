@@ -124,9 +124,9 @@ class Sequence:
         few = len(self.job.emitted) <= EXACT_TOKENS
         return len(self.job.prompt) + (0 if few else len(self.job.emitted)) - 1
 
-    def reader(self) -> Reader:
-        """Give the sequence as the planning of steps sees it."""
-        return Reader(sequence=self.slot, tokens=self.unread, due=self.due, rank=self.urgency)
+    def reader(self, *, turn: float) -> Reader:
+        """Give the sequence as the planning of steps sees it, when it is its tenant's turn."""
+        return Reader(sequence=self.slot, tokens=self.unread, due=self.due, rank=self.urgency, turn=turn)
 
     def entry(self, tokens: int, guesses: Values[int] = ()) -> Entry:
         """Give the next tokens to compute, with guesses behind the last one; then tokens can be drawn."""

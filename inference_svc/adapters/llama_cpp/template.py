@@ -152,7 +152,8 @@ class ChatTemplate:
     def _values(self, conversation: Conversation, vault: Vault) -> dict[str, Any]:
         tools = [_tool(tool, index, vault) for index, tool in enumerate(conversation.tools)]
         if self.knows_tools:
-            messages = [self._message(each, index, vault) for index, each in enumerate(conversation.messages)]
+            told = tool_prompt.named(conversation.messages)
+            messages = [self._message(each, index, vault) for index, each in enumerate(told)]
         else:
             plain = tool_prompt.without_tool_roles(conversation.messages, conversation.tools)
             messages = [_plain(each, vault) for each in plain]

@@ -5,7 +5,8 @@ which models without tool training have most likely seen.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from threadmesh.conversation import Media, Message, Refusal, Role, Text, ToolDefinition
@@ -48,6 +49,16 @@ class PlainMessage:
 
     role: Role
     pieces: tuple[Piece | MediaPiece, ...]
+
+
+def named(messages: tuple[Message, ...]) -> Iterator[Message]:
+    """Give the messages, each tool's result with the name of the call that it answers unless it has one."""
+    names: dict[str, str] = {}
+    for message in messages:
+        names |= {call.id: call.name for call in message.tool_calls}
+        if message.role is Role.TOOL and not message.name:
+            message = replace(message, name=names.get(message.tool_call_id, ""))  # noqa: PLW2901  # the same, named
+        yield message
 
 
 def pieces_of(message: Message, *, index: int) -> tuple[Piece | MediaPiece, ...]:

@@ -13,13 +13,20 @@ from facade.edge.server import configured
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="only Linux tells of peers that way")
 async def test_a_peer_that_says_nothing_is_asked_and_one_that_does_not_answer_given_up() -> None:
-    config = configured(Response(), listen="127.0.0.1", port=0, stalled_seconds=30)  # type: ignore[arg-type]  # nobody asks
+    config = configured(Response(), listen="127.0.0.1", port=0, stalled_seconds=30, arrival_seconds=10)  # type: ignore[arg-type]  # nobody asks
     config.load()
     made: list[Connection] = []
 
     def connection() -> Connection:
         made.append(
-            Connection(config=config, server_state=ServerState(), app_state={}, stalled_seconds=30, on_cut=lambda: None)
+            Connection(
+                config=config,
+                server_state=ServerState(),
+                app_state={},
+                stalled_seconds=30,
+                arrival_seconds=10,
+                on_cut=lambda: None,
+            )
         )
         return made[-1]
 

@@ -44,7 +44,7 @@ def test_a_damaged_file_is_refused_in_one_line_and_left_as_it_is(tmp_path: Path,
 
 def test_a_file_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "pins.json"
-    file.write_text('{"version": 2, "tools": {}}')
+    file.write_text('{"version": 3, "tools": {}}')
 
     with pytest.raises(ConfigurationError, match="a newer threadmesh wrote it"):
         JsonPins(file)

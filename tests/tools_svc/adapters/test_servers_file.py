@@ -111,6 +111,7 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
             "max_parallel": 2,
             "approval": "always",
             "max_waiting": 0,
+            "description_characters": 64,
             "breaker": {"failures": 2, "rest_seconds": 1},
             "rate": 2.5,
             "effects": {"get": "read_only", "find": "read_only"},
@@ -131,6 +132,7 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
 
     assert (plain.max_parallel, plain.rate, plain.tools) == (8, None, {})
     assert (plain.max_waiting, full.max_waiting) == (64, 0)
+    assert (plain.description_characters, full.description_characters) == (2048, 64)
     assert plain.breaker == BreakerLimits()
     assert full.breaker == BreakerLimits(consecutive=2, rest_seconds=1.0)
     assert (plain.approval, full.approval) == (False, True)
@@ -228,6 +230,8 @@ HOOK = {"webhook": "https://example.com"}
         (GOOD | {"max_parallel": 0}, "s.max_parallel"),
         (GOOD | {"approval": True}, "s.approval"),
         (GOOD | {"max_waiting": -1}, "s.max_waiting"),
+        (GOOD | {"description_characters": 0}, "s.description_characters"),
+        (GOOD | {"description_characters": 1e6}, "s.description_characters"),
         (GOOD | {"breaker": True}, "s.breaker"),
         (GOOD | {"breaker": {"failures": 0}}, "s.breaker.failures"),
         (GOOD | {"breaker": {"patience": 1}}, "s.breaker.patience"),

@@ -22,7 +22,7 @@ from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.execution import ANSWER_SECONDS
 from tools_svc.domain.govern import govern
-from tools_svc.domain.pins import Changes, Pins
+from tools_svc.domain.pins import Changes, Pins, Suspicious
 from tools_svc.domain.plan import NO_APPROVALS
 from tools_svc.domain.policy import MOST_PARALLEL, RETRIES, ServerPolicy, ToolPolicy
 from tools_svc.domain.ports import ToolSource
@@ -138,7 +138,9 @@ async def house(
         [source],
         policies={"s": policy},
         schemas=JsonSchemaCompiler(),
-        pins=Pins(MemoryPins(), changes=Changes.QUARANTINE, clock=FakeClock(), listener=PinLog()),
+        pins=Pins(
+            MemoryPins(), changes=Changes.QUARANTINE, suspicious=Suspicious.OFFER, clock=FakeClock(), listener=PinLog()
+        ),
         clock=FakeClock(),
         on_dropped=lambda _: None,
         on_quarantined=lambda _: None,

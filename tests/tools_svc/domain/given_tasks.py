@@ -23,7 +23,7 @@ from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.carry import TaskCarrier
 from tools_svc.domain.dispatch import TaskDispatcher
 from tools_svc.domain.execute import Executor
-from tools_svc.domain.pins import Changes, Pins
+from tools_svc.domain.pins import Changes, Pins, Suspicious
 from tools_svc.domain.policy import ServerPolicy, ToolPolicy
 from tools_svc.domain.task import Task, TaskKey, TaskState, Ticket
 from tools_svc.domain.task_book import TaskBook
@@ -157,7 +157,9 @@ async def process(
         [source],
         policies={"s": policy},
         schemas=JsonSchemaCompiler(),
-        pins=Pins(MemoryPins(), changes=Changes.QUARANTINE, clock=clock, listener=PinLog()),
+        pins=Pins(
+            MemoryPins(), changes=Changes.QUARANTINE, suspicious=Suspicious.OFFER, clock=clock, listener=PinLog()
+        ),
         clock=clock,
         on_dropped=lambda _: None,
         on_quarantined=lambda _: None,

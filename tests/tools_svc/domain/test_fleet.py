@@ -12,7 +12,7 @@ from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Invocation, ToolOutput
 from tools_svc.domain.fleet import Fleet, Member
-from tools_svc.domain.pins import Changes, Pins
+from tools_svc.domain.pins import Changes, Pins, Suspicious
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.tool import OfferedTool
 from tools_svc.domain.watch import CatalogueWatcher
@@ -29,7 +29,13 @@ class _Harbour:
             [],
             policies={},
             schemas=JsonSchemaCompiler(),
-            pins=Pins(MemoryPins(), changes=Changes.QUARANTINE, clock=FakeClock(), listener=PinLog()),
+            pins=Pins(
+                MemoryPins(),
+                changes=Changes.QUARANTINE,
+                suspicious=Suspicious.OFFER,
+                clock=FakeClock(),
+                listener=PinLog(),
+            ),
             clock=FakeClock(),
             on_dropped=lambda _: None,
             on_quarantined=lambda _: None,

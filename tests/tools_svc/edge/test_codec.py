@@ -13,7 +13,7 @@ def crowd(servers: int, *, parameters: int, output: int) -> Catalogue:
     offers = tuple(
         OfferedTool(
             name=f"tool{number}",
-            parameters_json='{"type":"object","description":"' + "p" * parameters + '"}',
+            parameters_json='{"type":"object","examples":["' + "p" * parameters + '"]}',
             output_schema_json='{"type":"object","description":"' + "o" * output + '"}',
         )
         for number in range(10)

@@ -1630,6 +1630,7 @@ class Item(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     COVERS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the item."""
     thread_id: _builtins.str
@@ -1660,6 +1661,10 @@ class Item(_message.Message):
     def covers(self) -> Global___ItemRange:
         """Numbers the items that a summary stands for; absent on everything else."""
 
+    @_builtins.property
+    def approval(self) -> _conversation_pb2.Approval:
+        """Is what a person was asked about the call whose result this is; absent where nobody was."""
+
     def __init__(
         self,
         *,
@@ -1675,10 +1680,11 @@ class Item(_message.Message):
         status: Global___ItemStatus.ValueType = ...,
         pinned: _builtins.bool = ...,
         covers: Global___ItemRange | None = ...,
+        approval: _conversation_pb2.Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "create_time", b"create_time", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "covers", b"covers", "create_time", b"create_time", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "create_time", b"create_time", "id", b"id", "kind", b"kind", "message", b"message", "pinned", b"pinned", "provenance", b"provenance", "run_id", b"run_id", "sequence", b"sequence", "status", b"status", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "covers", b"covers", "create_time", b"create_time", "id", b"id", "kind", b"kind", "message", b"message", "pinned", b"pinned", "provenance", b"provenance", "run_id", b"run_id", "sequence", b"sequence", "status", b"status", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1697,6 +1703,7 @@ class NewItem(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     COVERS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
     kind: Global___ItemKind.ValueType
     """Says what it is; absent follows from the message."""
     provenance: Global___Provenance.ValueType
@@ -1717,6 +1724,10 @@ class NewItem(_message.Message):
     def covers(self) -> Global___ItemRange:
         """Numbers the items that a summary stands for. Summaries are imported, or appended with AppendSummary."""
 
+    @_builtins.property
+    def approval(self) -> _conversation_pb2.Approval:
+        """Is what a person was asked about the call whose result this is, so that it outlives the log of the run."""
+
     def __init__(
         self,
         *,
@@ -1727,10 +1738,11 @@ class NewItem(_message.Message):
         status: Global___ItemStatus.ValueType = ...,
         pinned: _builtins.bool = ...,
         covers: Global___ItemRange | None = ...,
+        approval: _conversation_pb2.Approval | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "covers", b"covers", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["covers", b"covers", "kind", b"kind", "message", b"message", "pinned", b"pinned", "provenance", b"provenance", "status", b"status", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "covers", b"covers", "kind", b"kind", "message", b"message", "pinned", b"pinned", "provenance", b"provenance", "status", b"status", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1threadmesh/api/conversation/v1/conversation.proto\x12\x1ethreadmesh.api.conversation.v1\"\xb4\x02\n\x07Message\x12\x44\n\x04role\x18\x01 \x01(\x0e\x32$.threadmesh.api.conversation.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04role\x12\x45\n\x05parts\x18\x02 \x03(\x0b\x32$.threadmesh.api.conversation.v1.PartB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x05parts\x12R\n\ntool_calls\x18\x03 \x03(\x0b\x32(.threadmesh.api.conversation.v1.ToolCallB\t\xbaH\x06\x92\x01\x03\x10\x80\x01R\ttoolCalls\x12*\n\x0ctool_call_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\ntoolCallId\x12\x1c\n\x04name\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x04name\"\xa9\x01\n\x04Part\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12\x1a\n\x07refusal\x18\x02 \x01(\tH\x00R\x07refusal\x12\x1e\n\treasoning\x18\x03 \x01(\tH\x00R\treasoning\x12=\n\x05media\x18\x04 \x01(\x0b\x32%.threadmesh.api.conversation.v1.MediaH\x00R\x05mediaB\x10\n\x07\x63ontent\x12\x05\xbaH\x02\x08\x01\"Q\n\x05Media\x12&\n\tmime_type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18\x7fR\x08mimeType\x12 \n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\xc0\x01R\x04\x64\x61ta\"m\n\x08ToolCall\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x02id\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12%\n\x0e\x61rguments_json\x18\x03 \x01(\tR\rargumentsJson\"\x93\x01\n\x0eToolDefinition\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\'\n\x0fparameters_json\x18\x03 \x01(\tR\x0eparametersJson\x12\x16\n\x06strict\x18\x04 \x01(\x08R\x06strict\"\x8e\x01\n\nToolChoice\x12P\n\x04mode\x18\x01 \x01(\x0e\x32..threadmesh.api.conversation.v1.ToolChoiceModeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00R\x04mode\x12\x1d\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01H\x00R\x04nameB\x0f\n\x06\x63hoice\x12\x05\xbaH\x02\x08\x01\"\xfd\x01\n\x07\x46\x61ilure\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n\x04\x63ode\x18\x02 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x1c\n\tretryable\x18\x04 \x01(\x08R\tretryable\x12Q\n\x08metadata\x18\x05 \x03(\x0b\x32\x35.threadmesh.api.conversation.v1.Failure.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*s\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\x12\n\x0eROLE_DEVELOPER\x10\x02\x12\r\n\tROLE_USER\x10\x03\x12\x12\n\x0eROLE_ASSISTANT\x10\x04\x12\r\n\tROLE_TOOL\x10\x05*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1threadmesh/api/conversation/v1/conversation.proto\x12\x1ethreadmesh.api.conversation.v1\"\xb4\x02\n\x07Message\x12\x44\n\x04role\x18\x01 \x01(\x0e\x32$.threadmesh.api.conversation.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x04role\x12\x45\n\x05parts\x18\x02 \x03(\x0b\x32$.threadmesh.api.conversation.v1.PartB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\x05parts\x12R\n\ntool_calls\x18\x03 \x03(\x0b\x32(.threadmesh.api.conversation.v1.ToolCallB\t\xbaH\x06\x92\x01\x03\x10\x80\x01R\ttoolCalls\x12*\n\x0ctool_call_id\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\ntoolCallId\x12\x1c\n\x04name\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02R\x04name\"\xa9\x01\n\x04Part\x12\x14\n\x04text\x18\x01 \x01(\tH\x00R\x04text\x12\x1a\n\x07refusal\x18\x02 \x01(\tH\x00R\x07refusal\x12\x1e\n\treasoning\x18\x03 \x01(\tH\x00R\treasoning\x12=\n\x05media\x18\x04 \x01(\x0b\x32%.threadmesh.api.conversation.v1.MediaH\x00R\x05mediaB\x10\n\x07\x63ontent\x12\x05\xbaH\x02\x08\x01\"Q\n\x05Media\x12&\n\tmime_type\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x03\x18\x7fR\x08mimeType\x12 \n\x04\x64\x61ta\x18\x02 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\xc0\x01R\x04\x64\x61ta\"m\n\x08ToolCall\x12\x1a\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x02id\x12\x1e\n\x04name\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12%\n\x0e\x61rguments_json\x18\x03 \x01(\tR\rargumentsJson\"Z\n\x08\x41pproval\x12\x1f\n\x08\x61pproved\x18\x01 \x01(\x08H\x00R\x08\x61pproved\x88\x01\x01\x12 \n\x06reason\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08R\x06reasonB\x0b\n\t_approved\"\x93\x01\n\x0eToolDefinition\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\x04name\x12 \n\x0b\x64\x65scription\x18\x02 \x01(\tR\x0b\x64\x65scription\x12\'\n\x0fparameters_json\x18\x03 \x01(\tR\x0eparametersJson\x12\x16\n\x06strict\x18\x04 \x01(\x08R\x06strict\"\x8e\x01\n\nToolChoice\x12P\n\x04mode\x18\x01 \x01(\x0e\x32..threadmesh.api.conversation.v1.ToolChoiceModeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00H\x00R\x04mode\x12\x1d\n\x04name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x10\x01H\x00R\x04nameB\x0f\n\x06\x63hoice\x12\x05\xbaH\x02\x08\x01\"\xfd\x01\n\x07\x46\x61ilure\x12\x16\n\x06reason\x18\x01 \x01(\tR\x06reason\x12\x12\n\x04\x63ode\x18\x02 \x01(\x05R\x04\x63ode\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x1c\n\tretryable\x18\x04 \x01(\x08R\tretryable\x12Q\n\x08metadata\x18\x05 \x03(\x0b\x32\x35.threadmesh.api.conversation.v1.Failure.MetadataEntryR\x08metadata\x1a;\n\rMetadataEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01*s\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\x12\n\x0eROLE_DEVELOPER\x10\x02\x12\r\n\tROLE_USER\x10\x03\x12\x12\n\x0eROLE_ASSISTANT\x10\x04\x12\r\n\tROLE_TOOL\x10\x05*\x87\x01\n\x0eToolChoiceMode\x12 \n\x1cTOOL_CHOICE_MODE_UNSPECIFIED\x10\x00\x12\x19\n\x15TOOL_CHOICE_MODE_AUTO\x10\x01\x12\x19\n\x15TOOL_CHOICE_MODE_NONE\x10\x02\x12\x1d\n\x19TOOL_CHOICE_MODE_REQUIRED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,6 +51,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLCALL'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001\030\200\002'
   _globals['_TOOLCALL'].fields_by_name['name']._loaded_options = None
   _globals['_TOOLCALL'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_APPROVAL'].fields_by_name['reason']._loaded_options = None
+  _globals['_APPROVAL'].fields_by_name['reason']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_TOOLDEFINITION'].fields_by_name['name']._loaded_options = None
   _globals['_TOOLDEFINITION'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_TOOLCHOICE'].oneofs_by_name['choice']._loaded_options = None
@@ -61,10 +63,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLCHOICE'].fields_by_name['name']._serialized_options = b'\272H\004r\002\020\001'
   _globals['_FAILURE_METADATAENTRY']._loaded_options = None
   _globals['_FAILURE_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_ROLE']._serialized_start=1313
-  _globals['_ROLE']._serialized_end=1428
-  _globals['_TOOLCHOICEMODE']._serialized_start=1431
-  _globals['_TOOLCHOICEMODE']._serialized_end=1566
+  _globals['_ROLE']._serialized_start=1405
+  _globals['_ROLE']._serialized_end=1520
+  _globals['_TOOLCHOICEMODE']._serialized_start=1523
+  _globals['_TOOLCHOICEMODE']._serialized_end=1658
   _globals['_MESSAGE']._serialized_start=86
   _globals['_MESSAGE']._serialized_end=394
   _globals['_PART']._serialized_start=397
@@ -73,12 +75,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEDIA']._serialized_end=649
   _globals['_TOOLCALL']._serialized_start=651
   _globals['_TOOLCALL']._serialized_end=760
-  _globals['_TOOLDEFINITION']._serialized_start=763
-  _globals['_TOOLDEFINITION']._serialized_end=910
-  _globals['_TOOLCHOICE']._serialized_start=913
-  _globals['_TOOLCHOICE']._serialized_end=1055
-  _globals['_FAILURE']._serialized_start=1058
-  _globals['_FAILURE']._serialized_end=1311
-  _globals['_FAILURE_METADATAENTRY']._serialized_start=1252
-  _globals['_FAILURE_METADATAENTRY']._serialized_end=1311
+  _globals['_APPROVAL']._serialized_start=762
+  _globals['_APPROVAL']._serialized_end=852
+  _globals['_TOOLDEFINITION']._serialized_start=855
+  _globals['_TOOLDEFINITION']._serialized_end=1002
+  _globals['_TOOLCHOICE']._serialized_start=1005
+  _globals['_TOOLCHOICE']._serialized_end=1147
+  _globals['_FAILURE']._serialized_start=1150
+  _globals['_FAILURE']._serialized_end=1403
+  _globals['_FAILURE_METADATAENTRY']._serialized_start=1344
+  _globals['_FAILURE_METADATAENTRY']._serialized_end=1403
 # @@protoc_insertion_point(module_scope)

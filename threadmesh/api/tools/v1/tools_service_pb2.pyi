@@ -455,6 +455,7 @@ class QuarantinedTool(_message.Message):
     SERVER_TOOL_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     PRESENT_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the tool as models would."""
     server: _builtins.str
@@ -467,7 +468,11 @@ class QuarantinedTool(_message.Message):
 
     @_builtins.property
     def present(self) -> Global___Definition:
-        """Holds the definition that the server sends now."""
+        """Holds the definition that the server sends now. It is the pinned one where the tool is held back as suspicious."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Says what an operator should look at in the present definition."""
 
     def __init__(
         self,
@@ -477,10 +482,11 @@ class QuarantinedTool(_message.Message):
         server_tool: _builtins.str = ...,
         pinned: Global___Definition | None = ...,
         present: Global___Definition | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pinned", b"pinned", "present", b"present"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pinned", b"pinned", "present", b"present", "server", b"server", "server_tool", b"server_tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "pinned", b"pinned", "present", b"present", "server", b"server", "server_tool", b"server_tool", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
