@@ -28,6 +28,7 @@
     │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged  EventLogExpired
+    ├── QuotaExceeded              its tenant stores as much as it may
     ├── ToolCallNotDone
     ├── ToolFailed  ToolServerFailed  ToolAuthenticationFailed  ToolResultTooLarge
     ├── ToolResultInvalid
@@ -54,6 +55,7 @@ from threadmesh.errors.kinds import (
     NotFound,
     Overloaded,
     PreconditionFailed,
+    QuotaExceeded,
     RateLimitExceeded,
     Unauthenticated,
     Unavailable,
@@ -143,6 +145,7 @@ __all__ = [
     "Overloaded",
     "PreconditionFailed",
     "PromptNotFound",
+    "QuotaExceeded",
     "RateLimitExceeded",
     "RequestQuarantined",
     "ResourceNotFound",
