@@ -34,8 +34,8 @@ async def append_items(
 
     Raises `ThreadNotFound`, `ThreadBusy` while the thread has an open run, `IdempotencyKeyReused` when the
     `fingerprint` differs from the first request's, `InvalidArgument` for a pinned tool call without its results, and
-    `PreconditionFailed` when more would be pinned than may be. Where there is a `limit`, raises `QuotaExceeded` if the
-    `tenant` has stored so many bytes.
+    `PreconditionFailed` when more would be pinned than may be. Where there is a `limit`, raises `InsufficientQuota` if
+    the `tenant` has stored so many bytes.
     """
     pinned = pinned_places(items)
     key = f"items:{thread_id}:{request_id}" if request_id else ""

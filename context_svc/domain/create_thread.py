@@ -38,7 +38,7 @@ async def create_thread(new: NewThread, *, store: ThreadStore) -> Thread:
 
     Raises `IdempotencyKeyReused` when the first request was a different one, `ThreadNotFound` when its thread is gone,
     `InvalidArgument` for a pinned tool call without its results, `PreconditionFailed` when more would be pinned than
-    may be, and `QuotaExceeded`.
+    may be, and `InsufficientQuota`.
     """
     pinned = pinned_places(new.items)
     scope = Scope(receipt_key=new.receipt_key, tenant=new.tenant, measured=bool(new.limit))

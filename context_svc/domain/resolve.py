@@ -23,7 +23,7 @@ async def resolve(
 ) -> Resolved:
     """Give the tenant's thread of `key`; of many at once who ask for a new one, all get the same.
 
-    Raises `QuotaExceeded` instead of making one where the tenant has stored `limit` bytes; 0 is no limit.
+    Raises `InsufficientQuota` instead of making one where the tenant has stored `limit` bytes; 0 is no limit.
     """
     scope = Scope(thread_key=key, tenant=tenant, measured=bool(limit))
     return await store.change(scope, partial(_resolve, key, metadata, tenant, limit))

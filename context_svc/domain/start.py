@@ -79,7 +79,7 @@ async def start(request: StartRequest, *, store: RunStore) -> Started:
     """Give the run of the request, QUEUED unless it was replayed or claimed; its input is as durable as the run itself.
 
     Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `Overloaded` (the thread's queue is full),
-    `IdempotencyKeyReused` and `QuotaExceeded`.
+    `IdempotencyKeyReused` and `InsufficientQuota`.
     """
     scope = Scope(
         thread_id=request.thread_id,

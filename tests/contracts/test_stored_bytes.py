@@ -25,7 +25,7 @@ from context_svc.domain.start import Started, StartRequest, start
 from context_svc.domain.update_thread import update_thread
 from tests.context_svc.given import appended, claimed, finished, said, stored_exactly, writing
 from threadmesh.conversation import CallFinished, CallOutcome, Message, Role, Text
-from threadmesh.errors import QuotaExceeded, ThreadNotFound
+from threadmesh.errors import InsufficientQuota, ThreadNotFound
 from threadmesh.testing.clock import FakeClock
 
 TENANT = "home"
@@ -231,15 +231,15 @@ async def test_the_log_of_a_stateless_request_counts_until_it_is_swept(store: St
 async def test_who_has_stored_enough_may_not_store_more(store: Store) -> None:
     thread = (await resolve("k", metadata={}, store=store, tenant=TENANT)).thread
     limit = await counted(store)
-    with pytest.raises(QuotaExceeded) as refused:
+    with pytest.raises(InsufficientQuota) as refused:
         await asked(store, "k", limit=limit)
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(InsufficientQuota):
         await append_items(
             thread.id, (said("x"),), request_id="", fingerprint="", store=store, tenant=TENANT, limit=limit
         )
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(InsufficientQuota):
         await create_thread(NewThread(metadata={}, tenant=TENANT, limit=limit), store=store)
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(InsufficientQuota):
         await resolve("other", metadata={}, store=store, tenant=TENANT, limit=limit)
 
     assert refused.value.facts == {"stored_bytes": str(limit), "limit_bytes": str(limit)}
@@ -268,7 +268,7 @@ async def test_a_repetition_of_what_had_room_is_not_refused(store: Store) -> Non
 async def test_a_run_under_way_ends_whatever_is_stored(store: Store, clock: FakeClock) -> None:
     run = await claimed(store, clock, (await asked(store, "k", limit=1)).run)
     run = await append_events(writing(run, b"x", items=(said("mid", Role.ASSISTANT),)), store=store)
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(InsufficientQuota):
         await asked(store, "other", limit=await counted(store))
     ended = await finished(store, run, b"last", items=(said("bye", Role.ASSISTANT),))
     await delete(run.thread_id, store=store)

@@ -28,7 +28,7 @@
     │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged  EventLogExpired
-    ├── QuotaExceeded              its tenant stores as much as it may
+    ├── InsufficientQuota              its tenant stores as much as it may
     ├── ToolCallNotDone
     ├── ToolFailed  ToolServerFailed  ToolAuthenticationFailed  ToolResultTooLarge
     ├── ToolResultInvalid
@@ -47,6 +47,7 @@ from threadmesh.errors.kinds import (
     Cancelled,
     Code,
     DeadlineExceeded,
+    InsufficientQuota,
     InsufficientScope,
     Internal,
     InvalidArgument,
@@ -55,7 +56,6 @@ from threadmesh.errors.kinds import (
     NotFound,
     Overloaded,
     PreconditionFailed,
-    QuotaExceeded,
     RateLimitExceeded,
     Unauthenticated,
     Unavailable,
@@ -131,6 +131,7 @@ __all__ = [
     "DefinitionDiffers",
     "EventLogExpired",
     "IdempotencyKeyReused",
+    "InsufficientQuota",
     "InsufficientScope",
     "Internal",
     "InvalidArgument",
@@ -145,7 +146,6 @@ __all__ = [
     "Overloaded",
     "PreconditionFailed",
     "PromptNotFound",
-    "QuotaExceeded",
     "RateLimitExceeded",
     "RequestQuarantined",
     "ResourceNotFound",

@@ -127,11 +127,11 @@ class RateLimitExceeded(Overloaded):
     reason = "RATE_LIMIT_EXCEEDED"
 
 
-class QuotaExceeded(MeshError):
+class InsufficientQuota(MeshError):
     """As much is stored as may be; delete what is no longer needed."""
 
     code = Code.RESOURCE_EXHAUSTED
-    reason = "QUOTA_EXCEEDED"
+    reason = "INSUFFICIENT_QUOTA"
 
 
 class Unavailable(MeshError):
