@@ -118,24 +118,31 @@ end
 
 -- Forgets the items of a thread with numbers from `first` to below `stop`, but for instructions and summaries.
 function own.PRUNE(thread, first, stop)
-  local key, tenant = thread_key(thread), tenant_of(thread)
+  local key, gone, bytes = thread_key(thread), 0, 0
   for _, record in ipairs(redis.call('ZRANGEBYSCORE', key .. ':items', first, '(' .. stop)) do
     if string.sub(record, 1, 1) == '-' then
-      redis.call('HINCRBY', key, 'items', -redis.call('ZREM', key .. ':items', record))
-      count(key, tenant, -item_bytes(record))
+      gone = gone + redis.call('ZREM', key .. ':items', record)
+      bytes = bytes + item_bytes(record)
     end
   end
+  redis.call('HINCRBY', key, 'items', -gone)
+  count(key, tenant_of(thread), -bytes)
 end
 
 -- Remembers where an instruction is said first now that the item which did is gone.
 local function remember_next(key, digest)
   redis.call('HDEL', key .. ':instructions', digest)
-  for _, record in ipairs(redis.call('ZRANGE', key .. ':items', 0, -1)) do
-    if string.sub(record, 1, 17) == 'I' .. digest then
-      redis.call('HSET', key .. ':instructions', digest, redis.call('ZSCORE', key .. ':items', record))
-      return
+  local at, page = 0, 200
+  repeat
+    local records = redis.call('ZRANGE', key .. ':items', at, at + page - 1)
+    for _, record in ipairs(records) do
+      if string.sub(record, 1, 17) == 'I' .. digest then
+        redis.call('HSET', key .. ':instructions', digest, redis.call('ZSCORE', key .. ':items', record))
+        return
+      end
     end
-  end
+    at = at + page
+  until #records < page
 end
 
 -- Forgets the item of a thread with a number, whatever it is.
