@@ -1,9 +1,9 @@
 """How the SQL stores count what tenants have stored, as statements in the way of `statements`.
 
-A thread's row tells the `bytes` of its items and of input that waits, a run's those of its parameters, events and
-calls. What else counts stands in the row itself. `stored` sums up, in parts, what the rows say in `counted`: a thread's
-is brought up to date by every change of it, a run's when it has ended. So a write of events touches no row but its
-run's, and open runs, which are few, are looked through when somebody asks.
+A thread's row tells the `bytes` of its items and of input that waits, a run's those of its parameters and events. What
+else counts stands in the row itself or, of a run, in those of its calls. `stored` sums up, in parts, what the rows say
+in `counted`: a thread's is brought up to date by every change of it, a run's when it has ended. So a write of events
+touches no row but its run's, and that once; and open runs, which are few, are looked through when somebody asks.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,6 @@ from typing import Literal
 from context_svc.adapters import sizes, statements
 from context_svc.adapters.rows import Row, item_row
 from context_svc.adapters.sizes import RECORD
-from context_svc.domain.call import Call
 from context_svc.domain.change import Change
 from context_svc.domain.run import Run
 
@@ -20,10 +19,12 @@ Write = tuple[str, Row]
 
 _ADD = "ON CONFLICT (tenant, shard) DO UPDATE SET bytes = stored.bytes + excluded.bytes"
 _THREAD = f"bytes + {RECORD} + octet_length(key) + octet_length(metadata)"
-_RUN = "bytes + octet_length(actions) + coalesce(octet_length(finished), 0)"
+_CALLS = f"SELECT sum(octet_length(args) + coalesce(octet_length(result), 0) + {RECORD}) FROM calls"  # noqa: S608
+_RUN = f"""
+    bytes + octet_length(actions) + coalesce(octet_length(finished), 0)
+    + coalesce(({_CALLS} WHERE calls.run_id = runs.run_id), 0)
+"""
 _ITEM = f"octet_length(body) + {RECORD}"
-_CALL = f"octet_length(args) + coalesce(octet_length(result), 0) + {RECORD}"
-_THIS_CALL = "run_id = :run_id AND call_id = :call_id"
 
 _COUNT_THREAD = f"""
     INSERT INTO stored (tenant, shard, bytes)
@@ -39,14 +40,6 @@ _COUNT_RUN = f"""
     {_ADD}
 """  # noqa: S608  # our own words
 _RUN_COUNTED = f"UPDATE runs SET counted = {_RUN} WHERE run_id = :run_id"  # noqa: S608  # our own words
-_COUNT_CALL = f"""
-    UPDATE runs SET bytes = bytes + :size - coalesce((SELECT {_CALL} FROM calls WHERE {_THIS_CALL}), 0)
-    WHERE run_id = :run_id AND NOT EXISTS (SELECT 1 FROM calls WHERE {_THIS_CALL} AND state = 'finished')
-"""  # noqa: S608  # our own words
-_LOG_FORGOTTEN = f"""
-    UPDATE runs SET bytes = octet_length(params) + {RECORD}
-    WHERE run_id = :run_id AND NOT EXISTS (SELECT 1 FROM events WHERE events.run_id = runs.run_id)
-"""  # noqa: S608  # our own words
 _THREAD_FORGOTTEN = f"""
     INSERT INTO stored (tenant, shard, bytes)
     SELECT tenant, :shard, -counted - coalesce(
@@ -104,17 +97,6 @@ def amendments(change: Change) -> Iterator[Write]:
         yield items_counted(statements.THIS_ITEM, this, sign="-")
         yield statements.AMEND, row
         yield items_counted(statements.THIS_ITEM, this, sign="+")
-
-
-def call_counted(call: Call) -> Write:
-    """Give what counts a call, before it is written."""
-    return _COUNT_CALL, {"run_id": call.run_id, "call_id": call.id, "size": sizes.call_bytes(call)}
-
-
-def log_forgotten(run: Run) -> Iterator[Write]:
-    """Give what stops counting the log and the calls of a run, after they have gone."""
-    if run.first_sequence:
-        yield _LOG_FORGOTTEN, {"run_id": run.id}
 
 
 def input_forgotten(run: Run) -> Iterator[Write]:

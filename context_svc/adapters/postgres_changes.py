@@ -163,9 +163,7 @@ def _writes(change: Change, seen: Seen, written: _Rows) -> Iterator[Write]:
     yield from counting.amendments(change)
     if change.events:
         yield _insert("events", batch_row(change.events))
-    for call in change.calls:
-        yield counting.call_counted(call)
-        yield _put("calls", rows.call_row(call))
+    yield from (_put("calls", rows.call_row(call)) for call in change.calls)
     if change.receipt:
         yield _put("idem", rows.receipt_row(change.receipt))
     yield from _forgotten(change)
@@ -194,7 +192,6 @@ def _forgotten(change: Change) -> Iterator[Write]:
         if run.first_sequence:
             yield statements.DELETE_EVENTS, {"run_id": run.id, "first_event": run.first_sequence}
             yield statements.DELETE_CALLS, {"run_id": run.id}
-        yield from counting.log_forgotten(run)
 
 
 def _insert(table: str, row: rows.Row) -> Write:

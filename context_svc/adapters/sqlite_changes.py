@@ -100,7 +100,6 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
     if change.events:
         _add(connection, "events", [batch_row(change.events)])
     for call in change.calls:
-        _do(connection, counting.call_counted(call))
         _put(connection, "calls", rows.call_row(call))
     if change.receipt:
         _put(connection, "idem", rows.receipt_row(change.receipt))
@@ -156,7 +155,6 @@ def _forget_parts(connection: sqlite3.Connection, run: Run) -> None:
     if run.first_sequence:
         connection.execute(statements.DELETE_EVENTS, {"run_id": run.id, "first_event": run.first_sequence})
         connection.execute(statements.DELETE_CALLS, {"run_id": run.id})
-    _do(connection, *counting.log_forgotten(run))
 
 
 def _add(connection: sqlite3.Connection, table: str, added: Iterable[rows.Row]) -> None:

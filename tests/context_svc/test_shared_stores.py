@@ -231,3 +231,17 @@ async def test_what_two_processes_write_at_once_is_counted_exactly(stores: list[
 
     assert len(await stores[0].threads(key_prefix="", after=None, limit=99)) == 4 * 11
     assert await stored_exactly(stores[1], "") == await stores[0].stored("") > 0
+
+
+async def test_logs_are_forgotten_by_one_process_while_their_threads_are_deleted_by_another(
+    stores: list[Store], clock: FakeClock
+) -> None:
+    one, other = stores
+    for _ in range(20):
+        runs = [await finished(one, await running(one, clock, f"k{number}"), b"log") for number in range(8)]
+        await asyncio.gather(
+            forget_logs([run.id for run in runs], store=one),
+            *(delete(run.thread_id, store=other) for run in runs),
+        )
+
+        assert await one.stored("") == 0

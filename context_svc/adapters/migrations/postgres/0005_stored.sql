@@ -1,5 +1,5 @@
 -- What tenants have stored, in bytes; `sizes.py` says what counts. A thread's `bytes` are those of its items and of input
--- that waits, a run's those of its parameters, events and calls. `stored` sums up, in parts, what rows say in `counted`: that of
+-- that waits, a run's those of its parameters and events. `stored` sums up, in parts, what rows say in `counted`: that of
 -- a thread is kept up to date, that of a run says what it was when the run ended or its log was forgotten.
 
 ALTER TABLE threads ADD COLUMN bytes BIGINT NOT NULL DEFAULT 0;
@@ -30,12 +30,10 @@ UPDATE runs SET bytes = octet_length(params) + 100;
 UPDATE runs SET bytes = runs.bytes + found.bytes
 FROM (SELECT run_id, sum(octet_length(batch)) AS bytes FROM events GROUP BY run_id) AS found
 WHERE found.run_id = runs.run_id;
-UPDATE runs SET bytes = runs.bytes + found.bytes
-FROM (
-    SELECT run_id, sum(octet_length(args) + coalesce(octet_length(result), 0) + 100) AS bytes FROM calls GROUP BY run_id
-) AS found
-WHERE found.run_id = runs.run_id;
-UPDATE runs SET counted = bytes + octet_length(actions) + coalesce(octet_length(finished), 0) WHERE finish_time IS NOT NULL;
+UPDATE runs SET counted = bytes + octet_length(actions) + coalesce(octet_length(finished), 0) + coalesce((
+    SELECT sum(octet_length(args) + coalesce(octet_length(result), 0) + 100) FROM calls WHERE calls.run_id = runs.run_id
+), 0)
+WHERE finish_time IS NOT NULL;
 
 INSERT INTO stored (tenant, shard, bytes)
 SELECT tenant, 0, sum(counted) FROM (SELECT tenant, counted FROM threads UNION ALL SELECT tenant, counted FROM runs) AS found
