@@ -6,7 +6,7 @@ PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
 CLIENTS := .build/clients
 
-.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs try-servers list-recipes clients coverage fuzz format generate lock clean
+.PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs try-servers list-recipes clients coverage fuzz long-threads format generate lock clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ coverage: install-dev  ## Show which properties of OpenAI's API are answered for
 
 fuzz: install-dev  ## Ask the engine for made-up schemas, grammars and templates, for some minutes
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/pytest tests/inference_svc/test_fuzz.py --timeout 1800
+
+long-threads: install-dev  ## Work with threads of 100,000 items on every store
+	LONG_THREAD_ITEMS=100000 $(BIN)/pytest tests/contracts/test_long_thread.py --timeout 600
 
 check: install-dev lint types imports protos breaking docs  ## Run every static check
 

@@ -58,7 +58,7 @@ OpenAI's clients choose their exception by the status, and send a request again 
 | 415 | Send JSON as `Content-Type: application/json`, without a content encoding. |
 | 421 | Call the mesh by a name that `FACADE_HOSTS` allows. |
 | 422 | Look at the present state; the same request is refused again. |
-| 429, 503 | Send it again after `Retry-After`. |
+| 429, 503 | Send it again after `Retry-After`; after `insufficient_quota`, once something was deleted. |
 | 499 | Nothing: it was stopped. |
 | 500 | Look into the log for the `x-request-id`: this is a defect, and nothing of it is told. |
 | 501 | Use another model or server: this one does not offer it. |

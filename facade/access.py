@@ -62,12 +62,18 @@ async def opened_keyring(settings: FacadeSettings, counted: FacadeMetrics) -> As
         await asyncio.gather(following, return_exceptions=True)
 
 
-def rate_limits(settings: FacadeSettings, keyring: Callable[[], Keyring]) -> RateLimits:
-    """Give what counts; a key's own limits go before those of the settings."""
-    usual = KeyLimits(
+def usual_limits(settings: FacadeSettings) -> KeyLimits:
+    """Give the limits of a key that has none of its own."""
+    return KeyLimits(
         requests_per_minute=settings.requests_per_minute,
         tokens_per_minute=settings.tokens_per_minute,
         tool_calls_per_minute=settings.tool_calls_per_minute,
         concurrent_streams=settings.concurrent_streams,
+        stored_bytes=settings.stored_bytes,
     )
+
+
+def rate_limits(settings: FacadeSettings, keyring: Callable[[], Keyring]) -> RateLimits:
+    """Give what counts; a key's own limits go before those of the settings."""
+    usual = usual_limits(settings)
     return RateLimits(lambda identity: keyring().limits_of(identity).over(usual), SystemClock())

@@ -13,7 +13,7 @@ from fastapi import APIRouter, FastAPI, params
 from prometheus_client import CollectorRegistry
 
 from facade import options
-from facade.access import noted_uses, opened_keyring, rate_limits
+from facade.access import noted_uses, opened_keyring, rate_limits, usual_limits
 from facade.adapters.context_client import ContextClient
 from facade.adapters.curation_client import CurationClient
 from facade.adapters.inference_client import InferenceClient
@@ -23,7 +23,7 @@ from facade.domain.limits import Limits, Mesh
 from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.places import Places
 from facade.domain.rate_limits import RateLimits
-from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens
+from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens, usage
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
 from facade.edge.chat.kept import Shelf
@@ -125,7 +125,8 @@ async def app(settings: FacadeSettings, registry: CollectorRegistry) -> AsyncIte
             title="threadmesh", version=installed_version(), docs_url=None, redoc_url=None, redirect_slashes=False
         )
         on_use = await stack.enter_async_context(noted_uses(settings, counted))
-        needs = keys.Guard(keyring, counted, SystemClock(), on_use=on_use).requires
+        usual = usual_limits(settings)
+        needs = keys.Guard(keyring, counted, SystemClock(), usual=usual, on_use=on_use).requires
         for needed, routers in _guarded(parts, settings, needs):
             for router in routers:
                 built.include_router(router, dependencies=needed)
@@ -214,6 +215,7 @@ def _guarded(
     yield needs(Scope.THREADS), [keeping.router(), reading.router()]
     yield needs(Scope.EMBEDDINGS), [embeddings.router(parts.inference, parts.admission)]
     yield needs(Scope.MODELS_READ), [models.router(parts.inference)]
+    yield needs(None), [usage.router(parts.threads)]
 
 
 async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str, MeshChannel]:

@@ -48,6 +48,7 @@ class FacadeSettings(CallerSettings):
     tokens_per_minute: int = _limit("Tokens of prompts and answers that one key may use a minute")
     tool_calls_per_minute: int = _limit("Calls of the mesh's tools that the answers of one key may make a minute")
     concurrent_streams: int = _limit("Answers of one key that are waited for or read at the same time")
+    stored_bytes: int = _limit("Bytes that the tenant of one key may have stored: threads, items, runs and their logs")
     places: int = Field(
         default=256,
         ge=1,

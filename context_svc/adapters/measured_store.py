@@ -207,6 +207,11 @@ class MeasuredStore:
         with self.metrics.operation("compact"):
             return await self._store.compact(limit=limit)
 
+    async def stored(self, tenant: str) -> int:
+        """See `Store.stored`."""
+        with self.metrics.operation("stored"):
+            return await self._store.stored(tenant)
+
     async def census(self) -> Census:
         """See `Store.census`."""
         with self.metrics.operation("census"):

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter, gt, lt
 
+from context_svc.adapters import sizes
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
 from context_svc.domain.call import Call, CallState
@@ -36,6 +37,8 @@ class MemoryStore:
         self._batches: dict[str, list[Batch]] = {}
         self._calls: dict[str, dict[str, Call]] = {}
         self._receipts: dict[str, Receipt] = {}
+        self._sizes: dict[str, int] = {}
+        """Of threads that have not changed since they were measured."""
 
     async def change(self, scope: Scope, decide: Decide[Outcome]) -> Outcome:
         """See `Writer.change`."""
@@ -168,6 +171,10 @@ class MemoryStore:
         """See `RunStore.compact`."""
         return 0
 
+    async def stored(self, tenant: str) -> int:
+        """See `Store.stored`."""
+        return self._stored(tenant)
+
     async def census(self) -> Census:
         """See `Store.census`."""
         states = [run.state for run in self._open_runs()]
@@ -191,6 +198,7 @@ class MemoryStore:
         now = Moment(time=self._clock.now(), steady=self._clock.monotonic())
         if scope.only_run:
             return State(now=now, run=run, receipt=receipt)
+        stored = self._stored(scope.tenant) if scope.measured else 0
         thread = self._threads.get(run.thread_id if scope.run_id and run else scope.thread_id)
         if scope.thread_key:
             whose = (scope.tenant, scope.thread_key)
@@ -202,9 +210,30 @@ class MemoryStore:
             open_runs=tuple(sorted(runs, key=attrgetter("number"))),
             run=run,
             receipt=receipt,
+            stored=stored,
         )
 
+    def _stored(self, tenant: str) -> int:
+        for thread in self._threads.values():
+            if thread.tenant == tenant and thread.id not in self._sizes:
+                self._sizes[thread.id] = self._measured(thread)
+        return sum(size for name, size in self._sizes.items() if self._threads[name].tenant == tenant)
+
+    def _measured(self, thread: Thread) -> int:
+        runs = [run for run in self._runs.values() if run.thread_id == thread.id]
+        items = chain(self._items.get(thread.id, ()), *(self._waiting.get(run.id, ()) for run in runs))
+        batches = chain.from_iterable(self._batches.get(run.id, ()) for run in runs)
+        calls = chain.from_iterable(self._calls.get(run.id, {}).values() for run in runs)
+        within = chain(
+            map(sizes.run_bytes, runs),
+            map(sizes.item_bytes, items),
+            map(sizes.batch_bytes, batches),
+            map(sizes.call_bytes, calls),
+        )
+        return sizes.thread_bytes(thread) + sum(within)
+
     def _store(self, change: Change) -> None:
+        self._measure_again(change)
         if change.deleted:
             self._forget(change.deleted)
         if change.thread:
@@ -229,6 +258,11 @@ class MemoryStore:
         self._store_calls(change)
         for run in change.runs:
             self._forget_parts(run)
+
+    def _measure_again(self, change: Change) -> None:
+        names = {change.deleted, *(run.thread_id for run in change.runs)}
+        for name in names | ({change.thread.id} if change.thread else set()):
+            self._sizes.pop(name, None)
 
     def _store_calls(self, change: Change) -> None:
         for call in change.calls:

@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from context_svc.adapters import rows, statements
+from context_svc.adapters import counting, rows, sizes, statements
+from context_svc.adapters.counting import Write
 from context_svc.adapters.event_rows import batch_row
 from context_svc.adapters.postgres_connections import Connection, Connections, lost
 from context_svc.adapters.postgres_reading import Parameters, read_scopes
@@ -19,6 +20,7 @@ from context_svc.adapters.postgres_state import Seen
 from context_svc.adapters.postgres_time import Timekeeper
 from context_svc.domain.change import NOTHING, Change, Scope
 from context_svc.domain.ports import Decide, Outcome
+from context_svc.domain.run import Run
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError, StoreUnavailable
 
@@ -27,8 +29,6 @@ _MARK = "INSERT INTO commits (mark, committed) VALUES (:mark, TRUE)"
 _FENCE = "INSERT INTO commits (mark, committed) VALUES (%s, FALSE) ON CONFLICT DO NOTHING"
 _SETTLING_SECONDS = 0.5
 _LOOK_AGAIN_SECONDS = 0.02
-
-Write = tuple[str, rows.Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,7 @@ def _decided(wanted: Sequence[tuple[Scope, Decide[Outcome]]], seen: Seen) -> tup
     """Let each decide on what the ones before have left; give what to store."""
     made: Made[Outcome] = Made([], [])
     writes: list[Write] = []
+    counts: list[tuple[tuple[str, int], list[Write]]] = []
     for scope, decide in wanted:
         change: Change = NOTHING
         outcome: Outcome | MeshError
@@ -122,37 +123,57 @@ def _decided(wanted: Sequence[tuple[Scope, Decide[Outcome]]], seen: Seen) -> tup
             change, outcome = decide(seen.state(scope))
         except MeshError as error:
             outcome = error
-        writes += _writes(change, seen)
+        written = _written(change)
+        writes += _writes(change, seen, written)
+        added = sizes.body_bytes([*written.inputs, *written.items])
+        counts.append((counting.place_of(change), list(counting.counted(change, added=added))))
         seen.apply(change)
         made.changes.append(change)
         made.outcomes.append(outcome)
-    return made, writes
+    # Parts of totals are locked last and in one order, as all else is: so nobody waits for another in a circle.
+    counts.sort(key=lambda each: each[0])
+    return made, [*writes, *(write for _, some in counts for write in some)]
 
 
-def _writes(change: Change, seen: Seen) -> Iterator[Write]:
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows that a change adds, with texts of any size in them: made once, written and counted."""
+
+    inputs: list[rows.Row]
+    items: list[rows.Row]
+
+
+def _written(change: Change) -> _Rows:
+    return _Rows(list(map(rows.input_row, change.waiting)), list(map(rows.item_row, change.items)))
+
+
+def _writes(change: Change, seen: Seen, written: _Rows) -> Iterator[Write]:
     """Give the statements that store a change; what belongs to a thread or a run comes behind it."""
     if change.deleted:
+        yield counting.thread_forgotten(change.deleted)
         yield statements.DELETE_THREAD, {"thread_id": change.deleted}
     if change.thread:
         yield _put("threads", rows.thread_row(change.thread))
-    for run in change.runs:
-        if run.id in seen.runs:
-            yield statements.UPDATE_RUN, rows.run_changes(run)
-        else:
-            yield _insert("runs", rows.run_row(run))
+    yield from (_run(run, change, known=run.id in seen.runs) for run in change.runs)
     if change.thread:
-        yield from ((statements.PRUNE, statements.pruning(change.thread.id, pruned)) for pruned in change.pruned)
-        yield from ((statements.REMOVE, {"thread_id": change.thread.id, "seq": number}) for number in change.removed)
-    yield from (_insert("inputs", rows.input_row(item)) for item in change.waiting)
+        yield from counting.removals(change.thread.id, change)
+    yield from (_insert("inputs", row) for row in written.inputs)
     yield from _admission(change)
-    yield from (_insert("items", rows.item_row(item)) for item in change.items)
-    yield from ((statements.AMEND, rows.item_row(item)) for item in change.amended)
+    yield from (_insert("items", row) for row in written.items)
+    yield from counting.amendments(change)
     if change.events:
         yield _insert("events", batch_row(change.events))
     yield from (_put("calls", rows.call_row(call)) for call in change.calls)
     if change.receipt:
         yield _put("idem", rows.receipt_row(change.receipt))
     yield from _forgotten(change)
+
+
+def _run(run: Run, change: Change, *, known: bool) -> Write:
+    logged = sizes.logged_bytes(run, change)
+    if known:
+        return statements.UPDATE_RUN, {**rows.run_changes(run), "added": logged}
+    return _insert("runs", {**rows.run_row(run), "bytes": sizes.begun_bytes(run) + logged})
 
 
 def _admission(change: Change) -> Iterator[Write]:
@@ -165,6 +186,7 @@ def _admission(change: Change) -> Iterator[Write]:
 def _forgotten(change: Change) -> Iterator[Write]:
     """Give what takes away that is no longer needed of runs: input that was not admitted, logs that are too old."""
     for run in change.runs:
+        yield from counting.input_forgotten(run)
         if run.finished:
             yield statements.DELETE_INPUTS, {"run_id": run.id}
         if run.first_sequence:

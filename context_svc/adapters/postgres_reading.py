@@ -7,7 +7,7 @@ from typing import Any
 from psycopg import AsyncCursor
 from psycopg.rows import DictRow
 
-from context_svc.adapters import rows
+from context_svc.adapters import counting, rows
 from context_svc.adapters.postgres_connections import Connection
 from context_svc.adapters.postgres_state import Seen
 from context_svc.adapters.postgres_time import READ_TIME, Reading, Timekeeper, boot_seconds
@@ -44,6 +44,7 @@ _RECEIPTS = "SELECT * FROM idem WHERE tenant = '' AND key = ANY(%(receipts)s)"
 _RUNS_OF_RECEIPTS = (
     f"SELECT {_RUN} FROM runs WHERE run_id IN (SELECT run_id FROM idem WHERE tenant = '' AND key = ANY(%(receipts)s))"  # noqa: S608  # constants
 )
+STORED = counting.stored_by("tenant = ANY(%(measured)s)")
 _MOST_KNOWN = 256
 
 
@@ -93,6 +94,11 @@ async def read_time(connection: Connection, time: Timekeeper) -> Moment:
     return time.moment(_reading(row, connection, asked=asked, answered=boot_seconds()))
 
 
+async def read_stored(tenant: str, connection: Connection) -> list[DictRow]:
+    """Give what a tenant has stored, as a row with its `bytes`; none where that is nothing."""
+    return await (await connection.execute(STORED, {"measured": [tenant]})).fetchall()
+
+
 def _reading(row: DictRow, connection: Connection, *, asked: float, answered: float) -> Reading:
     return Reading(
         wall=row["wall"],
@@ -113,6 +119,8 @@ def _statements(values: Mapping[str, Any]) -> dict[str, str]:
         statements["runs"] = _RUNS
     if values["receipts"]:
         statements |= {"receipts": _RECEIPTS, "their_runs": _RUNS_OF_RECEIPTS}
+    if values["measured"]:
+        statements["stored"] = STORED
     return {**statements, "time": READ_TIME}
 
 
@@ -124,6 +132,7 @@ def _values(scopes: Sequence[Scope]) -> dict[str, Any]:
         "names": sorted(names),
         "keys": list(keys),
         "tenants": list({scope.tenant for scope in scopes}),
+        "measured": list({scope.tenant for scope in scopes if scope.measured}),
         "receipts": list(receipts),
         "threads": list({scope.thread_id for scope in scopes if scope.thread_id}),
         "runs": list({scope.run_id for scope in scopes if scope.run_id}),
@@ -143,5 +152,6 @@ def _seen(found: Mapping[str, list[DictRow]], known: Mapping[str, str], now: Mom
         now=now,
         threads={row["thread_id"]: rows.thread_of(row) for row in found.get("threads", ())},
         runs={run.id: run for run in runs},
+        stored={row["tenant"]: row["bytes"] for row in found.get("stored", ())},
         receipts={row["key"]: rows.receipt_of(row) for row in found.get("receipts", ())},
     )

@@ -15,6 +15,7 @@ class Seen:
     threads: dict[str, Thread] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
     receipts: dict[str, Receipt] = field(default_factory=dict)
+    stored: dict[str, int] = field(default_factory=dict)
 
     def state(self, scope: Scope) -> State:
         """Give what is within one of the scopes."""
@@ -32,6 +33,7 @@ class Seen:
             open_runs=tuple(sorted(open_runs, key=lambda each: each.number)),
             run=run,
             receipt=receipt,
+            stored=self.stored.get(scope.tenant, 0),
         )
 
     def apply(self, change: Change) -> None:

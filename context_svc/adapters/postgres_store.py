@@ -18,7 +18,7 @@ from context_svc.adapters.postgres_changes import Changer
 from context_svc.adapters.postgres_connections import Connection, Connections
 from context_svc.adapters.postgres_hints import SharedHints
 from context_svc.adapters.postgres_log import read_log
-from context_svc.adapters.postgres_reading import read_time
+from context_svc.adapters.postgres_reading import read_stored, read_time
 from context_svc.adapters.postgres_server import prepare
 from context_svc.adapters.postgres_time import ServerTime, Timekeeper
 from context_svc.domain.call import Call
@@ -247,6 +247,11 @@ class PostgresStore:
         """See `RunStore.compact`: PostgreSQL keeps large rows compressed by itself, and small ones in pages."""
         del limit
         return 0
+
+    async def stored(self, tenant: str) -> int:
+        """See `Store.stored`."""
+        found = await self._connections.use(partial(read_stored, tenant))
+        return sum(row["bytes"] for row in found)
 
     async def census(self) -> Census:
         """See `Store.census`."""

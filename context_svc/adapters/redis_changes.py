@@ -27,10 +27,13 @@ class Snapshot:
         self._by_key: dict[str, str] = {}
         self._runs: dict[str, Run] = {}
         self._receipts: dict[str, Receipt] = {}
+        self._stored: dict[str, int] = {}
 
     def add(self, scope: Scope, answer: Any) -> Conditions:
         """Add what was read within a scope; gives what must still be so when a change of it is stored."""
-        receipt, run, thread, of_key, version, open_runs = answer
+        receipt, run, thread, of_key, version, open_runs, stored = answer
+        if scope.measured:
+            self._stored[scope.tenant] = int(stored)
         conditions: Conditions = {}
         if scope.receipt_key:
             conditions["receipt", scope.receipt_key] = receipt or b""
@@ -58,7 +61,8 @@ class Snapshot:
         name = records.qualified(scope.tenant, scope.thread_key) if scope.thread_key else ""
         thread = self._threads.get(self._by_key.get(name, thread_id))
         open_runs = self._open_runs(thread.id) if thread else ()
-        return State(now=self._now, thread=thread, open_runs=tuple(open_runs), run=run, receipt=receipt)
+        stored = self._stored.get(scope.tenant, 0)
+        return State(now=self._now, thread=thread, open_runs=tuple(open_runs), run=run, receipt=receipt, stored=stored)
 
     def store(self, change: Change, state: State, keys: Keys) -> tuple[Conditions, list[Command]]:
         """Note a change that was decided on a state; gives what else must be so, and the commands that store it."""

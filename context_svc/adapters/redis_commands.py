@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 from context_svc.adapters import redis_records as records
+from context_svc.adapters import sizes
 from context_svc.adapters.hints import topics
 from context_svc.adapters.redis_server import Argument
 from context_svc.adapters.rows import microseconds
@@ -14,6 +16,7 @@ from context_svc.domain.run import Run
 from context_svc.domain.thread import Thread
 from threadmesh.errors import Internal
 
+Each = TypeVar("Each")
 Command = tuple[Argument, ...]
 _MOST_ITEMS = 500
 
@@ -59,6 +62,7 @@ def commands(change: Change, *, thread_id: str, new_thread: bool, known: set[str
         yield from _thread(change.thread, new_thread, keys)
     for run in change.runs:
         yield from _run(run, run.id not in known, keys)
+        yield ("COUNT", keys.run(run.id), run.tenant, sizes.run_bytes(run), sizes.logged_bytes(run, change))
     yield from (("PRUNE", thread_id, pruned.start, pruned.stop) for pruned in change.pruned)
     yield from (("REMOVE", thread_id, number) for number in change.removed)
     yield from _contents(change, thread_id, keys)
@@ -68,19 +72,24 @@ def commands(change: Change, *, thread_id: str, new_thread: bool, known: set[str
 
 
 def _contents(change: Change, thread_id: str, keys: Keys) -> Iterator[Command]:
-    for chunk in _chunks(change.waiting):
-        yield ("RPUSH", keys.run(chunk[0].run_id, ":input"), *map(records.dump_item, chunk))
+    waiting, items = list(map(records.dump_item, change.waiting)), list(map(records.dump_item, _ordered(change.items)))
+    for chunk in _chunks(waiting):
+        yield ("RPUSH", keys.run(change.waiting[0].run_id, ":input"), *(record for record, _ in chunk))
     if change.admitted:
         yield ("ADMIT", keys.run(change.admitted, ":input"), thread_id, first_item(change) or 0)
-    for chunk in _chunks(_ordered(change.items)):
-        yield ("ITEMS", thread_id, *(word for item in chunk for word in (item.sequence, records.dump_item(item))))
-    yield from (("AMEND", thread_id, item.sequence, records.dump_item(item)) for item in change.amended)
+    for numbered in _chunks(list(zip(change.items, items, strict=True))):
+        yield ("ITEMS", thread_id, *(word for item, (record, _) in numbered for word in (item.sequence, record)))
+    if change.thread:
+        added = sum(size for _, size in (*waiting, *items))
+        yield ("COUNT", keys.thread(thread_id), change.thread.tenant, sizes.thread_bytes(change.thread), added)
+    yield from (("AMEND", thread_id, item.sequence, records.dump_item(item)[0]) for item in change.amended)
     if change.events:
         about, bodies = records.dump_batch(change.events)
         # A stream's ids begin at 1.
         last = change.events.first_sequence + len(change.events.bodies)
         yield ("XADD", keys.run(change.events.run_id, ":events"), f"{last}-0", "about", about, "bodies", bodies)
-    yield from (_call(call, keys) for call in change.calls)
+    tenants = {run.id: run.tenant for run in change.runs}
+    yield from (_call(call, tenants[call.run_id]) for call in change.calls)
     if change.receipt:
         yield from _receipt(change.receipt, keys)
 
@@ -121,20 +130,17 @@ def _run(run: Run, new: bool, keys: Keys) -> Iterator[Command]:  # noqa: FBT001 
 
 def _forgotten(run: Run, keys: Keys) -> Iterator[Command]:
     """Give what takes away that is no longer needed of a run: input that was not admitted, a log that is too old."""
-    if run.finished:
-        yield ("DEL", keys.run(run.id, ":input"))
+    if run.finished and not run.epoch:
+        yield ("DROP", run.id, run.thread_id, run.tenant)
     if run.finish_time and run.first_sequence < run.next_sequence - 1:
         yield ("ZADD", keys.of("logs"), microseconds(run.finish_time), run.id)
     if run.first_sequence:
-        yield ("CUT", run.id, run.first_sequence)
+        yield ("CUT", run.id, run.tenant, run.first_sequence)
         yield ("ZREM", keys.of("logs"), run.id)
 
 
-def _call(call: Call, keys: Keys) -> Command:
-    """A result is kept apart from the call, so that the first one stays."""
-    if call.state is CallState.FINISHED:
-        return ("HSETNX", keys.run(call.run_id, ":results"), call.id, records.dump_call(call))
-    return ("HSET", keys.run(call.run_id, ":calls"), call.id, records.dump_call(call))
+def _call(call: Call, tenant: str) -> Command:
+    return ("CALL", call.run_id, tenant, call.id, int(call.state is CallState.FINISHED), records.dump_call(call))
 
 
 def _receipt(receipt: Receipt, keys: Keys) -> Iterator[Command]:
@@ -150,6 +156,6 @@ def _ordered(items: Sequence[Item]) -> Sequence[Item]:
     return items
 
 
-def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+def _chunks(items: Sequence[Each]) -> Iterator[Sequence[Each]]:
     """A script cannot pass on more than some thousand words at once."""
     return (items[at : at + _MOST_ITEMS] for at in range(0, len(items), _MOST_ITEMS))

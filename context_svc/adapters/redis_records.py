@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from context_svc.adapters import rows
+from context_svc.adapters import rows, sizes
 from context_svc.adapters.event_rows import batch_row, batches_of
 from context_svc.domain.call import Call
 from context_svc.domain.change import Receipt
@@ -52,11 +52,14 @@ def load_run(fixed: bytes, changing: bytes, lease: bytes) -> Run:
     return rows.run_of({**_ADDED, **json.loads(fixed), **json.loads(changing), "lease_until": float(lease)})
 
 
-def dump_item(item: Item) -> bytes:
-    """Write an item, wherever it stands: whether it is an instruction or a summary, the message's digest, and JSON."""
+def dump_item(item: Item) -> tuple[bytes, int]:
+    """Write an item, wherever it stands, and say how many bytes it counts.
+
+    It is written as whether it is an instruction or a summary, the message's digest, and JSON.
+    """
     row = rows.input_row(item)
     del row["ordinal"]
-    return b"".join((_kind(item), row.pop("digest"), _dump(row).encode()))
+    return b"".join((_kind(item), row.pop("digest"), _dump(row).encode())), sizes.body_bytes((row,))
 
 
 def load_items(thread_id: str, found: Sequence[bytes]) -> tuple[Item, ...]:

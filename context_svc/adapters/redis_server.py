@@ -21,6 +21,7 @@ PATIENCE_SECONDS = 0.8
 """How long an answer of the server is waited for."""
 
 _SCRIPTS = Path(__file__).parent / "redis_scripts"
+_WITH_SIZES = ("apply", "measure")
 _WITH_LISTS = {"list_threads", "list_runs"}
 _MOST_CONNECTIONS = 16
 _AGAIN_SECONDS = 0.1
@@ -57,6 +58,7 @@ class Scripts:
         prelude, lists = _text("prelude"), _text("latest")
         self._texts = {path.stem: prelude + path.read_text() for path in _SCRIPTS.glob("*.lua")}
         self._texts |= {name: prelude + lists + _text(name) for name in _WITH_LISTS}
+        self._texts |= {name: prelude + _text("sizes") + _text(name) for name in _WITH_SIZES}
         self._texts["open"] = _text("open")
         self._digests = {name: hashlib.sha1(text.encode()).hexdigest() for name, text in self._texts.items()}  # noqa: S324  # Redis names scripts so
 

@@ -23,8 +23,8 @@ from threadmesh.settings import ConfigurationError
 
 log = structlog.get_logger()
 
-SCHEMA = 1
-"""The version of the keys and of what stands in them."""
+SCHEMA = 2
+"""The version of the keys and of what stands in them; since 2, threads and runs say how many bytes of them count."""
 
 _WAIT_MILLISECONDS = 700
 
@@ -47,6 +47,7 @@ class RedisSession:
         self._seconds = seconds
         self._scripts = Scripts()
         self._generation = ""
+        self._schema = 0
         self._commits = 0
         self._facts: ServerFacts | None = None
         self._greeting = asyncio.Lock()
@@ -68,6 +69,19 @@ class RedisSession:
     async def now(self) -> Moment:
         """Give the store's time."""
         return (await self.run_timed("time"))[0]
+
+    async def upgrade(self) -> None:
+        """Count what an earlier version has stored, thread by thread; what is counted already may be counted again."""
+        if self._schema == SCHEMA:
+            return
+        for index in ("threads", "ephemeral"):
+            cursor = None
+            while cursor != 0:
+                cursor, found = await self.server.run("ZSCAN", f"{self.prefix}{index}", cursor or 0)
+                for thread_id, _ in found:
+                    await self.run("measure", thread_id)
+        await self.run("upgrade", SCHEMA)
+        self._schema = SCHEMA
 
     async def durable(self, commits: int = 0) -> None:
         """Return once what this process has been told is on the disk, up to so many commits.
@@ -119,7 +133,7 @@ class RedisSession:
                 f"CONTEXT_STORE: the Redis store was written by a later version of threadmesh (schema {int(schema)}, "
                 f"this one knows {SCHEMA}); start that version, or name another database."
             )
-        self._generation, self._commits = generation.decode(), int(commits)
+        self._generation, self._schema, self._commits = generation.decode(), int(schema), int(commits)
 
     async def _run(self, ask: Ask, script: str, *arguments: Argument) -> Any:
         return await self._scripts.run(ask, script, self.prefix, self._generation, self._commits, *arguments)

@@ -10,12 +10,14 @@ Every key begins with a prefix, `threadmesh:` unless said otherwise. A thread ha
     leases, deadlines           zset    ids of the open runs by the end of their lease, by their deadline
     logs                        zset    ids of the ended runs that still have events, by their end
     receipts, receipts:expiry   hash, zset   receipts by their keys; the keys by expiry
-    thread:<id>                 hash    the record, the key, how many items there are, the version that a change raises
+    stored                      hash    bytes by tenants
+    thread:<id>                 hash    the record, the key, how many items there are, the version that a change raises,
+                                        how many bytes count, and those of them that stand in the hash itself
     thread:<id>:items           zset    items by their numbers
     thread:<id>:instructions    hash    by the digest of an instruction, where it was said first
     thread:<id>:runs, :open     zset    ids of its runs by creation, of its open ones by number
     thread:<id>:receipts        set     keys of its receipts
-    run:<id>                    hash    thread, what is fixed, what changes, the lease
+    run:<id>                    hash    thread, what is fixed, what changes, the lease, the bytes as those of threads
     run:<id>:input              list    the input until the run is claimed
     run:<id>:events             stream  batches of events; an entry's id is the number behind its last event
     run:<id>:calls, :results    hash    calls by id, and what has ended of them
@@ -87,6 +89,7 @@ async def redis_store(
     subscription = Subscription(server, hints, channel=f"{prefix}hints", own=writer.name)
     async with server.greeting(session.greet):
         await _wait_for(server)
+        await session.upgrade()
         async with writer.working(), subscription.listening():
             yield RedisStore(session, writer, hints)
 
@@ -237,6 +240,10 @@ class RedisStore:
         """See `RunStore.compact`: a stream keeps its small entries together by itself."""
         del limit
         return 0
+
+    async def stored(self, tenant: str) -> int:
+        """See `Store.stored`."""
+        return int(await self._session.run("read_stored", tenant))
 
     async def census(self) -> Census:
         """See `Store.census`."""

@@ -214,7 +214,8 @@ class RedisWriter:
 
 def _ask(scope: Scope) -> tuple[Argument, ...]:
     key = qualified(scope.tenant, scope.thread_key) if scope.thread_key else ""
-    return scope.run_id, int(scope.only_run), scope.thread_id, key, scope.receipt_key
+    measured = f"+{scope.tenant}" if scope.measured else ""
+    return scope.run_id, int(scope.only_run), scope.thread_id, key, scope.receipt_key, measured
 
 
 def _joined(groups: list[_Group], conditions: Conditions) -> _Group:

@@ -47,13 +47,18 @@ def date(value: int) -> datetime:
     return _EPOCH + timedelta(microseconds=value)
 
 
+def dump_metadata(thread: Thread) -> str:
+    """Write what describes a thread."""
+    return json.dumps(dict(thread.metadata), ensure_ascii=False)
+
+
 def thread_row(thread: Thread) -> Row:
     """Give a thread as a row of `threads`."""
     return {
         "thread_id": thread.id,
         "tenant": thread.tenant,
         "key": thread.key,
-        "metadata": json.dumps(dict(thread.metadata), ensure_ascii=False),
+        "metadata": dump_metadata(thread),
         "create_time": microseconds(thread.create_time),
         "update_time": microseconds(thread.update_time),
         "first_item": thread.first_item,

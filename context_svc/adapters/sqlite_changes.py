@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Iterable
 
-from context_svc.adapters import rows, statements
+from context_svc.adapters import counting, rows, sizes, statements
 from context_svc.adapters.event_rows import batch_row
 from context_svc.domain.change import Change, Moment, Receipt, Scope, State
 from context_svc.domain.lease import LEASE_SECONDS
@@ -16,6 +16,7 @@ _RESTART_LEASES = """
         expires = :steady + (deadline - :time) / 1e6
     WHERE finish_time IS NULL
 """
+STORED = counting.stored_by("tenant = ?")
 _MOST_KNOWN = 1_024
 
 
@@ -59,6 +60,7 @@ def read_state(connection: sqlite3.Connection, scope: Scope, now: Moment, known:
     run = known.find(connection, scope.run_id or (receipt.run_id if receipt else ""))
     if scope.only_run:
         return State(now=now, run=run, receipt=receipt)
+    stored = stored_by(connection, scope.tenant) if scope.measured else 0
     thread_id = run.thread_id if scope.run_id and run else scope.thread_id
     thread = _thread_of_key(connection, scope) if scope.thread_key else None
     thread = thread or (_thread(connection, thread_id) if thread_id else None)
@@ -68,27 +70,33 @@ def read_state(connection: sqlite3.Connection, scope: Scope, now: Moment, known:
         open_runs=_open_runs(connection, thread.id) if thread else (),
         run=run,
         receipt=receipt,
+        stored=stored,
     )
+
+
+def stored_by(connection: sqlite3.Connection, tenant: str) -> int:
+    """Give the bytes that a tenant has stored."""
+    return sum(row["bytes"] for row in connection.execute(STORED, (tenant, tenant)))
 
 
 def write_change(connection: sqlite3.Connection, change: Change) -> None:
     """Write everything in the change."""
     if change.deleted:
+        _do(connection, counting.thread_forgotten(change.deleted))
         connection.execute(statements.DELETE_THREAD, {"thread_id": change.deleted})
     if change.thread:
         _put(connection, "threads", rows.thread_row(change.thread))
-        for pruned in change.pruned:
-            connection.execute(statements.PRUNE, statements.pruning(change.thread.id, pruned))
-        for number in change.removed:
-            connection.execute(statements.REMOVE, {"thread_id": change.thread.id, "seq": number})
+        _do(connection, *counting.removals(change.thread.id, change))
     for run in change.runs:
-        if not connection.execute(statements.UPDATE_RUN, rows.run_changes(run)).rowcount:
-            _add(connection, "runs", [rows.run_row(run)])
-    _add(connection, "inputs", map(rows.input_row, change.waiting))
+        logged = sizes.logged_bytes(run, change)
+        if not connection.execute(statements.UPDATE_RUN, {**rows.run_changes(run), "added": logged}).rowcount:
+            _add(connection, "runs", [{**rows.run_row(run), "bytes": sizes.begun_bytes(run) + logged}])
+    waiting, items = list(map(rows.input_row, change.waiting)), list(map(rows.item_row, change.items))
+    _add(connection, "inputs", waiting)
     if change.admitted:
         _admit(connection, next(run for run in change.runs if run.id == change.admitted))
-    _add(connection, "items", map(rows.item_row, change.items))
-    connection.executemany(statements.AMEND, map(rows.item_row, change.amended))
+    _add(connection, "items", items)
+    _do(connection, *counting.amendments(change))
     if change.events:
         _add(connection, "events", [batch_row(change.events)])
     for call in change.calls:
@@ -97,6 +105,7 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
         _put(connection, "idem", rows.receipt_row(change.receipt))
     for run in change.runs:
         _forget_parts(connection, run)
+    _do(connection, *counting.counted(change, added=sizes.body_bytes([*waiting, *items])))
 
 
 def restart_leases(connection: sqlite3.Connection, *, now: Moment) -> None:
@@ -140,6 +149,7 @@ def _admit(connection: sqlite3.Connection, run: Run) -> None:
 
 
 def _forget_parts(connection: sqlite3.Connection, run: Run) -> None:
+    _do(connection, *counting.input_forgotten(run))
     if run.finished:
         connection.execute(statements.DELETE_INPUTS, {"run_id": run.id})
     if run.first_sequence:
@@ -150,6 +160,11 @@ def _forget_parts(connection: sqlite3.Connection, run: Run) -> None:
 def _add(connection: sqlite3.Connection, table: str, added: Iterable[rows.Row]) -> None:
     for row in added:
         connection.execute(statements.insert(table, tuple(row)), row)
+
+
+def _do(connection: sqlite3.Connection, *writes: counting.Write) -> None:
+    for statement, values in writes:
+        connection.execute(statement, values)
 
 
 def _put(connection: sqlite3.Connection, table: str, row: rows.Row) -> None:

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import structlog
 
+from context_svc.adapters.event_rows import SNAPSHOT
 from context_svc.adapters.file_systems import vanishes
+from context_svc.adapters.sizes import batch_bytes
+from context_svc.adapters.snapshots import unpack
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import Internal, MeshError, StoreFull, StoreUnavailable
 from threadmesh.settings import ConfigurationError
@@ -23,6 +26,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """Open a connection that commits durably; it may be used by any one thread at a time."""
     connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
+    if sqlite3.sqlite_version_info < (3, 43):
+        connection.create_function("octet_length", 1, _octet_length, deterministic=True)
     connection.executescript(
         """
         PRAGMA synchronous = FULL;
@@ -31,6 +36,16 @@ def connect(path: Path) -> sqlite3.Connection:
         """
     )
     return connection
+
+
+def _octet_length(value: str | bytes | None) -> int | None:
+    """Do what SQLite itself does from version 3.43 on."""
+    return None if value is None else len(value.encode() if isinstance(value, str) else value)
+
+
+def _logged_bytes(batch: bytes, version: int) -> int:
+    """Give what the events of a row count, for migrations."""
+    return sum(map(batch_bytes, unpack(batch, run_id="", first_sequence=0))) if version == SNAPSHOT else len(batch)
 
 
 def prepare(path: Path) -> None:
@@ -115,6 +130,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _migrate(connection: sqlite3.Connection, number: int, script: str) -> None:
     """Run one migration whole or not at all."""
+    connection.create_function("logged_bytes", 2, _logged_bytes, deterministic=True)
     try:
         connection.executescript(f"BEGIN IMMEDIATE; {script}")
         crash_point("ctx.mid_migration")

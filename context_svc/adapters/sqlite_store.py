@@ -11,7 +11,7 @@ from typing import Any
 from context_svc.adapters import rows, statements
 from context_svc.adapters import sqlite_logs as logs
 from context_svc.adapters.hints import Hint, Hints
-from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, write_change
+from context_svc.adapters.sqlite_changes import KnownRuns, read_state, restart_leases, stored_by, write_change
 from context_svc.adapters.sqlite_file import clear, prepare, require_lasting
 from context_svc.adapters.sqlite_threads import Readers, Writer
 from context_svc.domain.call import Call
@@ -224,6 +224,10 @@ class SqliteStore:
             if isinstance(answer, Exception):
                 raise answer
         return len({step.run_id for step in steps})
+
+    async def stored(self, tenant: str) -> int:
+        """See `Store.stored`."""
+        return await self._readers.read(partial(stored_by, tenant=tenant))
 
     async def census(self) -> Census:
         """See `Store.census`."""

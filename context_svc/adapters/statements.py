@@ -2,6 +2,8 @@
 
 from functools import cache
 
+from context_svc.adapters.sizes import RECORD
+
 ADMIT = """
     INSERT INTO items (
         thread_id, seq,
@@ -12,15 +14,16 @@ ADMIT = """
         item_id, run_id, create_time, kind, status, provenance, role, body, tokens, schema_v, digest
     FROM inputs WHERE run_id = :run_id ORDER BY ordinal
 """
-UPDATE_RUN = """
+UPDATE_RUN = f"""
     UPDATE runs SET
         state = :state, epoch = :epoch, owner = :owner, lease_until = :lease_until, expires = :expires,
         deadline = :deadline, next_event = :next_event, first_event = :first_event, first_item = :first_item,
         cancel_requested = :cancel_requested, last_write = :last_write,
+        bytes = CASE WHEN :first_event = 0 THEN bytes + :added ELSE octet_length(params) + {RECORD} END,
         finished = :finished, finish_time = :finish_time,
         actions = :actions, wait_until = :wait_until, waits = :waits
     WHERE run_id = :run_id
-"""
+"""  # noqa: S608  # our own words
 AMEND = """
     UPDATE items SET kind = :kind, body = :body, tokens = :tokens, schema_v = :schema_v, digest = :digest
     WHERE thread_id = :thread_id AND seq = :seq
@@ -30,12 +33,13 @@ DELETE_EVENTS = "DELETE FROM events WHERE run_id = :run_id AND last_seq < :first
 DELETE_CALLS = "DELETE FROM calls WHERE run_id = :run_id"
 DELETE_THREAD = "DELETE FROM threads WHERE thread_id = :thread_id"
 
-PRUNE = """
-    DELETE FROM items
-    WHERE thread_id = :thread_id AND seq >= :first AND seq < :end
+PRUNED = """
+    thread_id = :thread_id AND seq >= :first AND seq < :end
         AND role NOT IN ('system', 'developer') AND kind <> 'summary'
 """
-REMOVE = "DELETE FROM items WHERE thread_id = :thread_id AND seq = :seq"
+PRUNE = f"DELETE FROM items WHERE {PRUNED}"  # noqa: S608  # our own words
+THIS_ITEM = "thread_id = :thread_id AND seq = :seq"
+REMOVE = f"DELETE FROM items WHERE {THIS_ITEM}"  # noqa: S608  # our own words
 
 _FIXED = {"tenant", "create_time", "key", "ephemeral", "thread_id"}
 """What never changes after the row was made."""

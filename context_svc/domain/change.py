@@ -37,6 +37,7 @@ class Scope:
     """Says what a change is about: a run and its thread, or a thread by id or key; and under which request key.
 
     `only_run` leaves the run's thread out, for changes that are about the run alone. A thread key is the `tenant`'s.
+    With `measured`, it is also about how much the tenant has stored.
     """
 
     run_id: str = ""
@@ -45,6 +46,7 @@ class Scope:
     thread_key: str = ""
     receipt_key: str = ""
     tenant: str = ""
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,8 @@ class State:
     """What there is within a scope. Nothing else changes it between the reading and the writing.
 
     `thread` is the scope's, `open_runs` its runs that have not ended in the order of their start. `run` is the scope's
-    run, else the receipt's, ended or not.
+    run, else the receipt's, ended or not. `stored` is what the scope's tenant has stored, in bytes; 0 where that is not
+    asked. It alone may be changed meanwhile, by changes of other threads.
     """
 
     now: Moment
@@ -60,6 +63,7 @@ class State:
     open_runs: tuple[Run, ...] = ()
     run: Run | None = None
     receipt: Receipt | None = None
+    stored: int = 0
 
     def existing_thread(self) -> Thread:
         """Give the thread, or raise `ThreadNotFound`."""

@@ -11,6 +11,7 @@ from context_svc.domain.ids import new_id
 from context_svc.domain.item import Item, NewItem, numbered
 from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import RunStore
+from context_svc.domain.quota import require_room
 from context_svc.domain.receipt import RECEIPT_LIFETIME, valid_receipt
 from context_svc.domain.release import released
 from context_svc.domain.run import Multitask, Run, RunState
@@ -28,7 +29,8 @@ class StartRequest:
     `timeout` is in seconds. An empty `idempotency_key` never matches. Where there is none, a `repetition` finds the
     latest run with the same `attempt_key`. An `owner` becomes the run's writer at once if nothing is ahead of it. A
     thread that is made is described by `metadata`. A `tenant` has keys of his own, and finds no threads but his; None
-    finds all threads by their ids.
+    finds all threads by their ids. A run in a thread that stays is refused if the tenant has stored `limit` bytes; 0 is
+    no limit.
     """
 
     input: tuple[NewItem, ...]
@@ -44,6 +46,12 @@ class StartRequest:
     owner: str = ""
     tenant: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    limit: int = 0
+
+    @property
+    def stays(self) -> bool:
+        """Whether the run's thread outlives it."""
+        return bool(self.thread_id or self.thread_key)
 
     @property
     def receipt_key(self) -> str:
@@ -70,14 +78,15 @@ class Started:
 async def start(request: StartRequest, *, store: RunStore) -> Started:
     """Give the run of the request, QUEUED unless it was replayed or claimed; its input is as durable as the run itself.
 
-    Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `Overloaded` (the thread's queue is full) and
-    `IdempotencyKeyReused`.
+    Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `Overloaded` (the thread's queue is full),
+    `IdempotencyKeyReused` and `InsufficientQuota`.
     """
     scope = Scope(
         thread_id=request.thread_id,
         thread_key=request.thread_key,
         receipt_key=request.receipt_key,
         tenant=request.tenant or "",
+        measured=bool(request.limit) and request.stays,
     )
     return await store.change(scope, partial(_start, request))
 
@@ -87,6 +96,8 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
     if looks and valid_receipt(state, fingerprint=request.fingerprint):
         return NOTHING, Started(run=state.existing_run(), replayed=True)
     thread = _thread(request, state)
+    if request.stays:
+        require_room(state, request.limit)
     out_of_the_way = _make_room(request.multitask, state)
     claimed = bool(request.owner) and not state.open_runs
     run = _new_run(request, thread, state)

@@ -72,6 +72,7 @@ def decode_start(request: pb.StartRunRequest) -> StartRequest:
         owner=plain(request.owner, field="owner"),
         tenant=tenant_of(request),
         metadata=dict(request.metadata),
+        limit=request.stored_bytes_limit,
         multitask=_MULTITASKS.get(request.multitask, Multitask.ENQUEUE),
         timeout=request.timeout.ToTimedelta().total_seconds() if timed else _TIMEOUT_SECONDS,
     )

@@ -35,6 +35,7 @@ OfTenant = (
     | threads.CreateThreadRequest
     | threads.ImportThreadRequest
     | threads.ListThreadsRequest
+    | threads.GetUsageRequest
     | runs.StartRunRequest
     | runs.ListRunsRequest
     | AboutThread
@@ -46,6 +47,16 @@ OfTenant = (
 def tenant_of(request: OfTenant) -> str | None:
     """Give the tenant for whom something is asked; None if for nobody in particular."""
     return request.tenant if request.HasField("tenant") else None
+
+
+def taken_limit(request: threads.CreateThreadRequest | threads.AppendItemsRequest) -> int:
+    """Take the limit of what may be stored out of a request.
+
+    It is no part of what is asked: a repetition with another one is still the same request.
+    """
+    limit = request.stored_bytes_limit
+    request.ClearField("stored_bytes_limit")
+    return limit
 
 
 async def visible_thread(request: AboutThread, store: ThreadStore) -> Thread:

@@ -95,7 +95,7 @@ def decode_told(item: pb.NewItem) -> NewItem:
     return decode_new_item(item)
 
 
-def decode_new_thread(request: pb.CreateThreadRequest, *, fingerprint: str) -> NewThread:
+def decode_new_thread(request: pb.CreateThreadRequest, *, fingerprint: str, limit: int) -> NewThread:
     """Decode a thread about to be made."""
     return NewThread(
         metadata=dict(request.metadata),
@@ -103,6 +103,7 @@ def decode_new_thread(request: pb.CreateThreadRequest, *, fingerprint: str) -> N
         tenant=request.tenant,
         request_id=plain(request.request_id, field="request_id"),
         fingerprint=fingerprint,
+        limit=limit,
     )
 
 

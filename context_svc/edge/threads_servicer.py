@@ -23,7 +23,7 @@ from context_svc.domain.update_thread import update_thread
 from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.retention_codec import decode_limits, encode_removal, encode_rule
 from context_svc.edge.runs_codec import digest
-from context_svc.edge.tenancy import require_thread, tenant_of, visible_thread
+from context_svc.edge.tenancy import require_thread, taken_limit, tenant_of, visible_thread
 from context_svc.edge.threads_codec import (
     decode_history,
     decode_new_thread,
@@ -63,13 +63,19 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         """Find the thread of a key, or make it."""
         key = plain(request.key, field="key")
         resolved = await resolve(
-            key, metadata=dict(request.metadata), store=self._store, tenant=tenant_of(request) or ""
+            key,
+            metadata=dict(request.metadata),
+            store=self._store,
+            tenant=tenant_of(request) or "",
+            limit=request.stored_bytes_limit,
         )
         return pb.ResolveThreadResponse(thread=encode_thread(resolved.thread), created=resolved.created)
 
     async def CreateThread(self, request: pb.CreateThreadRequest, context: Context) -> pb.CreateThreadResponse:
         """Make a thread without a key, with its first items."""
-        thread = await create_thread(decode_new_thread(request, fingerprint=digest(request)), store=self._store)
+        limit = taken_limit(request)
+        new = decode_new_thread(request, fingerprint=digest(request), limit=limit)
+        thread = await create_thread(new, store=self._store)
         return pb.CreateThreadResponse(thread=encode_thread(thread))
 
     async def UpdateThread(self, request: pb.UpdateThreadRequest, context: Context) -> pb.UpdateThreadResponse:
@@ -105,12 +111,15 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
     async def AppendItems(self, request: pb.AppendItemsRequest, context: Context) -> pb.AppendItemsResponse:
         """Add items to a thread without running a model."""
         await require_thread(request, self._store)
+        limit = taken_limit(request)
         items = await append_items(
             request.thread_id,
             tuple(map(decode_told, request.items)),
             request_id=plain(request.request_id, field="request_id"),
             fingerprint=digest(request),
             store=self._store,
+            tenant=tenant_of(request) or "",
+            limit=limit,
         )
         asked = any(item.pinned for item in request.items)
         pinned = (await self._store.thread(request.thread_id)).pinned if asked else ()
@@ -207,3 +216,7 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
             )
         self._metrics.window_tokens.observe(window.tokens)
         return encode_window(window)
+
+    async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
+        """Give how much a tenant has stored."""
+        return pb.GetUsageResponse(stored_bytes=await self._store.stored(tenant_of(request) or ""))

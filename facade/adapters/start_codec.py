@@ -30,6 +30,7 @@ def encode_start(new: NewRun, *, owner: str) -> pb.StartRunRequest:
         window_token_budget=new.window_tokens,
         tenant=new.tenant,
         metadata=new.metadata,
+        stored_bytes_limit=new.stored_limit,
     )
     request.timeout.FromTimedelta(timedelta(seconds=new.timeout_seconds))
     if new.thread_id:

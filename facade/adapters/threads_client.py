@@ -25,7 +25,11 @@ class ThreadsClient:
     async def create(self, new: NewThread, *, tenant: str) -> Thread:
         """Make a thread."""
         request = pb.CreateThreadRequest(
-            metadata=new.metadata, items=_items(new.messages), request_id=new.request_id, tenant=tenant
+            metadata=new.metadata,
+            items=_items(new.messages),
+            request_id=new.request_id,
+            tenant=tenant,
+            stored_bytes_limit=new.stored_limit,
         )
         async with translated(PEER):
             response = await self._threads.CreateThread(request, timeout=SECONDS)
@@ -38,9 +42,9 @@ class ThreadsClient:
             response = await self._threads.GetThread(request, timeout=SECONDS)
         return decode_thread(response.thread)
 
-    async def resolve(self, key: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
+    async def resolve(self, key: str, metadata: Mapping[str, str], *, tenant: str, stored_limit: int = 0) -> Thread:
         """Give the thread of a key, made if need be."""
-        request = pb.ResolveThreadRequest(key=key, metadata=metadata, tenant=tenant)
+        request = pb.ResolveThreadRequest(key=key, metadata=metadata, tenant=tenant, stored_bytes_limit=stored_limit)
         async with translated(PEER):
             response = await self._threads.ResolveThread(request, timeout=SECONDS)
         return decode_thread(response.thread)
@@ -90,11 +94,15 @@ class ThreadsClient:
             await self._threads.DeleteThread(request, timeout=SECONDS)
 
     async def append(
-        self, thread_id: str, messages: Sequence[Message], *, request_id: str, tenant: str
+        self, thread_id: str, messages: Sequence[Message], *, request_id: str, tenant: str, stored_limit: int = 0
     ) -> Sequence[Said]:
         """Add messages."""
         request = pb.AppendItemsRequest(
-            thread_id=thread_id, items=_items(messages), request_id=request_id, tenant=tenant
+            thread_id=thread_id,
+            items=_items(messages),
+            request_id=request_id,
+            tenant=tenant,
+            stored_bytes_limit=stored_limit,
         )
         async with translated(PEER):
             response = await self._threads.AppendItems(request, timeout=SECONDS)
@@ -128,6 +136,12 @@ class ThreadsClient:
         )
         async with translated(PEER):
             await self._threads.DeleteItem(request, timeout=SECONDS)
+
+    async def stored(self, *, tenant: str) -> int:
+        """Give what is stored."""
+        async with translated(PEER):
+            response = await self._threads.GetUsage(pb.GetUsageRequest(tenant=tenant), timeout=SECONDS)
+        return response.stored_bytes
 
 
 def decode_said(item: pb.Item) -> Said:

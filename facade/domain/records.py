@@ -133,7 +133,8 @@ class NewRun:
     `input_tokens` are those of the messages, as far as they are known. Without an idempotency key, a `repetition` finds
     the latest run that was made with the same `attempt_key`. A window of `window_tokens` is read together with the run,
     unless they are 0. A thread that is made is described by `metadata`. Its `tenant` alone sees the run and its thread,
-    and has keys of his own.
+    and has keys of his own. In a thread that stays, it is refused if that tenant has stored `stored_limit` bytes; 0 is
+    no limit.
     """
 
     input: Sequence[Message]
@@ -150,6 +151,7 @@ class NewRun:
     window_tokens: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     tenant: str = ""
+    stored_limit: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,11 +32,15 @@ class Thread:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewThread:
-    """A thread about to be made, which only its id finds; the same `request_id` makes one only once."""
+    """A thread about to be made, which only its id finds; the same `request_id` makes one only once.
+
+    It is refused if its tenant has stored `stored_limit` bytes; 0 is no limit.
+    """
 
     metadata: Mapping[str, str]
     messages: Sequence[Message] = ()
     request_id: str = ""
+    stored_limit: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,15 +60,18 @@ class Threads(Protocol):
     """Where threads are kept. All of it is a tenant's: threads of others are not found."""
 
     async def create(self, new: NewThread, *, tenant: str) -> Thread:
-        """Make a thread."""
+        """Make a thread. Raises `InsufficientQuota`."""
         ...
 
     async def thread(self, thread_id: str, *, tenant: str) -> Thread:
         """Give a thread. Raises `ThreadNotFound`, as do all methods about one thread."""
         ...
 
-    async def resolve(self, key: str, metadata: Mapping[str, str], *, tenant: str) -> Thread:
-        """Give the thread of a key; one that is not there is made, described by `metadata`."""
+    async def resolve(self, key: str, metadata: Mapping[str, str], *, tenant: str, stored_limit: int = 0) -> Thread:
+        """Give the thread of a key; one that is not there is made, described by `metadata`.
+
+        Raises `InsufficientQuota` instead of making one if the tenant has stored `stored_limit` bytes.
+        """
         ...
 
     async def of_key(self, key: str, *, tenant: str) -> Thread | None:
@@ -92,9 +99,13 @@ class Threads(Protocol):
         ...
 
     async def append(
-        self, thread_id: str, messages: Sequence[Message], *, request_id: str, tenant: str
+        self, thread_id: str, messages: Sequence[Message], *, request_id: str, tenant: str, stored_limit: int = 0
     ) -> Sequence[Said]:
-        """Add messages; the same `request_id` adds them only once. Raises `ThreadBusy` while there is an open run."""
+        """Add messages; the same `request_id` adds them only once.
+
+        Raises `ThreadBusy` while there is an open run, and `InsufficientQuota` if the tenant has stored `stored_limit`
+        bytes.
+        """
         ...
 
     async def said(
@@ -115,4 +126,8 @@ class Threads(Protocol):
 
         Raises `NotFound`, and `ThreadBusy` while there is an open run.
         """
+        ...
+
+    async def stored(self, *, tenant: str) -> int:
+        """Give how many bytes a tenant has stored."""
         ...

@@ -20,7 +20,7 @@ from facade.edge.attempt import attempted
 from facade.edge.connection import was_cut
 from facade.edge.errors import response_of
 from facade.edge.executor import Executor
-from facade.edge.keys import require
+from facade.edge.keys import require, stored_limit
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.crash_points import crash_point
@@ -56,12 +56,14 @@ class Answering:
         """Make the run of a request and begin it, or find the one that an earlier sending of it has made (then True).
 
         Stock clients repeat requests without a key. What failed is tried anew, unless a tool was called: that could
-        happen twice. Raises `InsufficientScope`, `RateLimitExceeded` and `Overloaded` before anything is kept.
+        happen twice. Raises `InsufficientScope`, `RateLimitExceeded`, `Overloaded` and `InsufficientQuota` before
+        anything is kept.
         """
         if new.parameters.server_tools:
             require(request, Scope.TOOLS)
         with self._admission.admit(request, tokens=expected_tokens(new)) as held:
-            called = replace(new, parameters=replace(new.parameters, caller=request.state.key))
+            parameters = replace(new.parameters, caller=request.state.key)
+            called = replace(new, parameters=parameters, stored_limit=stored_limit(request))
             counted = await with_tokens(called, self._inference)
             foreseen = await with_window(counted, self._inference, self._limits)
             run, replayed = await self._found(attempted(foreseen, request))

@@ -55,6 +55,7 @@ _BY_REASON = {
     "METHOD_REFUSED": _Shape(500, _SERVER),
     "DEFINITION_DIFFERS": _Shape(409, "conflict_error"),
     "EVENT_LOG_EXPIRED": _Shape(410, _INVALID),
+    "INSUFFICIENT_QUOTA": _Shape(429, "insufficient_quota"),
     "HOST_NOT_ALLOWED": _Shape(421, _INVALID),
     "STORE_FULL": _Shape(507, _SERVER),
     "REQUEST_TOO_LARGE": _Shape(413, _INVALID),

@@ -1,6 +1,7 @@
 """Who may use the API, and for what."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
 from fastapi import Request, params
@@ -9,7 +10,7 @@ from facade.domain.keyring import Caller, Keyring, Refused
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.clock import Clock
 from threadmesh.errors import InsufficientScope, Unauthenticated
-from threadmesh.keys.key import Scope
+from threadmesh.keys.key import KeyLimits, Scope
 
 log = structlog.get_logger()
 
@@ -25,13 +26,17 @@ class Guard:
         metrics: FacadeMetrics,
         clock: Clock,
         *,
+        usual: KeyLimits,
         on_use: Callable[[Caller], None],
     ) -> None:
-        """`on_use` hears of every caller that is let in."""
-        self._keyring, self._metrics, self._clock, self._on_use = keyring, metrics, clock, on_use
+        """The `usual` limits are those of callers without their own; `on_use` hears of every caller that is let in."""
+        self._keyring, self._metrics, self._clock = keyring, metrics, clock
+        self._usual, self._on_use = usual, on_use
 
-    def requires(self, scope: Scope, *, writing: Scope | None = None) -> list[params.Depends]:
+    def requires(self, scope: Scope | None, *, writing: Scope | None = None) -> list[params.Depends]:
         """Make what lets requests to a router pass with this scope, or with the one for `writing` if they change it.
+
+        None lets every key pass that is valid.
 
         `request.state.caller` says who calls, `request.state.key` tells callers apart for whatever is kept for one of
         them alone, and `request.state.tenant` is whose data may be seen.
@@ -39,8 +44,11 @@ class Guard:
 
         async def authorised(request: Request) -> None:
             caller = self._caller(request)
+            caller = replace(caller, limits=caller.limits.over(self._usual))
             request.state.caller, request.state.key, request.state.tenant = caller, caller.identity, caller.tenant
-            require(request, scope if writing is None or request.method in _READING else writing)
+            needed = scope if writing is None or request.method in _READING else writing
+            if needed is not None:
+                require(request, needed)
 
         return [params.Depends(authorised)]
 
@@ -69,6 +77,12 @@ def require(request: Request, scope: Scope) -> None:
     caller: Caller = request.state.caller
     if scope not in caller.scopes:
         raise InsufficientScope(f"This key may not do that: it lacks the scope {scope}.", scope=scope)
+
+
+def stored_limit(request: Request) -> int:
+    """Give how many bytes the caller's tenant may have stored; 0 is no limit."""
+    caller: Caller = request.state.caller
+    return caller.limits.stored_bytes or 0
 
 
 def offered_tools(request: Request, configured: str) -> str:

@@ -37,11 +37,26 @@ def test_a_key_is_shown_once_and_alone_on_stdout(threadmesh: CommandLine, file: 
 
 
 def test_limits_are_kept_with_the_key(threadmesh: CommandLine) -> None:
-    options = ("--requests-per-minute", "60", "--tokens-per-minute", "0", "--concurrent-streams", "4")
+    options = (
+        "--requests-per-minute",
+        "60",
+        "--tokens-per-minute",
+        "0",
+        "--concurrent-streams",
+        "4",
+        "--stored-bytes",
+        "5000",
+    )
     made = json.loads(threadmesh("keys", "create", "--json", *options).out)
     (listed,) = json.loads(threadmesh("keys", "list", "--json").out)
 
-    assert listed["limits"] == {"requests_per_minute": 60, "tokens_per_minute": 0, "concurrent_streams": 4}
+    assert listed["limits"] == {
+        "requests_per_minute": 60,
+        "tokens_per_minute": 0,
+        "concurrent_streams": 4,
+        "stored_bytes": 5000,
+    }
+    assert "5000 bytes stored" in threadmesh("keys", "list").out
     assert made.pop("key").startswith(f"tm_{listed['id']}_")
     assert listed.pop("last_used") is None
     assert made | {"created": ""} == listed | {"created": ""}

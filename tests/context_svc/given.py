@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from pathlib import Path
 
-from context_svc.adapters import postgres_time, redis_time
+from context_svc.adapters import postgres_time, redis_time, sizes
 from context_svc.adapters.memory_store import MemoryStore
 from context_svc.adapters.postgres_store import postgres_store
 from context_svc.adapters.redis_store import redis_store
@@ -198,6 +198,25 @@ async def texts(store: Store, thread_id: str) -> list[str]:
     items = await store.items(thread_id, after=None, limit=10_000, descending=False)
     assert [item.sequence for item in items] == list(range(len(items)))
     return [item.message.text for item in items]
+
+
+async def stored_exactly(store: Store, tenant: str) -> int:
+    """What is stored, as the store says and as whoever reads all of it finds. No input may wait: nobody can read it."""
+    runs = await store.runs(thread_id="", states=(), after=None, limit=999, tenant=tenant)
+    listed = await store.threads(key_prefix="", after=None, limit=999, tenant=tenant)
+    names = {thread.id for thread in listed} | {run.thread_id for run in runs}
+    items = [await store.items(name, after=None, limit=9999, descending=False) for name in names]
+    events = [(await store.log(run.id, after=-1)).events for run in runs]
+    bodies = [event.body for event in itertools.chain(*events) if isinstance(event.body, bytes)]
+    found = (
+        sum([sizes.thread_bytes(await store.thread(name)) for name in names])
+        + sum(map(sizes.run_bytes, runs))
+        + sum(map(sizes.item_bytes, itertools.chain(*items)))
+        + sum([sizes.call_bytes(call) for run in runs for call in await store.calls(run.id)])
+        + sum(sizes.EVENT + len(body) for body in bodies)
+    )
+    assert await store.stored(tenant) == found
+    return found
 
 
 async def whole_log(store: Store, run_id: str, *, after: int = -1) -> list[Event]:

@@ -15,7 +15,7 @@ from context_svc.domain.call import CallState
 from context_svc.domain.read_window import read_window
 from context_svc.domain.run import RunState
 from facade.domain.parameters import TurnParameters
-from tests.context_svc.given import claimed, finished, postgres_server, texts, whole_log
+from tests.context_svc.given import claimed, finished, postgres_server, stored_exactly, texts, whole_log
 from threadmesh.conversation import CallOutcome, ToolChoiceMode
 from threadmesh.testing.clock import FakeClock
 
@@ -35,8 +35,11 @@ async def test_a_store_of_an_earlier_version_is_read_and_goes_on(state: Path, tm
         log = [event.body for event in await whole_log(store, first.id)]
         (call,) = await store.calls(first.id)
         await finished(store, second, b"rest")
+        with_input = await store.stored("")
         next_one = await claimed(store, clock, third)
+        stored = await stored_exactly(store, "")
 
+    assert stored == with_input
     assert said == ["What time is it? ünï 🦉", "", "noon", "It is noon.", "hello"]
     assert log[:4] == [b"one", b"two", b"three", b"four"]
     assert first.state is RunState.SUCCEEDED
@@ -74,8 +77,11 @@ async def test_a_database_of_an_earlier_version_is_read_and_goes_on(state: Path,
         log = [event.body for event in await whole_log(store, first.id)]
         window = await read_window(notes.id, budget=0, run_id="", threads=store, runs=store)
         await finished(store, second, b"rest")
+        with_input = await store.stored("")
         next_one = await claimed(store, clock, third)
+        stored = await stored_exactly(store, "")
 
+    assert stored == with_input
     assert said == ["What time is it? ünï 🦉", "", "noon", "It is noon.", "hello"]
     assert log[:4] == [b"one", b"two", b"three", b"four"]
     assert (notes.summary, window.summary) == (1, 1)

@@ -10,11 +10,15 @@ import pytest
 
 from context_svc.adapters.postgres_store import postgres_store
 from context_svc.adapters.redis_store import redis_store
+from context_svc.domain.append_events import append_to_runs
 from context_svc.domain.append_items import append_items
 from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.claim import claim
+from context_svc.domain.delete import delete
+from context_svc.domain.forget_logs import forget_logs
 from context_svc.domain.ports import HANDED_OVER, Store
 from context_svc.domain.resolve import resolve
+from context_svc.domain.run import Run
 from context_svc.domain.take_over import hand_over, take_over
 from tests.context_svc.given import (
     FakeTime,
@@ -28,8 +32,10 @@ from tests.context_svc.given import (
     running,
     said,
     started,
+    stored_exactly,
     texts,
     valkey_server,
+    writing,
 )
 from threadmesh.errors import StaleEpoch
 from threadmesh.testing.clock import FakeClock
@@ -206,3 +212,36 @@ async def test_a_run_whose_writer_is_gone_is_taken_by_one_of_those_who_want_it(
             await appended(store, run, b"late")
     await finished(stores[1], taken, b"b")
     assert [event.body for event in (await stores[0].log(run.id, after=-1)).events][:2] == [b"a", b"b"]
+
+
+async def test_what_two_processes_write_at_once_is_counted_exactly(stores: list[Store], clock: FakeClock) -> None:
+    """Each writes to threads of its own, in batches whose orders are opposite, and all of them are one tenant's."""
+
+    async def write(by: Store, name: str) -> None:
+        runs = [await running(by, clock, f"{name}{number}") for number in range(12)]
+        for _ in range(30):
+            writes = [writing(run, b"event", items=(said("more"),)) for run in runs]
+            after = await append_to_runs(writes, store=by)
+            runs = [each for each in after if isinstance(each, Run)]
+        ended = await asyncio.gather(*(finished(by, run, b"last") for run in runs))
+        await forget_logs([run.id for run in ended[:6]], store=by)
+        await delete(ended[-1].thread_id, store=by)
+
+    await asyncio.gather(*(write(store, name) for store, name in zip(stores * 2, "abcd", strict=True)))
+
+    assert len(await stores[0].threads(key_prefix="", after=None, limit=99)) == 4 * 11
+    assert await stored_exactly(stores[1], "") == await stores[0].stored("") > 0
+
+
+async def test_logs_are_forgotten_by_one_process_while_their_threads_are_deleted_by_another(
+    stores: list[Store], clock: FakeClock
+) -> None:
+    one, other = stores
+    for _ in range(20):
+        runs = [await finished(one, await running(one, clock, f"k{number}"), b"log") for number in range(8)]
+        await asyncio.gather(
+            forget_logs([run.id for run in runs], store=one),
+            *(delete(run.thread_id, store=other) for run in runs),
+        )
+
+        assert await one.stored("") == 0

@@ -1,13 +1,18 @@
 """Which way SQLite takes to what is asked often, or of large tables."""
 
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from context_svc.adapters import statements
+from context_svc.adapters import sizes, statements
+from context_svc.adapters.sqlite_changes import STORED, stored_by, write_change
 from context_svc.adapters.sqlite_file import connect, prepare
 from context_svc.adapters.sqlite_store import INSTRUCTIONS, list_runs, list_threads
+from context_svc.domain.change import Change
+from context_svc.domain.run import Batch, Run, RunState
+from context_svc.domain.thread import new_thread
 
 QUERIES = [
     "SELECT * FROM items WHERE thread_id = '' AND seq < 9 ORDER BY seq DESC LIMIT 100",
@@ -70,3 +75,34 @@ def test_instructions_are_found_without_reading_how_often_they_were_repeated(dat
     assert "SCAN items" not in plan
     assert "items_instructions (thread_id=? AND digest>?)" in plan
     assert "items_instructions (thread_id=? AND digest=?)" in plan
+
+
+def test_what_a_tenant_has_stored_is_summed_up_without_reading_what_it_is(database: Path) -> None:
+    prepare(database)
+    with closing(connect(database)) as connection:
+        asked = connection.execute(f"EXPLAIN QUERY PLAN {STORED}", ("", ""))
+        plan = " ".join(row["detail"] for row in asked)
+
+    assert "SEARCH stored USING PRIMARY KEY (tenant=?)" in plan
+    assert "SEARCH runs USING INDEX runs_open_of_tenant (tenant=?)" in plan
+
+
+def test_a_write_of_events_costs_no_statement_for_being_counted(database: Path) -> None:
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    thread = new_thread(now)
+    run = Run(
+        id="r", thread_id=thread.id, number=0, state=RunState.RUNNING, create_time=now, deadline=now,
+        expires=0.0, lease_until=0.0,
+    )  # fmt: skip
+    events = Batch(run_id="r", epoch=1, first_sequence=0, create_time=now, bodies=(b"one",))
+    prepare(database)
+    with closing(connect(database)) as connection:
+        write_change(connection, Change(thread=thread, runs=(run,)))
+        statements: list[str] = []
+        connection.set_trace_callback(statements.append)
+        write_change(connection, Change(runs=(run,), events=events))
+        connection.set_trace_callback(None)
+        counted = stored_by(connection, "")
+
+    assert [" ".join(each.split()[:3]) for each in statements] == ["UPDATE runs SET", "INSERT INTO events"]
+    assert counted == sizes.thread_bytes(thread) + sizes.run_bytes(run) + sizes.batch_bytes(events)

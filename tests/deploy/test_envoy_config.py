@@ -28,6 +28,7 @@ READS = {
     "/threadmesh.api.context.v1.ThreadsService/GetItem",
     "/threadmesh.api.context.v1.ThreadsService/GetRetention",
     "/threadmesh.api.context.v1.ThreadsService/GetThread",
+    "/threadmesh.api.context.v1.ThreadsService/GetUsage",
     "/threadmesh.api.context.v1.ThreadsService/ListItems",
     "/threadmesh.api.context.v1.ThreadsService/ListThreads",
     "/threadmesh.api.context.v1.RunsService/GetRun",

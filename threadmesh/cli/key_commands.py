@@ -45,6 +45,7 @@ def keys_create(
     concurrent_streams: Annotated[
         int | None, _limit("--concurrent-streams", "Answers that are waited for or read at once")
     ] = None,
+    stored_bytes: Annotated[int | None, _limit("--stored-bytes", "Bytes that its tenant may have stored")] = None,
     json: options.Json = False,
     file: File = None,
     data_dir: options.DataDir = None,
@@ -66,6 +67,7 @@ def keys_create(
         tokens_per_minute=tokens_per_minute,
         tool_calls_per_minute=tool_calls_per_minute,
         concurrent_streams=concurrent_streams,
+        stored_bytes=stored_bytes,
     )
     wanted = NewKey(name=name, tenant=tenant, scopes=scope or tuple(Scope), expires=expires, limits=limits)
     create_key(keys_file(file, data_dir), wanted, as_json=json)

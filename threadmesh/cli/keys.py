@@ -17,7 +17,13 @@ from threadmesh.keys.uses import read_uses
 from threadmesh.settings import data_directory
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([dh])")
-_SHORT = {"requests": "requests/min", "tokens": "tokens/min", "tool": "tool calls/min", "concurrent": "streams"}
+_SHORT = {
+    "requests": "requests/min",
+    "tokens": "tokens/min",
+    "tool": "tool calls/min",
+    "concurrent": "streams",
+    "stored": "bytes stored",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@
     │   ├── StoreGenerationChanged
     │   └── ToolConnectionLost
     ├── StoreFull  ThreadDamaged  EventLogExpired
+    ├── InsufficientQuota              its tenant stores as much as it may
     ├── ToolCallNotDone
     ├── ToolFailed  ToolServerFailed  ToolAuthenticationFailed  ToolResultTooLarge
     ├── ToolResultInvalid
@@ -46,6 +47,7 @@ from threadmesh.errors.kinds import (
     Cancelled,
     Code,
     DeadlineExceeded,
+    InsufficientQuota,
     InsufficientScope,
     Internal,
     InvalidArgument,
@@ -130,6 +132,7 @@ __all__ = [
     "DefinitionDiffers",
     "EventLogExpired",
     "IdempotencyKeyReused",
+    "InsufficientQuota",
     "InsufficientScope",
     "Internal",
     "InvalidArgument",

@@ -127,6 +127,13 @@ class RateLimitExceeded(Overloaded):
     reason = "RATE_LIMIT_EXCEEDED"
 
 
+class InsufficientQuota(MeshError):
+    """As much is stored as may be; delete what is no longer needed."""
+
+    code = Code.RESOURCE_EXHAUSTED
+    reason = "INSUFFICIENT_QUOTA"
+
+
 class Unavailable(MeshError):
     """A service cannot be reached now; try again in a moment."""
 

@@ -45,6 +45,7 @@ class _Limits(BaseModel):
     tokens_per_minute: Limit = None
     tool_calls_per_minute: Limit = None
     concurrent_streams: Limit = None
+    stored_bytes: Limit = None
 
 
 class _Entry(BaseModel):

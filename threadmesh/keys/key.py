@@ -35,13 +35,15 @@ ALL_SCOPES = frozenset(Scope)
 class KeyLimits:
     """How much a key may do. None leaves it to the settings of the facade, 0 is no limit.
 
-    `concurrent_streams` are answers that are waited for or read at one moment, streamed or not.
+    `concurrent_streams` are answers that are waited for or read at one moment, streamed or not. `stored_bytes` are
+    those of all that the key's tenant has stored, whichever key stored it.
     """
 
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     tool_calls_per_minute: int | None = None
     concurrent_streams: int | None = None
+    stored_bytes: int | None = None
 
     def over(self, defaults: "KeyLimits") -> "KeyLimits":
         """Give these limits, and the defaults where they say nothing."""

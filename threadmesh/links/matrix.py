@@ -28,7 +28,7 @@ MATRIX: Mapping[str, Mapping[str, Methods]] = {
                 *("ResolveThread", "CreateThread", "GetThread", "ListThreads", "UpdateThread", "DeleteThread"),
                 *("AppendItems", "GetItem", "ListItems", "DeleteItem", "PinItem", "UnpinItem"),
                 # Of all threads at once only an operator removes something: PruneThreads.
-                *("AssembleWindow", "AppendSummary", "GetRetention", "PruneThread"),
+                *("AssembleWindow", "AppendSummary", "GetRetention", "PruneThread", "GetUsage"),
             }
         ),
         RUNS: frozenset(

@@ -76,9 +76,36 @@ end
 -- Lets an item of a thread say something else, if it is still there.
 function own.AMEND(thread, number, record)
   local list = thread_key(thread) .. ':items'
+  local before = redis.call('ZRANGEBYSCORE', list, number, number)
   if redis.call('ZREMRANGEBYSCORE', list, number, number) > 0 then
     redis.call('ZADD', list, number, record)
+    count(thread_key(thread), tenant_of(thread), item_bytes(record) - items_bytes(before))
   end
+end
+
+-- Counts of a thread or run what stands in itself, in place of what stood there, and so many bytes that were added.
+function own.COUNT(key, tenant, base, added)
+  local before = redis.call('HGET', key, 'base') or 0
+  if before ~= base then
+    redis.call('HSET', key, 'base', base)
+  end
+  count(key, tenant, base - before + added)
+end
+
+-- Writes a call of a run. What has ended of it is kept apart from the call, so that the first end stays.
+function own.CALL(run, tenant, id, ended, record)
+  local calls, results = run_key(run) .. ':calls', run_key(run) .. ':results'
+  if redis.call('HEXISTS', results, id) == 0 then
+    count(run_key(run), tenant, call_bytes(record) - call_bytes(redis.call('HGET', calls, id)))
+    redis.call('HSET', ended == '1' and results or calls, id, record)
+  end
+end
+
+-- Forgets input of a run that is never admitted.
+function own.DROP(run, thread, tenant)
+  local input = run_key(run) .. ':input'
+  count(thread_key(thread), tenant, -items_bytes(redis.call('LRANGE', input, 0, -1)))
+  redis.call('DEL', input)
 end
 
 -- Moves the input of a run into its thread.
@@ -91,23 +118,31 @@ end
 
 -- Forgets the items of a thread with numbers from `first` to below `stop`, but for instructions and summaries.
 function own.PRUNE(thread, first, stop)
-  local key = thread_key(thread)
+  local key, gone, bytes = thread_key(thread), 0, 0
   for _, record in ipairs(redis.call('ZRANGEBYSCORE', key .. ':items', first, '(' .. stop)) do
     if string.sub(record, 1, 1) == '-' then
-      redis.call('HINCRBY', key, 'items', -redis.call('ZREM', key .. ':items', record))
+      gone = gone + redis.call('ZREM', key .. ':items', record)
+      bytes = bytes + item_bytes(record)
     end
   end
+  redis.call('HINCRBY', key, 'items', -gone)
+  count(key, tenant_of(thread), -bytes)
 end
 
 -- Remembers where an instruction is said first now that the item which did is gone.
 local function remember_next(key, digest)
   redis.call('HDEL', key .. ':instructions', digest)
-  for _, record in ipairs(redis.call('ZRANGE', key .. ':items', 0, -1)) do
-    if string.sub(record, 1, 17) == 'I' .. digest then
-      redis.call('HSET', key .. ':instructions', digest, redis.call('ZSCORE', key .. ':items', record))
-      return
+  local at, page = 0, 200
+  repeat
+    local records = redis.call('ZRANGE', key .. ':items', at, at + page - 1)
+    for _, record in ipairs(records) do
+      if string.sub(record, 1, 17) == 'I' .. digest then
+        redis.call('HSET', key .. ':instructions', digest, redis.call('ZSCORE', key .. ':items', record))
+        return
+      end
     end
-  end
+    at = at + page
+  until #records < page
 end
 
 -- Forgets the item of a thread with a number, whatever it is.
@@ -116,6 +151,7 @@ function own.REMOVE(thread, number)
   local record = redis.call('ZRANGEBYSCORE', key .. ':items', number, number)[1]
   if record then
     redis.call('HINCRBY', key, 'items', -redis.call('ZREM', key .. ':items', record))
+    count(key, tenant_of(thread), -item_bytes(record))
     local digest = string.sub(record, 2, 17)
     if redis.call('HGET', key .. ':instructions', digest) == number then
       remember_next(key, digest)
@@ -123,19 +159,21 @@ function own.REMOVE(thread, number)
   end
 end
 
--- Forgets the calls of a run and its events numbered below `first`.
-function own.CUT(run, first)
+-- Forgets the calls of a run and its events numbered below `first`, which are all that it has once it has ended.
+function own.CUT(run, tenant, first)
   local key = run_key(run)
   redis.call('UNLINK', key .. ':calls', key .. ':results')
   redis.call('XTRIM', key .. ':events', 'MINID', string.format('%.0f-0', first + 1))
   if redis.call('XLEN', key .. ':events') == 0 then
     redis.call('UNLINK', key .. ':events')
+    count(key, tenant, (redis.call('HGET', key, 'base') or 0) - (redis.call('HGET', key, 'bytes') or 0))
   end
 end
 
 local function forget_run(id)
   local key = run_key(id)
   local tenant = redis.call('HGET', key, 'tenant')
+  count(key, tenant or '', -(redis.call('HGET', key, 'bytes') or 0))
   if tenant then
     redis.call('ZREM', prefix .. 'runs@' .. tenant, id)
   end
@@ -169,6 +207,7 @@ function own.FORGET(thread)
   end
   redis.call('ZREM', prefix .. 'threads', thread)
   redis.call('ZREM', prefix .. 'ephemeral', thread)
+  count(key, tenant_of(thread), -(redis.call('HGET', key, 'bytes') or 0))
   local tenant = string.match(name or '', '^\31([^\31]*)\31')
   if tenant then
     redis.call('ZREM', prefix .. 'threads@' .. tenant, thread)

@@ -1,4 +1,5 @@
--- Gives what is within scopes. ARGV, for each scope: run id, '1' for only the run, thread id, thread key, receipt key.
+-- Gives what is within scopes. ARGV, for each scope: run id, '1' for only the run, thread id, thread key, receipt key, and
+-- the tenant whose bytes are asked for, behind '+', or nothing.
 local function version(thread)
   return redis.call('HGET', thread_key(thread), 'version') or '0'
 end
@@ -38,7 +39,10 @@ local function state(run_id, only_run, thread, key, receipt_key)
 end
 
 local found = {}
-for at = 3, #ARGV, 5 do
-  found[#found + 1] = state(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+for at = 3, #ARGV, 6 do
+  local answer = state(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+  local measured = ARGV[at + 5]
+  answer[#answer + 1] = measured ~= '' and redis.call('HGET', prefix .. 'stored', string.sub(measured, 2)) or '0'
+  found[#found + 1] = answer
 end
 return {redis.call('TIME'), known[3], found}

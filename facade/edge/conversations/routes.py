@@ -15,6 +15,7 @@ from facade.edge.controls import controls
 from facade.edge.conversations import pages
 from facade.edge.conversations.names import conversation_body, find
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
+from facade.edge.keys import stored_limit
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing
 from facade.edge.responses.decode import check_include
@@ -80,7 +81,12 @@ class Conversations:
         """Make a conversation."""
         asked = await read(request, NewConversation, optional=True)
         messages = await self._messages(asked.items or (), request)
-        new = NewThread(metadata=asked.metadata or {}, messages=messages, request_id=_request_id(request))
+        new = NewThread(
+            metadata=asked.metadata or {},
+            messages=messages,
+            request_id=_request_id(request),
+            stored_limit=stored_limit(request),
+        )
         return conversation_body(await self._threads.create(new, tenant=request.state.tenant))
 
     async def get(self, request: Request, conversation: str) -> dict[str, Any]:
@@ -107,7 +113,13 @@ class Conversations:
         if not messages:
             raise InvalidArgument("None of these items says anything to a model.", field="items")
         thread = await self._find(request, conversation)
-        said = await self._threads.append(thread.id, messages, request_id=_request_id(request), tenant=thread.tenant)
+        said = await self._threads.append(
+            thread.id,
+            messages,
+            request_id=_request_id(request),
+            tenant=thread.tenant,
+            stored_limit=stored_limit(request),
+        )
         shown = self._shown(thread)
         return listing([item for entry in said for item in await shown.items(entry)], has_more=False)
 

@@ -14,6 +14,7 @@ from facade.edge.answers.common import Deleted
 from facade.edge.answers.threads import PrunedAnswer, RetentionAnswer, ThreadAnswer, ThreadPage
 from facade.edge.body import read
 from facade.edge.controls import controls
+from facade.edge.keys import stored_limit
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order
 from facade.edge.threads.encode import pruned_body, retention_body, thread_body
@@ -84,11 +85,11 @@ class ThreadKeeping:
     async def make(self, request: Request) -> dict[str, Any]:
         """Find the thread of a key or make it; without a key, make a thread each time."""
         asked = await read(request, NewThread, optional=True)
-        metadata, tenant = asked.metadata or {}, request.state.tenant
+        metadata, tenant, limit = asked.metadata or {}, request.state.tenant, stored_limit(request)
         if asked.key:
-            return thread_body(await self._threads.resolve(asked.key, metadata, tenant=tenant))
+            return thread_body(await self._threads.resolve(asked.key, metadata, tenant=tenant, stored_limit=limit))
         request_id = controls(request.headers, {}, default_tools="").idempotency_key
-        new = Unnamed(metadata=metadata, request_id=request_id)
+        new = Unnamed(metadata=metadata, request_id=request_id, stored_limit=limit)
         return thread_body(await self._threads.create(new, tenant=tenant))
 
     async def get(self, request: Request, thread_id: str) -> dict[str, Any]:

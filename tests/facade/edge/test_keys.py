@@ -14,7 +14,7 @@ from facade.edge.keys import Guard, offered_tools
 from facade.edge.metrics import FacadeMetrics
 from tests.turn.mesh import http_server
 from threadmesh.clock import SystemClock
-from threadmesh.keys.key import Key, Scope, digest, id_of, new_token
+from threadmesh.keys.key import Key, KeyLimits, Scope, digest, id_of, new_token
 
 TOKEN = new_token()
 KEY = Key(
@@ -36,7 +36,9 @@ async def seen(keyring: Keyring, token: str) -> Any:
         return {"key": state.key, "tenant": state.tenant, "tools": offered_tools(request, "all")}
 
     app = FastAPI()
-    guard = Guard(lambda: keyring, FacadeMetrics(CollectorRegistry()), SystemClock(), on_use=lambda _: None)
+    guard = Guard(
+        lambda: keyring, FacadeMetrics(CollectorRegistry()), SystemClock(), usual=KeyLimits(), on_use=lambda _: None
+    )
     app.include_router(routes, dependencies=guard.requires(Scope.CHAT))
     errors.install(app)
     async with http_server(app) as url, httpx2.AsyncClient() as http:

@@ -1,6 +1,7 @@
 """Threads and their items, over a real loopback connection: promises in the comments of the protos."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
 from threadmesh.errors import (
     ContextLengthExceeded,
+    InsufficientQuota,
     InvalidArgument,
     RunNotFound,
     ThreadBusy,
@@ -187,3 +189,37 @@ async def test_the_thread_of_one_key_is_listed_alone(threads: "Threads") -> None
     for key, found in (("a", ["a"]), ("b", [])):
         page = await threads.ListThreads(threads_pb.ListThreadsRequest(key=key), timeout=SECONDS)
         assert ([thread.key for thread in page.threads], page.next_page_token) == (found, "")
+
+
+async def test_who_has_stored_enough_is_told_how_much_and_may_make_room(runs: "Runs", threads: "Threads") -> None:
+    made = threads_pb.ResolveThreadRequest(key="k", tenant="home")
+    thread = (await threads.ResolveThread(made, timeout=SECONDS)).thread
+    usage = await threads.GetUsage(threads_pb.GetUsageRequest(tenant="home"), timeout=SECONDS)
+    limited: dict[str, Any] = {"tenant": "home", "stored_bytes_limit": usage.stored_bytes}
+    start = pb.StartRunRequest(thread_key="k", input=[said("hello")], **limited)
+    asked: list[Awaitable[object]] = [
+        runs.StartRun(start, timeout=SECONDS),
+        threads.CreateThread(threads_pb.CreateThreadRequest(**limited), timeout=SECONDS),
+        threads.ResolveThread(threads_pb.ResolveThreadRequest(key="other", **limited), timeout=SECONDS),
+        threads.AppendItems(
+            threads_pb.AppendItemsRequest(thread_id=thread.id, items=[said("x")], **limited), timeout=SECONDS
+        ),
+    ]
+    for each in asked:
+        with pytest.raises(InsufficientQuota) as refused:
+            async with translated("context"):
+                await each
+        assert refused.value.facts == dict.fromkeys(("stored_bytes", "limit_bytes"), str(usage.stored_bytes))
+    await threads.DeleteThread(threads_pb.DeleteThreadRequest(thread_id=thread.id, tenant="home"), timeout=SECONDS)
+
+    assert not (await runs.StartRun(start, timeout=SECONDS)).replayed
+    assert (await threads.GetUsage(threads_pb.GetUsageRequest(), timeout=SECONDS)).stored_bytes == 0
+
+
+async def test_a_repetition_with_another_limit_is_the_same_request(threads: "Threads") -> None:
+    asked = [
+        threads_pb.CreateThreadRequest(request_id="r", tenant="home", stored_bytes_limit=limit) for limit in (0, 1, 2)
+    ]
+    made = [(await threads.CreateThread(each, timeout=SECONDS)).thread.id for each in asked]
+
+    assert len(set(made)) == 1

@@ -205,6 +205,7 @@ class StartRunRequest(_message.Message):
     WINDOW_TOKEN_BUDGET_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_LIMIT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names an existing thread."""
     thread_key: _builtins.str
@@ -227,6 +228,10 @@ class StartRunRequest(_message.Message):
     """Asks for the run's window of so many tokens, if it is claimed at once; 0 asks for none."""
     tenant: _builtins.str
     """Sees only what this tenant has, and makes it his; absent sees everything, and what is made belongs to nobody ("")."""
+    stored_bytes_limit: _builtins.int
+    """Refuses a run in an existing or keyed thread with INSUFFICIENT_QUOTA once the tenant has stored so many bytes; 0 is
+    no limit. A repetition is never refused.
+    """
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.NewItem]:
         """Holds what is said to the model, oldest first."""
@@ -256,10 +261,11 @@ class StartRunRequest(_message.Message):
         window_token_budget: _builtins.int = ...,
         tenant: _builtins.str | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        stored_bytes_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "metadata", b"metadata", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "metadata", b"metadata", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "stored_bytes_limit", b"stored_bytes_limit", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015

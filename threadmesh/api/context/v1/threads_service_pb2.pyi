@@ -115,6 +115,52 @@ ITEM_STATUS_INCOMPLETE: ItemStatus.ValueType  # 2
 Global___ItemStatus: _TypeAlias = ItemStatus  # noqa: Y015
 
 @_typing.final
+class GetUsageRequest(_message.Message):
+    """Asks how much is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Is whose data is meant; absent means nobody's ("")."""
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
+
+Global___GetUsageRequest: _TypeAlias = GetUsageRequest  # noqa: Y015
+
+@_typing.final
+class GetUsageResponse(_message.Message):
+    """Gives how much is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORED_BYTES_FIELD_NUMBER: _builtins.int
+    stored_bytes: _builtins.int
+    """Is what the tenant has stored, exactly: the texts of everything, and 100 bytes for each thread, run, item and call."""
+    def __init__(
+        self,
+        *,
+        stored_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["stored_bytes", b"stored_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageResponse: _TypeAlias = GetUsageResponse  # noqa: Y015
+
+@_typing.final
 class ResolveThreadRequest(_message.Message):
     """Asks for the thread of a key."""
 
@@ -143,10 +189,13 @@ class ResolveThreadRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_LIMIT_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Finds the thread, e.g. `discord:<guild>:<channel>`."""
     tenant: _builtins.str
     """Sees only what this tenant has, and makes it his; absent sees everything, and what is made belongs to nobody ("")."""
+    stored_bytes_limit: _builtins.int
+    """Refuses with INSUFFICIENT_QUOTA what would store more once the tenant has stored so many bytes; 0 is no limit."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Describes the thread when it is made."""
@@ -157,10 +206,11 @@ class ResolveThreadRequest(_message.Message):
         key: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         tenant: _builtins.str | None = ...,
+        stored_bytes_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "key", b"key", "metadata", b"metadata", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "key", b"key", "metadata", b"metadata", "stored_bytes_limit", b"stored_bytes_limit", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
@@ -226,10 +276,13 @@ class CreateThreadRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_LIMIT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Makes a retried request find the thread that the first one made."""
     tenant: _builtins.str
     """Makes the thread this tenant's; absent makes it nobody's ("")."""
+    stored_bytes_limit: _builtins.int
+    """Refuses with INSUFFICIENT_QUOTA what would store more once the tenant has stored so many bytes; 0 is no limit."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Describes the thread."""
@@ -245,10 +298,11 @@ class CreateThreadRequest(_message.Message):
         items: _abc.Iterable[Global___NewItem] | None = ...,
         request_id: _builtins.str = ...,
         tenant: _builtins.str | None = ...,
+        stored_bytes_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "items", b"items", "metadata", b"metadata", "request_id", b"request_id", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "items", b"items", "metadata", b"metadata", "request_id", b"request_id", "stored_bytes_limit", b"stored_bytes_limit", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
@@ -567,12 +621,15 @@ class AppendItemsRequest(_message.Message):
     ITEMS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    STORED_BYTES_LIMIT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
     request_id: _builtins.str
     """Makes a retried request append once."""
     tenant: _builtins.str
     """Sees only what this tenant has; absent sees everything."""
+    stored_bytes_limit: _builtins.int
+    """Refuses with INSUFFICIENT_QUOTA what would store more once the tenant has stored so many bytes; 0 is no limit."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___NewItem]:
         """Holds the items, oldest first."""
@@ -584,10 +641,11 @@ class AppendItemsRequest(_message.Message):
         items: _abc.Iterable[Global___NewItem] | None = ...,
         request_id: _builtins.str = ...,
         tenant: _builtins.str | None = ...,
+        stored_bytes_limit: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "items", b"items", "request_id", b"request_id", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "items", b"items", "request_id", b"request_id", "stored_bytes_limit", b"stored_bytes_limit", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015

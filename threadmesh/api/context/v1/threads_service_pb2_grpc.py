@@ -125,6 +125,11 @@ class ThreadsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AssembleWindowRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AssembleWindowResponse.FromString,
                 _registered_method=True)
+        self.GetUsage = channel.unary_unary(
+                '/threadmesh.api.context.v1.ThreadsService/GetUsage',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetUsageRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetUsageResponse.FromString,
+                _registered_method=True)
 
 
 class ThreadsServiceServicer:
@@ -274,6 +279,13 @@ class ThreadsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetUsage(self, request, context):
+        """Gives how much a tenant has stored: threads with their items, runs with their logs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ThreadsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -366,6 +378,11 @@ def add_ThreadsServiceServicer_to_server(servicer, server):
                     servicer.AssembleWindow,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AssembleWindowRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AssembleWindowResponse.SerializeToString,
+            ),
+            'GetUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsage,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetUsageRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetUsageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -855,6 +872,33 @@ class ThreadsService:
             '/threadmesh.api.context.v1.ThreadsService/AssembleWindow',
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AssembleWindowRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.AssembleWindowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.ThreadsService/GetUsage',
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetUsageRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_threads__service__pb2.GetUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -91,6 +91,8 @@ class ThreadsServiceStub:
     for them if there is room. Every tool call has exactly one result. Where the first instruction and the pinned items
     alone exceed the budget the answer is CONTEXT_LENGTH_EXCEEDED.
     """
+    GetUsage: _grpc.UnaryUnaryMultiCallable[_threads_service_pb2.GetUsageRequest, _threads_service_pb2.GetUsageResponse]
+    """Gives how much a tenant has stored: threads with their items, runs with their logs."""
 
 @_typing.type_check_only
 class ThreadsServiceAsyncStub(ThreadsServiceStub):
@@ -155,6 +157,8 @@ class ThreadsServiceAsyncStub(ThreadsServiceStub):
     for them if there is room. Every tool call has exactly one result. Where the first instruction and the pinned items
     alone exceed the budget the answer is CONTEXT_LENGTH_EXCEEDED.
     """
+    GetUsage: _aio.UnaryUnaryMultiCallable[_threads_service_pb2.GetUsageRequest, _threads_service_pb2.GetUsageResponse]  # type: ignore[assignment]
+    """Gives how much a tenant has stored: threads with their items, runs with their logs."""
 
 class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Keeps threads and their items."""
@@ -324,5 +328,13 @@ class ThreadsServiceServicer(metaclass=_abc_1.ABCMeta):
         for them if there is room. Every tool call has exactly one result. Where the first instruction and the pinned items
         alone exceed the budget the answer is CONTEXT_LENGTH_EXCEEDED.
         """
+
+    @_abc_1.abstractmethod
+    def GetUsage(
+        self,
+        request: _threads_service_pb2.GetUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_threads_service_pb2.GetUsageResponse, _abc.Awaitable[_threads_service_pb2.GetUsageResponse]]:
+        """Gives how much a tenant has stored: threads with their items, runs with their logs."""
 
 def add_ThreadsServiceServicer_to_server(servicer: ThreadsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

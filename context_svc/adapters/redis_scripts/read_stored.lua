@@ -1,0 +1,2 @@
+-- Gives what a tenant has stored. ARGV: the tenant.
+return redis.call('HGET', prefix .. 'stored', ARGV[3]) or '0'
