@@ -14,6 +14,7 @@ from context_svc.adapters.rows import Row, item_row
 from context_svc.adapters.sizes import RECORD
 from context_svc.domain.change import Change
 from context_svc.domain.run import Run
+from context_svc.domain.thread import Thread
 
 Write = tuple[str, Row]
 
@@ -32,7 +33,8 @@ _COUNT_THREAD = f"""
     {_ADD}
 """  # noqa: S608  # our own words
 _THREAD_COUNTED = f"""
-    UPDATE threads SET bytes = bytes + :added, counted = {_THREAD} + :added WHERE thread_id = :thread_id
+    UPDATE threads SET bytes = bytes + :added, counted = {_THREAD} + :added
+    WHERE thread_id = :thread_id
 """  # noqa: S608  # our own words
 _COUNT_RUN = f"""
     INSERT INTO stored (tenant, shard, bytes)
@@ -101,7 +103,7 @@ def amendments(change: Change) -> Iterator[Write]:
 
 def input_forgotten(run: Run) -> Iterator[Write]:
     """Give what stops counting input that is never admitted, before it goes."""
-    if run.finished and not run.epoch and not run.first_sequence:
+    if _never_began(run) and not run.first_sequence:
         yield _INPUT_FORGOTTEN, {"run_id": run.id, "thread_id": run.thread_id}
 
 
@@ -110,9 +112,12 @@ def thread_forgotten(thread_id: str) -> Write:
     return _THREAD_FORGOTTEN, {"thread_id": thread_id, "shard": sizes.shard_of(thread_id)}
 
 
-def counted(change: Change, *, added: int) -> Iterator[Write]:
-    """Give what brings the tenant's total up to date, after all else was written; `added` are the bytes of items."""
-    if change.thread:
+def counted(change: Change, *, before: Thread | None, added: int) -> Iterator[Write]:
+    """Give what brings the tenant's total up to date, after all else was written.
+
+    The change's thread was stored as `before`, if it was there; `added` are the bytes of items that it gains.
+    """
+    if change.thread and (added or _matters(change, before)):
         values = {"thread_id": change.thread.id, "added": added}
         yield _COUNT_THREAD, {**values, "shard": sizes.shard_of(change.thread.id)}
         yield _THREAD_COUNTED, values
@@ -120,6 +125,17 @@ def counted(change: Change, *, added: int) -> Iterator[Write]:
         if run.finished:
             yield _COUNT_RUN, {"run_id": run.id, "shard": sizes.shard_of(run.thread_id)}
             yield _RUN_COUNTED, {"run_id": run.id}
+
+
+def _matters(change: Change, before: Thread | None) -> bool:
+    """Say whether anything else may have changed that counts of a thread. Mostly it is only used."""
+    gone = change.pruned or change.removed or change.amended or any(map(_never_began, change.runs))
+    described = change.thread.metadata if change.thread else {}
+    return bool(gone) or before is None or before.metadata != described
+
+
+def _never_began(run: Run) -> bool:
+    return run.finished is not None and not run.epoch
 
 
 def place_of(change: Change) -> tuple[str, int]:

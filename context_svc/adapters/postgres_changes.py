@@ -126,7 +126,8 @@ def _decided(wanted: Sequence[tuple[Scope, Decide[Outcome]]], seen: Seen) -> tup
         written = _written(change)
         writes += _writes(change, seen, written)
         added = sizes.body_bytes([*written.inputs, *written.items])
-        counts.append((counting.place_of(change), list(counting.counted(change, added=added))))
+        before = seen.threads.get(change.thread.id) if change.thread else None
+        counts.append((counting.place_of(change), list(counting.counted(change, before=before, added=added))))
         seen.apply(change)
         made.changes.append(change)
         made.outcomes.append(outcome)

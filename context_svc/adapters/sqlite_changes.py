@@ -79,8 +79,8 @@ def stored_by(connection: sqlite3.Connection, tenant: str) -> int:
     return sum(row["bytes"] for row in connection.execute(STORED, (tenant, tenant)))
 
 
-def write_change(connection: sqlite3.Connection, change: Change) -> None:
-    """Write everything in the change."""
+def write_change(connection: sqlite3.Connection, change: Change, *, before: Thread | None = None) -> None:
+    """Write everything in the change; the thread was stored as `before`, as far as that is known."""
     if change.deleted:
         _do(connection, counting.thread_forgotten(change.deleted))
         connection.execute(statements.DELETE_THREAD, {"thread_id": change.deleted})
@@ -105,7 +105,8 @@ def write_change(connection: sqlite3.Connection, change: Change) -> None:
         _put(connection, "idem", rows.receipt_row(change.receipt))
     for run in change.runs:
         _forget_parts(connection, run)
-    _do(connection, *counting.counted(change, added=sizes.body_bytes([*waiting, *items])))
+    added = sizes.body_bytes([*waiting, *items])
+    _do(connection, *counting.counted(change, before=before, added=added))
 
 
 def restart_leases(connection: sqlite3.Connection, *, now: Moment) -> None:

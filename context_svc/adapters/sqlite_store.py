@@ -101,8 +101,9 @@ class SqliteStore:
         return outcomes
 
     def _change(self, scope: Scope, decide: Decide[Outcome], connection: sqlite3.Connection) -> tuple[Change, Outcome]:
-        change, outcome = decide(read_state(connection, scope, self._now(), self._known))
-        write_change(connection, change)
+        state = read_state(connection, scope, self._now(), self._known)
+        change, outcome = decide(state)
+        write_change(connection, change, before=state.thread)
         self._known.note(change)
         return change, outcome
 

@@ -1,6 +1,7 @@
 """Which way SQLite takes to what is asked often, or of large tables."""
 
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def test_what_a_tenant_has_stored_is_summed_up_without_reading_what_it_is(databa
     assert "SEARCH runs USING INDEX runs_open_of_tenant (tenant=?)" in plan
 
 
-def test_a_write_of_events_costs_no_statement_for_being_counted(database: Path) -> None:
+def test_writes_of_events_and_mere_use_cost_no_statement_for_being_counted(database: Path) -> None:
     now = datetime(2026, 1, 2, tzinfo=UTC)
     thread = new_thread(now)
     run = Run(
@@ -101,8 +102,14 @@ def test_a_write_of_events_costs_no_statement_for_being_counted(database: Path) 
         statements: list[str] = []
         connection.set_trace_callback(statements.append)
         write_change(connection, Change(runs=(run,), events=events))
+        write_change(connection, Change(thread=replace(thread, run_count=1), runs=(run,)), before=thread)
         connection.set_trace_callback(None)
         counted = stored_by(connection, "")
 
-    assert [" ".join(each.split()[:3]) for each in statements] == ["UPDATE runs SET", "INSERT INTO events"]
+    assert [" ".join(each.split()[:3]) for each in statements] == [
+        "UPDATE runs SET",
+        "INSERT INTO events",
+        "INSERT INTO threads",
+        "UPDATE runs SET",
+    ]
     assert counted == sizes.thread_bytes(thread) + sizes.run_bytes(run) + sizes.batch_bytes(events)
