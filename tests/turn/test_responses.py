@@ -324,7 +324,10 @@ async def test_what_is_another_keys_or_not_stored_is_not_found(mesh: Mesh) -> No
     [
         ({"input": []}, "input"),
         ({"input": [{"type": "image_generation_call"}]}, "input[0]"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input[0].content[0].type"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input[0].content[0].type",
+        ),
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
         ({"tools": [{"type": "mcp", "server_label": "nowhere"}]}, "tools[0].server_label"),
         ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://example.com"}]}, "tools[0]"),
