@@ -16,7 +16,7 @@ ABANDONED_SECONDS = 4.0
 
 GIVEN_UP_SECONDS = 60.0
 """How long a run waits that its writer has given up in order, or about which persons have decided: nobody is dead then,
-and whoever restarts all that answers runs comes back to it. One that is to stop has no reason to wait for that.
+and whoever restarts all that answers runs comes back to it. So does one that is to stop and whose writer has to say so.
 """
 
 
@@ -38,7 +38,7 @@ def free(run: Run, now: Moment) -> Run:
 
 def abandoned(run: Run, now: Moment) -> bool:
     """Say whether the run's writer, or whoever waited to become it, has been gone for too long."""
-    given_up = run.state is not RunState.QUEUED and not run.owner and not run.cancel_requested
+    given_up = run.state is not RunState.QUEUED and not run.owner
     return now.steady >= run.lease_until + (GIVEN_UP_SECONDS if given_up else ABANDONED_SECONDS)
 
 

@@ -212,13 +212,17 @@ def test_a_run_that_is_stopped_while_it_asks_ends_once(units: Units, unit: str, 
         with person:
             reader.read()
     with grpc.insecure_channel(units.target("context")) as channel:
-        run = RunsServiceStub(channel).GetRun(runs.GetRunRequest(run_id=reader.run), wait_for_ready=True).run
+        # A reader may have been told of an outage before the run could end.
+        log = RunsServiceStub(channel).WatchRun(
+            runs.WatchRunRequest(run_id=reader.run), wait_for_ready=True, timeout=SECONDS
+        )
+        terminal = [event for piece in log for event in piece.events if event.HasField("run_finished")]
     with grpc.insecure_channel(units.target("tools")) as channel:
         watched = ToolsServiceStub(channel).WatchCalls(tools.WatchCallsRequest(run_id=reader.run), timeout=SECONDS)
         ends = [event.finished.outcome for event in watched if event.HasField("finished")]
 
     assert any(deaths), "the point was reached"
-    assert run.state == runs.RUN_STATE_CANCELLED
+    assert [event.run_finished.state for event in terminal] == [runs.RUN_STATE_CANCELLED]
     assert len(ends) == 1, "nobody waits for an answer any more"
     assert person.heard == []
     assert units.done().count(name) == 0

@@ -10,7 +10,7 @@ from context_svc.domain.call import Call, CallState
 from context_svc.domain.cancel import cancel
 from context_svc.domain.decide_call import Word, decide_call
 from context_svc.domain.expire import expire
-from context_svc.domain.lease import ABANDONED_SECONDS
+from context_svc.domain.lease import ABANDONED_SECONDS, GIVEN_UP_SECONDS
 from context_svc.domain.ports import Store
 from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run, RunState
@@ -164,13 +164,16 @@ async def test_a_run_whose_servers_have_asked_is_stopped_by_a_writer(
             await answer_call(run.id, "c", [SEATS], store=store)
 
 
-async def test_a_run_that_is_to_stop_and_finds_no_writer_ends_soon(store: Store, clock: FakeClock) -> None:
+async def test_a_run_that_is_to_stop_is_not_ended_before_its_writer_can_be_back(store: Store, clock: FakeClock) -> None:
     run = await waiting(store, clock)
     await cancel(run.id, store=store)
     clock.advance(ABANDONED_SECONDS)
     await expire(store)
+    before = (await store.run(run.id)).state
+    clock.advance(GIVEN_UP_SECONDS)
+    await expire(store)
 
-    assert (await store.run(run.id)).state is RunState.CANCELLED
+    assert (before, (await store.run(run.id)).state) == (RunState.RUNNING, RunState.CANCELLED)
 
 
 async def test_a_call_that_was_approved_keeps_that_and_may_ask_again(store: Store, clock: FakeClock) -> None:
