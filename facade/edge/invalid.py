@@ -3,7 +3,6 @@
 The words were gathered from answers of OpenAI's that its users have published; clients read them, and some the codes.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -67,7 +66,7 @@ def wrong(path: str, errors: Sequence[ErrorDetails]) -> InvalidArgument:
         case "missing":
             code, message = "missing_required_parameter", f"Missing required parameter: '{name}'."
         case "literal_error" | "enum":
-            code, message = "invalid_value", _unsupported(first["input"], first["ctx"]["expected"])
+            code, message = "invalid_value", _unsupported(name, first["ctx"]["expected"])
         case "string_pattern_mismatch":
             wanted = f"Expected a string that matches the pattern '{first['ctx']['pattern']}'."
             code, message = "invalid_value", f"Invalid '{name}': string does not match pattern. {wanted}"
@@ -115,14 +114,15 @@ def _of_no_branch(path: str, error: ErrorDetails) -> InvalidArgument:
     tag = facts["discriminator"].strip("'")
     name = f"{path}.{tag}" if path else tag
     if error["type"] == "union_tag_invalid":
-        return _told(name, "invalid_value", _unsupported(facts["tag"], facts["expected_tags"]))
+        return _told(name, "invalid_value", _unsupported(name, facts["expected_tags"]))
     return _told(name, "missing_required_parameter", f"Missing required parameter: '{name}'.")
 
 
-def _unsupported(given: Any, supported: str) -> str:
+def _unsupported(name: str, supported: str) -> str:
+    """Name the values that are taken. OpenAI shows the one that was sent, too; here it would stand in the log."""
     *others, last = supported.replace(" or ", ", ").split(", ")
     joined = f"{', '.join(others)}{',' if len(others) > 1 else ''} and {last}" if others else last
-    return f"Invalid value: {_quoted(given)}. Supported values are: {joined}."
+    return f"Invalid value for '{name}'. Supported values are: {joined}."
 
 
 def _beyond(name: str, error: ErrorDetails) -> tuple[str, str]:
@@ -165,12 +165,6 @@ def _any_of(kinds: Iterable[str]) -> str:
     first, *others = kinds
     *more, last = [each.partition(" ")[2] for each in others] or [""]
     return f"one of {', '.join([first, *more])} or {last}" if last else first
-
-
-def _quoted(value: Any) -> str:
-    """Show a value, if it is a short one."""
-    text = f"'{value}'" if isinstance(value, str) else json.dumps(value, default=str)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def _own_words(message: str) -> str:

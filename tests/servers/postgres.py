@@ -18,6 +18,8 @@ from typing import Self
 
 import psycopg
 
+from tests.servers.memory import MEMORY
+
 _SETTINGS = {
     "listen_addresses": "",
     "shared_buffers": "16MB",
@@ -42,7 +44,7 @@ class PostgresServer:
 
     def __init__(self) -> None:
         # The kernel limits a socket's path to 107 bytes, which pytest's own directories exceed.
-        self._directory = Path(tempfile.mkdtemp(prefix="postgres-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="postgres-", dir=MEMORY))
         self._user = "nobody" if os.geteuid() == 0 else None
         self._process: subprocess.Popen[bytes] | None = None
         self._programs = _installed() / "pginstall" / "bin"

@@ -15,6 +15,8 @@ from typing import Self
 
 import redis
 
+from tests.servers.memory import MEMORY
+
 _DEFAULTS = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "save": ""}
 _LEASH = """
 import ctypes, os, signal, sys
@@ -31,7 +33,7 @@ class ValkeyServer:
 
     def __init__(self, **settings: str) -> None:
         # The kernel limits a socket's path to 107 bytes, which pytest's own directories exceed.
-        self.directory = Path(tempfile.mkdtemp(prefix="valkey-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="valkey-", dir=MEMORY))
         self.socket = self.directory / "socket"
         self._settings = {**_DEFAULTS, **{name.replace("_", "-"): value for name, value in settings.items()}}
         self._process: subprocess.Popen[bytes] | None = None
