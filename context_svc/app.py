@@ -39,7 +39,7 @@ def _postgres(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncC
         raise ConfigurationError(
             "CONTEXT_STORE: the driver for PostgreSQL is missing; install threadmesh[postgres]."
         ) from error
-    return postgres_store(place, allow_unsafe=settings.allow_unsafe_store)
+    return postgres_store(place, allow_unsafe=settings.allow_unsafe_store, patience=settings.store_seconds)
 
 
 def _redis(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncContextManager[Store]:
@@ -49,7 +49,7 @@ def _redis(place: str, settings: ContextSettings, _: Clock) -> AbstractAsyncCont
         raise ConfigurationError(
             "CONTEXT_STORE: the driver for Redis is missing; install threadmesh[redis]."
         ) from error
-    return redis_store(place, allow_unsafe=settings.allow_unsafe_store)
+    return redis_store(place, allow_unsafe=settings.allow_unsafe_store, patience=settings.store_seconds)
 
 
 STORES: dict[str, Callable[[str, ContextSettings, Clock], AbstractAsyncContextManager[Store]]] = {

@@ -46,6 +46,13 @@ class ContextSettings(UnitSettings):
         description="How long the events of a run that has ended can be replayed, also to a repeated request with its "
         "idempotency key. Its end and the thread's items stay.",
     )
+    store_seconds: float = Field(
+        default=1.0,
+        ge=0.1,
+        le=60,
+        description="How long an operation on PostgreSQL or Redis takes at most; what takes longer is refused with "
+        "`UNAVAILABLE`, and may be asked for again. A server that is far away or busy needs more.",
+    )
     allow_unsafe_store: bool = Field(
         default=False,
         description="Start on a store that can lose acknowledged writes; the log says which promise is given up.",

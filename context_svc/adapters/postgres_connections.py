@@ -18,7 +18,7 @@ from threadmesh.errors import Internal, InvalidArgument, MeshError, StoreFull, S
 Result = TypeVar("Result")
 
 PATIENCE_SECONDS = 1.0
-"""How long an operation takes at most, waiting for a connection and for locks included."""
+"""How long an operation takes at most if nobody says it, waiting for a connection and for locks included."""
 
 # Commits are flushed whatever the default of the server, the database or the role is; only more than that is kept.
 _FLUSHED = """
@@ -28,11 +28,7 @@ _FLUSHED = """
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 0.05
 _MOST = 10
-# The server gives up by itself what we have given up, and what a process that was stopped in the middle has locked.
 _SETTINGS = {
-    "statement_timeout": "1000",
-    "lock_timeout": "1000",
-    "idle_in_transaction_session_timeout": "2000",
     "default_transaction_isolation": "read committed",
     "timezone": "UTC",
     "jit": "off",  # compiling costs more than any of our statements
@@ -61,14 +57,15 @@ class Connection(psycopg.AsyncConnection[DictRow]):
 
 
 class Connections:
-    """Up to ten connections, opened when they are needed.
+    """Up to ten connections, opened when they are needed; an operation takes `patience` seconds at most.
 
     psycopg's own pool waits longer and longer between its attempts to reach a server that is away; here the first who
     asks after its return finds it.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, patience: float = PATIENCE_SECONDS) -> None:
         self._address = address
+        self.patience = patience
         self._places = asyncio.Semaphore(_MOST)
         self._free: list[Connection] = []
         self.ready = False
@@ -76,7 +73,7 @@ class Connections:
         self._away_since: float | None = None
 
     async def use(self, job: Callable[[Connection], Awaitable[Result]]) -> Result:
-        """Give the job's result, in about a second or not at all.
+        """Give the job's result in time or not at all.
 
         The job is repeated when its connection turns out to be dead, at deadlocks, and when the clock was moved; what
         it must not repeat, it reports by a `MeshError`. What it leaves open is rolled back. Raises `StoreUnavailable`.
@@ -84,7 +81,7 @@ class Connections:
         if not self.ready:
             raise StoreUnavailable(cause="not prepared")
         with translated():
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self.patience):
                 for attempt in range(1, _ATTEMPTS):
                     try:
                         return await self._attempt(job)
@@ -100,7 +97,7 @@ class Connections:
     async def open(self) -> Connection:
         """Open a connection of one's own, which looks into our schema first; every statement commits by itself."""
         connection = await Connection.connect(self._address.conninfo, autocommit=True, row_factory=dict_row)
-        settings = {"search_path": self._address.schema, **_SETTINGS}
+        settings = {"search_path": self._address.schema, **_SETTINGS, **_limits(self.patience)}
         calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
         try:
             await connection.execute(
@@ -158,6 +155,16 @@ class Connections:
             self._free.append(connection)
         else:
             connection.hang_up()
+
+
+def _limits(patience: float) -> dict[str, str]:
+    """Let the server give up what we have given up, and what a process that was stopped in the middle has locked."""
+    milliseconds = round(1000 * patience)
+    return {
+        "statement_timeout": str(milliseconds),
+        "lock_timeout": str(milliseconds),
+        "idle_in_transaction_session_timeout": str(2 * milliseconds),
+    }
 
 
 @contextmanager

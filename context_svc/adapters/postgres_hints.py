@@ -10,7 +10,7 @@ import psycopg
 import structlog
 
 from context_svc.adapters.hints import Hints, topics
-from context_svc.adapters.postgres_connections import PATIENCE_SECONDS, Connection, Connections
+from context_svc.adapters.postgres_connections import Connection, Connections
 from context_svc.domain.change import Change
 from threadmesh.errors import MeshError
 
@@ -80,7 +80,7 @@ class SharedHints:
     async def _listen(self, prepare: Callable[[Connection], Awaitable[None]]) -> None:
         while True:
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
+                async with asyncio.timeout(self._connections.patience):
                     connection = await self._connections.open()
                 try:
                     await self._listen_with(connection, prepare)

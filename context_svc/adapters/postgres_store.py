@@ -15,7 +15,7 @@ from context_svc.adapters import rows, statements
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.postgres_address import Address, parse_address
 from context_svc.adapters.postgres_changes import Changer
-from context_svc.adapters.postgres_connections import Connection, Connections
+from context_svc.adapters.postgres_connections import PATIENCE_SECONDS, Connection, Connections
 from context_svc.adapters.postgres_hints import SharedHints
 from context_svc.adapters.postgres_log import read_log
 from context_svc.adapters.postgres_reading import read_stored, read_time
@@ -38,16 +38,21 @@ _START_SECONDS = 10.0
 
 @asynccontextmanager
 async def postgres_store(
-    place: str, time: Timekeeper | None = None, *, allow_unsafe: bool = False
+    place: str,
+    time: Timekeeper | None = None,
+    *,
+    allow_unsafe: bool = False,
+    patience: float = PATIENCE_SECONDS,
 ) -> AsyncIterator["PostgresStore"]:
     """Open the store at the URL `place`, making its tables when they are missing; closed when the block ends.
 
+    An operation that takes more than `patience` seconds raises `StoreUnavailable`.
     A server that cannot be reached is looked for until it is there; meanwhile everything raises `StoreUnavailable`.
     Raises `ConfigurationError` when the address is wrong, when the server can lose what it acknowledged and
     `allow_unsafe` does not accept that, or when a later version made the tables.
     """
     address = parse_address(place)
-    connections, hints = Connections(address), Hints()
+    connections, hints = Connections(address, patience=patience), Hints()
     prepared = partial(_prepare, connections, address, allow_unsafe=allow_unsafe)
     shared = SharedHints(connections, channel=f"{address.schema}_changes", hints=hints)
     try:

@@ -17,8 +17,11 @@ from redis.backoff import NoBackoff
 from threadmesh.errors import Internal, MeshError, StoreFull, StoreGenerationChanged, StoreUnavailable
 from threadmesh.settings import ConfigurationError
 
-PATIENCE_SECONDS = 0.8
-"""How long an answer of the server is waited for."""
+PATIENCE_SECONDS = 1.0
+"""How long an operation takes at most if nobody says it."""
+
+_ONE_ANSWER = 0.8
+"""The part of that for which one answer of the server is waited for; the rest is to learn what became of a change."""
 
 _SCRIPTS = Path(__file__).parent / "redis_scripts"
 _WITH_SIZES = ("apply", "measure")
@@ -71,14 +74,18 @@ class Scripts:
 
 
 class RedisServer:
-    """Runs commands in a server. No command is ever sent twice, and no answer is waited for longer than a second.
+    """Runs commands in a server. No command is ever sent twice, and no answer is waited for longer than `patience`.
 
     Every new connection is greeted before it is used, so that a server that is not what it was is noticed.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: float = PATIENCE_SECONDS) -> None:
         self._greeting: Greeting | None = None
-        self._pool = _pool(url, self._greet)
+        self.patience = patience
+        """How many seconds an operation takes at most, whatever it asks."""
+        self.answer_seconds = _ONE_ANSWER * patience
+        """How long one answer is waited for."""
+        self._pool = _pool(url, self._greet, self.answer_seconds)
 
     @property
     def place(self) -> str:
@@ -102,7 +109,7 @@ class RedisServer:
         `StoreUnavailable` when the server refused the command for now, and `Internal`.
         """
         with translated():
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self.answer_seconds):
                 return await self._client.execute_command(*words)  # type: ignore[no-untyped-call]  # redis-py leaves it untyped
 
     async def run_together(self, *commands: tuple[Argument, ...]) -> list[Any]:
@@ -111,7 +118,7 @@ class RedisServer:
         for words in commands:
             pipeline.execute_command(*words)
         with translated():
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(self.answer_seconds):
                 return await pipeline.execute()
 
     def subscription(self) -> PubSub:
@@ -145,15 +152,15 @@ async def stop(task: "asyncio.Task[None]") -> None:
         await asyncio.wait([task], timeout=_AGAIN_SECONDS)
 
 
-def _pool(url: str, greet: Callable[[Any], Awaitable[None]]) -> BlockingConnectionPool:
+def _pool(url: str, greet: Callable[[Any], Awaitable[None]], seconds: float) -> BlockingConnectionPool:
     try:
         return BlockingConnectionPool.from_url(
             url,
             protocol=2,
             max_connections=_MOST_CONNECTIONS,
-            timeout=PATIENCE_SECONDS,
-            socket_timeout=PATIENCE_SECONDS,
-            socket_connect_timeout=PATIENCE_SECONDS,
+            timeout=seconds,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=greet,
         )

@@ -37,7 +37,7 @@ from context_svc.adapters import redis_records as records
 from context_svc.adapters.hints import Hint, Hints
 from context_svc.adapters.log_page import page_of
 from context_svc.adapters.redis_hints import Subscription
-from context_svc.adapters.redis_server import CredentialsRefused, RedisServer
+from context_svc.adapters.redis_server import PATIENCE_SECONDS, CredentialsRefused, RedisServer
 from context_svc.adapters.redis_session import RedisSession
 from context_svc.adapters.redis_time import ServerTime, Timekeeper
 from context_svc.adapters.redis_writer import RedisWriter
@@ -74,14 +74,16 @@ async def redis_store(
     allow_unsafe: bool = False,
     prefix: str = PREFIX,
     seconds: Callable[[], float] = boot_seconds,
+    patience: float = PATIENCE_SECONDS,
 ) -> AsyncIterator["RedisStore"]:
     """Open the store in the server at `url`; closed when the block ends.
 
-    The server's time counts unless another `timekeeper` is given. Waits ten seconds for a server that is not up yet and
+    The server's time counts unless another `timekeeper` is given. An operation that takes more than `patience` seconds
+    raises `StoreUnavailable`. Waits ten seconds for a server that is not up yet and
     raises `StoreUnavailable`; raises `ConfigurationError` for a server that cannot be used, that can lose what it has
     acknowledged (unless `allow_unsafe`), or whose data a later version wrote.
     """
-    server = RedisServer(url)
+    server = RedisServer(url, patience=patience)
     session = RedisSession(
         server, prefix=prefix, unsafe=allow_unsafe, timekeeper=timekeeper or ServerTime(), seconds=seconds
     )

@@ -11,7 +11,7 @@ from uuid import uuid4
 from context_svc.adapters.redis_changes import Conditions, Snapshot
 from context_svc.adapters.redis_commands import Command, Keys, publication
 from context_svc.adapters.redis_records import qualified
-from context_svc.adapters.redis_server import PATIENCE_SECONDS, Argument, OutcomeUnknown, stop
+from context_svc.adapters.redis_server import Argument, OutcomeUnknown, stop
 from context_svc.adapters.redis_session import RedisSession
 from context_svc.domain.change import NOTHING, Change, Scope
 from context_svc.domain.ports import Decide
@@ -20,7 +20,6 @@ from threadmesh.errors import StoreUnavailable, ThreadDamaged
 
 Outcome = TypeVar("Outcome")
 
-_WHOLE_PATIENCE_SECONDS = 1.0
 _MOST_AT_ONCE = 64
 _FIRST_PAUSE_SECONDS = 0.002
 _LONGEST_PAUSE_SECONDS = 0.05
@@ -106,7 +105,7 @@ class RedisWriter:
         self._orders.append(_Order(wishes=wishes, future=future))
         self._ordered.set()
         try:
-            async with asyncio.timeout(_WHOLE_PATIENCE_SECONDS):
+            async with asyncio.timeout(self._session.server.patience):
                 await future
         except TimeoutError:
             return [wish.answer or OutcomeUnknown(cause="timeout") for wish in wishes]
@@ -132,7 +131,7 @@ class RedisWriter:
 
     async def _grant_all(self, wishes: Sequence[_Wish]) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_SECONDS
+        deadline = loop.time() + self._session.server.answer_seconds
         pause = _FIRST_PAUSE_SECONDS
         while wishes:
             await self._attempt(wishes)
@@ -200,7 +199,7 @@ class RedisWriter:
     async def _settle(self, lost: OutcomeUnknown) -> tuple[bytes, bytes]:
         """Ask what became of the batch whose answer was lost, until the server says it."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + PATIENCE_SECONDS
+        deadline = loop.time() + self._session.server.answer_seconds
         while True:
             try:
                 letters, commits = await self._session.run("settle", self.name, self._number)

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from context_svc.adapters import postgres_time, redis_time, sizes
@@ -28,6 +28,12 @@ from threadmesh.conversation import FinishReason, Message, Role, Text, ToolCall,
 from threadmesh.testing.clock import FakeClock
 
 OpenStore = Callable[[Path, FakeClock], AbstractAsyncContextManager[Store]]
+
+_PATIENCE_SECONDS = 10.0
+"""How long operations may take where no outage is tried: the machine that tests run on can stand still for a second."""
+
+patient_postgres = partial(postgres_store, patience=_PATIENCE_SECONDS)
+patient_redis = partial(redis_store, patience=_PATIENCE_SECONDS)
 
 SUCCEEDED = RunFinished(state=RunState.SUCCEEDED, reason=FinishReason.STOP)
 
@@ -81,7 +87,7 @@ def schema_of(url: str) -> str:
 
 @asynccontextmanager
 async def postgres(_: Path, clock: FakeClock) -> AsyncIterator[Store]:
-    async with postgres_store(postgres_server().url(), FakeTime(clock)) as store:
+    async with patient_postgres(postgres_server().url(), FakeTime(clock)) as store:
         yield store
 
 
@@ -104,7 +110,7 @@ def new_prefix() -> str:
 @asynccontextmanager
 async def redis(_: Path, clock: FakeClock) -> AsyncIterator[Store]:
     """A store of its own among the others of the session's server."""
-    async with redis_store(valkey_server().url, GivenTime(clock), prefix=new_prefix()) as store:
+    async with patient_redis(valkey_server().url, GivenTime(clock), prefix=new_prefix()) as store:
         yield store
 
 

@@ -70,6 +70,18 @@ async def test_a_hanging_server_is_unavailable_within_about_a_second(
     assert (await persist(lambda: appended(store, run, b"b"), seconds=SECONDS)).next_sequence == 1
 
 
+async def test_a_server_is_waited_for_as_long_as_an_operation_may_take(
+    url: str, clock: FakeClock, server: PostgresServer
+) -> None:
+    async with postgres_store(url, FakeTime(clock), patience=2.5) as store:
+        began = monotonic()
+        with server.hanging(), pytest.raises(StoreUnavailable):
+            await store.ping()
+
+        assert 2.5 <= monotonic() - began < 4
+        await persist(store.ping, seconds=SECONDS)
+
+
 async def test_a_unit_that_starts_before_its_server_works_as_soon_as_it_is_there(
     url: str, clock: FakeClock, server: PostgresServer
 ) -> None:

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from context_svc.adapters import postgres_reading as reading
 from context_svc.adapters.postgres_log import BATCHES
-from context_svc.adapters.postgres_store import PostgresStore, postgres_store
+from context_svc.adapters.postgres_store import PostgresStore
 from context_svc.domain.append_events import append_to_runs
 from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.delete import delete
@@ -22,6 +22,7 @@ from tests.context_svc.given import (
     appended,
     claimed,
     finished,
+    patient_postgres,
     queued,
     running,
     said,
@@ -41,7 +42,10 @@ TABLES = ("threads", "runs", "items", "events", "idem")
 @pytest.fixture
 async def stores(url: str, clock: FakeClock) -> AsyncIterator[list[PostgresStore]]:
     """Two stores over one schema, as two processes would have them."""
-    async with postgres_store(url, FakeTime(clock)) as one, postgres_store(url, FakeTime(clock)) as other:
+    async with (
+        patient_postgres(url, FakeTime(clock)) as one,
+        patient_postgres(url, FakeTime(clock)) as other,
+    ):
         yield [one, other]
 
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
 
-from context_svc.adapters.postgres_store import PostgresStore, postgres_store
+from context_svc.adapters.postgres_store import PostgresStore
 from context_svc.adapters.postgres_time import ClockMoved, Reading, ServerTime
 from context_svc.domain.change import NOTHING, Change, Moment, Scope, State
 from context_svc.domain.claim import claim, renew
 from context_svc.domain.lease import ABANDONED_SECONDS, LEASE_SECONDS
-from tests.context_svc.given import queued, schema_of
+from tests.context_svc.given import patient_postgres, queued, schema_of
 from tests.servers.postgres import PostgresServer
 from threadmesh.clock import SystemClock
 from threadmesh.errors import StoreUnavailable, ThreadBusy
@@ -76,7 +76,10 @@ def test_a_correction_by_another_process_is_taken_over() -> None:
 async def test_a_jump_of_the_servers_clock_moves_no_lease(url: str, jump: float) -> None:
     """A43, seen by two processes."""
     times = [SetTime(), SetTime()]
-    async with postgres_store(url, times[0]) as one, postgres_store(url, times[1]) as other:
+    async with (
+        patient_postgres(url, times[0]) as one,
+        patient_postgres(url, times[1]) as other,
+    ):
         run = await queued(one, "k")
         run = await claim(run.id, owner="f", patience=0, store=one, clock=SystemClock())
         before = await now(other)
@@ -97,7 +100,7 @@ async def test_a_jump_of_the_servers_clock_moves_no_lease(url: str, jump: float)
 
 async def test_an_outage_of_the_server_gives_writers_a_new_lease(url: str, server: PostgresServer) -> None:
     """F10: whoever could not renew a lease because the store hung has not abandoned the run."""
-    async with postgres_store(url) as store:
+    async with patient_postgres(url) as store:
         run = await queued(store, "k")
         run = await claim(run.id, owner="f", patience=0, store=store, clock=SystemClock())
         age_leases(server, url)
@@ -118,7 +121,10 @@ def age_leases(server: PostgresServer, url: str) -> None:
 
 
 async def test_a_restart_of_the_server_gives_writers_a_new_lease(url: str, server: PostgresServer) -> None:
-    async with postgres_store(url) as one, postgres_store(url) as other:
+    async with (
+        patient_postgres(url) as one,
+        patient_postgres(url) as other,
+    ):
         run = await queued(one, "k")
         run = await claim(run.id, owner="f", patience=0, store=one, clock=SystemClock())
         age_leases(server, url)

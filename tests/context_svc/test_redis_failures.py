@@ -150,6 +150,19 @@ async def test_a_server_that_hangs_is_unavailable_and_used_again_when_it_goes_on
     assert [event.body for event in (await store.log(run.id, after=-1)).events] == [b"a"]
 
 
+async def test_a_server_is_waited_for_as_long_as_an_operation_may_take(server: ValkeyServer, clock: FakeClock) -> None:
+    async with redis_store(server.url, GivenTime(clock), patience=2.5) as store:
+        server.stop()
+        began = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            await store.ping()
+        took = time.monotonic() - began
+        server.go_on()
+
+        assert 2 <= took < 4
+        await back(store)
+
+
 async def test_a_change_that_was_given_up_never_arrives_later(
     server: ValkeyServer, store: RedisStore, clock: FakeClock
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from context_svc.adapters.redis_server import OutcomeUnknown
-from context_svc.adapters.redis_store import RedisStore, redis_store
+from context_svc.adapters.redis_store import RedisStore
 from context_svc.domain.append_events import append_events
 from context_svc.domain.append_items import append_items
 from context_svc.domain.call import Call, CallState
@@ -26,6 +26,7 @@ from tests.context_svc.given import (
     appended,
     claimed,
     finished,
+    patient_redis,
     running,
     said,
     started,
@@ -50,7 +51,7 @@ def prefix() -> str:
 
 @pytest.fixture
 async def store(prefix: str, clock: FakeClock) -> AsyncIterator[RedisStore]:
-    async with redis_store(valkey_server().url, GivenTime(clock), prefix=prefix) as opened:
+    async with patient_redis(valkey_server().url, GivenTime(clock), prefix=prefix) as opened:
         yield opened
 
 

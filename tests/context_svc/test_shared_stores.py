@@ -8,8 +8,6 @@ from functools import partial
 
 import pytest
 
-from context_svc.adapters.postgres_store import postgres_store
-from context_svc.adapters.redis_store import redis_store
 from context_svc.domain.append_events import append_to_runs
 from context_svc.domain.append_items import append_items
 from context_svc.domain.change import Change, Scope, State
@@ -27,6 +25,8 @@ from tests.context_svc.given import (
     claimed,
     finished,
     new_prefix,
+    patient_postgres,
+    patient_redis,
     postgres_server,
     queued,
     running,
@@ -46,11 +46,11 @@ Open = Callable[[], AbstractAsyncContextManager[Store]]
 
 
 def on_postgres(clock: FakeClock) -> Open:
-    return partial(postgres_store, postgres_server().url(), FakeTime(clock))
+    return partial(patient_postgres, postgres_server().url(), FakeTime(clock))
 
 
 def on_redis(clock: FakeClock) -> Open:
-    return partial(redis_store, valkey_server().url, GivenTime(clock), prefix=new_prefix())
+    return partial(patient_redis, valkey_server().url, GivenTime(clock), prefix=new_prefix())
 
 
 SHARED = {"postgres": on_postgres, "redis": on_redis}

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from context_svc.adapters.postgres_store import postgres_store
-from context_svc.adapters.redis_store import redis_store
 from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.domain.append_events import append_events
 from context_svc.domain.call import Call, CallState
@@ -22,6 +20,8 @@ from tests.context_svc.given import (
     claimed,
     finished,
     new_prefix,
+    patient_postgres,
+    patient_redis,
     postgres_server,
     said,
     schema_of,
@@ -67,7 +67,7 @@ def in_postgres(path: Path, clock: FakeClock) -> Kept:
             connection.execute(f'SET search_path TO "{schema_of(url)}"')
             connection.execute(f"{OF_BEFORE} DELETE FROM schema_version WHERE version > 4")
 
-    return Kept(partial(postgres_store, url, FakeTime(clock)), age)
+    return Kept(partial(patient_postgres, url, FakeTime(clock)), age)
 
 
 def in_redis(path: Path, clock: FakeClock) -> Kept:
@@ -82,7 +82,7 @@ def in_redis(path: Path, clock: FakeClock) -> Kept:
                 for key in client.scan_iter(f"{prefix}{kind}:*", count=1000, _type="hash"):
                     client.hdel(key, "bytes", "base")
 
-    return Kept(partial(redis_store, valkey_server().url, GivenTime(clock), prefix=prefix), age)
+    return Kept(partial(patient_redis, valkey_server().url, GivenTime(clock), prefix=prefix), age)
 
 
 @pytest.fixture(params=[in_sqlite, in_postgres, in_redis])
