@@ -23,6 +23,7 @@ from facade.domain.limits import Limits, Mesh
 from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.places import Places
 from facade.domain.rate_limits import RateLimits
+from facade.domain.refusals import Refusals
 from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens, usage
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
@@ -159,14 +160,15 @@ async def _assembled(
     settings: FacadeSettings, counted: metrics.FacadeMetrics, use: RateLimits, stack: AsyncExitStack
 ) -> _Parts:
     """Put the parts together, closed with `stack`."""
-    admission = Admission(Places(settings.places), use, counted)
+    refusals = Refusals(SystemClock())
+    admission = Admission(Places(settings.places), use, refusals, counted)
     channels = await _channels(settings, stack)
     inference, tools = InferenceClient(channels["inference"]), ToolsClient(channels["tools"])
     context = ContextClient(
         channels["context"], owner=f"{socket.gethostname()}:{os.getpid()}", claim_seconds=settings.turn_seconds
     )
     mesh = Mesh(
-        inference=MeteredInference(inference, use),
+        inference=MeteredInference(inference, use, refusals),
         tools=MeteredTools(tools, use, admission.refused),
         context=context,
     )

@@ -20,8 +20,9 @@ from facade.domain.ports import (
 )
 from facade.domain.rate_limits import RateLimits
 from facade.domain.records import Answered, NewRun
+from facade.domain.refusals import Refusals
 from threadmesh.conversation import CallFinished, CallOutcome, Failure, ToolCall
-from threadmesh.errors import RateLimitExceeded
+from threadmesh.errors import Overloaded, RateLimitExceeded
 
 _CHARACTERS_A_TOKEN = 4
 """Of English, about; only until a model has counted."""
@@ -39,10 +40,10 @@ def text_tokens(texts: Iterable[str]) -> int:
 
 
 class MeteredInference:
-    """An `Inference` that takes the tokens of its answers from what the caller may use."""
+    """An `Inference` that takes the tokens of its answers from what the caller may use, and notes who was refused."""
 
-    def __init__(self, inference: Inference, limits: RateLimits) -> None:
-        self._inference, self._limits = inference, limits
+    def __init__(self, inference: Inference, limits: RateLimits, refusals: Refusals) -> None:
+        self._inference, self._limits, self._refusals = inference, limits, refusals
 
     async def models(self) -> Sequence[Model]:
         """List the models; the first is the default one."""
@@ -90,6 +91,9 @@ class MeteredInference:
                         case delta:
                             made += len(delta.token_ids)
                     yield event
+        except Overloaded:
+            self._refusals.note(generation.parameters.caller, model=generation.parameters.model)
+            raise
         finally:
             self._limits.use_tokens(generation.parameters.caller, used + made)
 

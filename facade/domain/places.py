@@ -23,6 +23,10 @@ class Places:
         """How many places are taken."""
         return self._taken.total()
 
+    def taken_by(self, identity: str) -> int:
+        """How many of them this caller has."""
+        return self._taken[identity]
+
     def take(self, identity: str) -> Callable[[], None]:
         """Take a place; gives what frees it, once. Raises `Overloaded` where none is left, or none for this caller."""
         share = self._share if identity else self._count

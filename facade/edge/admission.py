@@ -5,7 +5,9 @@ from contextlib import ExitStack
 from fastapi import Request
 
 from facade.domain.places import Places
+from facade.domain.ports import Inference
 from facade.domain.rate_limits import RateLimits, Standing
+from facade.domain.refusals import Refusals
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.errors import Overloaded
 
@@ -13,9 +15,22 @@ from threadmesh.errors import Overloaded
 class Admission:
     """Takes requests as long as there is room for them; a refused one has cost nothing but the reading of its body."""
 
-    def __init__(self, places: Places, limits: RateLimits, metrics: FacadeMetrics) -> None:
-        self._places, self._limits, self._metrics = places, limits, metrics
+    def __init__(self, places: Places, limits: RateLimits, refusals: Refusals, metrics: FacadeMetrics) -> None:
+        self._places, self._limits, self._refusals, self._metrics = places, limits, refusals, metrics
         metrics.places_taken.set_function(lambda: places.taken)
+
+    async def unless_refused(self, request: Request, *, model: str, models: Inference) -> None:
+        """Return unless the engine of this model has just refused the same caller. Raises `Overloaded`.
+
+        Who has nothing else under way here cannot ask often, and may find a place where he found none.
+        """
+        identity = request.state.key
+        try:
+            if self._places.taken_by(identity):
+                await self._refusals.check(identity, model=model, models=models)
+        except Overloaded as error:
+            self.refused(error)
+            raise
 
     def admit(self, request: Request, *, tokens: int) -> ExitStack:
         """Take a request that is expected to use so many tokens; gives what is to be closed when its work has ended.

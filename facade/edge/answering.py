@@ -61,6 +61,7 @@ class Answering:
         """
         if new.parameters.server_tools:
             require(request, Scope.TOOLS)
+        await self._admission.unless_refused(request, model=new.parameters.model, models=self._inference)
         with self._admission.admit(request, tokens=expected_tokens(new)) as held:
             parameters = replace(new.parameters, caller=request.state.key)
             called = replace(new, parameters=parameters, stored_limit=stored_limit(request))

@@ -1,5 +1,6 @@
 """Who gets how many tokens in the engine's next step. Pure; knows sequences by number."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ SMALL_TOKENS = 64
 """A step that reads this many tokens computes each of them about as fast as a larger one would."""
 _LEAST_TOKENS = 8
 """A prompt that is read beside sequences that decode gets at least so many tokens a step."""
+
+_LONGEST_CREDIT_SECONDS = 0.5
 
 _FIRST = 0.5
 """By how much less than a token who comes is before those who are there."""
@@ -49,6 +52,34 @@ class Turns:
         """Note what was read for a tenant."""
         if tenant in self._read:
             self._read[tenant] += tokens
+
+
+def guests(tenants: Iterable[str]) -> set[str]:
+    """Give the tenants that ask for one thing, if another asks for several. What has no tenant is nobody's guest."""
+    asking = Counter(tenants)
+    several = any(count > 1 for count in asking.values())
+    return {tenant for tenant, count in asking.items() if tenant and count == 1} if several else set()
+
+
+class Pauses:
+    """Whether everybody else pauses for a step, so that the prompt of a guest is read as fast as if it were alone.
+
+    Beside fifteen that decode a prompt is read in small pieces, each as long as a step of all fifteen: who asks for
+    little would wait several times as long for a first token because another asks for much. Pauses take half of the
+    time at most: they are paid with the time of the other steps.
+    """
+
+    def __init__(self) -> None:
+        self._credit = _LONGEST_CREDIT_SECONDS
+
+    @property
+    def allowed(self) -> bool:
+        """Whether others may pause for the next step."""
+        return self._credit > 0
+
+    def after(self, *, seconds: float, paused: bool) -> None:
+        """Note how long a step took, and whether others paused for it."""
+        self._credit = min(_LONGEST_CREDIT_SECONDS, self._credit + (-seconds if paused else seconds))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context, Conversation, Generation, Inference, Tools
 from facade.domain.rate_limits import RateLimits
 from facade.domain.records import Batch, NewItem, NewRun
+from facade.domain.refusals import Refusals
 from inference_svc.app import app as inference_app
 from inference_svc.edge.codec import decode_generate
 from inference_svc.settings import InferenceSettings
@@ -76,7 +77,7 @@ async def inference(request: pytest.FixtureRequest) -> AsyncIterator[Inference]:
     async with AsyncExitStack() as stack:
         port = await served(stack, inference_app, InferenceSettings(model="none", script=str(SCRIPT)))
         client = InferenceClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
-        yield client if request.param == "plain" else MeteredInference(client, unlimited())
+        yield client if request.param == "plain" else MeteredInference(client, unlimited(), Refusals(SystemClock()))
 
 
 @pytest.fixture(params=["plain", "metered"])

@@ -2,10 +2,11 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference_svc.domain.batch import SMALL_TOKENS, Chunk, Reader, Step, Turns, mixed_tokens, plan
+from inference_svc.domain.batch import SMALL_TOKENS, Chunk, Pauses, Reader, Step, Turns, guests, mixed_tokens, plan
 
 READERS = st.lists(st.tuples(st.integers(1, 900), st.integers(0, 9), st.integers(0, 2)), max_size=6).map(
     lambda all_of: [
@@ -129,3 +130,43 @@ def test_prompts_get_on_beside_however_many_that_decode(decoding: int, mixed: in
 
     assert step.prefill
     assert step.tokens <= 512
+
+
+@pytest.mark.parametrize(
+    ("tenants", "found"),
+    [
+        (["ann", "ann", "bob"], {"bob"}),
+        (["ann", "ann", "bob", "eve"], {"bob", "eve"}),
+        (["", "", "bob"], {"bob"}),
+        (["ann", "bob"], set()),
+        (["ann", "ann", "bob", "bob"], set()),
+        (["ann", "ann", ""], set()),
+        ([], set()),
+    ],
+)
+def test_a_guest_asks_for_one_thing_where_another_asks_for_several(tenants: list[str], found: set[str]) -> None:
+    assert guests(tenants) == found
+
+
+@given(st.lists(st.floats(0.01, 0.5), min_size=1, max_size=60))
+def test_pauses_take_half_of_the_time_at_most_and_end(steps: list[float]) -> None:
+    pauses = Pauses()
+    paused = worked = 0.0
+    for seconds in steps * 5:
+        if pauses.allowed:
+            paused += seconds
+            pauses.after(seconds=seconds, paused=True)
+        else:
+            worked += seconds
+            pauses.after(seconds=seconds, paused=False)
+
+    assert paused <= worked + 0.5 + max(steps)
+
+
+def test_nobody_pauses_for_longer_because_there_was_no_pause_for_long() -> None:
+    pauses = Pauses()
+    for _ in range(1_000):
+        pauses.after(seconds=0.1, paused=False)
+    pauses.after(seconds=0.6, paused=True)
+
+    assert not pauses.allowed

@@ -26,6 +26,7 @@ from tests.inference_svc.engines import (
 )
 from threadmesh.conversation import (
     FinishReason,
+    TextDelta,
 )
 from threadmesh.errors import BackendUnavailable, Internal, Overloaded
 from threadmesh.sampling import Sampling
@@ -160,6 +161,34 @@ async def test_one_keys_prompts_do_not_all_go_before_another_keys() -> None:
                 tasks.create_task(read(who, events))
 
     assert ended.index("bob 1") < ended.index("ann 3")
+
+
+async def test_all_pause_while_the_prompt_of_one_who_asks_for_little_is_read() -> None:
+    """A37: what others were doing is broken off, and none of them gets a token until the guest has his first."""
+    endless: Any = {"max_tokens": 400, "sampling": Sampling(ignore_eos=True), "caller": "ann"}
+    meanwhile = [0] * 6
+    waiting = True
+    async with engine(sequences=8, cells=4096) as (backend, _), asyncio.TaskGroup() as tasks:
+
+        async def count(place: int, events: AsyncGenerator[Event, None]) -> None:
+            async for event in events:
+                meanwhile[place] += waiting and isinstance(event, TextDelta)
+
+        anns = [
+            tasks.create_task(count(place, await begun(backend, prompt(f"{place} {COUNT}", **endless))))
+            for place in range(len(meanwhile))
+        ]
+        async with asyncio.timeout(60):
+            while not all(meanwhile):
+                await asyncio.sleep(0.001)
+        meanwhile[:] = [0] * len(meanwhile)
+        bobs = await answered(backend, prompt("word " * 60, max_tokens=1, caller="bob"))
+        waiting = False
+        for each in anns:
+            each.cancel()
+
+    assert end_of(bobs).usage.completion_tokens == 1
+    assert max(meanwhile) <= 2
 
 
 async def test_a_spoken_request_goes_before_one_that_nobody_waits_for() -> None:

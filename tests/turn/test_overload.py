@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import httpx2
@@ -11,6 +12,7 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from facade.domain.refusals import MEMORY_SECONDS
 from tests.turn.mesh import KEY, OTHER_KEY, Mesh, running, until
 
 CHAT = "/v1/chat/completions"
@@ -99,6 +101,26 @@ async def test_a_repeated_request_takes_no_second_place(tmp_path: Path) -> None:
             assert (await http.post(CHAT, json=body("hello"), headers=keyed)).status_code == 200
 
         assert await figure(http, "threadmesh_facade_places_taken") == 0
+
+
+async def test_who_comes_back_at_once_after_an_engine_has_refused_begins_no_run(tmp_path: Path) -> None:
+    """A37: refusing one key costs the others little."""
+    async with running(tmp_path, wait_for_tools=False) as mesh, client(mesh) as http, AsyncExitStack() as open_:
+        await http.post(CHAT, json=body("busy"), headers=MINE)
+        alone = await http.post(CHAT, json=body("hello"), headers=MINE)
+        await hanging(open_, http, MINE)
+        took = 1.0
+        while took > MEMORY_SECONDS:  # a busy machine may have forgotten meanwhile
+            began = monotonic()
+            await http.post(CHAT, json=body("busy"), headers=MINE)
+            known = len((await http.get("/v1/runs", headers=MINE)).json()["data"])
+            mine = await http.post(CHAT, json=body("hello"), headers=MINE)
+            took = monotonic() - began
+        theirs = await http.post(CHAT, json=body("hello"), headers=THEIRS)
+
+        assert (alone.status_code, mine.status_code, theirs.status_code) == (200, 429, 200)
+        assert mine.json()["error"]["code"] == "overloaded"
+        assert len((await http.get("/v1/runs", headers=MINE)).json()["data"]) == known
 
 
 async def test_what_an_engine_refuses_is_an_overload_with_a_time_to_come_back(tmp_path: Path) -> None:

@@ -68,13 +68,15 @@ class Completions:
         """Go on with one or several texts, as a whole or as a stream."""
         asked = await read(request, CompletionRequest)
         self._check(asked)
+        parameters = self._parameters(asked, request.state.key)
+        await self._admission.unless_refused(request, model=parameters.model, models=self._inference)
         held = self._admission.admit(request, tokens=_expected_tokens(asked))
         request.state.until_its_end.enter_context(held)
         echoes = await self._echoes(asked)
         completion = Completion(
             f"cmpl-{uuid.uuid4().hex}", echoes, choices=asked.n or 1, logprobs=asked.logprobs is not None
         )
-        wanted = Continuations(prompts=asked.prompts, parameters=self._parameters(asked, request.state.key))
+        wanted = Continuations(prompts=asked.prompts, parameters=parameters)
         with deadline.within(self._options.seconds):
             shown = self._chunks(wanted, completion, usage=_include_usage(asked))
             response = await (self._stream(shown, request) if asked.stream else self._whole(shown, completion, request))

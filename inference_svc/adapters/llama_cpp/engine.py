@@ -43,6 +43,7 @@ class Engine:
         self._room: WaitingRoom[Job] = WaitingRoom(places=options.queue + options.sequences, slots=options.sequences)
         self._gone: list[Job] = []
         self._reading: set[Job] = set()
+        self._in_step = False
         self._opened = threading.Event()
         self._failure: MeshError | None = None
         self._closing = False
@@ -77,6 +78,8 @@ class Engine:
             self.check()
             self._room.enter(job, tenant=job.tenant, priority=job.priority, cost=job.cost)
             job.submitted = perf_counter()
+            if self._in_step and self._stepper.gives_way(job.tenant):
+                self._break_off()
             self._condition.notify()
 
     def cancel(self, job: Job) -> None:
@@ -87,8 +90,13 @@ class Engine:
                 self._gone.append(job)
             self._room.leave(job)
             if job in self._reading:
-                self._context.abort()
+                self._break_off()
             self._condition.notify()
+
+    def _break_off(self) -> None:
+        """End the running step, unless that would leave half of it in a memory that cannot be cut."""
+        if self._options.cache.cuttable:
+            self._context.abort()
 
     def close(self) -> None:
         """Stop after the running step and fail what is left."""
@@ -170,12 +178,12 @@ class Engine:
             if self._closing or any(job.cancelled for job in readers):
                 return False
             self._context.rearm()
-            self._reading = readers
+            self._reading, self._in_step = readers, True
             return True
 
     def _leave_step(self) -> None:
         with self._condition:
-            self._reading = set()
+            self._reading, self._in_step = set(), False
 
     def _free(self, job: Job, *, again: bool = False) -> None:
         """Free the place of a job that has ended, or let it wait again."""

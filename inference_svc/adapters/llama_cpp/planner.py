@@ -9,7 +9,7 @@ from inference_svc.adapters.llama_cpp.library import first_problem
 from inference_svc.adapters.llama_cpp.model import ModelFileError
 from inference_svc.adapters.llama_cpp.options import EngineOptions
 from inference_svc.adapters.llama_cpp.sequences import Job, Sequence
-from inference_svc.domain.batch import SMALL_TOKENS, Turns, mixed_tokens, plan
+from inference_svc.domain.batch import SMALL_TOKENS, Pauses, Turns, guests, mixed_tokens, plan
 from inference_svc.domain.pace import Pace, ThreadChoice
 from inference_svc.domain.speculation import Speculation, StepCost, worthwhile
 
@@ -41,6 +41,9 @@ class Planner:
         self._cost = StepCost()
         self._adapter = ""
         self._turns = Turns()
+        self._pauses = Pauses()
+        self._paused = False
+        """Whether others pause for the step that was planned last."""
 
     def threads(self, parts: Values[Part]) -> int:
         """Give the number of threads for a step."""
@@ -80,6 +83,33 @@ class Planner:
 
     def plan(self, running: Values[Sequence]) -> list[Part]:
         """Say what the next step computes of whom, all of one adapter; images and sounds are computed apart."""
+        alone = self._guests(running) if self._pauses.allowed else []
+        self._paused = bool(alone)
+        return self._together(alone or running)
+
+    def gives_way(self, running: Values[Sequence], *, tenant: str) -> bool:
+        """Whether the step that was planned last is better begun anew once a prompt of this tenant is there.
+
+        May be asked by any thread while the step is computed.
+        """
+        if self._paused or not self._pauses.allowed or any(each.chunk for each in running):
+            return False
+        return tenant in guests([*(each.job.tenant for each in running), tenant])
+
+    def lost(self, *, seconds: float) -> None:
+        """Note that a step was broken off: that is paid as a pause is."""
+        self._pauses.after(seconds=seconds, paused=True)
+
+    def _guests(self, running: Values[Sequence]) -> list[Sequence]:
+        """Give the sequences for whose prompts all others pause."""
+        found = guests(sequence.job.tenant for sequence in running)
+        return [
+            each
+            for each in running
+            if each.job.tenant in found and each.reading and not each.decoding and not each.chunk
+        ]
+
+    def _together(self, running: Values[Sequence]) -> list[Part]:
         mine = self._of_next_adapter([sequence for sequence in running if not sequence.chunk])
         by_slot = {sequence.slot: sequence for sequence in mine}
         if len(running) == 1 and mine and mine[0].exact and not mine[0].decoding:
@@ -154,6 +184,7 @@ class Planner:
         for part in parts:
             if not part.sequence.decoding:
                 self._turns.read(part.sequence.job.tenant, tokens=part.tokens)
+        self._pauses.after(seconds=seconds, paused=self._paused)
         self._threads.after(tokens=tokens, seconds=seconds)
         if all(part.sequence.decoding for part in parts):
             self._cost.learn(tokens=tokens, seconds=seconds)

@@ -46,6 +46,7 @@ class Stepper:
     ) -> None:
         self._model, self._context, self._options, self._observer, self._free = model, context, options, observer, free
         self._media = media
+        self._sequences = options.sequences
         self._cache = Cache(options.cache)
         self._planner = Planner(options)
         self._outbox: dict[Job, list[Delivery]] = {}
@@ -130,6 +131,14 @@ class Stepper:
             case Decoded.ABORTED:
                 pass
 
+    def gives_way(self, tenant: str) -> bool:
+        """Whether the step that is being computed is not worth waiting for by a request of this tenant.
+
+        May be asked by any thread between `enter` and `leave`: until then nothing changes here.
+        """
+        free = len(self.running) < self._sequences
+        return free and self._planner.gives_way(self.running, tenant=tenant)
+
     def fail_all(self, error: MeshError) -> None:
         """End all sequences with an error."""
         failed, self.running = self.running, []
@@ -152,8 +161,8 @@ class Stepper:
                 self._make_room()
             case Decoded.FAILED:
                 self.fail_all(Internal("The model could not be computed."))
-            case Decoded.ABORTED:
-                pass  # the KV cache is as before; the next step goes without those who left
+            case Decoded.ABORTED:  # the KV cache is as before; the next step goes without those who left
+                self._planner.lost(seconds=seconds)
 
     def _advance(self, part: Part, row: int) -> None:
         sequence = part.sequence
