@@ -244,8 +244,8 @@ def resident(pid: int) -> float:
 def main() -> int:
     """Do what the command line asks."""
     parser = ArgumentParser(prog="python -m benchmarks.tool_calls", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--calls", type=int, default=50, help="calls of each way in a round")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--calls", type=int, default=80, help="calls of each way in a round")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tool-calls-") as name, mesh_of_units(Path(name)) as units:
         units["tools"].end()

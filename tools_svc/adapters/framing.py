@@ -1,6 +1,5 @@
 """Lines out of a stream of bytes, in linear time and bounded memory."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 LARGEST_MESSAGE_BYTES = 4 * 1024 * 1024
@@ -29,13 +28,22 @@ class Framer:
         self.pending = 0
         """Bytes of the line that has not ended yet."""
 
-    def feed(self, chunk: bytes) -> Iterator[bytes | Oversized]:
+    def feed(self, chunk: bytes) -> list[bytes | Oversized]:
         """Give the lines that `chunk` completes."""
-        *ended, rest = chunk.split(b"\n")
-        for piece in ended:
-            self._add(piece)
-            yield self._take()
+        if b"\n" not in chunk:
+            self._add(chunk)
+            return []
+        first, *whole, rest = chunk.split(b"\n")
+        self._add(first)
+        lines = [self._take()]
+        if len(chunk) <= self._limit:
+            lines += whole
+        else:
+            for piece in whole:
+                self._add(piece)
+                lines.append(self._take())
         self._add(rest)
+        return lines
 
     def abandoned(self) -> Oversized:
         """Give what is known of a line that has become too long and has not ended."""
@@ -44,9 +52,9 @@ class Framer:
     def _add(self, piece: bytes) -> None:
         self.pending += len(piece)
         if self.pending > self._limit:
-            self._head = self._head or b"".join(self._pieces)[:_KEPT] or piece[:_KEPT]
-            self._tail = (self._tail + b"".join(self._pieces)[-_KEPT:] + piece[-_KEPT:])[-_KEPT:]
-            self._pieces.clear()
+            pieces, self._pieces = [*self._pieces, piece], []
+            self._head = self._head or b"".join(each[:_KEPT] for each in pieces)[:_KEPT]
+            self._tail = (self._tail + b"".join(each[-_KEPT:] for each in pieces))[-_KEPT:]
         else:
             self._pieces.append(piece)
 

@@ -14,23 +14,20 @@ import structlog
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.client import Transport
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCNotification
 
 from threadmesh.errors import ToolConnectionLost
 from tools_svc.adapters import child_process, json_rpc
 from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES, Framer, Oversized
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.newest_progress import newest_progress
-from tools_svc.adapters.pace import Pace
+from tools_svc.adapters.pace import Restraint
 from tools_svc.adapters.server_config import StdioServer
 
 log = structlog.get_logger()
 
 _LARGEST_DISCARDED_BYTES = 64 * 1024 * 1024
-_CHUNK_BYTES = 64 * 1024
+_CHUNK_BYTES = 256 * 1024
 _EXIT_SECONDS = 0.05
-_NOTIFICATIONS_AT_ONCE = 100
-"""Few are needed: what a server says meanwhile is read together, and old progress is left out of it."""
 
 Incoming = MemoryObjectSendStream[SessionMessage | Exception]
 Outgoing = MemoryObjectReceiveStream[SessionMessage]
@@ -64,16 +61,15 @@ async def _transport(name: str, server: StdioServer, lifeline: Lifeline) -> Asyn
 
 async def _read(name: str, process: Process, incoming: Incoming, lifeline: Lifeline) -> None:
     assert process.stdout is not None
-    framer, pace = Framer(LARGEST_MESSAGE_BYTES), Pace(at_once=_NOTIFICATIONS_AT_ONCE)
+    framer, restraint = Framer(LARGEST_MESSAGE_BYTES), Restraint()
     with incoming:
         try:
             while chunk := await process.stdout.read(_CHUNK_BYTES):
-                await pace.read(len(chunk))
                 for line in newest_progress(framer.feed(chunk)):
                     if (message := _message(name, line)) is not None:
-                        if isinstance(message.message, JSONRPCNotification):
-                            await pace.step()
+                        await restraint.pass_on(message.message)
                         await incoming.send(message)
+                await restraint.read(len(chunk), lost=framer.pending > LARGEST_MESSAGE_BYTES)
                 if framer.pending > _LARGEST_DISCARDED_BYTES:
                     await incoming.send(json_rpc.message(name, framer.abandoned()))
                     raise ToolConnectionLost("The tool's server sent a message without end.")

@@ -2,20 +2,29 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 from threadmesh.conversation import CallFinished, CallProgress, Media, Text
 from threadmesh.questions import InputRequired
 from tools_svc.domain.call import CallEvent, RunEvent
 
 
+@dataclass(slots=True)
+class Total:
+    """The bytes of the results in several logs together."""
+
+    bytes: int = 0
+
+
 class RunLog:
-    """The numbered events of a run's calls, in memory.
+    """The numbered events of a run's calls, in memory; the `bytes` of their results are part of a `total`.
 
     Of each call only the newest progress is kept, and only the questions that are open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, total: Total | None = None) -> None:
         self.bytes = 0
+        self._total = total or Total()
         self.in_flight = 0
         self._events: dict[int, RunEvent] = {}
         self._progress: dict[str, int] = {}
@@ -32,7 +41,7 @@ class RunLog:
         if isinstance(event, InputRequired):
             self._questions[call_id] = self._sequence
         if isinstance(event, CallFinished):
-            self.bytes += _size(event)
+            self._grow(_size(event))
             self.answered(call_id)
         self._events[self._sequence] = RunEvent(sequence=self._sequence, call_id=call_id, event=event)
         self._wake()
@@ -45,7 +54,7 @@ class RunLog:
         """Forget what happened to a call, which begins anew."""
         for number in [number for number, event in self._events.items() if event.call_id == call_id]:
             event = self._events.pop(number).event
-            self.bytes -= _size(event) if isinstance(event, CallFinished) else 0
+            self._grow(-_size(event) if isinstance(event, CallFinished) else 0)
         self._progress.pop(call_id, None)
         self._questions.pop(call_id, None)
 
@@ -68,6 +77,10 @@ class RunLog:
             if until_quiet and self.in_flight == 0 and not changed.is_set():
                 return
             await changed.wait()
+
+    def _grow(self, size: int) -> None:
+        self.bytes += size
+        self._total.bytes += size
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

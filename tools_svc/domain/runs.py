@@ -9,7 +9,7 @@ from threadmesh.errors import StaleEpoch
 from tools_svc.domain.call import Continuation
 from tools_svc.domain.execution import Execution
 from tools_svc.domain.follow import TaskExecution
-from tools_svc.domain.run_log import RunLog
+from tools_svc.domain.run_log import RunLog, Total
 
 Carried = Execution | TaskExecution
 """A call that is under way or has ended, by itself or as a task."""
@@ -23,7 +23,7 @@ _MOST_EPOCHS = 65_536
 class Run:
     """A run's calls by id, those of them that went out, and the log of what happened to them."""
 
-    log: RunLog = field(default_factory=RunLog)
+    log: RunLog
     calls: dict[str, ToolCall] = field(default_factory=dict)
     executions: dict[str, Carried] = field(default_factory=dict)
 
@@ -55,6 +55,7 @@ class Runs:
         self._runs: OrderedDict[str, Run] = OrderedDict()
         self._epochs: OrderedDict[str, int] = OrderedDict()
         self._nameless = 0
+        self._total = Total()
 
     def open(self, run_id: str) -> Run:
         """Give the run, a new one if need be."""
@@ -62,10 +63,11 @@ class Runs:
         if not run_id:
             self._nameless += 1
             key = f"nameless:{self._nameless}"
-        run = self._runs.setdefault(key, Run())
+        run = self._runs.get(key) or Run(log=RunLog(self._total))
+        self._runs[key] = run
         self._runs.move_to_end(key)
         for forgotten in list(self._forgettable(keep=key)):
-            del self._runs[forgotten]
+            self._total.bytes -= self._runs.pop(forgotten).log.bytes
         return run
 
     def find(self, run_id: str) -> Run | None:
@@ -92,7 +94,7 @@ class Runs:
             self._epochs.popitem(last=False)
 
     def _forgettable(self, *, keep: str) -> Iterator[str]:
-        count, size = len(self._runs), sum(run.log.bytes for run in self._runs.values())
+        count, size = len(self._runs), self._total.bytes
         for key, run in self._runs.items():
             if count <= _MOST_RUNS and size <= _MOST_BYTES:
                 return

@@ -38,6 +38,23 @@ def test_the_number_1_and_the_word_1_are_different_calls() -> None:
     assert newest_progress(said) == said
 
 
+def test_a_call_whose_number_begins_as_anothers_is_another() -> None:
+    said = [progress(1, 0), progress(12, 0), progress("a", 0), progress("ab", 0)]
+
+    assert newest_progress(said * 2) == said
+
+
+def test_progress_is_known_in_whatever_order_a_server_writes_it() -> None:
+    orders = [
+        b'{"method":"notifications/progress","params":{"progressToken":7,"progress":1},"jsonrpc":"2.0"}',
+        b'{"params": {"progress": 2, "progressToken": 7}, "method": "notifications/progress"}',
+        progress(7, 3),
+    ]
+
+    assert newest_progress(orders) == orders[-1:]
+    assert newest_progress(orders[::-1]) == orders[:1]
+
+
 @pytest.mark.parametrize(
     "line",
     [

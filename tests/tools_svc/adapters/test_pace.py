@@ -1,6 +1,8 @@
 import asyncio
 
-from tools_svc.adapters.pace import Pace
+from mcp_types import JSONRPCMessage, JSONRPCNotification, JSONRPCResponse
+
+from tools_svc.adapters.pace import Pace, Restraint
 
 MEBIBYTE = 1024 * 1024
 
@@ -42,3 +44,39 @@ async def test_the_loop_goes_on_while_a_large_answer_is_read() -> None:
     beside.cancel()
 
     assert turns > 4
+
+
+async def taken(restraint: Restraint, message: JSONRPCMessage, *, times: int) -> float:
+    """Give the seconds that it takes to pass a message on so many times."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for _ in range(times):
+        await restraint.pass_on(message)
+    return loop.time() - began
+
+
+async def test_little_progress_is_passed_on_and_any_answer_at_once() -> None:
+    restraint = Restraint()
+    progress = JSONRPCNotification(jsonrpc="2.0", method="notifications/progress", params={"progressToken": 1})
+    answer = JSONRPCResponse(jsonrpc="2.0", id=1, result={})
+
+    assert await taken(restraint, progress, times=10 + 5) >= 5 / 50
+    assert await taken(restraint, answer, times=1_000) < 1 / 50
+
+
+async def test_many_small_pieces_are_read_seldom() -> None:
+    """So that more of them are there the next time, and fewer of them count."""
+    loop, restraint = asyncio.get_running_loop(), Restraint()
+    began = loop.time()
+    for _ in range(20 + 20):
+        await restraint.read(100, lost=False)
+
+    assert loop.time() - began >= 20 / 200
+
+
+async def test_what_is_lost_anyway_is_read_slowly() -> None:
+    loop, restraint = asyncio.get_running_loop(), Restraint()
+    began = loop.time()
+    await restraint.read(2 * MEBIBYTE, lost=True)
+
+    assert loop.time() - began >= 2 / 16
