@@ -2,6 +2,7 @@ import asyncio
 import os
 import select
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -154,3 +155,10 @@ async def test_a_server_yields_the_cpu_by_as_much_as_it_shall(nice: int) -> None
     async with _started("import os; print(os.getpriority(os.PRIO_PROCESS, 0), flush=True)", nice=nice) as process:
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert int(await _first_line(process)) == min(own + nice, 19)
+
+
+def test_no_server_crashes_before_it_begins_beside_grpc() -> None:
+    command = (sys.executable, "-m", "tests.tools_svc.adapters.starting_children", "200")
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+
+    assert found.stdout == "0"
