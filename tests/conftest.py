@@ -8,6 +8,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+import threadmesh  # noqa: F401  # before any test imports gRPC
 from context_svc.adapters.file_systems import vanishes
 
 # A busy machine is slow, which is no failure. CI tries the same examples each time, so that it never fails by chance;

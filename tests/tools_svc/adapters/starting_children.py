@@ -25,7 +25,7 @@ async def _answer(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes
 
 async def _main(number: int) -> None:
     server = grpc.aio.server()
-    handlers = {"Call": grpc.unary_unary_rpc_method_handler(_answer)}
+    handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {"Call": grpc.unary_unary_rpc_method_handler(_answer)}
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
