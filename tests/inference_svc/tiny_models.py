@@ -16,6 +16,7 @@ MEAN, CLS, LAST, RANK = 1, 2, 3, 4
 DIMENSIONS, CONTEXT = 32, 64
 _FEED_FORWARD, _LAYERS, _HEADS = 64, 2, 4
 _BUNDLED_LAYERS, _BUNDLED_DIMENSIONS = 30, 576
+_RECURRENT_LAYERS, _RECURRENT_WIDTH = 12, 256
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CHARACTERS = string.ascii_lowercase + string.digits + string.punctuation
 _WORDS = ("▁the", "▁cat", "▁dog", "▁rain", "▁sun", "ing", "ed")
@@ -43,6 +44,48 @@ def tiny_decoder(path: Path, *, pooling: int | None = None, template: str = "", 
     if template:
         usual["tokenizer.chat_template"] = template
     return write_gguf(path, _changed(usual, changed), _decoder_weights())
+
+
+def small_recurrent(path: Path) -> Path:
+    """Write a model of Mamba's architecture, whose memory is a state; it takes some milliseconds for a token."""
+    inner, state, rank, kernel = 2 * _RECURRENT_WIDTH, 16, 16, 4
+    usual = _metadata("mamba") | {
+        "mamba.embedding_length": _RECURRENT_WIDTH,
+        "mamba.block_count": _RECURRENT_LAYERS,
+        "mamba.context_length": 4096,
+        "mamba.feed_forward_length": 0,
+        "mamba.attention.head_count": 0,
+        "mamba.attention.layer_norm_rms_epsilon": 1e-6,
+        "mamba.ssm.conv_kernel": kernel,
+        "mamba.ssm.inner_size": inner,
+        "mamba.ssm.state_size": state,
+        "mamba.ssm.time_step_rank": rank,
+        "tokenizer.ggml.eos_token_id": 3,
+    }
+    random = np.random.default_rng(4)
+
+    def chance(*shape: int) -> Any:
+        return (random.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    weights: Weights = {
+        "token_embd.weight": chance(len(VOCABULARY), _RECURRENT_WIDTH),
+        "output_norm.weight": np.ones(_RECURRENT_WIDTH, np.float32),
+    }
+    for layer in range(_RECURRENT_LAYERS):
+        block = f"blk.{layer}"
+        weights |= {
+            f"{block}.attn_norm.weight": np.ones(_RECURRENT_WIDTH, np.float32),
+            f"{block}.ssm_in.weight": chance(2 * inner, _RECURRENT_WIDTH),
+            f"{block}.ssm_conv1d.weight": chance(inner, kernel),
+            f"{block}.ssm_conv1d.bias": chance(inner),
+            f"{block}.ssm_x.weight": chance(rank + 2 * state, inner),
+            f"{block}.ssm_dt.weight": chance(inner, rank),
+            f"{block}.ssm_dt.bias": chance(inner),
+            f"{block}.ssm_a": -np.abs(chance(inner, state)) - np.float32(0.1),
+            f"{block}.ssm_d": chance(inner),
+            f"{block}.ssm_out.weight": chance(_RECURRENT_WIDTH, inner),
+        }
+    return write_gguf(path, usual, weights)
 
 
 def tiny_adapter(path: Path, seed: int, changed: Mapping[str, Value] = MappingProxyType({})) -> Path:
