@@ -49,7 +49,7 @@ def test_a_cancelled_run_ends_once(units: Units, unit: str, crash: str) -> None:
         body={
             "model": "scripted",
             "stream": True,
-            "messages": [{"role": "user", "content": "recite it"}],
+            "messages": [{"role": "user", "content": "begin, and never end"}],
             "metadata": {"thread_key": f"cancel:{name}"},
         },
         key=name,

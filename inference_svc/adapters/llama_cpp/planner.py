@@ -1,5 +1,6 @@
 """What the engine's next step computes, by what the steps before it have cost."""
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Values
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -83,9 +84,10 @@ class Planner:
 
     def plan(self, running: Values[Sequence]) -> list[Part]:
         """Say what the next step computes of whom, all of one adapter; images and sounds are computed apart."""
+        turns = self._turns.of(sequence.job.tenant for sequence in running if not sequence.decoding)
         alone = self._guests(running) if self._pauses.allowed else []
         self._paused = bool(alone)
-        return self._together(alone or running)
+        return self._together(alone or running, turns)
 
     def gives_way(self, running: Values[Sequence], *, tenant: str) -> bool:
         """Whether the step that was planned last is better begun anew once a prompt of this tenant is there.
@@ -103,13 +105,10 @@ class Planner:
     def _guests(self, running: Values[Sequence]) -> list[Sequence]:
         """Give the sequences for whose prompts all others pause."""
         found = guests(sequence.job.tenant for sequence in running)
-        return [
-            each
-            for each in running
-            if each.job.tenant in found and each.reading and not each.decoding and not each.chunk
-        ]
+        reading = [each for each in running if each.reading and not each.decoding and not each.chunk]
+        return [each for each in reading if each.job.tenant in found]
 
-    def _together(self, running: Values[Sequence]) -> list[Part]:
+    def _together(self, running: Values[Sequence], turns: Mapping[str, float]) -> list[Part]:
         mine = self._of_next_adapter([sequence for sequence in running if not sequence.chunk])
         by_slot = {sequence.slot: sequence for sequence in mine}
         if len(running) == 1 and mine and mine[0].exact and not mine[0].decoding:
@@ -120,7 +119,6 @@ class Planner:
         beside = _tokens(known)
         most = mixed_tokens(beside, batch=self._options.batch, mixed=self._options.mixed)
         reading = [sequence for sequence in by_slot.values() if not sequence.decoding]
-        turns = self._turns.of(sequence.job.tenant for sequence in reading)
         step = plan(
             decoding=[sequence.slot for sequence in decoding],
             reading=[sequence.reader(turn=turns[sequence.job.tenant]) for sequence in reading],
