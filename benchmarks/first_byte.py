@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import quantiles
 from time import perf_counter
 
+from benchmarks.machine import hop_microseconds
 from benchmarks.token_overhead import UNITS, Mesh, asked, ready, running, settled
 
 _P50_MILLISECONDS, _P99_MILLISECONDS = 10.0, 40.0
@@ -97,7 +98,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=50.0, help="requests a second")
     parser.add_argument("--requests", type=int, default=500, help="requests of a round")
     parser.add_argument("--rounds", type=int, default=3)
-    asyncio.run(run(parser.parse_args()))
+    asked = parser.parse_args()
+    print(f"a byte to another process takes {hop_microseconds():.1f} µs here", flush=True)
+    asyncio.run(run(asked))
     return 0
 
 

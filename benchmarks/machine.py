@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from time import perf_counter
 
 from benchmarks.peers.llama_cpp import LlamaCpp
 from benchmarks.peers.places import VERSION
@@ -25,6 +26,21 @@ def machine() -> dict[str, str]:
         "Python": platform.python_version(),
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()) + " (1, 5, 15 minutes)",
     }
+
+
+def hop_microseconds(times: int = 5_000) -> float:
+    """Give how long a byte takes to another process, which has to be woken for it.
+
+    A streamed token makes several such hops, so what it costs compares only between machines that are alike in this.
+    """
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as echo:
+        assert echo.stdin is not None and echo.stdout is not None  # noqa: PT018  # both are pipes
+        began = perf_counter()
+        for _ in range(times):
+            echo.stdin.write(b".")
+            echo.stdout.read(1)
+        took = perf_counter() - began
+    return 1e6 * took / times / 2
 
 
 def software(peers: LlamaCpp | None) -> dict[str, str]:

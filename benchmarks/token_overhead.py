@@ -22,6 +22,8 @@ from socket import socket
 from statistics import mean, quantiles
 from time import perf_counter
 
+from benchmarks.machine import hop_microseconds
+
 UNITS = ("inference", "tools", "context", "facade")
 _MODULES = {"inference": "inference_svc", "tools": "tools_svc", "context": "context_svc", "facade": "facade"}
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -252,7 +254,9 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--idle", action="store_true", help="measure also what the units use while nobody asks")
     parser.add_argument("--pace", nargs="*", default=["paced", "unpaced"], help="paced, unpaced or both")
-    asyncio.run(run(parser.parse_args()))
+    asked = parser.parse_args()
+    print(f"a byte to another process takes {hop_microseconds():.1f} µs here", flush=True)
+    asyncio.run(run(asked))
     return 0
 
 
