@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
+import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc.aio import AioRpcError
@@ -29,6 +30,7 @@ from threadmesh.errors import (
 from threadmesh.rpc import deadline
 from threadmesh.rpc.channel import MeshChannel, connect, translated, translated_stream
 from threadmesh.rpc.server import serve
+from threadmesh.rpc.status import from_rpc_error
 from threadmesh.telemetry.logs import bound_ids
 from threadmesh.telemetry.metrics import new_registry
 from threadmesh.testing.loopback import channel_for
@@ -220,6 +222,22 @@ async def test_a_peer_that_goes_away_in_the_middle_was_reached(servicer: Behavin
             await asking
 
     assert type(caught.value) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed"),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
+        (grpc.StatusCode.INTERNAL, "Internal error from Core"),
+        (grpc.StatusCode.UNKNOWN, "Stream removed (TSI_DATA_CORRUPTED)"),
+    ],
+)
+def test_a_connection_that_is_lost_is_no_defect_of_anybody(code: grpc.StatusCode, details: str) -> None:
+    """In whatever words the library says it; the request may have arrived."""
+    raw = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+
+    assert type(from_rpc_error(raw, peer="context")) is Unavailable
 
 
 async def test_a_channel_does_not_wait_out_the_failures_of_another(servicer: Behaving, free_port: int) -> None:

@@ -38,6 +38,8 @@ _NO_CONNECTION = ("connections to all backends failing", "failed to connect to a
 """What the core of gRPC says of a request that found no connection to go out on."""
 _UNTRUSTED = ("handshake failed", "Custom verification check failed")
 """What it says there of a certificate that the caller does not trust, and then why."""
+_NOT_SENT = "Internal error from Core"
+"""What `grpc.aio` says where a call had ended before it could write to it."""
 _UNLIMITED = 1e9
 """Seconds that nobody waits."""
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -168,14 +170,15 @@ def _restore(info: error_details_pb2.ErrorInfo, status: status_pb2.Status, code:
 def _connection_lost(error: AioRpcError) -> bool:
     """A replica killed in the middle of a stream shows as UNAVAILABLE, or through a proxy as INTERNAL RST_STREAM.
 
-    Bytes that TLS finds changed show as UNKNOWN, and end the connection.
+    One that is killed while a message is on its way to it shows as INTERNAL of the library's own. Bytes that TLS finds
+    changed show as UNKNOWN, and end the connection.
     """
     details = error.details() or ""
     match error.code():
         case grpc.StatusCode.UNAVAILABLE:
             return True
         case grpc.StatusCode.INTERNAL:
-            return "RST_STREAM" in details
+            return "RST_STREAM" in details or details == _NOT_SENT
         case grpc.StatusCode.UNKNOWN:
             return details.startswith("Stream removed")
         case _:
