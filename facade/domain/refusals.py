@@ -2,7 +2,7 @@
 
 from facade.domain.ports import Inference
 from threadmesh.clock import Clock
-from threadmesh.errors import ModelNotFound, Overloaded
+from threadmesh.errors import MeshError, Overloaded
 
 MEMORY_SECONDS = 0.25
 """Less than what a refused caller is told to wait, so that it meets nobody who does."""
@@ -39,5 +39,5 @@ class Refusals:
 async def _name(model: str, models: Inference) -> str:
     try:
         return (await models.model(model)).name
-    except ModelNotFound:
+    except MeshError:
         return ""  # the run will say so

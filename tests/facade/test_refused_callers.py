@@ -69,6 +69,11 @@ async def test_others_and_other_models_are_not_refused(refusals: Refusals, infer
     assert not await is_refused(refusals, "ann", inference, model="another")
 
 
+async def test_models_that_cannot_be_listed_now_are_the_runs_affair(refusals: Refusals) -> None:
+    async with connect("127.0.0.1:1") as channel:
+        assert not await is_refused(refusals, "ann", InferenceClient(channel))
+
+
 async def test_one_who_waits_as_he_is_told_is_asked_for(
     refusals: Refusals, inference: InferenceClient, clock: FakeClock
 ) -> None:
