@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 
+from facade.adapters.offer_codec import decode_offer
 from facade.domain.events import Run, ToolEvent
-from facade.domain.ports import NO_ANSWERS, NO_APPROVALS, Tool
+from facade.domain.offer import Offer
+from facade.domain.ports import NO_ANSWERS, NO_APPROVALS
 from facade.domain.records import Answered
 from threadmesh import event_codec as events
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1 import tools_service_pb2_grpc as rpc
-from threadmesh.codec import decode_tool_definition, encode_tool_call
+from threadmesh.codec import encode_tool_call
 from threadmesh.conversation import ToolCall
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError
@@ -32,13 +34,13 @@ class ToolsClient:
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless tools_svc answers."""
-        await self.catalogue()
+        await self.offer()
 
-    async def catalogue(self) -> Sequence[Tool]:
-        """List the tools that can be called now."""
+    async def offer(self) -> Offer:
+        """Tell what the servers of tools offer now."""
         async with translated(_PEER):
             response = await self._stub.ListTools(pb.ListToolsRequest(), timeout=_SECONDS)
-        return [_decode_tool(tool) for tool in response.tools]
+        return decode_offer(response)
 
     async def execute(
         self,
@@ -81,16 +83,6 @@ class ToolsClient:
         with suppress(MeshError):
             async with translated(_PEER):
                 await self._stub.CancelCall(request, timeout=_MOMENT_SECONDS)
-
-
-def _decode_tool(tool: pb.Tool) -> Tool:
-    return Tool(
-        definition=decode_tool_definition(tool.definition),
-        server=tool.server,
-        definition_hash=tool.definition_hash,
-        requires_approval=tool.requires_approval,
-        harmless=tool.effect == pb.EFFECT_READ_ONLY,
-    )
 
 
 def encode_continuation(call_id: str, answered: Answered) -> pb.Continuation:

@@ -1,14 +1,14 @@
 """Calls that a person must approve: a round with one of them waits as a whole, and then runs as a whole."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from facade.domain.call_log import CallLog
 from facade.domain.journal import Journal
-from facade.domain.ports import Catalogue
+from facade.domain.offer import Catalogue, server_of
 from facade.domain.records import CallRecord, CallState, NewItem
 from threadmesh.conversation import CallAwaiting, CallFinished, CallOutcome, Failure, ToolCall
-from threadmesh.errors import CallDenied
+from threadmesh.errors import CallDenied, ToolNotFound
 
 _TOO_LATE = "Nobody approved this call in time; it was not made."
 
@@ -23,7 +23,7 @@ def planned(
     needing = {
         call.id
         for call in calls
-        if call.name in catalogue and (catalogue[call.name].requires_approval or call.name in asking)
+        if call.name in asking or (call.name in catalogue and catalogue[call.name].requires_approval)
     }
     others = CallState.PLANNED if needing else CallState.INTENT
     return [
@@ -31,10 +31,15 @@ def planned(
             call=call,
             ordinal=first_ordinal + index,
             state=CallState.AWAITING_APPROVAL if call.id in needing else others,
-            definition_hash=catalogue[call.name].definition_hash if call.id in needing else "",
+            definition_hash=_hash_of(call, catalogue) if call.id in needing else "",
         )
         for index, call in enumerate(calls)
     ]
+
+
+def _hash_of(call: ToolCall, catalogue: Catalogue) -> str:
+    tool = catalogue.get(call.name)  # none while the server is on its way, in a run that was taken over
+    return tool.definition_hash if tool else ""
 
 
 def awaiting(records: Sequence[CallRecord]) -> list[CallRecord]:
@@ -44,7 +49,6 @@ def awaiting(records: Sequence[CallRecord]) -> list[CallRecord]:
 
 async def ask(
     records: Sequence[CallRecord],
-    catalogue: Catalogue,
     journal: Journal,
     *,
     in_round: int,
@@ -56,7 +60,7 @@ async def ask(
     for record in asked:
         question = CallAwaiting(
             name=record.call.name,
-            server=catalogue[record.call.name].server,
+            server=server_of(record.call.name),
             arguments_json=record.call.arguments_json,
             definition_hash=record.definition_hash,
             seconds=seconds,
@@ -66,8 +70,15 @@ async def ask(
     await journal.require_action(asked, items=items, calls=records, seconds=seconds)
 
 
-async def heed(records: Sequence[CallRecord], log: CallLog, journal: Journal) -> None:
-    """End the calls that may not be made, and make the others durable as about to be made."""
+async def heed(records: Sequence[CallRecord], log: CallLog, journal: Journal, *, wanted: Callable[[str], bool]) -> None:
+    """End the calls that may not be made, and make the others durable as about to be made.
+
+    Whatever a model may have been talked into, only tools that are `wanted` are called.
+    """
+    for record in records:
+        if not wanted(record.call.name):
+            await log.take(record.call.id, _not_offered(record))
+    records = [record for record in records if wanted(record.call.name)]
     for record in awaiting(records):
         if not record.approved:
             await log.take(record.call.id, _denied(record))
@@ -82,6 +93,11 @@ def approvals(records: Sequence[CallRecord]) -> dict[str, str]:
 
 def _may_go(record: CallRecord) -> bool:
     return bool(record.approved) or record.state in {CallState.PLANNED, CallState.AWAITING_INPUT}
+
+
+def _not_offered(record: CallRecord) -> CallFinished:
+    error = ToolNotFound(f"There is no such tool in this conversation: {record.call.name}", tool=record.call.name)
+    return CallFinished(outcome=CallOutcome.FAILED, failure=Failure.of(error))
 
 
 def _denied(record: CallRecord) -> CallFinished:

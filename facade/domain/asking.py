@@ -1,20 +1,22 @@
 """The asking of models: which one, with which tools, with how much of the thread, and again where it breaks off."""
 
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from functools import partial
 
 from facade.domain.answer import Answer, answer
 from facade.domain.events import ModelEvent, Run
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
+from facade.domain.offer import Catalogue, Offer
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Catalogue, Generation, Model
+from facade.domain.ports import Generation, Model
 from facade.domain.progress import Progress
-from facade.domain.question import Place, budget_of, chosen, instructions_of, question, with_seed_of
+from facade.domain.question import Place, budget_of, instructions_of, question, with_seed_of
 from facade.domain.records import Window
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
-from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError, Overloaded
+from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError, Overloaded, ToolServerUnavailable
 from threadmesh.retry import persist
 from threadmesh.streams import begun
 
@@ -45,6 +47,11 @@ class Asking:
         So a tool that the model made up, or whose server is gone, fails here and is not handed to the client.
         """
         return bool(self._parameters.server_tools) and all(tool != each.name for each in self._parameters.tools)
+
+    def is_wanted(self, tool: str) -> bool:
+        """Say whether the request lets the model call this tool of the mesh."""
+        choice = self._parameters.tool_choice or ToolChoice()
+        return choice.mode is not ToolChoiceMode.NONE and self._parameters.server_tools.wants(tool)
 
     @property
     def calls_left(self) -> int | None:
@@ -138,18 +145,33 @@ class Asking:
     async def catalogue(self) -> Catalogue:
         """Choose the mesh's tools that this run may call; they stay the same for the whole run."""
         choice = self._parameters.tool_choice or ToolChoice()
+        offer = Offer()
         catalogue: Catalogue = {}
         if self._parameters.server_tools and choice.mode is not ToolChoiceMode.NONE:
-            tools = await persist(self._mesh.tools.catalogue, seconds=self._patience(2))
-            listed = {tool.definition.name: tool for tool in tools}
-            catalogue = chosen(listed, self._parameters.server_tools)
+            offer = await self._offer()
+            catalogue = offer.chosen(self._parameters.server_tools, begun=self._has_begun)
         clients = {tool.name for tool in self._parameters.tools}
         if both := clients & set(catalogue):
             raise InvalidArgument(f"The mesh has a tool named {min(both)} itself; name yours otherwise.", field="tools")
         if self._has_begun:
             return catalogue  # what the request wants was looked at then; servers may be on their way now
         if choice.name and choice.name not in clients | set(catalogue):
+            if self._parameters.server_tools.wants(choice.name):
+                offer.require(choice.name)
             raise InvalidArgument(f"There is no tool named {choice.name} in this request.", field="tool_choice")
         if choice.mode is ToolChoiceMode.REQUIRED and not clients and not catalogue:
             raise InvalidArgument("A tool call is required but there are no tools.", field="tool_choice")
         return catalogue
+
+    async def _offer(self) -> Offer:
+        """Tell what can be called. A run that has begun waits for servers that are on their way: it had their tools."""
+        if self._has_begun:
+            with suppress(ToolServerUnavailable):
+                return await persist(self._settled_offer, seconds=self._patience(2))
+        return await persist(self._mesh.tools.offer, seconds=self._patience(2))
+
+    async def _settled_offer(self) -> Offer:
+        offer = await self._mesh.tools.offer()
+        if not offer.settled:
+            raise ToolServerUnavailable
+        return offer

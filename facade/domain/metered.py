@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import aclosing
 
 from facade.domain.events import ModelEvent, ModelFinished, ModelStarted, Run, ToolEvent
+from facade.domain.offer import Offer
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import (
     NO_ANSWERS,
@@ -14,7 +15,6 @@ from facade.domain.ports import (
     Inference,
     Model,
     Tokenizable,
-    Tool,
     Tools,
     Warmed,
 )
@@ -107,9 +107,9 @@ class MeteredTools:
     def __init__(self, tools: Tools, limits: RateLimits, on_refused: Callable[[RateLimitExceeded], None]) -> None:
         self._tools, self._limits, self._on_refused = tools, limits, on_refused
 
-    async def catalogue(self) -> Sequence[Tool]:
-        """List the tools that can be called now."""
-        return await self._tools.catalogue()
+    async def offer(self) -> Offer:
+        """Tell what the servers of tools offer now."""
+        return await self._tools.offer()
 
     async def execute(
         self,

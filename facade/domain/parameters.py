@@ -42,6 +42,10 @@ class ServerTools:
     def __bool__(self) -> bool:
         return self.everything or bool(self.names)
 
+    def wants(self, name: str) -> bool:
+        """Whether that tool is one of them."""
+        return self.everything or name in self.names
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnParameters:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from facade.domain.events import ModelEvent, Run, RunEvent, RunFinished, RunState, ToolEvent
+from facade.domain.offer import Offer
 from facade.domain.parameters import TurnParameters
 from facade.domain.records import Answered, Batch, CallRecord, NewRun, Said, Verdict, Window
 from threadmesh.conversation import Message, ToolCall, ToolChoice, ToolDefinition
@@ -125,21 +126,6 @@ class Inference(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tool:
-    """A tool of the mesh, and the server that runs it.
-
-    The hash identifies its definition; one that `requires_approval` is called only if a person approves. A call of a
-    `harmless` one changes nothing, as the operator says.
-    """
-
-    definition: ToolDefinition
-    server: str
-    definition_hash: str = ""
-    requires_approval: bool = False
-    harmless: bool = False
-
-
 NO_APPROVALS: Mapping[str, str] = MappingProxyType({})
 NO_ANSWERS: Mapping[str, Answered] = MappingProxyType({})
 
@@ -147,8 +133,8 @@ NO_ANSWERS: Mapping[str, Answered] = MappingProxyType({})
 class Tools(Protocol):
     """Where the mesh's own tools run."""
 
-    async def catalogue(self) -> Sequence[Tool]:
-        """List the tools that can be called now."""
+    async def offer(self) -> Offer:
+        """Tell what the servers of tools offer now."""
         ...
 
     def execute(
@@ -294,7 +280,3 @@ class Context(Protocol):
         instruction and pinned items do not fit.
         """
         ...
-
-
-Catalogue = Mapping[str, Tool]
-"""The mesh's tools that a run may call, by name."""

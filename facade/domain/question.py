@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from facade.domain.answer import Answer
-from facade.domain.parameters import ServerTools, TurnParameters
-from facade.domain.ports import Catalogue, Generation, Model
+from facade.domain.offer import Catalogue
+from facade.domain.parameters import TurnParameters
+from facade.domain.ports import Generation, Model
 from facade.domain.records import Window
 from threadmesh.conversation import Message, Role, ToolChoice, ToolChoiceMode, message
-from threadmesh.errors import ToolNotFound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,16 +53,6 @@ def _wrapped(seed: int) -> int:
 def instructions_of(parameters: TurnParameters) -> Sequence[Message]:
     """Give what this run alone is told, before everything else."""
     return (message(Role.SYSTEM, parameters.instructions),) if parameters.instructions else ()
-
-
-def chosen(catalogue: Catalogue, wanted: ServerTools) -> Catalogue:
-    """Choose the tools that a request wants. Raises `ToolNotFound`."""
-    if wanted.everything:
-        return catalogue
-    for name in wanted.names:
-        if name not in catalogue:
-            raise ToolNotFound(tool=name)
-    return {name: catalogue[name] for name in wanted.names}
 
 
 def bounded(parameters: TurnParameters, *, answer_tokens: int) -> TurnParameters:

@@ -13,8 +13,9 @@ from facade.domain.events import RunFinished, RunState
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
 from facade.domain.model_reply import ModelReply
+from facade.domain.offer import Catalogue
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Catalogue, Model
+from facade.domain.ports import Model
 from facade.domain.progress import Progress
 from facade.domain.question import bounded
 from facade.domain.records import CallState, NewItem
@@ -118,11 +119,11 @@ class Turn:
             asked = self._last_items()
             self._at.begun = planned(own, catalogue, first_ordinal=self._at.calls, asking=self._asking_tools(catalogue))
             if awaiting(self._at.begun):
-                await self._ask_persons(asked, catalogue)
+                await self._ask_persons(asked)
                 return False
             await self._journal.commit(items=asked, calls=self._at.begun)
         log = self._call_log()
-        await heed(self._at.begun, log, self._journal)
+        await heed(self._at.begun, log, self._journal, wanted=self._asking.is_wanted)
         await run_calls(
             log,
             self._mesh.tools,
@@ -148,9 +149,9 @@ class Turn:
             wanted |= {name for name, tool in catalogue.items() if not tool.harmless}
         return wanted
 
-    async def _ask_persons(self, items: Sequence[NewItem], catalogue: Catalogue) -> None:
+    async def _ask_persons(self, items: Sequence[NewItem]) -> None:
         seconds = self._limits.approval_seconds
-        await ask(self._at.begun, catalogue, self._journal, in_round=self._at.round, items=items, seconds=seconds)
+        await ask(self._at.begun, self._journal, in_round=self._at.round, items=items, seconds=seconds)
 
     def _call_log(self) -> CallLog:
         count = TokenCount(self._mesh.inference, self._parameters.model)

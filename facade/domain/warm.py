@@ -6,7 +6,7 @@ from facade.domain.curation import Curation
 from facade.domain.limits import Limits, Mesh
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Conversation, Model
-from facade.domain.question import bounded, budget_of, chosen, instructions_of
+from facade.domain.question import bounded, budget_of, instructions_of
 from facade.domain.threads import Thread
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import ToolDefinition
@@ -50,8 +50,7 @@ async def _tools(parameters: TurnParameters, mesh: Mesh) -> tuple[ToolDefinition
     """Give the tools in the order in which a question names them."""
     if not parameters.server_tools:
         return parameters.tools
-    listed = {tool.definition.name: tool for tool in await mesh.tools.catalogue()}
-    own = chosen(listed, parameters.server_tools)
+    own = (await mesh.tools.offer()).chosen(parameters.server_tools)
     return (*parameters.tools, *(tool.definition for tool in own.values()))
 
 

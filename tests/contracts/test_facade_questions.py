@@ -48,7 +48,7 @@ async def tools(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         port = await served(stack, tools_app, ToolsSettings(servers_file=str(servers), state_dir=tmp_path))
         client = ToolsClient(await stack.enter_async_context(connect(f"127.0.0.1:{port}")))
         async with asyncio.timeout(30):
-            while not await client.catalogue():
+            while not (await client.offer()).tools:
                 await asyncio.sleep(0.01)
         metered = MeteredTools(client, limits, on_refused=lambda error: pytest.fail(str(error)))
         yield client if request.param == "plain" else metered

@@ -11,13 +11,13 @@ from facade.domain.call_log import CallLog, ResultShape
 from facade.domain.events import ToolEvent
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
+from facade.domain.offer import Offer, ServerState, Tool, ToolServer
 from facade.domain.parameters import ServerTools, TurnParameters
-from facade.domain.ports import Tool
 from facade.domain.progress import Progress
 from facade.domain.records import Answered, Batch, CallRecord, CallState
 from facade.domain.tokens import TokenCount
 from tests.facade.test_journal import RUN
-from threadmesh.conversation import CallFinished, CallOutcome, ToolCall, ToolChoice, ToolChoiceMode
+from threadmesh.conversation import CallFinished, CallOutcome, ToolCall, ToolChoice, ToolChoiceMode, ToolDefinition
 from threadmesh.errors import Unreachable
 from threadmesh.questions import Answer, AnswerAction, Form, InputRequired, Question
 
@@ -41,9 +41,9 @@ class Away:
         if self.asked == 1:
             raise Unreachable(peer="tools")
 
-    async def catalogue(self) -> Sequence[Tool]:
+    async def offer(self) -> Offer:
         self._ask()
-        return []
+        return Offer()
 
     async def execute(
         self, calls: Sequence[ToolCall], *, answered: Mapping[str, Answered], **_: Any
@@ -79,6 +79,20 @@ async def test_a_run_that_has_begun_waits_for_its_tools_and_does_without_those_t
 
     assert await asking(tools, Progress(begun=[BEGUN])).catalogue() == {}
     assert tools.asked == 2
+
+
+class OnItsWay(Away):
+    """A `Tools` whose server is on its way when it is asked for the first time."""
+
+    async def offer(self) -> Offer:
+        self.asked += 1
+        state = ServerState.CONNECTING if self.asked == 1 else ServerState.READY
+        tools = () if self.asked == 1 else (Tool(definition=ToolDefinition(name="s__t"), server="s"),)
+        return Offer(tools=tools, servers=(ToolServer(name="s", state=state),))
+
+
+async def test_a_run_that_has_begun_waits_for_a_server_that_is_on_its_way() -> None:
+    assert list(await asking(OnItsWay(), Progress(begun=[BEGUN])).catalogue()) == ["s__t"]
 
 
 async def test_a_run_that_has_not_begun_does_not_wait_for_long() -> None:

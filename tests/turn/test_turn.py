@@ -108,6 +108,16 @@ async def test_a_tool_that_the_model_made_up_fails_and_is_not_the_clients_to_run
     assert "no such tool" in answer.choices[0].message.content
 
 
+async def test_a_tool_of_the_mesh_that_the_request_does_not_want_is_not_called(mesh: Mesh) -> None:
+    # The script stands for a model that was talked into it: it calls a tool of which it was not told.
+    stream = await ask(mesh, "progress", stream=True, metadata={"tools": "workshop__fail", "events": "1"})
+    events_told, _ = await told(stream)
+
+    assert [each["event"] for each in events_told] == ["tool.finished"]
+    assert events_told[0]["outcome"] == "failed"
+    assert "no such tool" in events_told[0]["error"]
+
+
 async def test_a_call_cut_off_by_the_token_limit_is_not_run(mesh: Mesh) -> None:
     answer = await ask(mesh, "progress", max_tokens=2, metadata={"thread_key": "cut"})
 

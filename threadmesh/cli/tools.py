@@ -33,6 +33,7 @@ async def show_tools(target: str, *, as_json: bool) -> None:
         print_json(
             {
                 "tools": [_tool(each) for each in catalogue.tools],
+                "away_tools": [_tool(each) for each in catalogue.away_tools],
                 "servers": list(map(_server, catalogue.servers)),
                 "quarantined": list(map(_quarantined, catalogue.quarantined)),
                 "capabilities": {
@@ -75,7 +76,8 @@ async def call_tool(
     With `interactive`, whoever sits at the terminal answers what the tool's server asks.
     """
     async with reached(target, peer="tools") as channel:
-        tool = _named((await list_tools(channel)).tools, name)
+        catalogue = await list_tools(channel)
+        tool = _named([*catalogue.tools, *catalogue.away_tools], name)
         arguments = parse_arguments(words, schema_json=tool.definition.parameters_json)
         call = conversation_pb2.ToolCall(id=f"cli-{uuid4().hex}", name=name, arguments_json=arguments)
         # Whoever types the command approves the call.

@@ -1,7 +1,7 @@
 """Every tool that can be called, under one roof."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from threadmesh.conversation import Failure
@@ -98,8 +98,13 @@ class Catalogue:
     @property
     def tools(self) -> tuple[Tool, ...]:
         """The tools that can be called now, ordered by name; calls wait for a server that is being reached again."""
-        tools = (entry.tool for shelf in self.present for entry in shelf.entries)
-        return tuple(sorted(tools, key=lambda tool: tool.name))
+        return _tools_of(self.present)
+
+    @property
+    def away(self) -> tuple[Tool, ...]:
+        """The tools of servers that cannot be reached now, as last listed, ordered by name."""
+        present = {shelf.server.name for shelf in self.present}
+        return _tools_of(shelf for name, shelf in self.shelves.items() if name not in present)
 
     @property
     def quarantined(self) -> tuple[Quarantined, ...]:
@@ -125,6 +130,10 @@ class Catalogue:
         if shelf.server.state is not ServerState.READY and not shelf.entries and not shelf.quarantined:
             raise ToolServerUnavailable(server=shelf.server.name)
         raise ToolNotFound(tool=name)
+
+
+def _tools_of(shelves: Iterable[Shelf]) -> tuple[Tool, ...]:
+    return tuple(sorted((entry.tool for shelf in shelves for entry in shelf.entries), key=lambda tool: tool.name))
 
 
 def _held_back(held: Quarantined) -> MeshError:

@@ -75,10 +75,13 @@ def encode_catalogue(catalogue: Catalogue, capabilities: Sequence[tuple[str, Seq
         for member in members:
             having.setdefault(member.alternative.tool, []).append(name)
     told = warnings(catalogue)
-    tools = [encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ())) for tool in catalogue.tools]
+    every = (*catalogue.tools, *catalogue.away)
+    fitting = list(_fitting([encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ())) for tool in every]))
+    away = {tool.name for tool in catalogue.away}
     return pb.Catalogue(
         capabilities=(_encode_capability(name, members) for name, members in capabilities),
-        tools=_fitting(tools),
+        tools=(tool for tool in fitting if tool.definition.name not in away),
+        away_tools=(tool for tool in fitting if tool.definition.name in away),
         servers=map(encode_server, catalogue.servers),
         quarantined=(encode_quarantined(held, told.get(held.tool.name, ())) for held in catalogue.quarantined),
     )

@@ -50,14 +50,19 @@ class ToolsServicer(ToolsServiceServicer):
         self._heartbeat_seconds = heartbeat_seconds
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Context) -> pb.ListToolsResponse:
-        """List the tools that can be called now, and those that wait for approval."""
+        """List the tools that can be called now, those of servers that are away, and those that wait for approval."""
         catalogue = codec.encode_catalogue(self._watcher.catalogue, self._capabilities())
+
+        def asked(name: str) -> bool:
+            return not request.names or name in request.names
+
         return pb.ListToolsResponse(
-            tools=(tool for tool in catalogue.tools if not request.names or tool.definition.name in request.names),
+            tools=(tool for tool in catalogue.tools if asked(tool.definition.name)),
+            away_tools=(tool for tool in catalogue.away_tools if asked(tool.definition.name)),
             servers=catalogue.servers,
             capabilities=catalogue.capabilities,
             servers_file_problems=self._problems(),
-            quarantined=(held for held in catalogue.quarantined if not request.names or held.name in request.names),
+            quarantined=(held for held in catalogue.quarantined if asked(held.name)),
         )
 
     async def WatchTools(self, request: pb.WatchToolsRequest, context: Context) -> AsyncIterator[pb.WatchToolsResponse]:

@@ -7,6 +7,7 @@ from fastapi import Request
 
 from facade.domain.events import Run
 from facade.domain.limits import Mesh
+from facade.domain.offer import Offer
 from facade.domain.records import NewRun
 from facade.domain.threads import Threads
 from facade.edge.controls import Controls
@@ -65,9 +66,9 @@ class Beginning:
 
     async def run(self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request) -> NewRun:
         """Give the run that answers the request, behind `previous` if that is one."""
-        catalogue = await self._tools.catalogue() if needs_catalogue(asked) else ()
+        offer = await self._tools.offer() if needs_catalogue(asked) else Offer()
         new = new_run(
-            Asked(request=asked, control=control, catalogue=catalogue),
+            Asked(request=asked, control=control, offer=offer),
             tenant=request.state.tenant,
             cache_scope="" if self._options.share_prompts else request.state.key,
             timeout_seconds=self._options.run_seconds,

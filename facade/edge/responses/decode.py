@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from facade.domain.offer import Offer
 from facade.domain.parameters import ResponseFormat, TurnParameters
-from facade.domain.ports import Tool
 from facade.domain.records import NewRun
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import canonical
@@ -36,7 +36,7 @@ class Asked:
 
     request: ResponseRequest
     control: Controls
-    catalogue: Sequence[Tool] = ()
+    offer: Offer = Offer()
     thread_id: str = ""
 
     @property
@@ -67,7 +67,7 @@ def new_run(asked: Asked, *, tenant: str, cache_scope: str, timeout_seconds: flo
 def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
     request = asked.request
     check_include(request.include or ())
-    offered = offered_tools(request, asked.catalogue)
+    offered = offered_tools(request, asked.offer)
     reasoning = request.reasoning.effort if request.reasoning else None
     return TurnParameters(
         model=request.model or "",

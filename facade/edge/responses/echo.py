@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from facade.domain.ports import Tool
+from facade.domain.offer import Tool
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.offered import told
 from facade.edge.responses.schemas import ResponseRequest

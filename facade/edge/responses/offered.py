@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from facade.domain.offer import Offer, Tool
 from facade.domain.parameters import ServerTools
-from facade.domain.ports import Tool
 from facade.edge.chat.schemas import canonical
 from facade.edge.responses import schemas
 from facade.edge.responses.names import joined_tool
@@ -19,20 +19,26 @@ def needs_catalogue(request: ResponseRequest) -> bool:
     return any(isinstance(tool, schemas.McpTool) for tool in request.tools or ())
 
 
-def offered_tools(request: ResponseRequest, catalogue: Sequence[Tool]) -> dict[str, list[Tool]]:
-    """Choose the tools of each server that the request names. Raises `InvalidArgument` for what is not there."""
+def offered_tools(request: ResponseRequest, offer: Offer) -> dict[str, list[Tool]]:
+    """Choose the tools of each server that the request names.
+
+    Raises `InvalidArgument` for what is not there, `ToolServerUnavailable` for a server whose tools nobody has seen,
+    and `ToolDefinitionChanged` for one that is named and held back.
+    """
     offered: dict[str, list[Tool]] = {}
     for index, wanted in enumerate(request.tools or ()):
         if not isinstance(wanted, schemas.McpTool):
             continue
         label, field = wanted.server_label, f"tools[{index}].server_label"
-        there = {_short(tool): tool for tool in catalogue if tool.server == label}
+        there = {_short(tool): tool for tool in offer.known.values() if tool.server == label}
         if not there:
+            offer.require_server(label)
             raise InvalidArgument(f"There is no server {label} with tools now; GET /v1/tools lists them.", field=field)
         allowed = wanted.allowed_tools
         names = allowed.tool_names if isinstance(allowed, schemas.ToolFilter) else allowed
         if missing := sorted(set(names or ()) - set(there)):
             field = f"tools[{index}].allowed_tools"
+            offer.require(joined_tool(label, missing[0]))
             raise InvalidArgument(f"The server {label} has no tool {missing[0][:64]}.", field=field)
         offered[label] = [tool for name, tool in there.items() if names is None or name in names]
     return offered

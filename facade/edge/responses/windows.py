@@ -14,9 +14,10 @@ from starlette.responses import Response
 from facade.domain.compaction import Compacted, compact
 from facade.domain.limits import Mesh
 from facade.domain.metered import text_tokens
+from facade.domain.offer import Offer
 from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.ports import Conversation
-from facade.domain.question import chosen, instructions_of
+from facade.domain.question import instructions_of
 from facade.domain.records import NewRun
 from facade.domain.threads import Threads
 from facade.edge import examples
@@ -118,14 +119,11 @@ class Windows:
         offered_here = offered_tools(request, self._options.default_tools)
         control = controls(request.headers, asked.metadata or {}, default_tools=offered_here)
         needed = needs_catalogue(asked) or ServerTools.parse(control.tools)
-        catalogue = await self._mesh.tools.catalogue() if needed else ()
-        new = new_run(
-            Asked(request=asked, control=control, catalogue=catalogue), tenant="", cache_scope="", timeout_seconds=1
-        )
+        offer = await self._mesh.tools.offer() if needed else Offer()
+        new = new_run(Asked(request=asked, control=control, offer=offer), tenant="", cache_scope="", timeout_seconds=1)
         if new.parameters.server_tools:
             require(request, Scope.TOOLS)
-        listed = {tool.definition.name: tool for tool in catalogue}
-        offered = [tool.definition for tool in chosen(listed, new.parameters.server_tools).values()]
+        offered = [tool.definition for tool in offer.chosen(new.parameters.server_tools).values()]
         said = [*instructions_of(new.parameters), *before, *(new.input if asked.input else ())]
         tokens = 0
         if said:

@@ -171,6 +171,7 @@ class ListToolsResponse(_message.Message):
     QUARANTINED_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     SERVERS_FILE_PROBLEMS_FIELD_NUMBER: _builtins.int
+    AWAY_TOOLS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Holds the tools, ordered by name."""
@@ -191,6 +192,12 @@ class ListToolsResponse(_message.Message):
     def servers_file_problems(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tells line by line what is wrong with the servers file, while an edit of it is not followed."""
 
+    @_builtins.property
+    def away_tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
+        """Holds the tools of servers that cannot be reached now, as last listed, ordered by name. Their calls fail until the
+        server is back.
+        """
+
     def __init__(
         self,
         *,
@@ -199,10 +206,11 @@ class ListToolsResponse(_message.Message):
         quarantined: _abc.Iterable[Global___QuarantinedTool] | None = ...,
         capabilities: _abc.Iterable[Global___Capability] | None = ...,
         servers_file_problems: _abc.Iterable[_builtins.str] | None = ...,
+        away_tools: _abc.Iterable[Global___Tool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "quarantined", b"quarantined", "servers", b"servers", "servers_file_problems", b"servers_file_problems", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away_tools", b"away_tools", "capabilities", b"capabilities", "quarantined", b"quarantined", "servers", b"servers", "servers_file_problems", b"servers_file_problems", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -276,6 +284,7 @@ class Catalogue(_message.Message):
     SERVERS_FIELD_NUMBER: _builtins.int
     QUARANTINED_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    AWAY_TOOLS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
         """Holds the tools, ordered by name."""
@@ -292,6 +301,12 @@ class Catalogue(_message.Message):
     def capabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capability]:
         """Holds what any of several tools can do, as configured."""
 
+    @_builtins.property
+    def away_tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tool]:
+        """Holds the tools of servers that cannot be reached now, as last listed, ordered by name. Their calls fail until the
+        server is back.
+        """
+
     def __init__(
         self,
         *,
@@ -299,10 +314,11 @@ class Catalogue(_message.Message):
         servers: _abc.Iterable[Global___Server] | None = ...,
         quarantined: _abc.Iterable[Global___QuarantinedTool] | None = ...,
         capabilities: _abc.Iterable[Global___Capability] | None = ...,
+        away_tools: _abc.Iterable[Global___Tool] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away_tools", b"away_tools", "capabilities", b"capabilities", "quarantined", b"quarantined", "servers", b"servers", "tools", b"tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
