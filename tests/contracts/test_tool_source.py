@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ from threadmesh.errors import (
     PromptNotFound,
     ResourceNotFound,
     ToolConnectionLost,
+    ToolDefinitionChanged,
     ToolFailed,
     ToolServerUnavailable,
 )
@@ -125,6 +127,19 @@ async def test_a_call_gives_sent_first_and_its_answer_last(source: ToolSource) -
     assert given[0] == Sent()
     assert [type(each) for each in given].count(ToolOutput) == 1
     assert isinstance(given[-1], ToolOutput)
+
+
+async def test_a_call_that_was_meant_for_another_definition_is_not_sent(source: ToolSource) -> None:
+    [hash_of_now] = [offer.definition_hash for offer in source.status.tools if offer.name == "echo"]
+    given: list[object] = []
+
+    with pytest.raises(ToolDefinitionChanged):
+        async for update in source.call(replace(invocation("echo", value=1), definition_hash="0" * 64)):
+            given.append(update)
+    answer = await output(source, replace(invocation("echo", value=2), definition_hash=hash_of_now))
+
+    assert Sent() not in given
+    assert json.loads(answer.structured_json)["value"] == 2
 
 
 async def test_arguments_arrive_as_they_were(source: ToolSource) -> None:

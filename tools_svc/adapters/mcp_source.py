@@ -83,6 +83,8 @@ class McpSource:
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call, as `ToolSource.call` promises."""
         connection = await (self._returned() if invocation.handle else self._usable())
+        if not invocation.handle:
+            self.status.require(invocation.tool, invocation.definition_hash)
         while True:
             try:
                 async with aclosing(connection.call(invocation)) as updates:

@@ -90,6 +90,8 @@ class MemorySource:
     async def call(self, invocation: Invocation) -> AsyncGenerator[Update, None]:
         """Run one call, as `ToolSource.call` promises."""
         self._check_ready()
+        if not invocation.handle:
+            self.status.require(invocation.tool, invocation.definition_hash)
         tool = self._tools[invocation.tool]
         running = self._running(tool, invocation)
         try:

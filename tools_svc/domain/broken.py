@@ -8,6 +8,7 @@ from threadmesh.errors import (
     MeshError,
     ToolAnswerUnreadable,
     ToolConnectionLost,
+    ToolDefinitionChanged,
     ToolServerFailed,
     ToolServerResting,
     ToolServerUnavailable,
@@ -22,6 +23,7 @@ _UNANSWERED = (
     Cancelled,
     Internal,
     ToolServerUnavailable,
+    ToolDefinitionChanged,
 )
 """Errors that leave open what a call that was sent has done."""
 

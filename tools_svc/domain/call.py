@@ -47,6 +47,7 @@ class Batch:
 class Invocation:
     """What a source is asked to do: its own name of the tool, the checked arguments, and whose call it is.
 
+    The call was planned for the definition of `definition_hash`, and is not sent to another; empty is any.
     `timeout_seconds` tells the source when nobody waits any longer. A `durable` call outlives who makes it: its source
     may hand it to its server for good, and is asked by the `handle` that this gave what came of it, without sending it
     again. `given_up` says, when the call is closed, that nobody will ask any more.
@@ -59,6 +60,7 @@ class Invocation:
     arguments: dict[str, Any]
     timeout_seconds: float
     call_id: str
+    definition_hash: str = ""
     run_id: str = ""
     thread_id: str = ""
     request_id: str = ""

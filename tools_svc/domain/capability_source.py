@@ -124,6 +124,7 @@ class CapabilitySource:
         capability = next((each for each in self.capabilities if each.name == invocation.tool), None)
         if capability is None:
             raise ToolNotFound(tool=invocation.tool)
+        self.status.require(invocation.tool, invocation.definition_hash)
         attempt = _Attempt(capability.name)
         for each in self.ranking(capability):
             if not each.hindrance and (source := self._sources.get(_server(each))) is not None:
@@ -155,7 +156,14 @@ class CapabilitySource:
         if each.entry is None or each.entry.arguments.complaint(arguments):
             return
         pulse = self._pulses.setdefault(each.alternative.tool, Pulse())
-        own = replace(invocation, tool=each.entry.tool.server_tool, arguments=arguments, may_ask=False)
+        tool = each.entry.tool
+        own = replace(
+            invocation,
+            tool=tool.server_tool,
+            definition_hash=tool.definition_hash,
+            arguments=arguments,
+            may_ask=False,
+        )
         began, sent = self._clock.monotonic(), False
         try:
             async with aclosing(source.call(own)) as updates:

@@ -131,6 +131,7 @@ class TaskCarrier:
             arguments=parse_arguments(claim.call.arguments_json),
             timeout_seconds=max(0.0, (claim.deadline - self._clock.now()).total_seconds()),
             call_id=claim.call.id,
+            definition_hash=claim.definition_hash,
             run_id=claim.run_id,
             thread_id=claim.thread_id,
             request_id=claim.request_id,

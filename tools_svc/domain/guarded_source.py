@@ -6,7 +6,14 @@ from contextlib import aclosing
 
 from threadmesh.breaker import Breaker, BreakerState, Permit
 from threadmesh.clock import Clock
-from threadmesh.errors import DeadlineExceeded, MeshError, ToolServerResting, ToolServerUnavailable, Unavailable
+from threadmesh.errors import (
+    DeadlineExceeded,
+    MeshError,
+    ToolDefinitionChanged,
+    ToolServerResting,
+    ToolServerUnavailable,
+    Unavailable,
+)
 from tools_svc.domain.call import Asked, Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.library import FilledPrompt, ResourceContent
 from tools_svc.domain.ports import PolicyListener, ToolSource
@@ -75,6 +82,8 @@ class GuardedSource(WrappedSource):
 
     def _verdict(self, error: MeshError) -> Callable[[Permit], None]:
         if isinstance(error, ToolServerUnavailable) and self.status.state is not ServerState.READY:
+            return self._breaker.dropped
+        if isinstance(error, ToolDefinitionChanged):
             return self._breaker.dropped
         return self._breaker.failed if isinstance(error, (Unavailable, DeadlineExceeded)) else self._breaker.succeeded
 

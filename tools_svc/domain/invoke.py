@@ -21,6 +21,7 @@ def invocation(planned: Planned, batch: Batch) -> Invocation:
         arguments=planned.arguments,
         timeout_seconds=min(limits),
         call_id=planned.call.id,
+        definition_hash=tool.definition_hash,
         run_id=batch.run_id,
         thread_id=batch.thread_id,
         request_id=batch.request_id,

@@ -23,7 +23,8 @@ class ToolSource(Protocol):
     `call` gives `Waiting` if the call has to wait for its turn, `Sent` when it goes out, then snapshots of progress (a
     later one may replace an earlier one that nobody has read; the last before the answer is never lost), then exactly
     one `ToolOutput`. Calls run side by side. It raises `ToolServerUnavailable` only if nothing has reached the server,
-    `ToolRateLimited` if the call's turn would come too late, `ToolConnectionLost` if nobody can tell, and no error that
+    `ToolRateLimited` if the call's turn would come too late, `ToolDefinitionChanged` if the tool is another one by then
+    than the call was planned for, `ToolConnectionLost` if nobody can tell, and no error that
     is not a `MeshError`. Closing it stops the call as well as the server allows, at once. A source that is just
     connecting is waited for.
 

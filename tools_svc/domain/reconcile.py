@@ -91,6 +91,7 @@ class Reconciler:
             arguments=arguments,
             timeout_seconds=entry.tool.timeout_seconds,
             call_id=f"{call.call_id}/verify",
+            definition_hash=entry.tool.definition_hash,
             run_id=call.run_id,
             thread_id=call.thread_id,
             request_id=call.request_id,

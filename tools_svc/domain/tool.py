@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from threadmesh.breaker import BreakerState
 from threadmesh.conversation import Failure, ToolDefinition
+from threadmesh.errors import ToolDefinitionChanged
 from tools_svc.domain.library import Library
 from tools_svc.domain.verify import Verify
 
@@ -106,6 +107,13 @@ class ServerStatus:
     protocol_version: str = ""
     tools: tuple[OfferedTool, ...] = ()
     library: Library = Library()
+
+    def require(self, tool: str, definition_hash: str) -> None:
+        """Raise `ToolDefinitionChanged` if a tool is offered by another definition than that; empty stands for any."""
+        if definition_hash and any(
+            each.name == tool and each.definition_hash != definition_hash for each in self.tools
+        ):
+            raise ToolDefinitionChanged("The tool's definition has changed since the call was made; it was not sent.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

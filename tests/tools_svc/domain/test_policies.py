@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -11,6 +11,7 @@ from threadmesh.conversation import Text
 from threadmesh.errors import (
     MeshError,
     ToolConnectionLost,
+    ToolDefinitionChanged,
     ToolFailed,
     ToolQueueFull,
     ToolRateLimited,
@@ -131,6 +132,25 @@ async def test_calls_beyond_the_limit_go_out_in_the_order_in_which_they_came() -
     assert tool.most == 2
     assert notes.waits[-1] == 0
     assert [each[0] for each in given] == [Sent(), Sent(), Waiting(), Waiting(), Waiting()]
+
+
+async def test_a_call_whose_tool_becomes_another_one_while_it_waits_for_its_turn_is_not_sent() -> None:
+    tool = Tool()
+    server = source(t=tool)
+    line = queued(server, max_parallel=1)
+    tool.gate.clear()
+    first = asyncio.create_task(updates(line, replace(invocation("first"), definition_hash="1")))
+    await settled()
+    second = asyncio.create_task(updates(line, replace(invocation("second"), definition_hash="1")))
+    await settled()
+
+    server.offer(offers(t=tool, definition_hash="2"))
+    tool.gate.set()
+
+    assert isinstance((await first)[-1], ToolOutput)
+    with pytest.raises(ToolDefinitionChanged):
+        await second
+    assert tool.calls == ["first"]
 
 
 async def test_a_call_that_finds_too_many_before_it_is_refused_at_once() -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.tools_svc.domain.given import House, batch, house
+from tests.tools_svc.domain.given import DEFINITION, House, batch, house
 from threadmesh.conversation import CallFinished, CallOutcome, CallStarted, Text
 from threadmesh.errors import ToolConnectionLost, ToolServerUnavailable
 from threadmesh.questions import MOST_ROUNDS, Answer, AnswerAction, Form, InputRequired, Question
@@ -195,7 +195,7 @@ async def test_a_process_that_has_just_begun_goes_on_once_its_servers_are_there(
         second.source.fail(ToolServerUnavailable(server="s"))
         going_on = asyncio.create_task(second.finished(answering(required)))
         await asyncio.wait({going_on}, timeout=0.05)
-        second.source.offer({"t": MemoryTool(offer=OfferedTool(name="t", definition_hash="t"), run=tool)})
+        second.source.offer({"t": MemoryTool(offer=OfferedTool(name="t", definition_hash=DEFINITION), run=tool)})
         settled.set()
         finished = await going_on
 
