@@ -34,9 +34,17 @@ def offered_tool(raw: Mapping[str, Any]) -> OfferedTool:
         description=str(raw.get("description") or ""),
         parameters_json=_text(raw.get("inputSchema")),
         output_schema_json=_text(raw.get("outputSchema")),
-        hints=Hints(read_only=annotations.get("readOnlyHint"), idempotent=annotations.get("idempotentHint")),
+        hints=_hints(annotations),
         definition_hash=hashlib.sha256(definition.encode()).hexdigest(),
         definition_json=definition,
+    )
+
+
+def _hints(annotations: Mapping[str, Any]) -> Hints:
+    return Hints(
+        read_only=annotations.get("readOnlyHint"),
+        idempotent=annotations.get("idempotentHint"),
+        destructive=annotations.get("destructiveHint"),
     )
 
 

@@ -94,6 +94,8 @@ def _hinted(hints: Hints) -> Effect:
 
 def stricter(effect: Effect, hints: Hints) -> Effect:
     """Give `effect`, or a stricter one if the server itself denies it."""
+    if effect is Effect.READ_ONLY and hints.destructive:
+        return Effect.UNSAFE
     if effect is Effect.READ_ONLY and hints.read_only is False:
         effect = Effect.IDEMPOTENT if hints.idempotent else Effect.UNSAFE
     if effect is Effect.IDEMPOTENT and hints.idempotent is False and not hints.read_only:

@@ -4,11 +4,13 @@ A description that tells how to use another server's tool can change what that o
 changed.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from tools_svc.domain.catalog import Catalogue
+from tools_svc.domain.telling import annotations
 from tools_svc.domain.tool import Tool
 
 _WORD = re.compile(r"[A-Za-z0-9_-]+")
@@ -34,7 +36,8 @@ def warnings(catalogue: Catalogue) -> Mapping[str, tuple[str, ...]]:
 
 
 def _shadowing(tool: Tool, telling: Mapping[str, set[str]]) -> Iterator[str]:
-    words = {word.lower() for word in _WORD.findall(tool.description)}
+    texts = (tool.title, tool.description, *annotations(json.loads(tool.parameters_json)))
+    words = {word.lower() for text in texts for word in _WORD.findall(text)}
     for word in sorted(words):
         others = telling.get(word, set()) - {tool.server}
         if others and tool.server not in telling[word] and _is_a_name(word):

@@ -55,9 +55,9 @@ def doubts(offer: OfferedTool, *, limit: int) -> Iterator[str]:
         yield "its description holds characters that cannot be seen"
     if any(_is_hidden(sign) for text in (offer.title, *_texts(schema)) for sign in text):
         yield "its title or the schema of its arguments holds characters that cannot be seen"
-    if any(len(text) > limit for text in (offer.description, *_annotations(schema))):
+    if any(len(text) > limit for text in (offer.description, *annotations(schema))):
         yield f"it describes itself in more than {limit} characters; models read no further"
-    orders = (_ORDERS.search(told(text, limit=len(text))) for text in (offer.description, *_annotations(schema)))
+    orders = (_ORDERS.search(told(text, limit=len(text))) for text in (offer.description, *annotations(schema)))
     if found := next(filter(None, orders), None):
         yield f"its description speaks to the model: {found[0][:60]!r}"
 
@@ -79,17 +79,18 @@ def _told(value: Any, limit: int) -> Any:
             return value
 
 
-def _annotations(value: Any) -> Iterator[str]:
+def annotations(value: Any) -> Iterator[str]:
+    """Give the texts of a schema that only tell something."""
     match value:
         case dict():
             for name, member in value.items():
                 if name in _ANNOTATIONS and isinstance(member, str):
                     yield member
                 elif name not in _DATA:
-                    yield from _annotations(member)
+                    yield from annotations(member)
         case list():
             for member in value:
-                yield from _annotations(member)
+                yield from annotations(member)
 
 
 def _is_hidden(sign: str) -> bool:

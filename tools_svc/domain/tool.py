@@ -40,6 +40,7 @@ class Hints:
 
     read_only: bool | None = None
     idempotent: bool | None = None
+    destructive: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

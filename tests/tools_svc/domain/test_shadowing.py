@@ -1,6 +1,7 @@
 """Which descriptions are warned of, and which are not."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,29 @@ def test_a_description_that_speaks_of_anothers_tool_is_warned_of(told: str) -> N
 
     assert list(found) == ["facts__fact"]
     assert "a tool of mail" in found["facts__fact"][0]
+
+
+@pytest.mark.parametrize(
+    "telling",
+    [
+        {"title": "Better than send_mail"},
+        {
+            "parameters_json": json.dumps(
+                {"type": "object", "properties": {"a": {"description": "What send_mail was given."}}}
+            )
+        },
+    ],
+    ids=["title", "parameter"],
+)
+def test_so_is_a_title_or_a_parameter_that_does(telling: Any) -> None:
+    mail = tuple(OfferedTool(name=tool, description=told) for tool, told in MAIL.items())
+    fact = OfferedTool(name="fact", description="Gives a fact.", **telling)
+    shelves = {
+        name: shelve(name, ServerStatus(state=ServerState.READY, tools=tools), POLICY, JsonSchemaCompiler())
+        for name, tools in {"mail": mail, "facts": (fact,)}.items()
+    }
+
+    assert "send_mail, a tool of mail" in warnings(Catalogue(shelves=shelves))["facts__fact"][0]
 
 
 @pytest.mark.parametrize(
