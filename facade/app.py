@@ -24,7 +24,7 @@ from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.places import Places
 from facade.domain.rate_limits import RateLimits
 from facade.domain.refusals import Refusals
-from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens, usage
+from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens, tools, usage
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
 from facade.edge.chat.kept import Shelf
@@ -217,6 +217,7 @@ def _guarded(
     yield needs(Scope.THREADS), [keeping.router(), reading.router()]
     yield needs(Scope.EMBEDDINGS), [embeddings.router(parts.inference, parts.admission)]
     yield needs(Scope.MODELS_READ), [models.router(parts.inference)]
+    yield needs(Scope.TOOLS), [tools.router(parts.mesh.tools)]
     yield needs(None), [usage.router(parts.threads)]
 
 

@@ -135,6 +135,7 @@ ROUTES = [
     (Scope.CHAT, "GET", "/v1/responses/resp_1"),
     (Scope.EMBEDDINGS, "POST", "/v1/embeddings"),
     (Scope.MODELS_READ, "GET", "/v1/models"),
+    (Scope.TOOLS, "GET", "/v1/tools"),
     (Scope.RUNS_READ, "GET", "/v1/runs"),
     (Scope.THREADS, "GET", "/v1/threads"),
     (Scope.THREADS, "DELETE", "/v1/threads/thread_1"),

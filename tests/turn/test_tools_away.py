@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from openai import APIStatusError
 
@@ -80,13 +81,36 @@ async def test_tools_of_a_server_that_has_died_are_still_offered_and_their_calls
         await is_away(mesh, "workshop")
 
         listed = await ToolsServiceStub(mesh.tools).ListTools(pb.ListToolsRequest())
+        shown = await catalogue(mesh)
         events, chunks = await told(await ask(mesh, "progress", "workshop__work", stream=True))
 
+        assert {each["status"] for each in shown["data"]} == {"away"}
         assert not listed.tools
         assert "workshop__work" in [each.definition.name for each in listed.away_tools]
         assert events[-1]["event"] == "tool.finished"
         assert "workshop cannot be reached now" in events[-1]["error"]
         assert chunks[-1].choices[0].finish_reason == "stop"
+
+
+async def test_tools_and_their_servers_are_listed(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        shown = await catalogue(await mesh_beside_a_broken_server(stack, tmp_path))
+        [work] = [each for each in shown["data"] if each["id"] == "workshop__work"]
+        names = [each["id"] for each in shown["data"]]
+
+        assert (work["server"], work["status"], work["effect"]) == ("workshop", "ready", "unsafe")
+        assert "steps" in work["parameters"]["properties"]
+        assert names == sorted(names)
+        assert {each["id"]: each["status"] for each in shown["servers"]} == {
+            "broken": "unavailable",
+            "workshop": "ready",
+        }
+
+
+async def catalogue(mesh: Mesh) -> dict[str, Any]:
+    answer = await mesh.openai.get("/tools", cast_to=httpx2.Response)
+    shown: dict[str, Any] = answer.json()
+    return shown
 
 
 async def is_away(mesh: Mesh, name: str) -> None:
