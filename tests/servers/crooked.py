@@ -26,6 +26,7 @@ TOOLS: list[dict[str, Any]] = [
     {"name": "bad_image", "inputSchema": _ANY},
     {"name": "half_surrogate", "inputSchema": _ANY},
     {"name": "flood", "inputSchema": _ANY},
+    {"name": "flood_for_ever", "inputSchema": _ANY},
     {
         "name": "unlike_its_schema",
         "inputSchema": _ANY,
@@ -77,6 +78,13 @@ def _flood(number: int) -> None:
     _answered(number, text("flooded"))
 
 
+def _flood_for_ever(number: int) -> None:
+    step = 0
+    while True:
+        step += 1
+        send({"method": "notifications/progress", "params": {"progressToken": number, "progress": step}})
+
+
 def _endless(number: int) -> None:
     sys.stdout.write(f'{{"jsonrpc": "2.0", "id": {number}, "result": "')
     while True:
@@ -100,6 +108,7 @@ CALLS: dict[str, Callable[[int], None]] = {
     ),
     "half_surrogate": lambda number: _answered(number, text("half \ud800 pair")),
     "flood": _flood,
+    "flood_for_ever": _flood_for_ever,
     "unlike_its_schema": lambda number: _answered(number, text("{}") | {"structuredContent": {"n": "one"}}),
 }
 

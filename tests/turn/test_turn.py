@@ -1,6 +1,7 @@
 """What a turn does, seen by a client and in the thread, over the real units."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from tests.turn.mesh import OTHER_KEY, Mesh, until
 from threadmesh.api.context.v1 import runs_service_pb2 as runs
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.conversation.v1 import events_pb2 as events
-from threadmesh.api.conversation.v1.conversation_pb2 import ROLE_ASSISTANT, ROLE_USER, Message, Part
+from threadmesh.api.conversation.v1.conversation_pb2 import ROLE_ASSISTANT, ROLE_USER, Message, Part, ToolCall
+from threadmesh.api.tools.v1 import tools_service_pb2 as tools
+from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -63,6 +66,28 @@ async def test_results_stand_in_the_thread_in_the_order_of_the_calls(mesh: Mesh)
     assert [call.id for call in calls.message.tool_calls] == [first.message.tool_call_id, second.message.tool_call_id]
     assert first.provenance == threads.PROVENANCE_TOOL
     assert texts(answer) == "The tool said: met"
+
+
+async def test_a_call_that_ends_first_stands_where_it_was_asked_for(mesh: Mesh) -> None:
+    stream = await ask(mesh, "gate before fail", stream=True, metadata={"thread_key": "late", "events": "1"})
+    ended: list[str] = []
+    async for chunk in stream:
+        event = (chunk.model_extra or {}).get("threadmesh", {})
+        if event.get("event") == "tool.finished":
+            ended.append(event["name"])
+            if ended == ["workshop__fail"]:
+                await open_gate(mesh, "ordered")
+
+    _, _, first, second, _ = await items(mesh, "late")
+    assert ended == ["workshop__fail", "workshop__gate"]
+    assert (texts(first), "no luck" in texts(second)) == ("passed", True)
+
+
+async def open_gate(mesh: Mesh, name: str) -> None:
+    arguments = json.dumps({"name": name})
+    call = ToolCall(id="opens", name="workshop__open_gate", arguments_json=arguments)
+    async for _ in ToolsServiceStub(mesh.tools).ExecuteTools(tools.ExecuteToolsRequest(calls=[call])):
+        pass
 
 
 async def test_progress_streams_before_the_result(mesh: Mesh) -> None:

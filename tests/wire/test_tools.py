@@ -65,6 +65,45 @@ async def test_calls_of_one_batch_run_side_by_side(running: Mesh, run_id: str) -
     assert [ended[str(n)].outcome for n in range(8)] == [events.CALL_OUTCOME_SUCCEEDED] * 8
 
 
+async def test_what_goes_wrong_with_one_call_costs_no_other_of_its_batch(tmp_path: Path) -> None:
+    """The one that hangs is the last to end, so nobody waited for it."""
+    servers: dict[str, Any] = {
+        "well": WORKSHOP_SERVER,
+        "errs": WORKSHOP_SERVER,
+        "dies": WORKSHOP_SERVER | {"effects": {}},
+    }
+    hasty = WORKSHOP_SERVER | {"timeout_seconds": 5}
+    async with mesh(tmp_path, **servers, hangs=hasty, floods=CROOKED_SERVER) as running:
+        given = await running.events(
+            call("hangs__gate", "hang", name="never"),
+            call("floods__huge", "huge"),
+            call("dies__die", "die", ledger=str(tmp_path / "ledger")),
+            call("errs__fail", "error", why="no luck"),
+            call("well__big", "well", size=3),
+        )
+
+    ended = {each.call_id: each.finished for each in given if each.HasField("finished")}
+    assert list(ended)[-1] == "hang"
+    assert {name: (each.outcome, each.failure.reason) for name, each in ended.items()} == {
+        "hang": (events.CALL_OUTCOME_FAILED, "DEADLINE_EXCEEDED"),
+        "huge": (events.CALL_OUTCOME_FAILED, "TOOL_RESULT_TOO_LARGE"),
+        "die": (events.CALL_OUTCOME_UNKNOWN, "TOOL_CONNECTION_LOST"),
+        "error": (events.CALL_OUTCOME_FAILED, "TOOL_FAILED"),
+        "well": (events.CALL_OUTCOME_SUCCEEDED, ""),
+    }
+    assert text(ended["well"]) == "xxx"
+
+
+async def test_a_call_ends_by_its_time_however_much_its_server_reports(tmp_path: Path) -> None:
+    async with mesh(tmp_path, floods=CROOKED_SERVER | {"timeout_seconds": 1}, well=WORKSHOP_SERVER) as running:
+        given = await running.events(call("floods__flood_for_ever", "flood"))
+        ended = await running.run(call("well__big", "well", size=3))
+
+    assert any(each.HasField("progress") for each in given)
+    assert given[-2].finished.failure.reason == "DEADLINE_EXCEEDED"
+    assert ended["well"].outcome == events.CALL_OUTCOME_SUCCEEDED
+
+
 async def test_a_stream_numbers_its_events_and_ends_with_done(running: Mesh) -> None:
     given = await running.events(call("workshop__work", steps=3))
 
