@@ -182,6 +182,18 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         Door(ServerLink(files=files), LinkMetrics(new_registry()))
 
 
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, []), (0o640, []), (0o644, ["link.key_open_to_all"])])
+def test_a_key_that_everybody_may_read_is_warned_of(tmp_path: Path, mode: int, warned: list[str]) -> None:
+    files = Certificates(tmp_path).files("tools")
+    assert files.key
+    files.key.chmod(mode)
+
+    with capture_logs() as logs:
+        Credentials(files)
+
+    assert [each["event"] for each in logs if each["log_level"] == "warning"] == warned
+
+
 def test_the_end_of_a_certificate_is_told_before_and_when_it_comes_each_once(tmp_path: Path) -> None:
     clock = FakeClock(datetime.now(UTC))
     credentials = Credentials(Certificates(tmp_path).files("tools", days=30), clock=clock)

@@ -3,6 +3,7 @@
 from datetime import UTC
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
@@ -10,11 +11,15 @@ from threadmesh.links.certificates import Certificate, Material, member_of
 from threadmesh.links.link import TlsFiles
 from threadmesh.settings import ConfigurationError
 
+log = structlog.get_logger()
+
 
 def read_material(files: TlsFiles) -> Material:
     """Read a link's files; raises `ConfigurationError` for what is missing, broken or does not belong together."""
     certificate = _read(files.certificate)
     key = _read(files.key)
+    if files.key is not None and files.key.stat().st_mode & 0o007:
+        log.warning("link.key_open_to_all", file=str(files.key), remedy="chmod o= it")
     authorities = _read(files.authorities)
     if files.authorities is not None:
         _certificates(authorities, files.authorities)
