@@ -112,10 +112,12 @@ async def test_a_wrong_message_is_an_error_and_the_connection_goes_on(
     assert created["type"] == "response.created"
 
 
-async def test_more_than_some_waiting_requests_are_refused(mesh: Mesh) -> None:
+@pytest.mark.parametrize(("requests", "padding"), [(18, 0), (4, 2_000_000)], ids=["many", "long"])
+async def test_more_than_some_waiting_requests_are_refused(mesh: Mesh, requests: int, padding: int) -> None:
+    hang = json.dumps({"type": "response.create", "input": "hang", "unknown": "x" * padding})
     async with raw(mesh) as socket:
-        for _ in range(18):
-            await socket.send('{"type": "response.create", "input": "hang"}')
+        for _ in range(requests):
+            await socket.send(hang)
         while (event := json.loads(await socket.recv()))["type"] != "error":
             pass
 

@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 PATH = "/v1/responses"
 _MOST_WAITING = 16
+_MOST_WAITING_BYTES = 4 * 1024 * 1024
+"""What waits together; a single request may be as long as any other, if nothing waits before it."""
 _UPGRADE_REQUIRED = 426
 _OF_LIMITS = ("retry-after", "x-ratelimit-", "x-should-retry")
 
@@ -107,11 +109,16 @@ class _Connection:
     async def _read_all(self) -> None:
         while (message := await self._websocket.receive())["type"] == "websocket.receive":
             content = message.get("bytes") or (message.get("text") or "").encode(errors="surrogatepass")
-            if len(self._waiting) < _MOST_WAITING:
+            if self._has_room(len(content)):
                 self._waiting.append(content)
                 self._news.set()
             else:
                 await self._tell(_error(response_of(TooManyWaiting())))
+
+    def _has_room(self, size: int) -> bool:
+        if not self._waiting:
+            return True
+        return len(self._waiting) < _MOST_WAITING and size + sum(map(len, self._waiting)) <= _MOST_WAITING_BYTES
 
     async def _answer_all(self) -> None:
         while not self._left.is_set():
