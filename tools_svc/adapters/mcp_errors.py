@@ -25,11 +25,13 @@ LOST = -39003
 AUTHENTICATION = -39004
 RATE_LIMITED = -39005
 DEVIATES = -39006
+NO_ANSWER = -39007
 
 # What a code means and in which words: None takes the error's own, "" those of the class.
 _MEANINGS: dict[int, tuple[type[MeshError], str | None]] = {
     NOT_SENT: (ToolServerUnavailable, ""),
     LOST: (ToolConnectionLost, ""),
+    NO_ANSWER: (ToolConnectionLost, None),
     types.CONNECTION_CLOSED: (ToolConnectionLost, ""),
     types.PARSE_ERROR: (ToolConnectionLost, ""),
     RESULT_TOO_LARGE: (ToolResultTooLarge, ""),
@@ -53,6 +55,11 @@ SDK_ERRORS = (
     anyio.BrokenResourceError,
 )
 """What the SDK raises for a request."""
+
+
+def no_answer(status: int) -> tuple[int, str]:
+    """Give the code and the words for a status in the place of an answer: nobody knows whether the call took effect."""
+    return NO_ANSWER, f"The tool's server, or a proxy before it, gave status {status} and no answer."
 
 
 def translated(error: BaseException) -> MeshError:

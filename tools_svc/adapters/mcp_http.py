@@ -12,11 +12,12 @@ from typing import Any
 import httpx2
 from mcp.client import Transport
 from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
+from mcp_types import JSONRPCError, jsonrpc_message_adapter
 
 from threadmesh.errors import ToolConnectionLost, ToolServerUnavailable
 from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES, Framer, Oversized
 from tools_svc.adapters.lifeline import Lifeline
-from tools_svc.adapters.mcp_errors import AUTHENTICATION, LOST, NOT_SENT, RATE_LIMITED, RESULT_TOO_LARGE
+from tools_svc.adapters.mcp_errors import AUTHENTICATION, LOST, NOT_SENT, RATE_LIMITED, RESULT_TOO_LARGE, no_answer
 from tools_svc.adapters.pace import Pace
 from tools_svc.adapters.secrets import expand
 from tools_svc.adapters.server_config import HttpServer
@@ -72,10 +73,16 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
         if refusal is not None:
             await response.aclose()
             return refusal
+        if response.status_code >= 500:
+            return await _troubled(response)
         if _is_json(response):
             return await _bounded(response)
         if _is_event_stream(response):
             return _with(response, stream=_BoundedEvents(response))
+        if request.method == "POST" and response.is_success:
+            # What a notification is answered, the SDK does not look at; to a request this is no answer.
+            await response.aclose()
+            return _failure(*no_answer(response.status_code))
         return response
 
     def _refusal(self, request: httpx2.Request, response: httpx2.Response) -> httpx2.Response | None:
@@ -120,29 +127,56 @@ class _BoundedEvents(httpx2.AsyncByteStream):
 
 
 def _is_json(response: httpx2.Response) -> bool:
-    return _media_type(response) == "application/json"
+    """Whether the SDK takes it for JSON, which goes by how the type begins."""
+    return _content_type(response).startswith("application/json")
 
 
 def _is_event_stream(response: httpx2.Response) -> bool:
-    return _media_type(response) == "text/event-stream"
+    return _content_type(response).partition(";")[0].strip() == "text/event-stream"
 
 
-def _media_type(response: httpx2.Response) -> str:
+def _content_type(response: httpx2.Response) -> str:
     kind: str = response.headers.get("content-type", "")
-    return kind.partition(";")[0].strip().lower()
+    return kind.lower()
+
+
+async def _troubled(response: httpx2.Response) -> httpx2.Response:
+    """Pass the server's own JSON-RPC error on; what else comes with such a status may come from a proxy before it.
+
+    Then nobody knows whether the server took the request, and whether it has done it.
+    """
+    body = await _body(response) if _is_json(response) else None
+    await response.aclose()
+    if body is None or not _is_error(body):
+        return _failure(*no_answer(response.status_code))
+    return _with(response, content=body)
 
 
 async def _bounded(response: httpx2.Response) -> httpx2.Response:
     """Read a whole JSON body, which the SDK would do without a limit and with errors that end the connection."""
+    body = await _body(response)
+    await response.aclose()
+    if body is None:
+        return _failure(RESULT_TOO_LARGE, f"more than {LARGEST_MESSAGE_BYTES} bytes")
+    return _with(response, content=body)
+
+
+async def _body(response: httpx2.Response) -> bytes | None:
+    """Read a body to its end; None if it is too large."""
     body, pace = bytearray(), Pace()
     async for chunk in _raw(response):
         await pace.read(len(chunk))
         body += chunk
         if len(body) > LARGEST_MESSAGE_BYTES:
-            await response.aclose()
-            return _failure(RESULT_TOO_LARGE, f"more than {LARGEST_MESSAGE_BYTES} bytes")
-    await response.aclose()
-    return _with(response, content=bytes(body))
+            return None
+    return bytes(body)
+
+
+def _is_error(body: bytes) -> bool:
+    try:
+        return isinstance(jsonrpc_message_adapter.validate_json(body, by_name=False), JSONRPCError)
+    except ValueError:
+        return False
 
 
 def _with(response: httpx2.Response, **body: Any) -> httpx2.Response:

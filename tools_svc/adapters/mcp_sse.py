@@ -20,7 +20,7 @@ from threadmesh.errors import ToolAuthenticationFailed, ToolConnectionLost, Tool
 from tools_svc.adapters import json_rpc
 from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES
 from tools_svc.adapters.lifeline import Lifeline
-from tools_svc.adapters.mcp_errors import AUTHENTICATION, LOST, NOT_SENT, RATE_LIMITED
+from tools_svc.adapters.mcp_errors import AUTHENTICATION, LOST, NOT_SENT, RATE_LIMITED, no_answer
 from tools_svc.adapters.pace import Pace
 from tools_svc.adapters.secrets import expand
 from tools_svc.adapters.server_config import SseServer
@@ -190,7 +190,7 @@ class _Poster:
             case status if status < 500:
                 return types.INVALID_REQUEST, f"The tool's server refused the call with status {status}."
             case status:
-                return LOST, f"status {status}"
+                return no_answer(status)
 
 
 async def _drain(response: httpx2.Response) -> None:

@@ -3,13 +3,15 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from tests.servers.given import invocation, mcp_source, output, running, updates
+from tests.servers.wild_http import Answer, head, result, said, wild_http
+from tests.tools_svc.domain.given import Ledger
+from threadmesh.breaker import Breaker
 from threadmesh.conversation import Text
 from threadmesh.errors import (
     MeshError,
@@ -18,107 +20,61 @@ from threadmesh.errors import (
     ToolConnectionLost,
     ToolFailed,
     ToolResultTooLarge,
+    ToolServerFailed,
+    ToolServerResting,
 )
+from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.adapters.server_config import HttpServer
+from tools_svc.domain.call import ToolOutput
+from tools_svc.domain.guarded_source import GuardedSource
 from tools_svc.domain.tool import ServerState
 
-Writer = asyncio.StreamWriter
-TOOLS = [
-    "fine", "gzip_bomb", "endless_json", "endless_line", "endless_events", "dropped", "cut", "unauthorized",
-    "too_many", "html", "redirect", "broken_json", "held",
-]  # fmt: skip
 HUGE = 5_000_000
 
 
-def _head(status: str, kind: str, *more: str) -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status}", f"content-type: {kind}", *more, "connection: close", "", ""]).encode()
-
-
-def _json(result: Any, number: Any = 0) -> bytes:
-    body = json.dumps({"jsonrpc": "2.0", "id": number, "result": result}).encode()
-    return _head("200 OK", "application/json", f"content-length: {len(body)}") + body
-
-
-def _text(words: str) -> dict[str, Any]:
-    return {"content": [{"type": "text", "text": words}]}
+def _error(number: Any) -> bytes:
+    error = {"code": -32603, "message": "a fault of its own"}
+    return json.dumps({"jsonrpc": "2.0", "id": number, "error": error}).encode()
 
 
 def _bomb(number: Any) -> bytes:
-    body = gzip.compress(_json(_text("x" * 50_000_000), number).partition(b"\r\n\r\n")[2])
-    return _head("200 OK", "application/json", "content-encoding: gzip", f"content-length: {len(body)}") + body
+    body = gzip.compress(result(said("x" * 50_000_000), number).partition(b"\r\n\r\n")[2])
+    return head("200 OK", "application/json", "content-encoding: gzip", f"content-length: {len(body)}") + body
 
 
-ANSWERS: dict[str, Callable[[Any], bytes]] = {
-    "fine": lambda number: _json(_text("fine"), number),
+ANSWERS: dict[str, Answer] = {
+    "fine": lambda number: result(said("fine"), number),
+    "held": lambda number: result(said("held"), number),
     "gzip_bomb": _bomb,
-    "endless_json": lambda _: _head("200 OK", "application/json") + b'{"jsonrpc": "' + b"x" * HUGE,
-    "endless_line": lambda _: _head("200 OK", "text/event-stream") + b"event: message\ndata: " + b"x" * HUGE,
-    "endless_events": lambda _: _head("200 OK", "text/event-stream") + b"event: message\n" + b"data: x\n" * 800_000,
+    "endless_json": lambda _: head("200 OK", "application/json") + b'{"jsonrpc": "' + b"x" * HUGE,
+    "endless_line": lambda _: head("200 OK", "text/event-stream") + b"event: message\ndata: " + b"x" * HUGE,
+    "endless_events": lambda _: head("200 OK", "text/event-stream") + b"event: message\n" + b"data: x\n" * 800_000,
     "dropped": lambda _: b"",
-    "cut": lambda _: _head("200 OK", "application/json", "content-length: 1000") + b'{"jsonrpc"',
-    "unauthorized": lambda _: _head("401 Unauthorized", "text/plain"),
-    "too_many": lambda _: _head("429 Too Many Requests", "text/plain", "retry-after: 3"),
-    "html": lambda _: _head("200 OK", "text/html") + b"<html>",
-    "redirect": lambda _: _head("307 Temporary Redirect", "text/plain", "location: http://127.0.0.2:9/"),
-    "broken_json": lambda _: _head("200 OK", "application/json", "content-length: 3") + b"{{{",
+    "cut": lambda _: head("200 OK", "application/json", "content-length: 1000") + b'{"jsonrpc"',
+    "unauthorized": lambda _: head("401 Unauthorized", "text/plain"),
+    "too_many": lambda _: head("429 Too Many Requests", "text/plain", "retry-after: 3"),
+    "html": lambda _: head("200 OK", "text/html") + b"<html>",
+    "redirect": lambda _: head("307 Temporary Redirect", "text/plain", "location: http://127.0.0.2:9/"),
+    "broken_json": lambda _: head("200 OK", "application/json", "content-length: 3") + b"{{{",
+    "forbidden": lambda _: head("403 Forbidden", "text/plain"),
+    "bad_request": lambda _: head("400 Bad Request", "text/plain"),
+    "too_large": lambda _: head("413 Content Too Large", "text/html") + b"<html>",
+    "bad_gateway": lambda _: head("502 Bad Gateway", "text/html") + b"<html>",
+    "gateway_timeout": lambda _: head("504 Gateway Timeout", "text/plain"),
+    "gateway_json": lambda _: head("502 Bad Gateway", "application/json") + b'{"message": "no healthy upstream"}',
+    "gateway_events": lambda _: head("503 Service Unavailable", "text/event-stream") + b"data: {}\n\n",
+    "gateway_huge": lambda _: head("502 Bad Gateway", "application/json") + b"x" * HUGE,
+    "own_error": lambda number: head("500 Internal Server Error", "application/json") + _error(number),
+    "accepted": lambda _: head("202 Accepted", "text/plain", "content-length: 0"),
+    "no_content": lambda _: head("204 No Content", "text/plain"),
+    "no_kind": lambda _: b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n",
 }
-
-
-async def _request(reader: asyncio.StreamReader) -> dict[str, Any]:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-    length = int(head.partition("content-length:")[2].partition("\r\n")[0] or 0)
-    body = json.loads(await reader.readexactly(length) or b"{}") if length else {}
-    return body if isinstance(body, dict) else {}
-
-
-@asynccontextmanager
-async def _server() -> AsyncIterator[str]:
-    """Serve an older MCP by hand, with a tool for every way to answer wrongly."""
-    release = asyncio.Event()
-
-    async def answer(message: dict[str, Any]) -> bytes:
-        number = message.get("id")
-        match message.get("method"):
-            case "initialize":
-                info = {"name": "wild", "version": "1"}
-                return _json(
-                    {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": info}, number
-                )
-            case "tools/list":
-                return _json({"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in TOOLS]}, number)
-            case "tools/call" if message["params"]["name"] == "held":
-                await release.wait()
-                return _json(_text("held"), number)
-            case "tools/call":
-                return ANSWERS[message["params"]["name"]](number)
-            case "notifications/initialized":
-                return _head("202 Accepted", "text/plain", "content-length: 0")
-        return _head("404 Not Found", "text/plain", "content-length: 0")
-
-    async def serve(reader: asyncio.StreamReader, writer: Writer) -> None:
-        try:
-            message = await _request(reader)
-            if message.get("params", {}).get("name") == "fine":
-                release.set()
-            writer.write(await answer(message))
-            await writer.drain()
-        except (OSError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp"
-    finally:
-        release.set()
-        server.close()
 
 
 @pytest.fixture
 async def source() -> AsyncIterator[McpSource]:
-    async with _server() as url, running(mcp_source(HttpServer(url=url))) as wild:
+    async with wild_http(ANSWERS) as server, running(mcp_source(HttpServer(url=server.url))) as wild:
         yield wild
 
 
@@ -133,7 +89,19 @@ async def source() -> AsyncIterator[McpSource]:
         ("cut", ToolConnectionLost),
         ("unauthorized", ToolAuthenticationFailed),
         ("too_many", Overloaded),
-        ("html", ToolFailed),
+        ("html", ToolConnectionLost),  # whoever speaks no MCP cannot say whether a server behind it took the call
+        ("no_kind", ToolConnectionLost),
+        ("accepted", ToolConnectionLost),
+        ("no_content", ToolConnectionLost),
+        ("bad_gateway", ToolConnectionLost),
+        ("gateway_timeout", ToolConnectionLost),
+        ("gateway_json", ToolConnectionLost),
+        ("gateway_events", ToolConnectionLost),
+        ("gateway_huge", ToolConnectionLost),
+        ("own_error", ToolServerFailed),
+        ("bad_request", ToolFailed),
+        ("too_large", ToolFailed),
+        ("forbidden", ToolAuthenticationFailed),
         ("redirect", ToolFailed),
         ("broken_json", ToolConnectionLost),
     ],
@@ -150,3 +118,24 @@ async def test_a_bad_answer_ends_its_call_and_leaves_the_one_beside_it(
 
     assert (await beside).parts == (Text(text="held"),)
     assert source.status.state is ServerState.READY
+
+
+@pytest.mark.parametrize("tool", ["bad_gateway", "accepted", "html"])
+async def test_a_server_that_gives_no_answers_is_left_alone(source: McpSource, tool: str) -> None:
+    guarded = GuardedSource(source, Breaker(FakeClock()), clock=FakeClock(), listener=Ledger())
+    for _ in range(5):
+        with pytest.raises(ToolConnectionLost):
+            await updates(guarded, invocation(tool))
+
+    with pytest.raises(ToolServerResting):
+        guarded.check()
+
+
+@pytest.mark.parametrize("tool", ["unauthorized", "forbidden", "too_many", "bad_request", "own_error"])
+async def test_a_server_that_refuses_calls_is_not_left_alone(source: McpSource, tool: str) -> None:
+    guarded = GuardedSource(source, Breaker(FakeClock()), clock=FakeClock(), listener=Ledger())
+    for _ in range(25):
+        with pytest.raises((ToolFailed, ToolAuthenticationFailed, Overloaded)):
+            await updates(guarded, invocation(tool))
+
+    assert isinstance((await updates(guarded, invocation("fine")))[-1], ToolOutput)

@@ -10,11 +10,14 @@ from threadmesh.breaker import Breaker, BreakerState
 from threadmesh.conversation import Text
 from threadmesh.errors import (
     MeshError,
+    Overloaded,
+    ToolAuthenticationFailed,
     ToolConnectionLost,
     ToolDefinitionChanged,
     ToolFailed,
     ToolQueueFull,
     ToolRateLimited,
+    ToolServerFailed,
     ToolServerResting,
     ToolServerUnavailable,
 )
@@ -266,9 +269,10 @@ async def test_while_a_probe_is_under_way_other_calls_are_refused() -> None:
     assert len(guard.tool.calls) == 6
 
 
-async def test_errors_of_the_tool_and_cancelled_calls_never_count() -> None:
-    guard = Guard(Tool(*(ToolFailed() for _ in range(30))))
-    await guard.fail(30, ToolFailed)
+@pytest.mark.parametrize("error", [ToolFailed, ToolServerFailed, ToolAuthenticationFailed, Overloaded])
+async def test_what_a_server_answers_and_cancelled_calls_never_count(error: type[MeshError]) -> None:
+    guard = Guard(Tool(*(error() for _ in range(30))))
+    await guard.fail(30, error)
     for _ in range(30):
         async with aclosing(guard.source.call(invocation())) as calling:
             await anext(calling)
