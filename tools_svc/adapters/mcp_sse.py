@@ -46,6 +46,7 @@ def sse_transport(name: str, server: SseServer, lifeline: Lifeline) -> Transport
 @asynccontextmanager
 async def _transport(name: str, server: SseServer, lifeline: Lifeline) -> AsyncGenerator[Any]:
     client = httpx2.AsyncClient(
+        transport=httpx2.AsyncHTTPTransport(),  # without one the client would ask a proxy that the environment names
         headers={"accept-encoding": "identity"} | {name: expand(value) for name, value in server.headers.items()},
         timeout=httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         follow_redirects=False,
