@@ -99,7 +99,7 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
 
 
 class _BoundedEvents(httpx2.AsyncByteStream):
-    """Passes server-sent events on line by line, at a bearable pace.
+    """Passes server-sent events on in whole lines, at a bearable pace.
 
     A line that is too long becomes an error, and the stream ends.
     """
@@ -110,14 +110,19 @@ class _BoundedEvents(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         framer, pace = Framer(LARGEST_MESSAGE_BYTES), Pace()
         async for chunk in _raw(self._response):
-            await pace.read(len(chunk))
+            await pace.read_lines(chunk)
+            lines: list[bytes] = []
             for line in framer.feed(chunk):
                 if isinstance(line, Oversized):
-                    yield _TOO_LARGE_EVENT
+                    yield b"\n".join([*lines, _TOO_LARGE_EVENT])
                     return
+                lines.append(line)
                 if not line.strip():
                     await pace.step()
-                yield line + b"\n"
+                    yield b"\n".join([*lines, b""])
+                    lines.clear()
+            if lines:
+                yield b"\n".join([*lines, b""])
             if framer.pending > LARGEST_MESSAGE_BYTES:
                 yield _TOO_LARGE_EVENT
                 return

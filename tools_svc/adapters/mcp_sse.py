@@ -56,10 +56,11 @@ async def _transport(name: str, server: SseServer, lifeline: Lifeline) -> AsyncG
         endpoint = await _endpoint(server.url, events)
         incoming, session_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)
         session_writes, outgoing = anyio.create_memory_object_stream[SessionMessage](0)
+        poster = _Poster(client, endpoint, incoming, lifeline)
         try:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(_read, name, events, incoming, lifeline)
-                tasks.start_soon(_Poster(client, endpoint, incoming, lifeline).run, outgoing)
+                tasks.start_soon(_read, name, events, incoming, lifeline, poster)
+                tasks.start_soon(poster.run, outgoing)
                 yield session_reads, session_writes
                 tasks.cancel_scope.cancel()
         finally:
@@ -94,9 +95,10 @@ def _check(response: httpx2.Response) -> None:
 
 async def _events(response: httpx2.Response) -> AsyncIterator[ServerEvent]:
     """Give the events; raises `ToolConnectionLost` at the end of the stream."""
-    framer = EventFramer(LARGEST_MESSAGE_BYTES)
+    framer, pace = EventFramer(LARGEST_MESSAGE_BYTES), Pace()
     try:
         async for chunk in response.aiter_raw():
+            await pace.read_lines(chunk)
             for event in framer.feed(chunk):
                 yield event
             if framer.pending > _LARGEST_DISCARDED_BYTES:
@@ -118,13 +120,15 @@ async def _endpoint(url: str, events: AsyncIterator[ServerEvent]) -> str:
     raise ToolConnectionLost
 
 
-async def _read(name: str, events: AsyncIterator[ServerEvent], incoming: Incoming, lifeline: Lifeline) -> None:
+async def _read(
+    name: str, events: AsyncIterator[ServerEvent], incoming: Incoming, lifeline: Lifeline, poster: "_Poster"
+) -> None:
     pace = Pace()
     with incoming:
         try:
             async for event in events:
                 message = json_rpc.message(name, event.data) if event.kind == "message" else None
-                if message is None or isinstance(message.message, types.JSONRPCNotification):
+                if message is None or not poster.answered(message.message):
                     await pace.step()
                 if message is not None:
                     await incoming.send(message)
@@ -142,6 +146,13 @@ class _Poster:
         self._endpoint = endpoint
         self._incoming = incoming
         self._lifeline = lifeline
+        self._owed = 0
+
+    def answered(self, message: types.JSONRPCMessage) -> bool:
+        """Take note of what the server says; whether it is an answer of as many as there were requests."""
+        owed = self._owed > 0 and isinstance(message, types.JSONRPCResponse | types.JSONRPCError)
+        self._owed -= owed
+        return owed
 
     async def run(self, outgoing: Outgoing) -> None:
         """Send until there is nothing more: requests side by side, what needs no answer in its place between them."""
@@ -149,6 +160,7 @@ class _Poster:
             with outgoing, suppress(anyio.ClosedResourceError):
                 async for item in outgoing:
                     if isinstance(item.message, types.JSONRPCRequest):
+                        self._owed += 1
                         tasks.start_soon(self._request, item.message)
                     else:
                         await self._post(item.message)

@@ -8,6 +8,7 @@ _MESSAGES_A_SECOND = 200.0
 _MESSAGES_AT_ONCE = 2_000.0
 _BYTES_A_SECOND = 32.0 * 1024 * 1024
 _BYTES_AT_ONCE = 256.0 * 1024
+_BYTES_OF_A_LINE = 512  # as many could be read instead in the time that a line costs besides its length
 _LOST_BYTES_A_SECOND = 16.0 * 1024 * 1024
 _LARGE_PIECE_BYTES = 16 * 1024
 _PROGRESS = "notifications/progress"
@@ -31,6 +32,10 @@ class Pace:
     async def read(self, size: int) -> None:
         """Wait until so many bytes may have been read."""
         await self._bytes.spend(size)
+
+    async def read_lines(self, chunk: bytes) -> None:
+        """Wait until these bytes may have been read, whose lines cost time however short they are."""
+        await self.read(len(chunk) + _BYTES_OF_A_LINE * chunk.count(b"\n"))
 
 
 class Restraint:

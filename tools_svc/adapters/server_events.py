@@ -32,18 +32,19 @@ class EventFramer:
 
     @property
     def pending(self) -> int:
-        """Bytes of the line that has not ended yet."""
-        return self._lines.pending
+        """Bytes of the data that has not ended yet, and of the line that has not."""
+        return self._size + self._lines.pending
 
     def abandoned(self) -> Oversized:
-        """Give what is known of a line that has become too long and has not ended."""
-        return self._lines.abandoned()
+        """Give what is known of an event that has become too long and has not ended."""
+        line = self._lines.abandoned()
+        return self._lost(line.head, line.tail, self.pending)
 
     def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
         """Give the events that `chunk` completes."""
         for line in self._lines.feed(chunk):
             if isinstance(line, Oversized):
-                self._oversized = line
+                self._lose(line.head, line.tail, line.length)
             elif text := line.removesuffix(b"\r"):
                 self._field(text)
             elif (event := self._take()) is not None:
@@ -55,12 +56,26 @@ class EventFramer:
         if name == b"event":
             self._kind = value[:_KEPT].decode(errors="replace")
         elif name == b"data":
-            self._data.append(value)
-            self._size += len(value) + 1
-            if self._size > self._limit:
-                head = self._oversized.head if self._oversized else b"\n".join(self._data)[:_KEPT]
-                self._oversized = Oversized(head=head, tail=value[-_KEPT:], length=self._size)
-                self._data.clear()
+            size = len(line) + 1
+            if self._size + size > self._limit:
+                self._lose(value[:_KEPT], value[-_KEPT:], size)
+            else:
+                self._data.append(value)
+                self._size += size
+
+    def _lose(self, head: bytes, tail: bytes, size: int) -> None:
+        """Throw the data away that becomes too long by a line of this size, all but its ends."""
+        self._size += size
+        self._oversized = self._lost(head, tail, self._size)
+        self._data.clear()
+
+    def _lost(self, head: bytes, tail: bytes, length: int) -> Oversized:
+        before = self._oversized
+        return Oversized(
+            head=before.head if before else b"\n".join([*self._data, head])[:_KEPT],
+            tail=tail or (before.tail if before else b""),
+            length=length,
+        )
 
     def _take(self) -> ServerEvent | None:
         data = self._oversized or b"\n".join(self._data)

@@ -31,11 +31,17 @@ from tools_svc.domain.guarded_source import GuardedSource
 from tools_svc.domain.tool import ServerState
 
 HUGE = 5_000_000
+LINE = b"data: " + b"x" * 100 + b"\n"
 
 
 def _error(number: Any) -> bytes:
     error = {"code": -32603, "message": "a fault of its own"}
     return json.dumps({"jsonrpc": "2.0", "id": number, "error": error}).encode()
+
+
+def _events(before: bytes, number: Any) -> bytes:
+    answer = json.dumps({"jsonrpc": "2.0", "id": number, "result": said("slow")}).encode()
+    return head("200 OK", "text/event-stream") + before + b"data: " + answer + b"\n\n"
 
 
 def _bomb(number: Any) -> bytes:
@@ -49,7 +55,7 @@ ANSWERS: dict[str, Answer] = {
     "gzip_bomb": _bomb,
     "endless_json": lambda _: head("200 OK", "application/json") + b'{"jsonrpc": "' + b"x" * HUGE,
     "endless_line": lambda _: head("200 OK", "text/event-stream") + b"event: message\ndata: " + b"x" * HUGE,
-    "endless_events": lambda _: head("200 OK", "text/event-stream") + b"event: message\n" + b"data: x\n" * 800_000,
+    "endless_events": lambda _: head("200 OK", "text/event-stream") + b"event: message\n" + LINE * 50_000,
     "dropped": lambda _: b"",
     "cut": lambda _: head("200 OK", "application/json", "content-length: 1000") + b'{"jsonrpc"',
     "unauthorized": lambda _: head("401 Unauthorized", "text/plain"),
@@ -65,6 +71,8 @@ ANSWERS: dict[str, Answer] = {
     "gateway_json": lambda _: head("502 Bad Gateway", "application/json") + b'{"message": "no healthy upstream"}',
     "gateway_events": lambda _: head("503 Service Unavailable", "text/event-stream") + b"data: {}\n\n",
     "gateway_huge": lambda _: head("502 Bad Gateway", "application/json") + b"x" * HUGE,
+    "comments": lambda number: _events(b":\n" * 60_000, number),
+    "blank_lines": lambda number: _events(b"\n" * 2_200, number),
     "own_error": lambda number: head("500 Internal Server Error", "application/json") + _error(number),
     "accepted": lambda _: head("202 Accepted", "text/plain", "content-length: 0"),
     "no_content": lambda _: head("204 No Content", "text/plain"),
@@ -139,3 +147,12 @@ async def test_a_server_that_refuses_calls_is_not_left_alone(source: McpSource, 
             await updates(guarded, invocation(tool))
 
     assert isinstance((await updates(guarded, invocation("fine")))[-1], ToolOutput)
+
+
+@pytest.mark.parametrize("tool", ["comments", "blank_lines"])
+async def test_a_flood_of_what_answers_nothing_is_read_at_a_bearable_pace(source: McpSource, tool: str) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+
+    assert (await output(source, invocation(tool))).parts == (Text(text="slow"),)
+    assert loop.time() - began >= 0.8  # what 60,000 lines, or 200 events too many, take at the least

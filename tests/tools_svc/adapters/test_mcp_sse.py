@@ -36,6 +36,10 @@ ANSWERS: dict[str, Answer] = {
     "huge": lambda number: event(said("x" * HUGE), number),
     "endless_reply": lambda number: event(said("endless_reply"), number),
     "not_json": lambda _: b"data: {{{\n\n",
+    "comments": lambda number: b":\n" * 60_000 + event(said("comments"), number),
+    "blank_lines": lambda number: b"\n" * 60_000 + event(said("blank_lines"), number),
+    "strange_answers": lambda number: event({}, 999_999) * 2_200 + event(said("strange_answers"), number),
+    "endless_data": lambda number: b'data: {"id": %d,\n' % number + (b"data: " + b"x" * 65_000 + b"\n") * 1_050,
 }
 
 
@@ -118,3 +122,22 @@ async def test_a_server_that_names_no_address_for_messages_is_given_up(opening: 
 
     assert status.failure is not None
     assert status.failure.reason == "DEADLINE_EXCEEDED"
+
+
+@pytest.mark.parametrize("tool", ["comments", "blank_lines", "strange_answers"])
+async def test_a_flood_of_what_answers_nothing_is_read_at_a_bearable_pace(tool: str) -> None:
+    loop = asyncio.get_running_loop()
+    async with _server() as server, running(mcp_source(server)) as source:
+        began = loop.time()
+        answer = await output(source, invocation(tool))
+
+    assert answer.parts == (Text(text=tool),)
+    assert loop.time() - began >= 0.8  # what 60,000 lines, or 200 messages too many, take at the least
+
+
+async def test_an_event_without_end_is_given_up_with_its_call_and_the_stream_is_opened_again() -> None:
+    async with _server() as server, running(mcp_source(server)) as source:
+        with pytest.raises(ToolResultTooLarge):
+            await updates(source, invocation("endless_data"))
+
+        assert (await output(source, invocation("fine"))).parts == (Text(text="fine"),)

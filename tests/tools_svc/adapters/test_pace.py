@@ -24,6 +24,15 @@ async def test_messages_beyond_those_at_once_wait() -> None:
     assert await spent(pace, messages=13) >= 10 / 200
 
 
+async def test_a_line_counts_as_512_bytes_however_short_it_is() -> None:
+    loop, pace = asyncio.get_running_loop(), Pace()
+    began = loop.time()
+    for _ in range(5):
+        await pace.read_lines(b"\n" * 2_000)
+
+    assert loop.time() - began >= (10_000 * 512 / MEBIBYTE - 1 / 4) / 32
+
+
 async def test_a_large_answer_is_read_in_time_that_others_can_use() -> None:
     pace = Pace()
 

@@ -33,3 +33,21 @@ def test_of_data_that_is_too_long_only_the_ends_are_kept_and_the_next_event_is_w
     assert b"begin" in long.data.head
     assert long.data.tail.endswith(b"end")
     assert short == ServerEvent(kind="message", data=b"short")
+
+
+@pytest.mark.parametrize("line", [b"data: xxxx\n", b"data:\n", b"data: " + b"x" * 200 + b"\n"])
+def test_an_event_without_end_is_known_by_its_length_and_by_how_it_began(line: bytes) -> None:
+    framer = EventFramer(100)
+    lines = 1_000
+    events = list(framer.feed(b"data: begin\n" + line * lines + b"data: en"))
+
+    assert events == []
+    assert framer.pending >= (len(line) - 1) * lines
+    assert framer.abandoned().head.startswith(b"begin")
+
+
+def test_comments_and_whole_events_are_not_pending() -> None:
+    framer = EventFramer(100)
+    events = list(framer.feed(b"data: a\n\n" + b": wait\n" * 100))
+
+    assert (len(events), framer.pending) == (1, 0)
