@@ -16,6 +16,7 @@ from mcp_types import JSONRPCError, jsonrpc_message_adapter
 
 from threadmesh.errors import ToolConnectionLost, ToolServerUnavailable
 from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES, Framer, Oversized
+from tools_svc.adapters.guarded_network import GuardedTransport
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_errors import AUTHENTICATION, LOST, NOT_SENT, RATE_LIMITED, RESULT_TOO_LARGE, no_answer
 from tools_svc.adapters.pace import Pace
@@ -35,7 +36,7 @@ def http_transport(server: HttpServer, lifeline: Lifeline) -> Transport:
 @asynccontextmanager
 async def _transport(server: HttpServer, lifeline: Lifeline) -> AsyncGenerator[Any]:
     client = httpx2.AsyncClient(
-        transport=_GuardedTransport(httpx2.AsyncHTTPTransport(), lifeline),
+        transport=_GuardedTransport(GuardedTransport(private_network=server.private_network), lifeline),
         headers={"accept-encoding": "identity"} | {name: expand(value) for name, value in server.headers.items()},
         timeout=httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         follow_redirects=False,

@@ -19,6 +19,7 @@ from mcp.shared.message import SessionMessage
 from threadmesh.errors import ToolAuthenticationFailed, ToolConnectionLost, ToolServerUnavailable
 from tools_svc.adapters import json_rpc
 from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES
+from tools_svc.adapters.guarded_network import GuardedTransport
 from tools_svc.adapters.lifeline import Lifeline
 from tools_svc.adapters.mcp_errors import AUTHENTICATION, LOST, NOT_SENT, RATE_LIMITED, no_answer
 from tools_svc.adapters.pace import Pace
@@ -46,7 +47,7 @@ def sse_transport(name: str, server: SseServer, lifeline: Lifeline) -> Transport
 @asynccontextmanager
 async def _transport(name: str, server: SseServer, lifeline: Lifeline) -> AsyncGenerator[Any]:
     client = httpx2.AsyncClient(
-        transport=httpx2.AsyncHTTPTransport(),  # without one the client would ask a proxy that the environment names
+        transport=GuardedTransport(private_network=server.private_network),
         headers={"accept-encoding": "identity"} | {name: expand(value) for name, value in server.headers.items()},
         timeout=httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         follow_redirects=False,

@@ -8,6 +8,7 @@ from tools_svc.adapters.mcp_quirks import QUIRKS
 from tools_svc.adapters.server_config import Webhook
 
 KEYS = {"quirks", "notifications"}
+_HOOK_KEYS = {"webhook", "headers", "private_network"}
 
 Complaint = tuple[located_json.Path, str]
 
@@ -30,17 +31,26 @@ def check_notifications(value: Any) -> Iterator[Complaint]:
     for method, hook in value.items():
         if method.startswith("notifications/"):
             yield (method,), "the protocol's own notifications cannot be passed on"
-        elif not isinstance(hook, dict) or "webhook" not in hook or hook.keys() - {"webhook", "headers"}:
-            yield (method,), "it must be an object with 'webhook' and perhaps 'headers'"
+        elif not isinstance(hook, dict) or "webhook" not in hook or hook.keys() - _HOOK_KEYS:
+            yield (method,), "it must be an object with 'webhook' and perhaps 'headers' and 'private_network'"
         else:
-            yield from (((method, "webhook"), reason) for _, reason in web_keys.check_url(hook["webhook"]))
-            inner = web_keys.check_secrets(hook.get("headers", {}))
-            yield from (((method, "headers", *place), reason) for place, reason in inner)
+            yield from (((method, *place), reason) for place, reason in _hook_complaints(hook))
 
 
 def notifications(raw: Mapping[str, Any]) -> dict[str, Webhook]:
     """Give a server's hooks by the method of the notification."""
     return {
-        method: Webhook(url=hook["webhook"], headers=hook.get("headers", {}))
+        method: Webhook(
+            url=hook["webhook"],
+            headers=hook.get("headers", {}),
+            private_network=hook.get("private_network", False),
+        )
         for method, hook in raw.get("notifications", {}).items()
     }
+
+
+def _hook_complaints(hook: dict[str, Any]) -> Iterator[Complaint]:
+    private = hook.get("private_network", False)
+    yield from ((("webhook",), reason) for _, reason in web_keys.check_url(hook["webhook"], private_network=private))
+    yield from ((("private_network",), reason) for _, reason in web_keys.check_private_network(private))
+    yield from ((("headers", *place), reason) for place, reason in web_keys.check_secrets(hook.get("headers", {})))

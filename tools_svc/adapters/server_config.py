@@ -33,26 +33,32 @@ class StdioServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpServer:
-    """A server that we reach by streamable HTTP. Values of `headers` may name secrets as `${env:}`, `${file:}`."""
+    """A server that we reach by streamable HTTP. Values of `headers` may name secrets as `${env:}`, `${file:}`.
+
+    It may be of a private network only where the file says so.
+    """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    private_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SseServer:
-    """A server that we reach by HTTP with SSE, as of 2024-11-05; `headers` as those of `HttpServer`."""
+    """A server that we reach by HTTP with SSE, as of 2024-11-05; the rest as of `HttpServer`."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    private_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """Where to POST what a server announces. Values of `headers` may name secrets as `${env:}`, `${file:}`."""
+    """Where to POST what a server announces; all of it as of `HttpServer`."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
+    private_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,11 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
 A server has either `command` (with `args`, `env`, `cwd`, `nice`), `python` (a file of functions, with the last three)
-or `url` (with `headers`; with `type` `sse` it speaks the older HTTP with SSE), and may have `timeout_seconds`,
-`disabled`, `elicitation`, `sampling`, `effects` by tool, the keys of `policy_keys`, `quirks`, and `notifications`,
-which go to a `webhook` (with `headers`) by their method. Beside the servers there may be `capabilities`. `${python}` as
-the command stands for the running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env`
-and `headers`, never written down.
+or `url` (with `headers`, `private_network`; with `type` `sse` it speaks the older HTTP with SSE), and may have
+`timeout_seconds`, `disabled`, `elicitation`, `sampling`, `effects` by tool, the keys of `policy_keys`, `quirks`, and
+`notifications`, which go to a `webhook` (with `headers`, `private_network`) by their method. Beside the servers there
+may be `capabilities`. `${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}`
+or `${file:path}` in values of `env` and `headers`, never written down.
 """
 
 import ast
@@ -34,7 +34,7 @@ _CODE = Path(__file__).parents[2]
 _KEYS = {
     "command": {"command", "args", "env", "cwd", "nice"},
     "python": {"python", "env", "cwd", "nice"},
-    "url": {"url", "headers"},
+    "url": {"url", "headers", "private_network"},
 }
 _COMMON_KEYS = {"type", "timeout_seconds", "disabled", "elicitation", "sampling"} | policy_keys.KEYS | quirk_keys.KEYS
 _TYPES = {"stdio": "command", "http": "url", "streamable-http": "url", "sse": "url"}
@@ -112,6 +112,9 @@ def _server_complaints(raw: dict[str, Any]) -> Iterator[Complaint]:
     for key, check in _CHECKS.items():
         if key in raw:
             yield from (((key, *inner), reason) for inner, reason in check(raw[key]))
+    if "url" in raw:
+        checked = web_keys.check_url(raw["url"], private_network=raw.get("private_network"))
+        yield from ((("url", *inner), reason) for inner, reason in checked)
     yield from policy_keys.check_together(raw)
 
 
@@ -179,7 +182,7 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "python": _check_python,
     "env": web_keys.check_secrets,
     "cwd": _check_cwd,
-    "url": web_keys.check_url,
+    "private_network": web_keys.check_private_network,
     "headers": web_keys.check_secrets,
     "timeout_seconds": policy_keys.check_seconds,
     "disabled": _check_switch,
@@ -225,7 +228,8 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
 def _transport(raw: dict[str, Any]) -> StdioServer | HttpServer | SseServer:
     if "url" in raw:
         kind = SseServer if raw.get("type") == "sse" else HttpServer
-        return kind(url=raw["url"], headers=raw.get("headers", {}))
+        private = raw.get("private_network", False)
+        return kind(url=raw["url"], headers=raw.get("headers", {}), private_network=private)
     return _functions(raw) if "python" in raw else _stdio(raw)
 
 

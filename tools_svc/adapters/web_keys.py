@@ -33,7 +33,13 @@ def _missing(text: str) -> Iterator[str]:
         yield error.message
 
 
-def check_url(value: Any) -> Iterator[Complaint]:
-    """Say what is wrong with an address."""
-    if complaint := web_address.complaint(value):
+def check_private_network(value: Any) -> Iterator[Complaint]:
+    """Say what is wrong with the word on whether private networks may be reached."""
+    if not isinstance(value, bool):
+        yield (), "it must be true or false"
+
+
+def check_url(value: Any, *, private_network: Any) -> Iterator[Complaint]:
+    """Say what is wrong with an address, given what stands beside it about private networks."""
+    if complaint := web_address.complaint(value, private_network=private_network is True):
         yield (), complaint

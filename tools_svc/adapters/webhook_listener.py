@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import httpx2
 import structlog
 
+from tools_svc.adapters.guarded_network import GuardedTransport
 from tools_svc.adapters.secrets import expand
 from tools_svc.adapters.server_config import Webhook
 from tools_svc.domain.notification import Notification
@@ -47,12 +48,16 @@ class WebhookListener:
 
     async def run(self) -> None:
         """Deliver until cancelled; what waits then is lost."""
-        async with (
-            httpx2.AsyncClient(timeout=self._timeout_seconds, follow_redirects=False, trust_env=False) as client,
-            asyncio.TaskGroup() as tasks,
-        ):
+        async with asyncio.TaskGroup() as tasks:
             for key, hook in self._hooks.items():
-                tasks.create_task(self._deliver(client, hook, self._waiting[key]), name=f"webhook:{key[0]}")
+                tasks.create_task(self._run_hook(hook, self._waiting[key]), name=f"webhook:{key[0]}")
+
+    async def _run_hook(self, hook: Webhook, waiting: asyncio.Queue[Notification]) -> None:
+        transport = GuardedTransport(private_network=hook.private_network)
+        async with httpx2.AsyncClient(
+            transport=transport, timeout=self._timeout_seconds, follow_redirects=False, trust_env=False
+        ) as client:
+            await self._deliver(client, hook, waiting)
 
     async def _deliver(self, client: httpx2.AsyncClient, hook: Webhook, waiting: asyncio.Queue[Notification]) -> None:
         while True:

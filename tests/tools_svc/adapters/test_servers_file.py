@@ -203,6 +203,25 @@ HOOK = {"webhook": "https://example.com"}
         ({"url": "https://me:hunter2@example.com"}, "s.url"),
         ({"url": "https://169.254.169.254/mcp"}, "s.url"),
         ({"url": "https://example.com:port"}, "s.url"),
+        ({"url": "https://2852039166/"}, "s.url"),
+        ({"url": "https://0xa9fea9fe/"}, "s.url"),
+        ({"url": "https://0251.0376.0251.0376/"}, "s.url"),
+        ({"url": "https://169.254.169.254./"}, "s.url"),
+        ({"url": "https://[::ffff:169.254.169.254]/"}, "s.url"),
+        ({"url": "https://[fd00:ec2::254]/", "private_network": True}, "s.url"),
+        ({"url": "https://metadata.google.internal./"}, "s.url"),
+        ({"url": "https://0.0.0.0/"}, "s.url"),
+        ({"url": "https://10.0.0.1/"}, "s.url"),
+        ({"url": "https://192.168.1.9/", "private_network": False}, "s.url"),
+        ({"url": "https://[fd00::1]/"}, "s.url"),
+        ({"url": "http://10.0.0.1/", "private_network": True}, "s.url"),
+        (WEB | {"private_network": "yes"}, "s.private_network"),
+        (GOOD | {"private_network": True}, "s.private_network"),
+        (GOOD | {"notifications": {"heard": {"webhook": "https://10.0.0.1"}}}, "s.notifications.heard.webhook"),
+        (
+            GOOD | {"notifications": {"heard": HOOK | {"private_network": 1}}},
+            "s.notifications.heard.private_network",
+        ),
         ({"url": 5}, "s.url"),
         (GOOD | {"timeout_seconds": 0}, "s.timeout_seconds"),
         (GOOD | {"timeout_seconds": -1}, "s.timeout_seconds"),
@@ -307,6 +326,17 @@ def test_a_server_name_that_no_tool_can_bear_is_refused(tmp_path: Path, name: st
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/mcp", "http://localhost:1/mcp", "http://[::1]:1/mcp"])
 def test_this_machine_may_be_reached_without_encryption(tmp_path: Path, url: str) -> None:
     assert _read(tmp_path, s={"url": url})[0].transport == HttpServer(url=url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://10.0.0.1/mcp", "https://[fd00::1]/mcp", "https://100.64.0.1/", "https://10.1/"]
+)
+def test_a_private_network_may_be_reached_where_the_file_says_so(tmp_path: Path, url: str) -> None:
+    hook = {"webhook": url, "private_network": True}
+    (server,) = _read(tmp_path, s={"url": url, "private_network": True, "notifications": {"heard": hook}})
+
+    assert server.transport == HttpServer(url=url, private_network=True)
+    assert server.notifications == {"heard": Webhook(url=url, private_network=True)}
 
 
 def test_every_mistake_of_a_file_is_told_in_the_order_of_its_lines(tmp_path: Path) -> None:
