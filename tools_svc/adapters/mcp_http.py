@@ -43,7 +43,7 @@ async def _transport(server: HttpServer, lifeline: Lifeline) -> AsyncGenerator[A
     )
     async with (
         client,
-        streamable_http_client(server.url, http_client=client, max_sse_event_size=LARGEST_MESSAGE_BYTES) as (
+        streamable_http_client(expand(server.url), http_client=client, max_sse_event_size=LARGEST_MESSAGE_BYTES) as (
             incoming,
             outgoing,
         ),

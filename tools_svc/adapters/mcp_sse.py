@@ -52,7 +52,7 @@ async def _transport(name: str, server: SseServer, lifeline: Lifeline) -> AsyncG
         timeout=httpx2.Timeout(_SILENCE_SECONDS, connect=_CONNECT_SECONDS),
         follow_redirects=False,
     )
-    async with client, _stream(client, server.url) as response:
+    async with client, _stream(client, expand(server.url)) as response:
         events = _events(response)
         endpoint = await _endpoint(server.url, events)
         incoming, session_reads = anyio.create_memory_object_stream[SessionMessage | Exception](0)

@@ -32,9 +32,9 @@ def expand(value: str, environment: Mapping[str, str] = os.environ) -> str:
     return _PLACEHOLDER.sub(found, value)
 
 
-def has_placeholder(value: str) -> bool:
-    """Whether the value takes something from elsewhere."""
-    return _PLACEHOLDER.search(value) is not None
+def blank(value: str, gap: str) -> str:
+    """Put `gap` in the place of each placeholder."""
+    return _PLACEHOLDER.sub(gap, value)
 
 
 def _look_up(kind: str, what: str, environment: Mapping[str, str]) -> str:

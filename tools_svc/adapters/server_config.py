@@ -33,9 +33,10 @@ class StdioServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpServer:
-    """A server that we reach by streamable HTTP. Values of `headers` may name secrets as `${env:}`, `${file:}`.
+    """A server that we reach by streamable HTTP.
 
-    It may be of a private network only where the file says so.
+    Values of `headers` and the query of `url` may name secrets as `${env:}`, `${file:}`. It may be of a
+    private network only where the file says so.
     """
 
     url: str

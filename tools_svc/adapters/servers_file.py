@@ -5,7 +5,7 @@ or `url` (with `headers`, `private_network`; with `type` `sse` it speaks the old
 `timeout_seconds`, `disabled`, `elicitation`, `sampling`, `effects` by tool, the keys of `policy_keys`, `quirks`, and
 `notifications`, which go to a `webhook` (with `headers`, `private_network`) by their method. Beside the servers there
 may be `capabilities`. `${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}`
-or `${file:path}` in values of `env` and `headers`, never written down.
+or `${file:path}` in values of `env` and `headers` and in the queries of addresses, never written down.
 """
 
 import ast
@@ -127,11 +127,6 @@ def _check_command(value: Any) -> Iterator[Complaint]:
         yield (), "a path must be absolute"
 
 
-def _check_args(value: Any) -> Iterator[Complaint]:
-    if not isinstance(value, list) or not all(isinstance(each, str) and "\0" not in each for each in value):
-        yield (), "it must be a list of strings"
-
-
 def _check_python(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, str) or not value.startswith("/") or not value.endswith(".py"):
         yield (), "it must be the absolute path of a file '.py'"
@@ -178,7 +173,7 @@ def _check_effects(value: Any) -> Iterator[Complaint]:
 
 _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "command": _check_command,
-    "args": _check_args,
+    "args": web_keys.check_arguments,
     "python": _check_python,
     "env": web_keys.check_secrets,
     "cwd": _check_cwd,

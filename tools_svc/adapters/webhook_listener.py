@@ -83,5 +83,5 @@ async def _posted(client: httpx2.AsyncClient, hook: Webhook, text: str) -> str:
     """Give what became of it; the answer's body, which may have no end, is not read."""
     headers = httpx2.Headers({"content-type": "application/json"})
     headers.update({name: expand(value) for name, value in hook.headers.items()})
-    async with client.stream("POST", hook.url, headers=headers, content=text.encode()) as response:
+    async with client.stream("POST", expand(hook.url), headers=headers, content=text.encode()) as response:
         return "delivered" if response.is_success else "refused"

@@ -167,3 +167,20 @@ async def test_a_hook_at_a_refused_address_is_unreachable() -> None:
 
     assert outcome == ("bot", "unreachable")
     assert [entry["error"] for entry in logs if entry["event"] == "notification.error"] == ["ConnectError"]
+
+
+@pytest.mark.parametrize("kind", [HttpServer, SseServer])
+async def test_a_secret_in_a_servers_address_is_named_there_and_put_in(
+    kind: type[HttpServer | SseServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "secret")
+    lines: asyncio.Queue[str] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        lines.put_nowait((await reader.readline()).decode())
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/mcp?token=${{env:A_TOKEN}}"
+        async with running(mcp_source(kind(url=url)), ServerState.UNAVAILABLE), asyncio.timeout(20):
+            assert " /mcp?token=secret HTTP" in await lines.get()

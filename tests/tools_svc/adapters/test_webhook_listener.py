@@ -54,6 +54,15 @@ async def test_what_is_heard_is_posted_in_order_as_it_was_said_with_the_hooks_he
     assert counted == [("bot", "delivered")] * 3
 
 
+async def test_a_secret_in_the_hooks_address_is_named_there_and_put_in() -> None:
+    outcomes: Outcomes = asyncio.Queue()
+    async with hook() as kept, _listening(kept, outcomes, url=f"{kept.url}?token=${{env:A_TOKEN}}") as listener:
+        listener.heard(_said())
+        head, _ = await kept.posted.get()
+
+    assert head.startswith("post /transcripts?token=secret http/1.1")
+
+
 async def test_a_hook_that_refuses_does_not_hear_the_same_twice_but_hears_the_next() -> None:
     outcomes: Outcomes = asyncio.Queue()
     async with hook() as kept, _listening(kept, outcomes) as listener:
