@@ -1,6 +1,7 @@
 """Tool servers as child processes: started with little, watched, and surely ended."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from threadmesh.errors import ToolServerUnavailable
+from tools_svc.adapters.accounts import Account, find_account, is_ours, may_become
 from tools_svc.adapters.framing import Framer, Oversized
 from tools_svc.adapters.secrets import expand
 from tools_svc.adapters.server_config import StdioServer
@@ -38,12 +40,15 @@ def environment(configured: Mapping[str, str], inherited: Mapping[str, str] = os
 
 async def start(server: StdioServer) -> Process:
     """Start a server in a session of its own, to die with this process; raises `ToolServerUnavailable`."""
-    env = environment(server.env)
-    if shutil.which(server.command, path=env.get("PATH")) is None:
-        raise ToolServerUnavailable(f"The command {server.command} is not installed.")
+    account = _account(server)
+    env = environment(server.env, {**os.environ, **_home(account)})
+    path = _find(server.command, env)
+    if wanted := server.confinement.sha256:
+        await asyncio.to_thread(_verify, server.command, path, wanted)
     try:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), str(server.nice), server.command, *server.args),
+            *(sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), _options(server, account), path),
+            *(server.command, *server.args),
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
@@ -54,6 +59,58 @@ async def start(server: StdioServer) -> Process:
         )
     except OSError as error:
         raise ToolServerUnavailable(f"The command {server.command} cannot be started: {error.strerror}.") from error
+
+
+def _find(command: str, env: Mapping[str, str]) -> str:
+    """Give the absolute path of a command's file."""
+    found = shutil.which(command, path=env.get("PATH"))
+    if found is None:
+        raise ToolServerUnavailable(f"The command {command} is not installed.")
+    return str(Path.cwd() / found)
+
+
+def _account(server: StdioServer) -> Account | None:
+    """Give the user that a server becomes; None when it stays ours."""
+    user = server.confinement.user
+    if user is None:
+        return None
+    account = find_account(user)
+    if account is None:
+        raise ToolServerUnavailable(f"There is no user {user} to start the command {server.command} as.")
+    if not may_become(account):
+        raise ToolServerUnavailable(f"Only root can start the command {server.command} as another user.")
+    return None if is_ours(account) else account
+
+
+def _home(account: Account | None) -> dict[str, str]:
+    return {"HOME": account.home, "USER": account.name} if account else {}
+
+
+def _verify(command: str, path: str, wanted: str) -> None:
+    """Return if the command's file is the one that was meant; takes seconds for each gigabyte."""
+    try:
+        with Path(path).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ToolServerUnavailable(f"The command {command} cannot be read: {error.strerror}.") from error
+    if found != wanted:
+        log.error("tool_server.command_changed", command=path, sha256=found, wanted=wanted)
+        raise ToolServerUnavailable(f"The command {command} has not the SHA-256 that the servers file says.")
+
+
+def _options(server: StdioServer, account: Account | None) -> str:
+    """Give the options of the launcher."""
+    confinement = server.confinement
+    numbers: dict[str, object] = {
+        "nice": server.nice,
+        "data": None if confinement.memory_mb is None else confinement.memory_mb * 1024 * 1024,
+        "files": confinement.open_files,
+        "processes": confinement.processes,
+        "network": None if confinement.network else 0,
+    }
+    if account:
+        numbers |= {"uid": account.uid, "gid": account.gid, "groups": "+".join(map(str, account.groups))}
+    return ",".join(f"{name}={number}" for name, number in numbers.items() if number is not None)
 
 
 async def stop(process: Process) -> None:

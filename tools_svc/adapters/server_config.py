@@ -15,11 +15,28 @@ NICE = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Confinement:
+    """What a server that we start may not: limits of each of its processes, and of all processes of its user.
+
+    `memory_mb` counts what a process writes to, in MiB, not the addresses that it reserves. `sha256` is what the file
+    of its command must hash to, in hexadecimal digits; empty takes it as it is. `user` is a name or a number; None is
+    ours. Without `network` it reaches nothing but itself.
+    """
+
+    memory_mb: int | None = None
+    open_files: int | None = None
+    processes: int | None = None
+    sha256: str = ""
+    user: str | int | None = None
+    network: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StdioServer:
     """A server that we start: a command without a shell. Values of `env` may name secrets as `${env:}`, `${file:}`.
 
-    It yields the CPU to us by `nice`, 0 to 19. One that runs a file of functions knows it as `functions`, and by its
-    content as `version`.
+    It yields the CPU to us by `nice`, 0 to 19, and may do what its `confinement` leaves to it. One that runs a file of
+    functions knows it as `functions`, and by its content as `version`.
     """
 
     command: str
@@ -27,6 +44,7 @@ class StdioServer:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str | None = None
     nice: int = NICE
+    confinement: Confinement = field(default_factory=Confinement)
     functions: Path | None = None
     version: str = ""
 

@@ -1,11 +1,12 @@
 """The servers file: the usual `{"mcpServers": {...}}`, read strictly.
 
-A server has either `command` (with `args`, `env`, `cwd`, `nice`), `python` (a file of functions, with the last three)
-or `url` (with `headers`, `private_network`; with `type` `sse` it speaks the older HTTP with SSE), and may have
-`timeout_seconds`, `disabled`, `elicitation`, `sampling`, `effects` by tool, the keys of `policy_keys`, `quirks`, and
-`notifications`, which go to a `webhook` (with `headers`, `private_network`) by their method. Beside the servers there
-may be `capabilities`. `${python}` as the command stands for the running interpreter. Secrets are named as `${env:NAME}`
-or `${file:path}` in values of `env` and `headers` and in the queries of addresses, never written down.
+A server has either `command` (with `args`, `env`, `cwd`, `nice`, `sha256`), `python` (a file of functions, with `env`,
+`cwd`, `nice`), both with the keys of `confinement_keys`, or `url` (with `headers`, `private_network`; with `type` `sse`
+it speaks the older HTTP with SSE). It may have `timeout_seconds`, `disabled`, `elicitation`, `sampling`, `effects` by
+tool, the keys of `policy_keys`, `quirks`, and `notifications`, which go to a `webhook` (with `headers`,
+`private_network`) by their method. Beside the servers there may be `capabilities`. `${python}` as the command stands
+for the running interpreter. Secrets are named as `${env:NAME}` or `${file:path}` in values of `env` and `headers` and
+in the queries of addresses, never written down.
 """
 
 import ast
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters import capability_keys, located_json, policy_keys, quirk_keys, web_keys
+from tools_svc.adapters import capability_keys, confinement_keys, located_json, policy_keys, quirk_keys, web_keys
 from tools_svc.adapters.located_json import JsonError, Located
 from tools_svc.adapters.server_config import NICE, HttpServer, ServerConfig, SseServer, StdioServer
 from tools_svc.domain.capability import Capability
@@ -32,8 +33,8 @@ _FUNCTION_SERVER = "tools_svc.adapters.function_server"
 _CODE = Path(__file__).parents[2]
 
 _KEYS = {
-    "command": {"command", "args", "env", "cwd", "nice"},
-    "python": {"python", "env", "cwd", "nice"},
+    "command": {"command", "args", "env", "cwd", "nice", "sha256"} | confinement_keys.KEYS,
+    "python": {"python", "env", "cwd", "nice"} | confinement_keys.KEYS,
     "url": {"url", "headers", "private_network"},
 }
 _COMMON_KEYS = {"type", "timeout_seconds", "disabled", "elicitation", "sampling"} | policy_keys.KEYS | quirk_keys.KEYS
@@ -116,6 +117,7 @@ def _server_complaints(raw: dict[str, Any]) -> Iterator[Complaint]:
         checked = web_keys.check_url(raw["url"], private_network=raw.get("private_network"))
         yield from ((("url", *inner), reason) for inner, reason in checked)
     yield from policy_keys.check_together(raw)
+    yield from confinement_keys.check_together(raw)
 
 
 def _check_command(value: Any) -> Iterator[Complaint]:
@@ -194,6 +196,7 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "approval": policy_keys.check_approval,
     "description_characters": policy_keys.check_description_characters,
     "tools": policy_keys.check_tools,
+    **confinement_keys.CHECKS,
 }
 
 
@@ -240,6 +243,7 @@ def _functions(raw: dict[str, Any]) -> StdioServer:
         env=env | {"PYTHONPATH": path},
         cwd=raw.get("cwd"),
         nice=raw.get("nice", NICE),
+        confinement=confinement_keys.confinement(raw),
         functions=file,
         version=hashlib.sha256(file.read_bytes()).hexdigest(),
     )
@@ -253,6 +257,7 @@ def _stdio(raw: dict[str, Any]) -> StdioServer:
         env=raw.get("env", {}),
         cwd=raw.get("cwd"),
         nice=raw.get("nice", NICE),
+        confinement=confinement_keys.confinement(raw),
     )
 
 

@@ -1,5 +1,7 @@
 import asyncio
+import hashlib
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -15,7 +17,7 @@ from structlog.testing import capture_logs
 
 from threadmesh.errors import ToolServerUnavailable
 from tools_svc.adapters import child_process
-from tools_svc.adapters.server_config import NICE, StdioServer
+from tools_svc.adapters.server_config import NICE, Confinement, StdioServer
 
 STUBBORN = "import signal, sys; signal.signal(15, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 FAMILY = (
@@ -155,6 +157,95 @@ async def test_a_server_yields_the_cpu_by_as_much_as_it_shall(nice: int) -> None
     async with _started("import os; print(os.getpriority(os.PRIO_PROCESS, 0), flush=True)", nice=nice) as process:
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert int(await _first_line(process)) == min(own + nice, 19)
+
+
+PYTHON = "/usr/bin/python3"
+MEMORY = """
+import sys
+try:
+    bytearray(400 * 1024 * 1024)
+except MemoryError:
+    sys.stdout.write("refused")
+"""
+
+
+async def test_a_server_gets_no_more_memory_than_it_may() -> None:
+    async with _started(MEMORY, confinement=Confinement(memory_mb=200)) as process:
+        assert await _first_line(process) == "refused"
+
+
+async def test_addresses_that_a_server_only_reserves_cost_none_of_its_memory() -> None:
+    """As Node.js and the JVM do by the gigabyte."""
+    code = "import mmap; mmap.mmap(-1, 2**32, prot=0); print('up', flush=True)"
+    async with _started(code, confinement=Confinement(memory_mb=200)) as process:
+        assert await _first_line(process) == "up"
+
+
+async def test_a_server_may_open_so_many_files_and_start_so_many_processes() -> None:
+    code = "from resource import *; print(getrlimit(RLIMIT_NOFILE), getrlimit(RLIMIT_NPROC), flush=True)"
+    async with _started(code, confinement=Confinement(open_files=64, processes=32)) as process:
+        assert await _first_line(process) == "(64, 64) (32, 32)"
+
+
+async def test_a_limit_above_the_systems_is_the_systems() -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    code = "from resource import *; print(getrlimit(RLIMIT_NOFILE)[1], flush=True)"
+    async with _started(code, confinement=Confinement(open_files=most + 1)) as process:
+        assert await _first_line(process) == str(most)
+
+
+async def test_a_command_is_started_only_while_its_file_is_the_one_that_was_meant(tmp_path: Path) -> None:
+    command = tmp_path / "tool"
+    command.write_text("#!/bin/sh\necho up\n")
+    command.chmod(0o755)
+    meant = Confinement(sha256=hashlib.sha256(command.read_bytes()).hexdigest())
+    async with _started("", command=str(command), confinement=meant) as process:
+        assert await _first_line(process) == "up"
+
+    command.write_text("#!/bin/sh\necho evil\n")
+    with pytest.raises(ToolServerUnavailable, match="SHA-256"), capture_logs() as logs:
+        await child_process.start(StdioServer(command=str(command), confinement=meant))
+    assert [entry["event"] for entry in logs] == ["tool_server.command_changed"]
+
+
+NETWORK = """
+import socket
+listener = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(listener.getsockname(), 5)
+try:
+    socket.create_connection(("127.0.0.1", PORT), 5)
+except OSError as error:
+    print("alone", type(error).__name__, [name for _, name in socket.if_nameindex()], flush=True)
+"""
+
+
+async def test_a_server_without_a_network_reaches_itself_and_nobody_else() -> None:
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as ours:
+        code = NETWORK.replace("PORT", str(ours.sockets[0].getsockname()[1]))
+        async with _started(code, confinement=Confinement(network=False)) as process:
+            line = await _first_line(process)
+            assert process.stderr is not None
+            if not line and b"no network namespace" in await process.stderr.read(1_000):
+                pytest.skip("this system lets nobody make a network namespace")
+
+    assert line.startswith("alone ConnectionRefusedError ['lo'")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a server as another user")
+@pytest.mark.skipif(not Path(PYTHON).exists(), reason="there is no Python that each user may run")
+async def test_a_server_may_be_another_user_and_still_dies_with_the_process_that_started_it() -> None:
+    code = (
+        "import ctypes, os; signal = ctypes.c_int(); ctypes.CDLL(None).prctl(2, ctypes.byref(signal));"
+        "print(os.getresuid(), os.getresgid(), os.getgroups(), os.environ['HOME'], signal.value, flush=True)"
+    )
+    async with _started(code, command=PYTHON, confinement=Confinement(user=54_321)) as process:
+        assert await _first_line(process) == f"{(54_321,) * 3} {(54_321,) * 3} [] / 9"
+
+
+async def test_a_server_is_not_started_as_a_user_that_there_is_not() -> None:
+    other = StdioServer(command="true", confinement=Confinement(user="no-such-user"))
+    with pytest.raises(ToolServerUnavailable, match="no user no-such-user"):
+        await child_process.start(other)
 
 
 def test_no_server_crashes_before_it_begins_beside_grpc() -> None:

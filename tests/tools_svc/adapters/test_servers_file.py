@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from threadmesh.breaker import BreakerLimits
 from threadmesh.settings import ConfigurationError
-from tools_svc.adapters.server_config import HttpServer, ServerConfig, SseServer, StdioServer, Webhook
+from tools_svc.adapters.server_config import Confinement, HttpServer, ServerConfig, SseServer, StdioServer, Webhook
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.policy import ToolPolicy
 from tools_svc.domain.token_bucket import Rate
@@ -64,6 +65,25 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     assert (http.timeout_seconds, http.disabled, http.effects) == (2, True, {"get": Effect.READ_ONLY})
     assert http.quirks == ("server_info", "json_content")
     assert http.notifications == {"heard": Webhook(url="http://127.0.0.1:1/", headers={"X-Token": "${env:A_TOKEN}"})}
+
+
+def test_what_a_server_may_not_is_read_as_it_is_written(tmp_path: Path) -> None:
+    digest = "0123456789ABCDEF" * 4
+    limits: dict[str, Any] = {
+        "memory_mb": 512,
+        "open_files": 256,
+        "processes": 64,
+        "user": os.geteuid(),
+        "network": False,
+    }
+    plain, full, functions = _read(
+        tmp_path, plain=GOOD, full=GOOD | limits | {"sha256": digest}, functions={"python": __file__, "memory_mb": 512}
+    )
+
+    assert plain.transport == StdioServer(command="npx", confinement=Confinement())
+    assert full.transport == StdioServer(command="npx", confinement=Confinement(sha256=digest.lower(), **limits))
+    assert isinstance(functions.transport, StdioServer)
+    assert functions.transport.confinement == Confinement(memory_mb=512)
 
 
 def test_a_file_of_functions_is_run_by_this_interpreter_and_its_own_word_on_effects_holds(tmp_path: Path) -> None:
@@ -188,6 +208,22 @@ HOOK = {"webhook": "https://example.com"}
         (GOOD | {"nice": 20}, "s.nice"),
         (GOOD | {"nice": True}, "s.nice"),
         (WEB | {"nice": 1}, "s.nice"),
+        (GOOD | {"memory_mb": 1}, "s.memory_mb"),
+        (GOOD | {"memory_mb": "1G"}, "s.memory_mb"),
+        (WEB | {"memory_mb": 100}, "s.memory_mb"),
+        (GOOD | {"open_files": 0}, "s.open_files"),
+        (GOOD | {"open_files": True}, "s.open_files"),
+        (GOOD | {"processes": 32}, "s.processes"),
+        (GOOD | {"processes": 0, "user": 0}, "s.processes"),
+        (GOOD | {"sha256": "abc"}, "s.sha256"),
+        (GOOD | {"sha256": 5}, "s.sha256"),
+        ({"python": __file__, "sha256": "0" * 64}, "s.sha256"),
+        (GOOD | {"user": "no-such-user-anywhere"}, "s.user"),
+        (GOOD | {"user": -1}, "s.user"),
+        (GOOD | {"user": True}, "s.user"),
+        (GOOD | {"user": 2**40}, "s.user"),
+        (GOOD | {"network": "no"}, "s.network"),
+        (WEB | {"network": False}, "s.network"),
         (GOOD | {"cwd": "/no/such/directory"}, "s.cwd"),
         (GOOD | {"env": ["A=1"]}, "s.env"),
         (GOOD | {"env": {"A": 1}}, "s.env.A"),
