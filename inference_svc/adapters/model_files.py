@@ -1,11 +1,14 @@
 """Where models come from: the bundled one, a path, the Hugging Face hub."""
 
+import functools
 import hashlib
 import importlib.util
+import ipaddress
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 import structlog
@@ -122,16 +125,18 @@ def _from_hub(reference: str, models_dir: Path, setting: str) -> ModelFile:
     return ModelFile(path=path, name=path.stem.lower(), url=url, setting=setting)
 
 
-async def fetch(file: ModelFile, *, client: httpx2.AsyncClient | None = None) -> None:
+async def fetch(file: ModelFile) -> None:
     """Download a model to its place, going on where an earlier try ended.
 
-    Nobody sees half a file: the place is taken when all bytes are there. Raises `ConfigurationError` in one line.
+    Redirects are followed within the hub and to `https://` elsewhere, but to no address of a private network. Nobody
+    sees half a file: the place is taken when all bytes are there. Raises `ConfigurationError` in one line.
     """
     partial = file.path.with_name(f"{file.path.name}.part")
     try:
         partial.parent.mkdir(parents=True, exist_ok=True)
-        async with client or httpx2.AsyncClient(follow_redirects=True, timeout=30) as opened:
-            await _download(opened, file, partial)
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [functools.partial(_check, file)]}
+        async with httpx2.AsyncClient(follow_redirects=True, timeout=30, event_hooks=hooks) as client:
+            await _download(client, file, partial)
         partial.replace(file.path)
     except httpx2.HTTPStatusError as error:
         raise ConfigurationError(
@@ -144,6 +149,24 @@ async def fetch(file: ModelFile, *, client: httpx2.AsyncClient | None = None) ->
         ) from error
     except OSError as error:
         raise ConfigurationError(f"{file.setting}: {file.path} cannot be written: {error.strerror}") from error
+
+
+async def _check(file: ModelFile, request: httpx2.Request) -> None:
+    """Return if a request goes where it may: to the hub, or where the hub leads to."""
+    hub, url = httpx2.URL(file.url), request.url
+    within = (url.scheme, url.host, url.port) == (hub.scheme, hub.host, hub.port)
+    # Names are not looked up, which a proxy may have to do: no server inside proves to be one of a foreign name.
+    if not within and (url.scheme != "https" or _is_private(url.host)):
+        raise ConfigurationError(
+            f"{file.setting}: {file.url} leads to {url.scheme}://{url.host}, which is no public https:// address"
+        )
+
+
+def _is_private(host: str) -> bool:
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        return False
 
 
 def _size(path: Path) -> int:

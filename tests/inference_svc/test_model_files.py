@@ -1,16 +1,19 @@
 """Models come from the bundled package, a path or the hub."""
 
 import functools
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from inference_svc.adapters.model_files import fetch, find_model
+from threadmesh.links.authority import issue, new_authority, write_pair
 from threadmesh.settings import ConfigurationError
 
 CONTENT = bytes(range(256)) * 40
@@ -45,14 +48,8 @@ class Hub(BaseHTTPRequestHandler):
 @contextmanager
 def hub() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     asked: list[tuple[str, str]] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Hub, asked)) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Hub, asked))) as port:
+        yield f"http://127.0.0.1:{port}", asked
 
 
 @pytest.mark.model
@@ -135,6 +132,76 @@ async def test_a_wrong_reference_says_what_the_hub_answered(tmp_path: Path, monk
         monkeypatch.setenv("HF_ENDPOINT", endpoint)
         with pytest.raises(ConfigurationError, match="answers 404"):
             await fetch(find_model("hf:owner/repo/other.gguf", models_dir=tmp_path))
+
+
+@contextmanager
+def leading_to(location: str) -> Iterator[str]:
+    """Serve a hub that leads everybody elsewhere."""
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("location", location)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with _serving(ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _serving(server: ThreadingHTTPServer) -> Iterator[int]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+async def test_a_hub_may_lead_to_a_server_that_proves_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime.now(UTC)
+    authority = new_authority(now)
+    write_pair(tmp_path, "ca", authority)
+    write_pair(tmp_path, "tools", issue(authority, "tools", now, names=["localhost"]))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "tools.pem", tmp_path / "tools.key")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    asked: list[tuple[str, str]] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Hub, asked))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with _serving(server) as port, leading_to(f"https://localhost:{port}/cdn/tiny.gguf") as endpoint:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        file = find_model("hf:owner/repo/tiny.gguf", models_dir=tmp_path)
+        await fetch(file)
+
+    assert asked == [("/cdn/tiny.gguf", "")]
+    assert file.path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "to", ["https://10.0.0.1/x", "https://127.0.0.1/x", "https://[fd00::1]/x", "http://hub.example/x"]
+)
+async def test_a_hub_that_leads_inside_or_to_plain_http_is_not_followed(
+    to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with leading_to(to) as endpoint:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(ConfigurationError, match="no public https:// address"):
+            await fetch(find_model("hf:owner/repo/tiny.gguf", models_dir=tmp_path))
+
+
+async def test_a_hub_of_plain_http_may_lead_to_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is asked again and again then, until there are too many redirects."""
+    with leading_to("/round/and/round") as endpoint:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        with pytest.raises(ConfigurationError, match="TooManyRedirects"):
+            await fetch(find_model("hf:owner/repo/tiny.gguf", models_dir=tmp_path))
 
 
 async def test_without_a_network_one_line_says_where_to_put_the_file(
