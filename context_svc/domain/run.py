@@ -79,6 +79,11 @@ class Run:
     waits: int = 0
 
     @property
+    def said_something(self) -> bool:
+        """Whether its log holds anything but its end."""
+        return self.next_sequence > (1 if self.finished else 0)
+
+    @property
     def has_asked(self) -> bool:
         """Whether a tool's server has asked persons something: it may be waiting for the answer."""
         return any(action.asked is not None for action in self.actions)

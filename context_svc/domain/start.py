@@ -27,10 +27,11 @@ class StartRequest:
     """Asks for a run in the thread of an id or a key; neither makes a thread for this run alone.
 
     `timeout` is in seconds. An empty `idempotency_key` never matches. Where there is none, a `repetition` finds the
-    latest run with the same `attempt_key`. An `owner` becomes the run's writer at once if nothing is ahead of it. A
-    thread that is made is described by `metadata`. A `tenant` has keys of his own, and finds no threads but his; None
-    finds all threads by their ids. A run in a thread that stays is refused if the tenant has stored `limit` bytes; 0 is
-    no limit.
+    latest run with the same `attempt_key`. Where a key finds the run `instead_of` which another is wanted, and that has
+    ended, a new run takes its place; input of one that said nothing leaves the thread. An `owner` becomes the run's
+    writer at once if nothing is ahead of it. A thread that is made is described by `metadata`. A `tenant` has keys of
+    his own, and finds no threads but his; None finds all threads by their ids. A run in a thread that stays is refused
+    if the tenant has stored `limit` bytes; 0 is no limit.
     """
 
     input: tuple[NewItem, ...]
@@ -43,6 +44,7 @@ class StartRequest:
     multitask: Multitask = Multitask.ENQUEUE
     attempt_key: str = ""
     repetition: bool = False
+    instead_of: str = ""
     owner: str = ""
     tenant: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -92,10 +94,11 @@ async def start(request: StartRequest, *, store: RunStore) -> Started:
 
 
 def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
-    looks = request.idempotency_key or request.repetition
-    if looks and valid_receipt(state, fingerprint=request.fingerprint):
-        return NOTHING, Started(run=state.existing_run(), replayed=True)
+    found = _found(request, state)
+    if found and not (found.finished and found.id == request.instead_of):
+        return NOTHING, Started(run=found, replayed=True)
     thread = _thread(request, state)
+    unanswered = _unanswered(found, thread, state) if found else ()
     if request.stays:
         require_room(state, request.limit)
     out_of_the_way = _make_room(request.multitask, state)
@@ -107,6 +110,7 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
     after = replace(
         entered,
         run_count=thread.run_count + 1,
+        pinned=tuple(number for number in thread.pinned if number not in unanswered),
         item_count=thread.item_count + (len(input_items) if claimed else 0),
     )
     change = Change(
@@ -115,10 +119,26 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
         items=input_items if claimed else (),
         waiting=() if claimed else input_items,
         receipt=_receipt(request, run, state) if request.receipt_key else None,
+        removed=unanswered,
     )
     if not claimed:
         return change, Started(run=run, replayed=False)
     return change, Started(run=run, replayed=False, thread=after, items=input_items)
+
+
+def _found(request: StartRequest, state: State) -> Run | None:
+    """Give the run that an earlier sending of the request has made."""
+    looks = request.idempotency_key or request.repetition
+    known = looks and valid_receipt(state, fingerprint=request.fingerprint)
+    return state.existing_run() if known else None
+
+
+def _unanswered(run: Run, thread: Thread, state: State) -> tuple[int, ...]:
+    """Number the items of a run that came to nothing: they are said again by the run that takes its place."""
+    stays = run.thread_id != thread.id or run.said_something or not run.epoch
+    if stays or state.open_runs:  # somebody may be reading them
+        return ()
+    return tuple(range(run.first_item, run.first_item + run.input_count))
 
 
 def _thread(request: StartRequest, state: State) -> Thread:

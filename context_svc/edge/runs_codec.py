@@ -69,6 +69,7 @@ def decode_start(request: pb.StartRunRequest) -> StartRequest:
         fingerprint=request.fingerprint,
         attempt_key=plain(request.attempt_key, field="attempt_key"),
         repetition=request.repetition,
+        instead_of=request.instead_of,
         owner=plain(request.owner, field="owner"),
         tenant=tenant_of(request),
         metadata=dict(request.metadata),

@@ -26,6 +26,7 @@ def encode_start(new: NewRun, *, owner: str) -> pb.StartRunRequest:
         multitask=_MULTITASK[new.multitask],
         attempt_key=new.attempt_key,
         repetition=new.repetition,
+        instead_of=new.instead_of,
         owner=owner,
         window_token_budget=new.window_tokens,
         tenant=new.tenant,

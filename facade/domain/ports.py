@@ -189,6 +189,8 @@ class Context(Protocol):
     async def start(self, new: NewRun, *, claim: bool = False) -> tuple[Run, bool]:
         """Make a run, or find the one that an earlier request with the same key made (then True).
 
+        One that has ended is not found by a request for a run `instead_of` it: of several such, one makes a run, which
+        the others find.
         With `claim`, this becomes the writer of a new run at once if nothing in its thread is ahead of it; its epoch
         is then 1 instead of 0.
         """

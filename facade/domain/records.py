@@ -131,7 +131,8 @@ class NewRun:
     """A request about to be answered; with neither thread id nor key it gets a thread of its own.
 
     `input_tokens` are those of the messages, as far as they are known. Without an idempotency key, a `repetition` finds
-    the latest run that was made with the same `attempt_key`. A window of `window_tokens` is read together with the run,
+    the latest run that was made with the same `attempt_key`. A run `instead_of` one that has ended is made though the
+    key finds that one, and is what it finds from then on. A window of `window_tokens` is read together with the run,
     unless they are 0. A thread that is made is described by `metadata`. Its `tenant` alone sees the run and its thread,
     and has keys of his own. In a thread that stays, it is refused if that tenant has stored `stored_limit` bytes; 0 is
     no limit.
@@ -148,6 +149,7 @@ class NewRun:
     timeout_seconds: float
     attempt_key: str = ""
     repetition: bool = False
+    instead_of: str = ""
     window_tokens: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
     tenant: str = ""

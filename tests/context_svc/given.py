@@ -142,6 +142,7 @@ async def started(
     fingerprint: str = "one",
     multitask: Multitask = Multitask.ENQUEUE,
     timeout: float = 600.0,
+    instead_of: str = "",
 ) -> Started:
     request = StartRequest(
         thread_id=thread_id,
@@ -152,6 +153,7 @@ async def started(
         fingerprint=fingerprint,
         multitask=multitask,
         timeout=timeout,
+        instead_of=instead_of,
     )
     return await start(request, store=store)
 

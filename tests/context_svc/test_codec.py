@@ -76,12 +76,14 @@ def test_a_start_keeps_its_options() -> None:
         parameters_json="{}",
         idempotency_key="k",
         fingerprint="f",
+        instead_of="r",
     )
 
     request = decode_start(wire)
 
     assert (request.thread_id, request.multitask, request.timeout) == ("t", Multitask.INTERRUPT, 1.5)
     assert (request.parameters_json, request.idempotency_key, request.fingerprint) == ("{}", "k", "f")
+    assert request.instead_of == "r"
 
 
 def test_events_are_numbered_and_dated_by_the_log_and_not_by_their_sender() -> None:

@@ -179,6 +179,18 @@ async def test_one_key_starts_one_run(context: Context) -> None:
     assert sorted(replayed for _, replayed in started) == [False] + [True] * 7
 
 
+async def test_a_run_that_has_ended_gives_its_key_to_one_run_in_its_place(context: Context) -> None:
+    new = new_run(idempotency_key="once", fingerprint="f")
+    first, _ = await context.start(new, claim=True)
+    async with context.writer() as writer:
+        await writer.finish(batch(first), ENDED)
+    anew = replace(new, instead_of=first.id)
+    started = await asyncio.gather(*(context.start(anew, claim=True) for _ in range(8)))
+
+    assert {run.id for run, _ in [*started, await context.start(new)]} == {started[0][0].id} != {first.id}
+    assert sorted(replayed for _, replayed in started) == [False] + [True] * 7
+
+
 async def test_a_run_that_is_claimed_as_it_starts_brings_its_window(context: Context) -> None:
     run, _ = await context.start(new_run("k", window_tokens=100), claim=True)
     waiting, _ = await context.start(new_run("k", window_tokens=100), claim=True)

@@ -37,7 +37,16 @@ async def counted(store: Store) -> int:
     return await stored_exactly(store, TENANT)
 
 
-async def asked(store: Store, key: str = "", *, text: str = OWL, idempotency: str = "", limit: int = 0) -> Started:
+async def asked(
+    store: Store,
+    key: str = "",
+    *,
+    text: str = OWL,
+    idempotency: str = "",
+    limit: int = 0,
+    instead_of: str = "",
+    owner: str = "",
+) -> Started:
     request = StartRequest(
         input=(said(text),),
         timeout=600.0,
@@ -47,6 +56,8 @@ async def asked(store: Store, key: str = "", *, text: str = OWL, idempotency: st
         fingerprint="one",
         tenant=TENANT,
         limit=limit,
+        instead_of=instead_of,
+        owner=owner,
     )
     return await start(request, store=store)
 
@@ -129,6 +140,18 @@ async def test_a_repeated_request_counts_once(store: Store, clock: FakeClock) ->
     assert again.replayed
     assert ended > before
     assert await counted(store) == ended + sizes.item_bytes(items[0])
+
+
+@pytest.mark.parametrize("owner", ["", "facade-1"])
+async def test_input_that_is_said_again_in_place_of_a_run_counts_once(
+    store: Store, clock: FakeClock, owner: str
+) -> None:
+    run = await finished(store, await claimed(store, clock, (await asked(store, "k", idempotency="i")).run))
+    before = await counted(store)
+    anew = (await asked(store, "k", idempotency="i", instead_of=run.id, owner=owner)).run
+    ended = await finished(store, anew if owner else await claimed(store, clock, anew))
+
+    assert await counted(store) == before + sizes.run_bytes(ended)
 
 
 async def test_what_is_deleted_counts_no_more(store: Store, clock: FakeClock) -> None:

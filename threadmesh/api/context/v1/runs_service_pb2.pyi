@@ -206,6 +206,7 @@ class StartRunRequest(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     STORED_BYTES_LIMIT_FIELD_NUMBER: _builtins.int
+    INSTEAD_OF_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names an existing thread."""
     thread_key: _builtins.str
@@ -231,6 +232,10 @@ class StartRunRequest(_message.Message):
     stored_bytes_limit: _builtins.int
     """Refuses a run in an existing or keyed thread with INSUFFICIENT_QUOTA once the tenant has stored so many bytes; 0 is
     no limit. A repetition is never refused.
+    """
+    instead_of: _builtins.str
+    """Names a run that has ended and is not what the key is to find any more: where it finds this one, a new run takes its
+    place, and where it finds another one by now, that one. Input of a run that has said nothing leaves its thread.
     """
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.NewItem]:
@@ -262,10 +267,11 @@ class StartRunRequest(_message.Message):
         tenant: _builtins.str | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         stored_bytes_limit: _builtins.int = ...,
+        instead_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "metadata", b"metadata", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "stored_bytes_limit", b"stored_bytes_limit", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "instead_of", b"instead_of", "metadata", b"metadata", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "stored_bytes_limit", b"stored_bytes_limit", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
