@@ -43,7 +43,8 @@ what is wrong and what helps, `param` where. A stream that has begun ends with t
 of a response with `response.failed`, which has it as `error`. All routes are alike in this.
 
 OpenAI's clients choose their exception by the status, and send a request again by themselves when `x-should-retry` is
-`true`, after `retry-after-ms`. It is `false` once a tool has been called: what has had an effect is not had again.
+`true`, after `retry-after-ms`. It is `false` once a tool may have been called: what may have had an effect is not had
+again.
 
 | status | what to do |
 |---|---|

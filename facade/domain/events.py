@@ -84,6 +84,16 @@ class RunEvent:
     hidden: bool = False
     body: Body
 
+    @property
+    def may_have_effects(self) -> bool:
+        """Whether it tells that a tool of the mesh may have been called: at the latest when the model has asked for it.
+
+        A call can go out before anything else tells of it, or without.
+        """
+        return isinstance(self.body, CallStarted | CallFinished) or (
+            self.hidden and isinstance(self.body, ToolCallDelta)
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:

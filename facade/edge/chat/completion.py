@@ -6,7 +6,6 @@ from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, Run
 from facade.edge.chat.encode import call_piece, completion_id, logprobs_body, usage_body
 from facade.edge.chat.shown import Shown
 from threadmesh.conversation import (
-    CallStarted,
     FinishReason,
     ReasoningDelta,
     TextDelta,
@@ -28,14 +27,13 @@ class Completion:
 
     def add(self, written: RunEvent) -> None:
         """Take in the next event."""
+        self.tools_were_called = self.tools_were_called or written.may_have_effects
         if (event := self._visible.of(written)) is None:
             return
         match event.body:
             case ModelStarted(model=model, fingerprint=fingerprint):
                 self._model, self._fingerprint = model, fingerprint or None
                 self._choice(event)
-            case CallStarted():
-                self.tools_were_called = True
             case TextDelta() | ReasoningDelta() | ToolCallDelta() | ModelFinished():
                 self._choice(event).add(event)
             case _:

@@ -8,7 +8,7 @@ from facade.edge.responses.output import Output
 from facade.edge.responses.parts import Event
 from facade.edge.responses.resource import Resource
 from facade.edge.responses.stored import Echo
-from threadmesh.conversation import CallAwaiting, CallStarted, FinishReason, Usage
+from threadmesh.conversation import CallAwaiting, FinishReason, Usage
 
 
 class View:
@@ -38,6 +38,7 @@ class View:
         """Tell what an event changes; nothing behind the part's end."""
         if self.finished is not None:
             return
+        self.tools_were_called = self.tools_were_called or event.may_have_effects
         if event.sequence <= self._after:
             self.output.recall(event)
             return
@@ -49,8 +50,6 @@ class View:
                 return
             case ModelFinished(usage=usage):
                 self._usage += usage
-            case CallStarted():
-                self.tools_were_called = True
             case _:
                 pass
         yield from self.output.take(event)
