@@ -1,8 +1,11 @@
 """What a request can ask of the mesh beyond OpenAI's fields: by a header, or by OpenAI's own `metadata`."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import BaseModel
 
 from threadmesh.errors import InvalidArgument
 
@@ -20,6 +23,7 @@ _CHOICES = {
     "multitask": ("", "enqueue", "interrupt", "reject"),
     "on_disconnect": ("", "cancel", "continue"),
 }
+_MEANT = ("thread_key", "thread_id", "tools")
 _LONGEST = {"thread_key": 512, "thread_id": 128, "idempotency_key": 255}
 _MEANINGS = {
     "thread_key": "The thread to go on with; it is made if there is none.",
@@ -28,7 +32,7 @@ _MEANINGS = {
     "events": "1: a stream tells what these tools do.",
     "multitask": "What happens while the thread is busy.",
     "idempotency_key": "A repeated request with this key gets the same answer.",
-    "on_disconnect": "What happens to the run when the client leaves.",
+    "on_disconnect": "What happens to the run when the client leaves; without a thread or a key, it is cancelled.",
 }
 
 
@@ -51,7 +55,10 @@ TOOLS_DESCRIBED = {"parameters": [_parameter("tools")]}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Controls:
-    """The controls of one request; see the table in `docs/architecture.md`."""
+    """The controls of one request; see the table in `docs/architecture.md`.
+
+    Its `meaning` is what was given of those that make it another request: where it belongs, and what it may do.
+    """
 
     thread_key: str
     thread_id: str
@@ -60,6 +67,12 @@ class Controls:
     multitask: str
     idempotency_key: str
     cancel_on_disconnect: bool
+    meaning: tuple[str, ...]
+
+    def fingerprint(self, body: BaseModel) -> str:
+        """Tell the request with this body from every other one."""
+        parts = (body.model_dump_json(), *self.meaning)
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 def controls(
@@ -76,7 +89,9 @@ def controls(
         raise InvalidArgument("Name a conversation or a thread, not both.", field="conversation")
     given["thread_id"] = given["thread_id"] or conversation
     in_thread = bool(given["thread_key"] or given["thread_id"])
-    leaving = given["on_disconnect"] or ("continue" if in_thread else "cancel")
+    # Who gives a key means to ask again after his connection was lost.
+    goes_on = in_thread or given["idempotency_key"]
+    leaving = given["on_disconnect"] or ("continue" if goes_on else "cancel")
     return Controls(
         thread_key=given["thread_key"],
         thread_id=given["thread_id"],
@@ -85,6 +100,7 @@ def controls(
         multitask=given["multitask"] or "enqueue",
         idempotency_key=given["idempotency_key"],
         cancel_on_disconnect=leaving == "cancel",
+        meaning=tuple(f"{name}={given[name]}" for name in _MEANT if given[name]),
     )
 
 

@@ -1,6 +1,5 @@
 """A chat completion request to what the domain understands."""
 
-import hashlib
 import secrets
 from dataclasses import dataclass, replace
 
@@ -65,7 +64,7 @@ def new_run(
         metadata=(request.metadata or {}) if stored else {},
         idempotency_key=controls.idempotency_key,
         tenant=tenant,
-        fingerprint=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
+        fingerprint=controls.fingerprint(request),
         multitask=controls.multitask,
         timeout_seconds=timeout_seconds,
     )

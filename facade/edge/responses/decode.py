@@ -1,6 +1,5 @@
 """A request for a response to what the domain understands."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,7 +57,7 @@ def new_run(asked: Asked, *, tenant: str, cache_scope: str, timeout_seconds: flo
         thread_key="" if asked.thread_id else control.thread_key,
         idempotency_key=control.idempotency_key,
         tenant=tenant,
-        fingerprint=hashlib.sha256(request.model_dump_json().encode()).hexdigest(),
+        fingerprint=control.fingerprint(request),
         multitask=control.multitask,
         timeout_seconds=timeout_seconds,
     )

@@ -1,6 +1,7 @@
 """What a request can ask of the mesh, by header or by metadata."""
 
 import pytest
+from pydantic import BaseModel
 
 from facade.edge.controls import Controls, controls
 from threadmesh.errors import InvalidArgument
@@ -24,6 +25,39 @@ def test_a_header_wins_over_metadata() -> None:
 def test_a_run_in_a_thread_goes_on_without_its_reader_unless_asked() -> None:
     assert not read(metadata={"thread_key": "a"}).cancel_on_disconnect
     assert read(metadata={"thread_key": "a", "on_disconnect": "cancel"}).cancel_on_disconnect
+
+
+def test_a_run_with_a_key_goes_on_without_its_reader_unless_asked() -> None:
+    assert not read({"idempotency-key": "a"}).cancel_on_disconnect
+    assert not read(metadata={"idempotency_key": "a"}).cancel_on_disconnect
+    assert read({"idempotency-key": "a", "x-threadmesh-on-disconnect": "cancel"}).cancel_on_disconnect
+
+
+class Body(BaseModel):
+    """A request."""
+
+    text: str = "hello"
+
+
+@pytest.mark.parametrize("header", ["x-thread-key", "x-thread-id", "x-threadmesh-tools"])
+def test_where_a_request_belongs_and_what_it_may_do_make_it_another(header: str) -> None:
+    plain, one, two = (read(headers).fingerprint(Body()) for headers in ({}, {header: "a"}, {header: "b"}))
+
+    assert len({plain, one, two}) == 3
+    assert read({header: "a"}).fingerprint(Body(text="bye")) != one
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("idempotency-key", "k"),
+        ("x-threadmesh-events", "1"),
+        ("x-threadmesh-on-disconnect", "continue"),
+        ("x-threadmesh-multitask", "reject"),
+    ],
+)
+def test_how_a_request_is_read_and_waits_does_not_make_it_another(header: str, value: str) -> None:
+    assert read({header: value}).fingerprint(Body()) == read().fingerprint(Body())
 
 
 @pytest.mark.parametrize("key", ['"quoted"', "quoted"])
