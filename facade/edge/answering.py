@@ -16,13 +16,14 @@ from facade.domain.records import NewRun
 from facade.domain.tokens import with_tokens
 from facade.edge import sse
 from facade.edge.admission import Admission
-from facade.edge.attempt import attempted
+from facade.edge.attempt import attempted, may_be_answered_anew
 from facade.edge.connection import was_cut
 from facade.edge.errors import response_of
 from facade.edge.executor import Executor
 from facade.edge.keys import require, stored_limit
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.metrics import FacadeMetrics
+from facade.edge.readers import Reader, Readers, Seat
 from threadmesh.crash_points import crash_point
 from threadmesh.keys.key import Scope
 
@@ -51,13 +52,13 @@ class Answering:
         self._executor, self._admission = executor, admission
         self._metrics = metrics
         self._keepalive_seconds = keepalive_seconds
+        self._readers = Readers()
 
     async def start(self, new: NewRun, request: Request) -> tuple[Run, bool]:
         """Make the run of a request and begin it, or find the one that an earlier sending of it has made (then True).
 
-        Stock clients repeat requests without a key. What failed is tried anew, unless a tool was called: that could
-        happen twice. Raises `InsufficientScope`, `RateLimitExceeded`, `Overloaded` and `InsufficientQuota` before
-        anything is kept.
+        What came to nothing is tried anew, unless a tool was called: that could happen twice. Raises
+        `InsufficientScope`, `RateLimitExceeded`, `Overloaded` and `InsufficientQuota` before anything is kept.
         """
         if new.parameters.server_tools:
             require(request, Scope.TOOLS)
@@ -67,16 +68,15 @@ class Answering:
             called = replace(new, parameters=parameters, stored_limit=stored_limit(request))
             counted = await with_tokens(called, self._inference)
             foreseen = await with_window(counted, self._inference, self._limits)
-            run, replayed = await self._found(attempted(foreseen, request))
+            run, replayed = await self._found(attempted(foreseen, request), request)
             if not replayed:
                 self._executor.start(run, on_end=held.pop_all().close)
         return run, replayed
 
-    async def _found(self, new: NewRun) -> tuple[Run, bool]:
+    async def _found(self, new: NewRun, request: Request) -> tuple[Run, bool]:
         run, replayed = await self._context.start(new, claim=True)
-        failed = run.finished is not None and run.finished.failure is not None
-        if replayed and new.repetition and failed and not await self._context.calls(run.id):
-            return await self._context.start(replace(new, repetition=False), claim=True)
+        if replayed and may_be_answered_anew(run, new, request) and not await self._context.calls(run.id):
+            return await self._context.start(replace(new, instead_of=run.id), claim=True)
         return run, replayed
 
     async def stream(
@@ -86,7 +86,7 @@ class Answering:
         request: Request,
         shown: "Shows",
         *,
-        cancel_on_disconnect: bool,
+        reader: Reader,
         failures_inside: bool = False,
     ) -> Response:
         """Show a log as a stream; a run that fails before it says anything is a response of its own.
@@ -94,29 +94,47 @@ class Answering:
         `shown` turns the log into server-sent events. With `failures_inside`, these tell of every failure.
         """
         self._admission.hold(request)
-        first = await self.unless_left(run, request, _first(log), cancel_on_disconnect=cancel_on_disconnect)
+        seat = self._seat(run, request, reader)
+        first = await self._unless_left(seat, request, _first(log))
         if first is None:
             await log.aclose()
             return LEFT
         ended = first[0].body if first and isinstance(first[0].body, RunFinished) else None
         if ended is not None and ended.failure is not None and not failures_inside:
+            seat.leave()
             await log.aclose()
             return response_of(ended.failure.error(), path=request.url.path)
-        blocks = self._watched(run, shown(_joined(first, log)), request, cancel_on_disconnect=cancel_on_disconnect)
+        blocks = self._watched(seat, shown(_joined(first, log)), request)
         stream = sse.kept_alive(blocks, seconds=self._keepalive_seconds)
         return sse.EventStream(stream, headers=sse.HEADERS)
 
     async def unless_left(
-        self, run: Run, request: Request, work: Coroutine[Any, Any, Result], *, cancel_on_disconnect: bool
+        self, run: Run, request: Request, work: Coroutine[Any, Any, Result], *, reader: Reader
     ) -> Result | None:
         """Do what a response needs before it begins; None if the client leaves meanwhile: nothing else would tell."""
-        result = await unless_gone(request, work)
+        seat = self._seat(run, request, reader)
+        result = await self._unless_left(seat, request, work)
+        seat.leave()
+        return result
+
+    def _seat(self, run: Run, request: Request, reader: Reader) -> Seat:
+        """Count a reader, at the longest until the end of his request: a stream may end before it has begun."""
+        seat = self._readers.seat(run, reader)
+        request.state.until_its_end.callback(self._leave, seat)
+        return seat
+
+    async def _unless_left(self, seat: Seat, request: Request, work: Coroutine[Any, Any, Result]) -> Result | None:
+        try:
+            result = await unless_gone(request, work)
+        except BaseException:
+            seat.leave()  # the client is told what went wrong, and may ask for the run again
+            raise
         if result is None:
-            self._left(run, cancel=cancel_on_disconnect)
+            self._left(seat)
         return result
 
     async def _watched(
-        self, run: Run, shown: AsyncGenerator[bytes, None], request: Request, *, cancel_on_disconnect: bool
+        self, seat: Seat, shown: AsyncGenerator[bytes, None], request: Request
     ) -> AsyncGenerator[bytes, None]:
         """Pass a stream on, and notice when its reader leaves before the end; one that was cut may come back."""
         ended = False
@@ -129,14 +147,20 @@ class Answering:
                         crash_point("facade.after_flush")
                 ended = True
             finally:
-                if not ended:
-                    self._left(run, cancel=cancel_on_disconnect and not was_cut(request.scope))
+                if ended:
+                    seat.leave()
+                else:
+                    self._left(seat, returns=was_cut(request.scope))
 
-    def _left(self, run: Run, *, cancel: bool) -> None:
-        """Stop the run of a client that left, unless it is to go on without a reader."""
-        self._metrics.disconnects.labels("cancel" if cancel else "continue").inc()
-        if cancel:
-            self._executor.cancel(run)
+    def _left(self, seat: Seat, *, returns: bool = False) -> None:
+        """Stop the run of a client that left, unless it is to go on without this reader."""
+        stops = self._leave(seat, returns=returns)
+        self._metrics.disconnects.labels("cancel" if stops else "continue").inc()
+
+    def _leave(self, seat: Seat, *, returns: bool = False) -> bool:
+        if stops := seat.leave(returns=returns):
+            self._executor.cancel(seat.run)
+        return stops
 
 
 class Shows(Protocol):

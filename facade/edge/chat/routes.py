@@ -24,6 +24,7 @@ from facade.edge.controls import DESCRIBED, Controls, controls
 from facade.edge.keys import offered_tools
 from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer, answer_stream, request_body
+from facade.edge.readers import Reader
 from facade.edge.sse import EventStream
 from threadmesh.telemetry.logs import bound_ids
 
@@ -79,7 +80,8 @@ class Chat:
         run, replayed = await self._answering.start(self._new(asked, control, request), request)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             after = read_place(run, last_event_id=request.headers.get("last-event-id")) if replayed else None
-            answer = Answer(run, self._context.watch(run.id), shown, control, began, after)
+            reader = Reader.of(replayed=replayed, stops=control.cancel_on_disconnect)
+            answer = Answer(run, self._context.watch(run.id), shown, reader, began, after)
             response = await (self._stream(answer, request) if shown.stream else self._whole(answer, request))
         response.headers.update(_headers(run, asked, shown, replayed=replayed))
         return response
@@ -100,7 +102,7 @@ class Chat:
         after = read_place(run, last_event_id=request.headers.get("last-event-id"), starting_after=starting_after)
         shown = stored_presentation(TurnParameters.from_json(run.parameters_json))
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
-            answer = Answer(run, self._context.watch(run.id), shown, _STAY, time.monotonic(), after)
+            answer = Answer(run, self._context.watch(run.id), shown, Reader.WATCHER, time.monotonic(), after)
             response = await self._stream(answer, request)
         response.headers.update({"x-run-id": run.id, "x-thread-id": run.thread_id})
         return response
@@ -111,18 +113,13 @@ class Chat:
             answer.log,
             request,
             lambda log: blocks(answer.run, log, answer.shown, after=answer.after),
-            cancel_on_disconnect=answer.control.cancel_on_disconnect,
+            reader=answer.reader,
         )
 
     async def _whole(self, answer: Answer, request: Request) -> Response:
         collecting = collected(answer, orchestrator_fields=self._options.orchestrator_fields)
-        cancel = answer.control.cancel_on_disconnect
-        whole = await self._answering.unless_left(answer.run, request, collecting, cancel_on_disconnect=cancel)
+        whole = await self._answering.unless_left(answer.run, request, collecting, reader=answer.reader)
         return whole or LEFT
-
-
-_STAY = controls({"x-threadmesh-on-disconnect": "continue"}, {}, default_tools="")
-"""What holds for those who read a run that somebody else has asked for: their leaving does not stop it."""
 
 
 def _headers(run: Run, asked: ChatRequest, shown: Presentation, *, replayed: bool) -> dict[str, str]:

@@ -13,8 +13,8 @@ from facade.edge.answering import Log
 from facade.edge.chat.completion import Completion
 from facade.edge.chat.decode import Presentation
 from facade.edge.chat.place import Place
-from facade.edge.controls import Controls
 from facade.edge.errors import response_of
+from facade.edge.readers import Reader
 from threadmesh.errors import Internal
 
 
@@ -28,7 +28,7 @@ class Answer:
     run: Run
     log: Log
     shown: Presentation
-    control: Controls
+    reader: Reader
     began: float
     after: Place | None = None
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from facade.domain.limits import Mesh
+from facade.domain.parameters import TurnParameters
 from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answering import Answering
@@ -20,6 +21,7 @@ from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
 from facade.edge.paging import Limit, Order, page
+from facade.edge.readers import Reader
 from facade.edge.responses.approvals import answer, asked_run
 from facade.edge.responses.beginning import Beginning, ResponseOptions
 from facade.edge.responses.decode import approvals
@@ -98,10 +100,11 @@ class Responses:
             return await self._go_on(answers, asked, request)
         new = await self._beginning.run(asked, control, previous, request)
         run, replayed = await self._answering.start(new, request)
-        echo = Echo.from_json(new.parameters.response_json)
-        cancel = control.cancel_on_disconnect and not asked.background
+        # What an earlier sending was told of the servers' tools may not be what they offer now.
+        echo = Echo.from_json(TurnParameters.from_json(run.parameters_json).response_json)
+        reader = Reader.of(replayed=replayed, stops=control.cancel_on_disconnect and not asked.background)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
-            response = await self._answer(Shown(run, echo, Part(run_id=run.id)), asked, request, cancel=cancel)
+            response = await self._answer(Shown(run, echo, Part(run_id=run.id)), asked, request, reader=reader)
         response.headers.update({"x-run-id": run.id, "x-thread-id": run.thread_id})
         if ignored := asked.ignored():
             response.headers["x-threadmesh-ignored"] = ", ".join(filter(str.isascii, ignored))[:1024]
@@ -119,7 +122,7 @@ class Responses:
             raise InvalidArgument("Nobody asked that.", field="input", kind="approval_not_found") from error
         part = await answer(run, by_call, self._context)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
-            response = await self._answer(Shown(run, echo, part), asked, request, cancel=False)
+            response = await self._answer(Shown(run, echo, part), asked, request, reader=Reader.WATCHER)
         response.headers.update({"x-run-id": run.id, "x-thread-id": run.thread_id})
         return response
 
@@ -143,7 +146,7 @@ class Responses:
             log,
             request,
             lambda events: blocks(shown.run, events, shown.echo, shown.part, after=after),
-            cancel_on_disconnect=False,
+            reader=Reader.WATCHER,
             failures_inside=True,
         )
 
@@ -184,13 +187,13 @@ class Responses:
         await self._threads.delete(thread.id, tenant=thread.tenant)
         return {"id": response, "object": "response", "deleted": True}
 
-    async def _answer(self, shown: Shown, asked: ResponseRequest, request: Request, *, cancel: bool) -> Response:
+    async def _answer(self, shown: Shown, asked: ResponseRequest, request: Request, *, reader: Reader) -> Response:
         run, echo, part = shown.run, shown.echo, shown.part
         log = self._context.watch(run.id)
         if asked.stream:
             shows = lambda events: blocks(run, events, echo, part)  # noqa: E731  # it is short
-            return await self._answering.stream(run, log, request, shows, cancel_on_disconnect=cancel)
+            return await self._answering.stream(run, log, request, shows, reader=reader)
         if asked.background:
             return json_response(await present(replace(run, next_sequence=0), log, echo, part))
         collecting = collected(run, log, echo, part)
-        return await self._answering.unless_left(run, request, collecting, cancel_on_disconnect=cancel) or LEFT
+        return await self._answering.unless_left(run, request, collecting, reader=reader) or LEFT

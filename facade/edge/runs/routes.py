@@ -18,6 +18,7 @@ from facade.edge.chat.place import read_place
 from facade.edge.executor import Executor
 from facade.edge.openapi import answer, answer_stream, request_body
 from facade.edge.paging import Limit
+from facade.edge.readers import Reader
 from facade.edge.runs.answers import answers_of, placed
 from facade.edge.runs.encode import call_body, run_body, waiting_run_body
 from facade.edge.runs.log import blocks
@@ -104,7 +105,7 @@ class Runs:
         log = self._context.watch(run.id, after=place.sequence if place else None)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             return await self._answering.stream(
-                run, log, request, partial(blocks, run), cancel_on_disconnect=False, failures_inside=True
+                run, log, request, partial(blocks, run), reader=Reader.WATCHER, failures_inside=True
             )
 
     async def cancel(self, request: Request, run_id: str) -> dict[str, Any]:
