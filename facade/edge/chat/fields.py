@@ -1,5 +1,6 @@
 """What the objects of a request are made of: strictly typed fields."""
 
+import math
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -11,7 +12,13 @@ def _whole(value: Any) -> Any:
 
 
 def _number(value: Any) -> Any:
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Take integers for numbers; one that no double holds lies beyond every bound."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 Integer = Annotated[int, BeforeValidator(_whole)]

@@ -46,6 +46,18 @@ def test_what_is_beyond_a_bound_is_told_with_it(sent: dict[str, Any], field: str
     assert told({"messages": [USER], **sent}) == (field, code, f"Invalid '{field}': {words} instead.")
 
 
+@pytest.mark.parametrize(
+    ("sent", "field", "code"),
+    [
+        ({"temperature": 10**400}, "temperature", "decimal_above_max_value"),
+        ({"top_p": -(10**400)}, "top_p", "decimal_below_min_value"),
+        ({"logit_bias": {"1": 10**400}}, "logit_bias.1", "decimal_above_max_value"),
+    ],
+)
+def test_an_integer_that_no_double_holds_is_beyond_the_bound(sent: dict[str, Any], field: str, code: str) -> None:
+    assert told({"messages": [USER], **sent})[:2] == (field, code)
+
+
 def test_a_text_of_another_form_is_told_the_form() -> None:
     field, code, message = told({"messages": [USER], "tools": [{"type": "function", "function": {"name": "a b"}}]})
 
