@@ -18,7 +18,6 @@ from starlette.routing import Match
 
 from facade.edge.invalid import wrong
 from threadmesh.errors import Cancelled, Code, Internal, InvalidArgument, MeshError
-from threadmesh.telemetry.logs import current_ids
 
 log = structlog.get_logger()
 
@@ -153,7 +152,7 @@ def _challenge(error: MeshError) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Give every error of the app OpenAI's shape, also those of the framework."""
+    """Give every error of the app OpenAI's shape, also those of the framework; `RequestScope` answers for defects."""
 
     @app.exception_handler(MeshError)
     async def _mesh(request: Request, error: MeshError) -> Response:
@@ -171,13 +170,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _parameter(_: Request, error: RequestValidationError) -> Response:
         return response_of(_wrong_parameter(error))
-
-    @app.exception_handler(Exception)
-    async def _defect(_: Request, error: Exception) -> Response:
-        response = response_of(defect(error))
-        # This handler runs outside the middleware that adds the id to every other response.
-        response.headers.update({"x-request-id": current_ids().get("request_id", "")})
-        return response
 
 
 def _wrong_parameter(error: RequestValidationError) -> InvalidArgument:

@@ -9,7 +9,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facade.edge.envelope import refusal
-from facade.edge.errors import response_of
+from facade.edge.errors import defect, response_of
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.telemetry.logs import bound_ids
 
@@ -37,11 +37,21 @@ class RequestScope:
         with ExitStack() as until_its_end, bound_ids(request_id=request_id):
             scope.setdefault("state", {}).update(headers=headers, until_its_end=until_its_end)
             try:
-                wrong = refusal(scope)
-                handler = self._app if wrong is None else response_of(wrong)
-                await handler(scope, receive, watched.send)
+                await self._answer(scope, receive, watched)
             finally:
                 self._record(scope, watched)
+
+    async def _answer(self, scope: Scope, receive: Receive, watched: "_Watched") -> None:
+        """Answer, also for what nobody has foreseen: here its line in the log has the id that the client is told."""
+        wrong = refusal(scope)
+        handler = self._app if wrong is None else response_of(wrong)
+        try:
+            await handler(scope, receive, watched.send)
+        except Exception as error:
+            told = response_of(defect(error))
+            if watched.status:
+                raise  # the client has the beginning of another answer
+            await told(scope, receive, watched.send)
 
     def _record(self, scope: Scope, watched: "_Watched") -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
