@@ -29,6 +29,11 @@ class RunState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes any more."""
+        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStarted:

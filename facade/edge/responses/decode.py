@@ -14,16 +14,12 @@ from facade.edge.responses.echo import echo
 from facade.edge.responses.input_items import (
     FunctionCallItem,
     FunctionOutputItem,
-    McpApprovalItem,
-    McpApprovalRequestItem,
-    McpListToolsItem,
 )
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.offered import asking_tools, choice, function, offered_tools, server_tools
 from facade.edge.responses.schemas import ResponseRequest
 from threadmesh.errors import InvalidArgument
 
-_SAID_BEFORE = McpListToolsItem | McpApprovalRequestItem
 _NO_EFFORT = ("none", "minimal")
 _LOGPROBS = "message.output_text.logprobs"
 _INCLUDED = {_LOGPROBS, "reasoning.encrypted_content", "message.input_image.image_url"}
@@ -41,8 +37,13 @@ class Asked:
     @property
     def alone(self) -> bool:
         """Whether all that the model is told stands in the request itself."""
-        behind = self.request.previous_response_id or getattr(self.request, "conversation", None)
-        return not (behind or self.thread_id or self.control.thread_id or self.control.thread_key)
+        return not self.thread_id and is_alone(self.request, self.control)
+
+
+def is_alone(request: ResponseRequest, control: Controls) -> bool:
+    """Say whether a request goes on with nothing: all that was said before stands in it."""
+    behind = request.previous_response_id or getattr(request, "conversation", None)
+    return not (behind or control.thread_id or control.thread_key)
 
 
 def new_run(asked: Asked, *, tenant: str, cache_scope: str, timeout_seconds: float) -> NewRun:
@@ -100,20 +101,6 @@ def _check_call_ids(request: ResponseRequest) -> None:
                 field = f"input[{index}].call_id"
                 raise InvalidArgument(f"{field} names no call that waits.", field=field, kind="tool_call_id_unknown")
             waiting.remove(item.call_id)
-
-
-def approvals(request: ResponseRequest) -> list[McpApprovalItem]:
-    """Give the answers to questions that the request consists of; none if it is a request of its own.
-
-    Raises `InvalidArgument` if it is something of both.
-    """
-    if isinstance(request.input, str):
-        return []
-    answers = [item for item in request.input if isinstance(item, McpApprovalItem)]
-    rest = [item for item in request.input if not isinstance(item, McpApprovalItem | _SAID_BEFORE)]
-    if answers and rest and request.previous_response_id:
-        raise InvalidArgument("Approvals come alone; say the rest with the next request.", field="input")
-    return answers
 
 
 def check_include(names: Sequence[str]) -> None:

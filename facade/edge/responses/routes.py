@@ -22,9 +22,9 @@ from facade.edge.openapi import answer as answered
 from facade.edge.openapi import request_body
 from facade.edge.paging import Limit, Order, page
 from facade.edge.readers import Reader
-from facade.edge.responses.approvals import answer, asked_run
+from facade.edge.responses.approvals import answer, asked_run, require_ended, says_more, unanswered
 from facade.edge.responses.beginning import Beginning, ResponseOptions
-from facade.edge.responses.decode import approvals
+from facade.edge.responses.decode import is_alone
 from facade.edge.responses.entries import Entries
 from facade.edge.responses.events import blocks, last_number
 from facade.edge.responses.found import Found, Shown
@@ -96,8 +96,11 @@ class Responses:
         control = controls(request.headers, asked.metadata or {}, default_tools=offered, conversation=place)
         previous = await self._beginning.previous(asked, request)
         asked = await self._beginning.whole(asked, control, previous, request)
-        if answers := approvals(asked):
-            return await self._go_on(answers, asked, request)
+        if answers := unanswered(asked.input):
+            more = says_more(asked.input, answers, alone=is_alone(asked, control))
+            followed = await self._go_on(answers, asked, request, more=more)
+            if followed is not None:
+                return followed
         new = await self._beginning.run(asked, control, previous, request)
         run, replayed = await self._answering.start(new, request)
         # What an earlier sending was told of the servers' tools may not be what they offer now.
@@ -112,14 +115,23 @@ class Responses:
             response.headers["idempotent-replayed"] = "true"
         return response
 
-    async def _go_on(self, answers: Sequence[McpApprovalItem], asked: ResponseRequest, request: Request) -> Response:
-        """Let the run that waits for these answers go on; what follows is the response."""
+    async def _go_on(
+        self, answers: Sequence[McpApprovalItem], asked: ResponseRequest, request: Request, *, more: bool
+    ) -> Response | None:
+        """Let the run that waits for these answers go on; what follows is the response.
+
+        None if there is `more` to answer, and the calls in question have ended. Raises `InvalidArgument` if they have
+        not.
+        """
         require(request, Scope.RUNS_WRITE)
         run_id, by_call = asked_run(answers)
         try:
             run, echo = await self._found.run(run_id, request)
         except NotFound as error:
             raise InvalidArgument("Nobody asked that.", field="input", kind="approval_not_found") from error
+        if more:
+            await require_ended(run, by_call, self._context)
+            return None
         part = await answer(run, by_call, self._context)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             response = await self._answer(Shown(run, echo, part), asked, request, reader=Reader.WATCHER)

@@ -143,7 +143,7 @@ class _Connection:
         answer = _Told(self, stream_id)
         try:
             await self._app(asked.scope, asked.receive, answer.send)
-        except Exception as error:  # noqa: BLE001  # a defect, which the application has answered before it raised it
+        except Exception as error:  # noqa: BLE001  # a defect, of which the application has told
             log.debug("socket.defect", error=repr(error))
 
     async def tell(self, event: dict[str, Any], stream_id: str | None) -> None:

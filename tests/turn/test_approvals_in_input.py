@@ -1,0 +1,94 @@
+"""Approvals in the input of responses: those that are waited for, and those that are part of what was said before."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.turn.mesh import KEY, Mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ASKING = {"type": "mcp", "server_label": "workshop", "require_approval": "always"}
+USER = {"role": "user", "content": "progress"}
+NEW = {"role": "user", "content": "hello"}
+
+
+async def posted(mesh: Mesh, given: Any, path: str = "/v1/responses", **fields: Any) -> httpx2.Response:
+    async with httpx2.AsyncClient(timeout=30, headers={"authorization": f"Bearer {KEY}"}) as http:
+        return await http.post(f"{mesh.url}{path}", json={"model": "scripted", "input": given, **fields})
+
+
+async def questioned(mesh: Mesh, **fields: Any) -> tuple[str, list[Any], Any]:
+    """Ask for a call that needs approval; gives the response's id, its output, and the approval."""
+    response = (await posted(mesh, [USER], tools=[ASKING], **fields)).json()
+    question = response["output"][-1]
+    assert question["type"] == "mcp_approval_request"
+    approval = {"type": "mcp_approval_response", "approval_request_id": question["id"], "approve": True}
+    return response["id"], response["output"], approval
+
+
+def said(response: httpx2.Response) -> str:
+    """Give the text of a response."""
+    return "".join(
+        part["text"] for item in response.json()["output"] if item["type"] == "message" for part in item["content"]
+    )
+
+
+async def test_an_approval_whose_call_follows_was_given_before_and_what_is_new_is_answered(mesh: Mesh) -> None:
+    name, output, approval = await questioned(mesh)
+    history = [USER, *output, approval]
+    followed = await posted(mesh, history)
+    again = await posted(mesh, [*history, *followed.json()["output"], NEW])
+
+    assert said(followed) == "The tool said: done"
+    assert followed.json()["id"].startswith(name)
+    assert said(again) == "You said: hello"
+    assert not again.json()["id"].startswith(name)
+
+
+async def test_an_approval_whose_call_has_ended_is_no_answer_to_wait_for(mesh: Mesh) -> None:
+    name, output, approval = await questioned(mesh)
+    followed = await posted(mesh, [approval], previous_response_id=name)
+    forgetful = await posted(mesh, [USER, *output, approval, NEW])
+    behind = await posted(mesh, [approval, NEW], previous_response_id=followed.json()["id"])
+
+    assert said(forgetful) == said(behind) == "You said: hello"
+
+
+async def test_only_the_last_of_several_approvals_is_waited_for(mesh: Mesh) -> None:
+    _, output, approval = await questioned(mesh)
+    history = [USER, *output, approval]
+    history += (await posted(mesh, history)).json()["output"]
+    second = (await posted(mesh, [*history, USER], tools=[ASKING])).json()
+    word = {**approval, "approval_request_id": second["output"][-1]["id"]}
+    last = await posted(mesh, [*history, USER, *second["output"], word])
+
+    assert [item["type"] for item in last.json()["output"]] == ["mcp_call", "message"]
+    assert last.json()["output"][0]["approval_request_id"] == word["approval_request_id"]
+
+
+@pytest.mark.parametrize("goes_on", ["previous_response_id", "conversation", "nothing"])
+@pytest.mark.parametrize("first", ["the approval", "the message"])
+async def test_nothing_that_is_said_with_an_approval_is_lost(mesh: Mesh, goes_on: str, first: str) -> None:
+    conversation = (await posted(mesh, None, "/v1/conversations")).json()["id"]
+    place = {"conversation": conversation} if goes_on == "conversation" else {}
+    name, output, approval = await questioned(mesh, **place)
+    if goes_on == "previous_response_id":
+        place = {"previous_response_id": name}
+    both = [approval, NEW] if first == "the approval" else [NEW, approval]
+    refused = await posted(mesh, both if place else [*output, *both], **place)
+    told = refused.json()["error"]
+    approved = await posted(mesh, [approval], **place)
+
+    assert (refused.status_code, told["param"]) == (400, "input")
+    assert told["message"] == "Approvals come alone; say the rest with the next request."
+    assert said(approved) == "The tool said: done"
+
+
+async def test_an_approval_alone_may_be_sent_again(mesh: Mesh) -> None:
+    name, _, approval = await questioned(mesh)
+    first = await posted(mesh, [approval], previous_response_id=name)
+    again = await posted(mesh, [approval], previous_response_id=name)
+
+    assert again.json()["output"] == first.json()["output"]
