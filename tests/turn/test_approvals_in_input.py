@@ -92,3 +92,22 @@ async def test_an_approval_alone_may_be_sent_again(mesh: Mesh) -> None:
     again = await posted(mesh, [approval], previous_response_id=name)
 
     assert again.json()["output"] == first.json()["output"]
+
+
+async def test_a_run_has_no_responses_but_those_that_were_asked_for(mesh: Mesh) -> None:
+    """Every other number behind its id is made up: events in the middle of tools, and those that will never come."""
+    name, _, approval = await questioned(mesh)
+    second = (await posted(mesh, [approval], previous_response_id=name)).json()
+    place = int(second["id"].rpartition("-")[2])
+    others = [*(number for number in range(place + 12) if number != place), 999_999]
+
+    async with httpx2.AsyncClient(timeout=30, headers={"authorization": f"Bearer {KEY}"}) as http:
+        there = await http.get(f"{mesh.url}/v1/responses/{second['id']}")
+        made_up = [await http.get(f"{mesh.url}/v1/responses/{name}-{number}") for number in others]
+        items = await http.get(f"{mesh.url}/v1/responses/{name}-999999/input_items")
+        deleted = await http.delete(f"{mesh.url}/v1/responses/{name}-999999")
+    behind = await posted(mesh, "hello", previous_response_id=f"{name}-999999")
+
+    assert there.json() == second
+    assert {each.status_code for each in (*made_up, items, deleted)} == {404}
+    assert (behind.status_code, behind.json()["error"]["code"]) == (400, "previous_response_not_found")
