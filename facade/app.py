@@ -197,7 +197,7 @@ def _guarded(
         parts.mesh.inference, parts.admission, parts.metrics, options.completion(settings, parts.limits)
     )
     chat = [
-        Chat(parts.context, parts.answering, options.chat(settings)).router(),
+        Chat(parts.context, parts.threads, parts.answering, options.chat(settings)).router(),
         StoredCompletions(Shelf(parts.context, parts.threads), parts.threads).router(),
         # Before the routes of one response, whose id could be any of their names.
         Windows(parts.mesh, parts.threads, parts.admission, options.window(settings)).router(),

@@ -10,6 +10,7 @@ from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import ChatRequest, canonical
 from facade.edge.controls import Controls
+from facade.edge.tool_results import Step, refuse, unasked
 from threadmesh.conversation import (
     Media,
     Message,
@@ -48,7 +49,7 @@ def new_run(
     messages = tuple(map(message_of, request.messages))
     in_thread = bool(controls.thread_id or controls.thread_key)
     if not in_thread:
-        _check_call_ids(messages)
+        refuse(unasked_results(request))
     stored = bool(request.store) and not in_thread
     return NewRun(
         input=messages,
@@ -211,13 +212,13 @@ def _choice(choice: str | schemas.NamedTool | None) -> ToolChoice | None:
             return ToolChoice(mode=ToolChoiceMode.REQUIRED, name=choice.function.name)
 
 
-def _check_call_ids(messages: tuple[Message, ...]) -> None:
-    """Refuse a tool's result that answers no call before it, or answers one twice."""
-    waiting: set[str] = set()
-    for index, message in enumerate(messages):
-        waiting |= {call.id for call in message.tool_calls}
-        if message.role is Role.TOOL:
-            if message.tool_call_id not in waiting:
-                field = f"messages[{index}].tool_call_id"
-                raise InvalidArgument(f"{field} names no call that waits.", field=field, kind="tool_call_id_unknown")
-            waiting.remove(message.tool_call_id)
+def unasked_results(request: ChatRequest) -> dict[str, str]:
+    """Give the fields that name calls which the request does not make itself. Raises as `unasked`."""
+    return unasked(
+        Step(
+            calls=[call.id for call in message.tool_calls],
+            result_of=message.tool_call_id if message.role is Role.TOOL else None,
+            field=f"messages[{index}].tool_call_id",
+        )
+        for index, message in enumerate(map(message_of, request.messages))
+    )

@@ -10,12 +10,20 @@ from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context
 from facade.domain.records import NewRun
+from facade.domain.threads import Threads
 from facade.edge import examples
 from facade.edge.answering import Answering
 from facade.edge.answers.chat import Completion
 from facade.edge.body import read
 from facade.edge.chat.chunks import blocks
-from facade.edge.chat.decode import Presentation, check_choices, new_run, presentation, stored_presentation
+from facade.edge.chat.decode import (
+    Presentation,
+    check_choices,
+    new_run,
+    presentation,
+    stored_presentation,
+    unasked_results,
+)
 from facade.edge.chat.encode import run_id
 from facade.edge.chat.place import read_place
 from facade.edge.chat.schemas import ChatRequest
@@ -26,6 +34,7 @@ from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer, answer_stream, request_body
 from facade.edge.readers import Reader
 from facade.edge.sse import EventStream
+from facade.edge.tool_results import require_calls
 from threadmesh.telemetry.logs import bound_ids
 
 
@@ -43,8 +52,8 @@ class ChatOptions:
 class Chat:
     """Answers chat completion requests."""
 
-    def __init__(self, context: Context, answering: Answering, options: ChatOptions) -> None:
-        self._context = context
+    def __init__(self, context: Context, threads: Threads, answering: Answering, options: ChatOptions) -> None:
+        self._context, self._threads = context, threads
         self._answering = answering
         self._options = options
 
@@ -76,6 +85,7 @@ class Chat:
         offered = offered_tools(request, self._options.default_tools)
         control = controls(request.headers, asked.metadata or {}, default_tools=offered)
         check_choices(asked, control, most=self._options.max_choices)
+        await self._check_results(asked, control, request)
         shown = presentation(asked, control)
         run, replayed = await self._answering.start(self._new(asked, control, request), request)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
@@ -85,6 +95,12 @@ class Chat:
             response = await (self._stream(answer, request) if shown.stream else self._whole(answer, request))
         response.headers.update(_headers(run, asked, shown, replayed=replayed))
         return response
+
+    async def _check_results(self, asked: ChatRequest, control: Controls, request: Request) -> None:
+        """Refuse results of calls that nobody has made in the thread; what names no thread is checked by itself."""
+        place = {"thread_id": control.thread_id, "thread_key": control.thread_key}
+        if any(place.values()):
+            await require_calls(unasked_results(asked), self._threads, tenant=request.state.tenant, **place)
 
     def _new(self, asked: ChatRequest, control: Controls, request: Request) -> NewRun:
         key = request.state.key

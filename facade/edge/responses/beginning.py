@@ -12,12 +12,13 @@ from facade.domain.records import NewRun
 from facade.domain.threads import Threads
 from facade.edge.controls import Controls
 from facade.edge.conversations.names import find
-from facade.edge.responses.decode import Asked, new_run
+from facade.edge.responses.decode import Asked, new_run, unasked_results
 from facade.edge.responses.found import Found
 from facade.edge.responses.offered import needs_catalogue
 from facade.edge.responses.references import Read, References
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
+from facade.edge.tool_results import refuse, require_calls
 from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument
 
@@ -65,7 +66,10 @@ class Beginning:
         return asked.model_copy(update={"input": items})
 
     async def run(self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request) -> NewRun:
-        """Give the run that answers the request, behind `previous` if that is one."""
+        """Give the run that answers the request, behind `previous` if that is one.
+
+        Raises `InvalidArgument` for results of calls that nobody has made.
+        """
         offer = await self._tools.offer() if needs_catalogue(asked) else Offer()
         new = new_run(
             Asked(request=asked, control=control, offer=offer),
@@ -73,13 +77,17 @@ class Beginning:
             cache_scope="" if self._options.share_prompts else request.state.key,
             timeout_seconds=self._options.run_seconds,
         )
-        if previous is None:
-            return new
-        if await self._context.latest(previous.thread_id) == previous.id:
-            return replace(new, thread_id=previous.thread_id, thread_key="")
-        # Something was said behind it since: this is another way to go on, in a thread of its own.
-        before = await self._context.said_until(previous)
-        return _apart(new, [each.message for each in before])
+        results = unasked_results(asked)
+        if previous is not None and await self._context.latest(previous.thread_id) != previous.id:
+            # Something was said behind it since: this is another way to go on, in a thread of its own.
+            before = [each.message for each in await self._context.said_until(previous)]
+            refuse(results, calls={call.id for message in before for call in message.tool_calls})
+            return _apart(new, before)
+        if previous is not None:
+            new = replace(new, thread_id=previous.thread_id, thread_key="")
+        place = {"thread_id": new.thread_id, "thread_key": new.thread_key}
+        await require_calls(results, self._threads, tenant=new.tenant, **place)
+        return new
 
 
 def _apart(new: NewRun, before: Sequence[Message]) -> NewRun:

@@ -18,6 +18,7 @@ from facade.edge.responses.input_items import (
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.offered import asking_tools, choice, function, offered_tools, server_tools
 from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.tool_results import Step, refuse, unasked
 from threadmesh.errors import InvalidArgument
 
 _NO_EFFORT = ("none", "minimal")
@@ -50,7 +51,7 @@ def new_run(asked: Asked, *, tenant: str, cache_scope: str, timeout_seconds: flo
     """Give the run that answers the request. Raises `InvalidArgument` for servers and tools that are not there."""
     request, control = asked.request, asked.control
     if asked.alone:
-        _check_call_ids(request)
+        refuse(unasked_results(request))
     return NewRun(
         input=messages_of(request.input),
         parameters=_parameters(asked, cache_scope=cache_scope),
@@ -90,17 +91,17 @@ def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
     )
 
 
-def _check_call_ids(request: ResponseRequest) -> None:
-    """Refuse an output that answers no call before it, or answers one twice."""
-    waiting: set[str] = set()
-    for index, item in enumerate(() if isinstance(request.input, str) else request.input):
-        if isinstance(item, FunctionCallItem):
-            waiting.add(item.call_id)
-        elif isinstance(item, FunctionOutputItem):
-            if item.call_id not in waiting:
-                field = f"input[{index}].call_id"
-                raise InvalidArgument(f"{field} names no call that waits.", field=field, kind="tool_call_id_unknown")
-            waiting.remove(item.call_id)
+def unasked_results(request: ResponseRequest) -> dict[str, str]:
+    """Give the fields that name calls which the request does not make itself. Raises as `unasked`."""
+    given = () if isinstance(request.input, str) else request.input
+    return unasked(
+        Step(
+            calls=[item.call_id] if isinstance(item, FunctionCallItem) else (),
+            result_of=item.call_id if isinstance(item, FunctionOutputItem) else None,
+            field=f"input[{index}].call_id",
+        )
+        for index, item in enumerate(given)
+    )
 
 
 def check_include(names: Sequence[str]) -> None:

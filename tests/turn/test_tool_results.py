@@ -1,0 +1,86 @@
+"""Results of the client's own functions: each answers a call, wherever that was made, or is refused."""
+
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.turn.mesh import KEY, Mesh
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RESPONSES = "/v1/responses"
+MINE = {"type": "function", "name": "mine", "parameters": {"type": "object"}}
+FUNCTION = {"type": "function", "function": {"name": "mine", "parameters": {"type": "object"}}}
+
+
+async def posted(mesh: Mesh, path: str, **body: Any) -> httpx2.Response:
+    async with httpx2.AsyncClient(timeout=30, headers={"authorization": f"Bearer {KEY}"}) as http:
+        return await http.post(f"{mesh.url}{path}", json={"model": "scripted", **body})
+
+
+def output_of(call_id: str) -> dict[str, Any]:
+    return {"type": "function_call_output", "call_id": call_id, "output": "it is done"}
+
+
+def refusal(response: httpx2.Response) -> tuple[Any, ...]:
+    told = response.json()["error"]
+    return response.status_code, told and told["code"], told and told["param"]
+
+
+async def called(mesh: Mesh, **place: Any) -> tuple[str, str]:
+    """Let the model call the client's function; gives the response's id and the call's."""
+    response = (await posted(mesh, RESPONSES, input="only mine", tools=[MINE], **place)).json()
+    return response["id"], response["output"][-1]["call_id"]
+
+
+@pytest.mark.parametrize("goes_on", ["previous_response_id", "conversation", "thread_key"])
+async def test_a_result_in_a_response_answers_a_call_of_what_it_goes_on_with(mesh: Mesh, goes_on: str) -> None:
+    conversation = (await posted(mesh, "/v1/conversations")).json()["id"]
+    places = {"conversation": {"conversation": conversation}, "thread_key": {"metadata": {"thread_key": "results"}}}
+    name, call = await called(mesh, **places.get(goes_on, {}))
+    place = places.get(goes_on, {"previous_response_id": name})
+    unknown = await posted(mesh, RESPONSES, input=[output_of(call), output_of("never")], **place)
+    twice = await posted(mesh, RESPONSES, input=[output_of(call), output_of(call)], **place)
+    answered = await posted(mesh, RESPONSES, input=[output_of(call)], **place)
+    said = answered.json()["output"][-1]["content"][0]["text"]
+
+    assert refusal(unknown) == refusal(twice) == (400, "tool_call_id_unknown", "input[1].call_id")
+    assert said == "The tool said: it is done"
+
+
+async def test_a_result_answers_no_call_that_was_made_on_another_way(mesh: Mesh) -> None:
+    first = (await posted(mesh, RESPONSES, input="hello")).json()["id"]
+    _, call = await called(mesh, previous_response_id=first)
+    refused = await posted(mesh, RESPONSES, input=[output_of(call)], previous_response_id=first)
+
+    assert refusal(refused) == (400, "tool_call_id_unknown", "input[0].call_id")
+
+
+async def test_a_result_in_a_chat_answers_a_call_of_its_thread(mesh: Mesh) -> None:
+    place = {"metadata": {"thread_key": "chat results"}}
+    asked = {"messages": [{"role": "user", "content": "only mine"}], "tools": [FUNCTION], **place}
+    early = await posted(mesh, "/v1/chat/completions", messages=[_message("never")], **place)
+    message = (await posted(mesh, "/v1/chat/completions", **asked)).json()["choices"][0]["message"]
+    call = message["tool_calls"][0]["id"]
+    unknown = await posted(mesh, "/v1/chat/completions", messages=[_message(call), _message("never")], **place)
+    answers = [await posted(mesh, "/v1/chat/completions", messages=[_message(call)], **place) for _ in range(2)]
+
+    assert refusal(early) == (400, "tool_call_id_unknown", "messages[0].tool_call_id")
+    assert refusal(unknown) == (400, "tool_call_id_unknown", "messages[1].tool_call_id")
+    assert [answer.status_code for answer in answers] == [200, 200], "what is sent again is not refused for that"
+    assert answers[0].json()["choices"][0]["message"]["content"] == "The tool said: it is done"
+
+
+async def test_a_call_is_found_however_much_was_said_since(mesh: Mesh) -> None:
+    place = {"metadata": {"thread_key": "far results"}}
+    _, call = await called(mesh, **place)
+    said = [{"role": "user", "content": str(number)} for number in range(250)]
+    await posted(mesh, RESPONSES, input=said, **place)
+    answered = await posted(mesh, RESPONSES, input=[output_of(call)], **place)
+
+    assert answered.status_code == 200
+
+
+def _message(call_id: str) -> dict[str, Any]:
+    return {"role": "tool", "tool_call_id": call_id, "content": "it is done"}
