@@ -132,7 +132,8 @@ class InferenceClient:
         async with translated(_PEER):
             response = await self._stub.Embed(request, timeout=_EMBEDDING_SECONDS)
         vectors = [embedding.values for embedding in response.embeddings]
-        return Embedded(vectors=vectors, tokens=response.usage.prompt_tokens)
+        # A service that is older than the facade does not name its model.
+        return Embedded(vectors=vectors, tokens=response.usage.prompt_tokens, model=response.model or model)
 
     async def generate(self, generation: Generation) -> AsyncGenerator[ModelEvent, None]:
         """Stream an answer, from `ModelStarted` to `ModelFinished`."""

@@ -53,10 +53,11 @@ Tokenizable = str | Conversation
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """The vectors of texts, in their order, and how many tokens these have together."""
+    """The vectors of texts, in their order, the model that made them, and how many tokens the texts have together."""
 
     vectors: Sequence[Sequence[float]]
     tokens: int
+    model: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from facade.edge.admission import Admission
 from facade.edge.answers.models import EmbeddingList
 from facade.edge.body import read
 from facade.edge.chat.fields import Integer, Schema
+from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.openapi import answer, request_body
 
 Input = Annotated[str, Field(min_length=1)]
@@ -53,7 +54,10 @@ def router(inference: Inference, admission: Admission) -> APIRouter:
         asked = await read(request, EmbeddingRequest)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         with admission.admit(request, tokens=text_tokens(texts)):
-            found = await inference.embed(texts, model=asked.model or "", dimensions=asked.dimensions)
+            work = inference.embed(texts, model=asked.model or "", dimensions=asked.dimensions)
+            found = await unless_gone(request, work)
+        if found is None:
+            return LEFT
         admission.used(request, found.tokens)
         as_text = asked.encoding_format == "base64"
         data = [
@@ -61,7 +65,7 @@ def router(inference: Inference, admission: Admission) -> APIRouter:
             for index, vector in enumerate(found.vectors)
         ]
         usage = {"prompt_tokens": found.tokens, "total_tokens": found.tokens}
-        body = {"object": "list", "data": data, "model": asked.model or "", "usage": usage}
+        body = {"object": "list", "data": data, "model": found.model, "usage": usage}
         return Response(orjson.dumps(body), media_type="application/json")
 
     return routes

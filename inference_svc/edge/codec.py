@@ -155,10 +155,10 @@ def encode_warmed(warmed: Warmed) -> pb.WarmResponse:
     return pb.WarmResponse(prompt_tokens=warmed.prompt_tokens, cached_tokens=warmed.cached_tokens)
 
 
-def encode_embeddings(embeddings: Embeddings) -> pb.EmbedResponse:
-    """Encode vectors."""
+def encode_embeddings(embeddings: Embeddings, *, model: str) -> pb.EmbedResponse:
+    """Encode vectors that a `model` has made."""
     vectors = [pb.Embedding(values=vector) for vector in embeddings.vectors]
-    return pb.EmbedResponse(embeddings=vectors, usage=encode_usage(embeddings.usage))
+    return pb.EmbedResponse(embeddings=vectors, usage=encode_usage(embeddings.usage), model=model)
 
 
 def encode_model(model: Model) -> pb.Model:

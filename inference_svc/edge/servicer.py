@@ -72,7 +72,8 @@ class InferenceServicer(InferenceServiceServicer):
         """Make vectors."""
         backend = self._router.find(request.model, able=Capability.EMBED)
         dimensions = request.dimensions if request.HasField("dimensions") else None
-        return encode_embeddings(await backend.embed(request.inputs, dimensions=dimensions))
+        embeddings = await backend.embed(request.inputs, dimensions=dimensions)
+        return encode_embeddings(embeddings, model=backend.describe().name)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """List the models."""

@@ -1,17 +1,43 @@
 """Vectors as OpenAI's own client asks for them, over the real units and a real, tiny model."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import APIStatusError
 
+from inference_svc.adapters.script import read_script
+from inference_svc.adapters.scripted_backend import ScriptedBackend
 from inference_svc.app import app as inference_app
+from inference_svc.domain.router import Router
+from inference_svc.edge.servicer import InferenceServicer
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.tiny_models import DIMENSIONS, tiny_encoder
-from tests.turn.mesh import Mesh, running, served
+from tests.turn.mesh import SCRIPT, Mesh, running, served
+from threadmesh.api.inference.v1 import inference_service_pb2 as pb
+from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from threadmesh.rpc.server import Service
+from threadmesh.rpc.unit import Unit
+
+
+class Endless(InferenceServicer):
+    """The real servicer, whose vectors take until they are no longer wanted."""
+
+    def __init__(self, router: Router) -> None:
+        super().__init__(router)
+        self.begun = asyncio.Event()
+        self.stopped = asyncio.Event()
+
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        self.begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.stopped.set()
+        raise AssertionError
 
 
 @pytest.fixture
@@ -47,6 +73,36 @@ async def test_what_is_no_text_is_refused(mesh: Mesh, wrong: dict[str, Any], par
         await mesh.openai.embeddings.create(**{"model": "vectors", **wrong})
 
     assert (caught.value.status_code, caught.value.param) == (400, param)
+
+
+async def test_the_model_that_made_the_vectors_is_named_also_where_none_was_asked_for(mesh: Mesh) -> None:
+    answer = await mesh.openai.post("/embeddings", body={"input": "a"}, cast_to=dict[str, Any])
+
+    assert answer["model"] == "vectors"
+
+
+async def test_a_client_who_leaves_stops_the_work_and_gives_its_place_back(tmp_path: Path) -> None:
+    router = Router([ScriptedBackend(read_script(SCRIPT), created=1)])
+    servicer = Endless(router)
+
+    @asynccontextmanager
+    async def app(*_: object) -> AsyncIterator[Unit]:
+        name = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
+        service = Service(servicer=servicer, add=add_InferenceServiceServicer_to_server, name=name)
+        yield Unit(services=[service], ping=router.ping)
+
+    async with AsyncExitStack() as stack:
+        changed = {"inference_target": f"127.0.0.1:{await served(stack, app, None)}", "places": 1}
+        mesh = await stack.enter_async_context(running(tmp_path, wait_for_tools=False, **changed))
+        async with asyncio.timeout(20):
+            asking = asyncio.create_task(mesh.openai.embeddings.create(model="scripted", input="a"))
+            await servicer.begun.wait()
+            asking.cancel()
+            await servicer.stopped.wait()
+        said: Any = [{"role": "user", "content": "hello"}]
+        answer = await mesh.openai.chat.completions.create(model="scripted", messages=said)
+
+    assert answer.choices[0].message.content == "You said: hello"
 
 
 async def test_a_model_that_is_not_there_is_not_found(mesh: Mesh) -> None:
