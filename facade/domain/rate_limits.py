@@ -6,12 +6,18 @@ With several facades each counts by itself, so together they let through as many
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from facade.domain.allowance import Allowance
 from threadmesh.clock import Clock
 from threadmesh.errors import RateLimitExceeded
 from threadmesh.keys.key import KeyLimits
 
+Limit = Literal["requests", "tokens", "tool_calls", "streams"]
+"""What is limited, as errors call it."""
+LIMITS: tuple[Limit, ...] = get_args(Limit)
+_STREAMS: Limit = "streams"
+_BEFORE: tuple[Limit, ...] = ("requests", "tokens")
 _ROUNDING = 1e-6
 _AGAIN_SECONDS = 1.0
 """When to come back for a stream: nobody knows when one ends."""
@@ -92,7 +98,7 @@ class RateLimits:
         use = self._use(identity)
         if limit and use.streams >= limit:
             raise RateLimitExceeded(
-                f"This key has its {limit} answers under way; wait until one has ended.", limited="streams"
+                f"This key has its {limit} answers under way; wait until one has ended.", limited=_STREAMS
             ).after(_AGAIN_SECONDS)
         use.streams += 1
         held = ExitStack()
@@ -102,7 +108,7 @@ class RateLimits:
     def standings(self, identity: str) -> Iterator[tuple[str, Standing]]:
         """Say how requests and tokens stand, as far as they are limited."""
         now = self._clock.monotonic()
-        for what in ("requests", "tokens"):
+        for what in _BEFORE:
             allowance = self._allowance(identity, what, now)
             if allowance is not None:
                 yield (
@@ -114,7 +120,7 @@ class RateLimits:
                     ),
                 )
 
-    def _allowance(self, identity: str, what: str, now: float) -> Allowance | None:
+    def _allowance(self, identity: str, what: Limit, now: float) -> Allowance | None:
         limits = self._limits_of(identity)
         return self._use(identity).of(what, getattr(limits, f"{what}_per_minute"), now)
 
@@ -122,7 +128,7 @@ class RateLimits:
         return self._uses.setdefault(identity, _Use())
 
 
-def _require(allowance: Allowance | None, amount: int, what: str, now: float) -> None:
+def _require(allowance: Allowance | None, amount: int, what: Limit, now: float) -> None:
     if allowance is None:
         return
     seconds = allowance.seconds_until(amount, now)

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
 
+from facade.domain.rate_limits import LIMITS
 from facade.edge.invalid import wrong
 from threadmesh.errors import Cancelled, Code, Internal, InvalidArgument, MeshError
 
@@ -76,6 +77,9 @@ _BY_REASON |= dict.fromkeys(
 )
 _CODES = {"UNAUTHENTICATED": "invalid_api_key", "INTERNAL": "internal_error", "THREAD_BUSY": "thread_locked"}
 """`error.code` where it is not the reason in lower case: these are the words that clients know."""
+
+TYPES = tuple(dict.fromkeys([*(shape.type for shape in (*_BY_CODE.values(), *_BY_REASON.values())), *LIMITS]))
+"""All that `error.type` can be."""
 
 _SAID = re.compile(r"^(?:messages\b|input(?=\[\d+\]\.message))(\[\d+\])?(?:\.message)?")
 """A message on the wire of the services."""

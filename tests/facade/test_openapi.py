@@ -11,7 +11,11 @@ import pytest
 import schemathesis
 
 from facade.app import app
+from facade.domain.rate_limits import LIMITS
+from facade.edge.errors import body_of
 from facade.settings import FacadeSettings
+from tests.facade.edge.test_errors import kinds
+from threadmesh.errors import MeshError, RateLimitExceeded
 from threadmesh.telemetry.metrics import new_registry
 
 
@@ -98,3 +102,15 @@ def test_every_error_has_openais_shape_and_never_the_frameworks() -> None:
         validator(content["schema"]).validate(content["example"])
     assert not validator({"$ref": "#/components/schemas/ErrorAnswer"}).is_valid({"detail": "Not Found"})
     assert "HTTPValidationError" not in json.dumps(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(kind() for kind in kinds() if kind.__module__.startswith(("threadmesh.errors", "facade"))),
+        *(RateLimitExceeded(limited=limit) for limit in LIMITS),
+    ],
+    ids=lambda error: error.facts.get("limited", type(error).__name__),
+)
+def test_every_error_that_is_told_is_one_that_is_described(error: MeshError) -> None:
+    validator({"$ref": "#/components/schemas/ErrorAnswer"}).validate(body_of(error))

@@ -1,8 +1,10 @@
 """What answers have in common, and those of no topic."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from facade.edge.errors import TYPES
 
 
 def example(shown: dict[str, Any]) -> ConfigDict:
@@ -15,7 +17,7 @@ class ErrorBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     message: str
-    type: Literal["invalid_request_error", "permission_error", "conflict_error", "rate_limit_error", "server_error"]
+    type: Annotated[str, Field(json_schema_extra={"enum": list(TYPES)})]
     param: str | None
     code: str
 
