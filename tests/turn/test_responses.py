@@ -55,6 +55,13 @@ async def test_an_answer_has_every_field_that_clients_take_for_granted(mesh: Mes
     assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens > 0
 
 
+async def test_a_function_is_repeated_with_all_that_clients_take_for_granted(mesh: Mesh) -> None:
+    bare = {"type": "function", "name": "bare"}
+    body = (await raw(mesh, "/v1/responses", "POST", model="scripted", input="hello", tools=[bare, FUNCTION])).json()
+
+    assert body["tools"] == [{**bare, "parameters": None, "strict": False}, FUNCTION]
+
+
 async def test_a_stream_tells_the_items_as_they_grow(mesh: Mesh) -> None:
     events = await told(mesh, "think")
 

@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from facade.domain.offer import Tool
+from facade.domain import offer
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.offered import told
-from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.responses.schemas import FunctionTool, ResponseRequest, Tool
 from facade.edge.responses.stored import Echo
 
 
-def echo(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> Echo:
+def echo(request: ResponseRequest, offered: Mapping[str, Sequence[offer.Tool]]) -> Echo:
     """Give what of a request is kept with its run."""
     given = request.model_dump(mode="json", by_alias=True, exclude_none=True)
     fields = {name: given.get(name, otherwise) for name, otherwise in _REPEATED.items()}
+    fields["tools"] = [_told_tool(tool) for tool in request.tools or ()]
     fields["conversation"] = request.conversation_named()
     fields["text"] = {"format": {"type": "text"}, **given.get("text", {})}
     listed = [{"server_label": label, "tools": [told(tool) for tool in tools]} for label, tools in offered.items()]
@@ -24,6 +25,14 @@ def echo(request: ResponseRequest, offered: Mapping[str, Sequence[Tool]]) -> Ech
         stored=request.store is not False,
         inputs=len(messages_of(request.input)),
     )
+
+
+def _told_tool(tool: Tool) -> dict[str, Any]:
+    """Repeat a tool; OpenAI's clients take for granted that a function has parameters and says whether it is strict."""
+    given: dict[str, Any] = tool.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(tool, FunctionTool):
+        return {**given, "parameters": tool.parameters, "strict": bool(tool.strict)}
+    return given
 
 
 _REPEATED: dict[str, Any] = {
@@ -43,7 +52,6 @@ _REPEATED: dict[str, Any] = {
     "temperature": 1.0,
     "text": {},
     "tool_choice": "auto",
-    "tools": [],
     "top_logprobs": 0,
     "top_p": 1.0,
     "presence_penalty": 0.0,
