@@ -192,9 +192,9 @@ def _http_response(request: Request, error: HTTPException) -> Response:
         405: f"{request.method} is not allowed at {request.url.path}.",
     }
     codes = {404: "not_found", 405: "method_not_allowed"}
-    headers = dict(error.headers or {})
+    headers = {**(error.headers or {}), "x-should-retry": "false"}
     if error.status_code == 405:
-        headers = {"allow": ", ".join(sorted(_allowed(request)))}
+        headers["allow"] = ", ".join(sorted(_allowed(request)))
     body = {
         "error": {
             "message": messages.get(error.status_code, str(error.detail)),

@@ -243,6 +243,7 @@ async def test_wrong_paths_methods_and_queries_have_openais_shape(
 
     assert response.status_code == status
     assert response.json()["error"].keys() == {"message", "type", "param", "code"}
+    assert response.headers["x-should-retry"] == "false"
 
 
 async def test_a_wrong_query_is_told_by_its_name(http: httpx2.AsyncClient) -> None:
