@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 
 from facade.domain.rate_limits import LIMITS
-from facade.edge.invalid import wrong
+from facade.edge.invalid import SHOWN, wrong
 from threadmesh.errors import Cancelled, Code, Internal, InvalidArgument, MeshError
 
 log = structlog.get_logger()
@@ -179,7 +179,7 @@ def install(app: FastAPI) -> None:
 def _wrong_parameter(error: RequestValidationError) -> InvalidArgument:
     """Tell of the first parameter of a path or query that is wrong; bodies are read by our own decoder."""
     first = error.errors()[0]
-    return wrong(str(first["loc"][-1])[:64], [first])
+    return wrong(str(first["loc"][-1])[:SHOWN], [first])
 
 
 def _shape(error: MeshError) -> _Shape:
@@ -187,14 +187,16 @@ def _shape(error: MeshError) -> _Shape:
 
 
 def _http_response(request: Request, error: HTTPException) -> Response:
+    path = request.url.path[:SHOWN]
     messages = {
-        404: f"There is nothing at {request.url.path}.",
-        405: f"{request.method} is not allowed at {request.url.path}.",
+        404: f"There is nothing at {path}.",
+        405: f"{request.method[:SHOWN]} is not allowed at {path}.",
     }
     codes = {404: "not_found", 405: "method_not_allowed"}
-    headers = {**(error.headers or {}), "x-should-retry": "false"}
+    headers = dict(error.headers or {})
     if error.status_code == 405:
-        headers["allow"] = ", ".join(sorted(_allowed(request)))
+        headers = {"allow": ", ".join(sorted(_allowed(request)))}
+    headers["x-should-retry"] = "false"
     body = {
         "error": {
             "message": messages.get(error.status_code, str(error.detail)),

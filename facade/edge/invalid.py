@@ -34,7 +34,7 @@ _BOUNDS = {
 }
 _CHOICES = {"literal_error", "enum"}
 _LENGTHS = {"too_short", "too_long", "string_too_short", "string_too_long"}
-_SHOWN = 64
+SHOWN = 64
 """Characters of a value that its sender is shown again."""
 
 
@@ -77,7 +77,7 @@ def wrong(path: str, errors: Sequence[ErrorDetails]) -> InvalidArgument:
 
 def unknown(field: str) -> InvalidArgument:
     """Tell of a field that means nothing here."""
-    return _told(field, "unknown_parameter", f"Unknown parameter: '{field[:_SHOWN]}'.")
+    return _told(field, "unknown_parameter", f"Unknown parameter: '{field[:SHOWN]}'.")
 
 
 def field_path(location: Sequence[int | str], raw: Any, *, missing: bool = True) -> str:
@@ -134,7 +134,7 @@ def _beyond(name: str, error: ErrorDetails) -> tuple[str, str]:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.15g}" if isinstance(value, float) else str(value)[:_SHOWN]
+    return f"{value:.15g}" if isinstance(value, float) else str(value)[:SHOWN]
 
 
 def _of_wrong_length(name: str, error: ErrorDetails) -> tuple[str, str]:

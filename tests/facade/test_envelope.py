@@ -256,3 +256,12 @@ async def test_a_wrong_method_is_told_all_that_are_right(http: httpx2.AsyncClien
     response = await http.put("/v1/responses/resp_1")
 
     assert response.headers["allow"] == "DELETE, GET"
+
+
+async def test_a_long_path_is_shown_again_in_part(http: httpx2.AsyncClient) -> None:
+    unknown, wrong = await http.get(f"/v2/{'x' * 200}"), await http.put(f"/v1/responses/{'x' * 200}")
+
+    assert [each.status_code for each in (unknown, wrong)] == [404, 405]
+    assert "x" * 60 in unknown.json()["error"]["message"]
+    for each in (unknown, wrong):
+        assert "x" * 65 not in each.json()["error"]["message"]

@@ -356,6 +356,22 @@ async def test_what_is_wrong_is_refused_with_its_place(mesh: Mesh, wrong: dict[s
     assert answer.json()["error"]["param"] == param
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"previous_response_id": "resp_" + "x" * 100},
+        {"input": [{"type": "item_reference", "id": "x" * 128}]},
+        {"tools": [{"type": "mcp", "server_label": "x" * 128}]},
+    ],
+)
+async def test_a_long_name_is_shown_again_in_part(mesh: Mesh, wrong: dict[str, Any]) -> None:
+    answer = await raw(mesh, "/v1/responses", "POST", **{"model": "scripted", "input": "hello", **wrong})
+
+    assert answer.status_code in {400, 404}
+    assert "x" * 50 in answer.json()["error"]["message"]
+    assert "x" * 65 not in answer.json()["error"]["message"]
+
+
 async def test_a_reader_who_leaves_before_the_end_stops_the_run_but_not_in_the_background(mesh: Mesh) -> None:
     names = []
     for background in (False, True):

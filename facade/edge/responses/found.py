@@ -8,6 +8,7 @@ from fastapi import Request
 from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context
+from facade.edge.invalid import SHOWN
 from facade.edge.responses.names import FROM_THE_BEGINNING, Part, read_response_id
 from facade.edge.responses.stored import Echo
 from threadmesh.conversation import CallAwaiting
@@ -83,7 +84,7 @@ class Found:
             return (await self.response(response, request)).run
         except NotFound as error:
             raise InvalidArgument(
-                f"There is no response {response}.",
+                f"There is no response {response[:SHOWN]}.",
                 field="previous_response_id",
                 kind="previous_response_not_found",
             ) from error

@@ -7,6 +7,7 @@ from typing import Any
 from facade.domain.offer import Offer, Tool
 from facade.domain.parameters import ServerTools
 from facade.edge.chat.schemas import canonical
+from facade.edge.invalid import SHOWN
 from facade.edge.responses import schemas
 from facade.edge.responses.names import joined_tool
 from facade.edge.responses.schemas import ResponseRequest
@@ -33,13 +34,14 @@ def offered_tools(request: ResponseRequest, offer: Offer) -> dict[str, list[Tool
         there = {_short(tool): tool for tool in offer.known.values() if tool.server == label}
         if not there:
             offer.require_server(label)
-            raise InvalidArgument(f"There is no server {label} with tools now; GET /v1/tools lists them.", field=field)
+            shown = label[:SHOWN]
+            raise InvalidArgument(f"There is no server {shown} with tools now; GET /v1/tools lists them.", field=field)
         allowed = wanted.allowed_tools
         names = allowed.tool_names if isinstance(allowed, schemas.ToolFilter) else allowed
         if missing := sorted(set(names or ()) - set(there)):
             field = f"tools[{index}].allowed_tools"
             offer.require(joined_tool(label, missing[0]))
-            raise InvalidArgument(f"The server {label} has no tool {missing[0][:64]}.", field=field)
+            raise InvalidArgument(f"The server {label[:SHOWN]} has no tool {missing[0][:SHOWN]}.", field=field)
         offered[label] = [tool for name, tool in there.items() if names is None or name in names]
     return offered
 

@@ -10,6 +10,7 @@ from facade.domain.events import Run
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Context
 from facade.domain.threads import Thread, Threads
+from facade.edge.invalid import SHOWN
 from facade.edge.responses.entries import Entries, ItemNotFound
 from facade.edge.responses.input_items import InputItem, ItemReference
 from facade.edge.responses.names import Place, is_listed_id, read_item_id
@@ -64,7 +65,8 @@ class References:
             thread = await self._threads.thread(await self._thread(place, request, read), tenant=request.state.tenant)
             _, body = await Entries(self._context, self._threads, thread).item(name)
         except NotFound as error:
-            message = f"Item with id '{name[:128]}' not found: it was never stored, is deleted, or is not whole yet."
+            shown = name[:SHOWN]
+            message = f"Item with id '{shown}' not found: it was never stored, is deleted, or is not whole yet."
             raise ItemNotFound(message, field=field) from error
         return [] if read.holds(thread) else [_ITEM.validate_python(body)]
 
