@@ -1,7 +1,7 @@
 """Runs and their events to and from protobuf."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any, assert_never
 
 from facade.domain.events import Body, ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
@@ -115,8 +115,14 @@ def decode_event(event: pb.RunEvent) -> RunEvent | None:
         choice=event.choice,
         call_id=event.call_id,
         hidden=event.hidden,
+        time=time_of(event, "create_time"),
         body=body,
     )
+
+
+def time_of(message: Any, name: str) -> datetime | None:
+    """Decode a time that a message says, or does not."""
+    return getattr(message, name).ToDatetime(tzinfo=UTC) if message.HasField(name) else None
 
 
 def encode_run_finished(finished: RunFinished) -> pb.RunFinished:

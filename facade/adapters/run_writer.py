@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import grpc
 
 from facade.adapters.call_codec import encode_batch, encode_require_action
 from facade.adapters.local_logs import LocalLogs
-from facade.adapters.run_codec import encode_run_finished
+from facade.adapters.run_codec import encode_run_finished, time_of
 from facade.domain.events import RunEvent, RunFinished
 from facade.domain.records import Batch, CallRecord, CallState
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
@@ -194,9 +195,11 @@ class RunWriter:
         self._written.add(batch.run_id)
         request = encode_require_action(batch, asked, seconds)
         crash_point("run.before_waiting")
-        await persist(lambda: self._require_action(request), seconds=PERSIST_SECONDS)
+        answer = await persist(lambda: self._require_action(request), seconds=PERSIST_SECONDS)
         crash_point("run.after_waiting")
-        self._log(batch, batch.events)
+        until = time_of(answer.run, "action_expire_time")
+        time = until - timedelta(seconds=seconds) if until else None
+        self._log(batch, [replace(event, time=time) for event in batch.events])
 
     async def finish(self, batch: Batch, finished: RunFinished) -> None:
         """Write the last batch and the terminal event."""
@@ -211,9 +214,10 @@ class RunWriter:
             finished=encode_run_finished(finished),
         )
         crash_point("run.before_terminal")
-        await persist(lambda: self._finish(request), seconds=PERSIST_SECONDS)
+        answer = await persist(lambda: self._finish(request), seconds=PERSIST_SECONDS)
         crash_point("run.after_terminal")
-        self._log(batch, [*batch.events, RunEvent(sequence=0, body=finished)])
+        time = time_of(answer.run, "finish_time")
+        self._log(batch, [*batch.events, RunEvent(sequence=0, body=finished, time=time)])
 
     def close(self) -> None:
         """Send the readers of what was written here to the store."""

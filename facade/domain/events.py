@@ -1,6 +1,6 @@
 """What stands in a run's log, and what the turn hears from models and tools."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -79,7 +79,8 @@ class RunEvent:
     """One entry of a run's log: its number, the round it belongs to, the call it is about if any, and what happened.
 
     A `hidden` one is kept for whoever goes on with the run, and is no part of what a reader is shown. Where a request
-    wants several answers, `choice` numbers the one that the event belongs to.
+    wants several answers, `choice` numbers the one that the event belongs to. Of an event with which a response can
+    end, `time` says when it was written.
     """
 
     sequence: int
@@ -87,6 +88,7 @@ class RunEvent:
     choice: int = 0
     call_id: str = ""
     hidden: bool = False
+    time: datetime | None = field(default=None, compare=False)
     body: Body
 
     @property

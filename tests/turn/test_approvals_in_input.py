@@ -1,5 +1,6 @@
 """Approvals in the input of responses: those that are waited for, and those that are part of what was said before."""
 
+import time
 from typing import Any
 
 import httpx2
@@ -111,3 +112,17 @@ async def test_a_run_has_no_responses_but_those_that_were_asked_for(mesh: Mesh) 
     assert there.json() == second
     assert {each.status_code for each in (*made_up, items, deleted)} == {404}
     assert (behind.status_code, behind.json()["error"]["code"]) == (400, "previous_response_not_found")
+
+
+async def test_a_response_says_when_it_was_completed(mesh: Mesh) -> None:
+    """Also one that ended with a question; it is the same time wherever it is seen."""
+    begin = int(time.time())
+    name, _, approval = await questioned(mesh)
+    answer = (await posted(mesh, [approval], previous_response_id=name)).json()
+    cut = (await posted(mesh, "one two three", max_output_tokens=1)).json()
+    async with httpx2.AsyncClient(timeout=30, headers={"authorization": f"Bearer {KEY}"}) as http:
+        asked, again = [(await http.get(f"{mesh.url}/v1/responses/{each}")).json() for each in (name, answer["id"])]
+
+    assert begin <= asked["created_at"] <= asked["completed_at"] <= answer["completed_at"] <= time.time()
+    assert again == answer
+    assert (cut["status"], cut["completed_at"]) == ("incomplete", None)

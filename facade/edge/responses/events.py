@@ -41,7 +41,7 @@ class Events:
             return
         yield from self._numbered(self.view.take(event))
         if self.view.finished is not None:
-            response = self.view.resource.ended(self.view.output.items, self.view.finished)
+            response = self.view.ending(self.view.finished)
             kind = _TERMINAL[status_of(self.view.finished)]
             yield from self._numbered(iter([{"type": f"response.{kind}", "response": response}]))
 

@@ -1,6 +1,7 @@
 """The response object."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from facade.domain.events import Run, RunFinished, RunState
@@ -30,14 +31,21 @@ class Resource:
         self._echo = echo
         self.model = str(echo.get("model", ""))
 
-    def body(self, status: str, output: list[dict[str, Any]], finished: RunFinished | None = None) -> dict[str, Any]:
-        """Give the object with all of the fields that clients take for granted."""
+    def body(
+        self,
+        status: str,
+        output: list[dict[str, Any]],
+        finished: RunFinished | None = None,
+        *,
+        at: datetime | None = None,
+    ) -> dict[str, Any]:
+        """Give the object with all of the fields that clients take for granted; it has `finished` at a time."""
         return {
             "id": response_id(self._run, self._after),
             "object": "response",
             "created_at": int(self._run.create_time.timestamp()),
             "status": status,
-            "completed_at": None,
+            "completed_at": int(at.timestamp()) if at and status == "completed" else None,
             "error": _error(finished),
             "incomplete_details": _incomplete(finished),
             "output": output,
@@ -46,9 +54,9 @@ class Resource:
             "model": self.model,
         }
 
-    def ended(self, output: list[dict[str, Any]], finished: RunFinished) -> dict[str, Any]:
-        """Give the object of a run that has ended."""
-        return self.body(status_of(finished), output, finished)
+    def ended(self, output: list[dict[str, Any]], finished: RunFinished, *, at: datetime | None) -> dict[str, Any]:
+        """Give the object of a run that has ended at a time, as far as that is known."""
+        return self.body(status_of(finished), output, finished, at=at)
 
 
 def status_of(finished: RunFinished) -> str:

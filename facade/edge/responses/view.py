@@ -1,6 +1,8 @@
 """A part of a run as a response: its items, its model, and how it ended."""
 
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
 from facade.edge.responses.names import Part
@@ -21,6 +23,7 @@ class View:
         self.output = Output(run, echo.listed, after=part.after)
         self.resource = Resource(run, echo.fields, after=part.after)
         self.finished: RunFinished | None = None
+        self.end_time: datetime | None = None
         self.tools_were_called = False
         self._after = part.after
         self._usage = Usage()
@@ -46,7 +49,7 @@ class View:
             case ModelStarted(model=model):
                 self.resource.model = model
             case RunFinished() as finished:
-                yield from self._end(finished)
+                yield from self._end(finished, event)
                 return
             case ModelFinished(usage=usage):
                 self._usage += usage
@@ -55,10 +58,14 @@ class View:
         yield from self.output.take(event)
         if isinstance(event.body, CallAwaiting) and event.body.last:
             yield from self._end(
-                RunFinished(state=RunState.SUCCEEDED, reason=FinishReason.TOOL_CALLS, usage=self._usage)
+                RunFinished(state=RunState.SUCCEEDED, reason=FinishReason.TOOL_CALLS, usage=self._usage), event
             )
 
-    def _end(self, finished: RunFinished) -> Iterator[Event]:
-        self.finished = finished
+    def ending(self, finished: RunFinished) -> dict[str, Any]:
+        """Give the response object as it is since it has `finished`."""
+        return self.resource.ended(self.output.items, finished, at=self.end_time)
+
+    def _end(self, finished: RunFinished, event: RunEvent) -> Iterator[Event]:
+        self.finished, self.end_time = finished, event.time
         whole = finished.failure is None and finished.reason is not FinishReason.LENGTH
         yield from self.output.end("completed" if whole else "incomplete")

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
-from facade.domain.events import Run, RunFinished
+from facade.domain.events import Run
 from facade.edge.answering import Log
 from facade.edge.errors import response_of
 from facade.edge.responses.names import Part
@@ -26,14 +26,14 @@ async def collected(run: Run, log: Log, echo: Echo, part: Part) -> Response:
     if view.finished.failure is not None:
         failure = view.finished.failure.error()
         return response_of(failure, path="/v1/responses", tools_were_called=view.tools_were_called)
-    return json_response(_ended(view, view.finished))
+    return json_response(view.ending(view.finished))
 
 
 async def present(run: Run, log: Log, echo: Echo, part: Part) -> dict[str, Any]:
     """Give the response as it is now, whether or not it has ended."""
     view = await _read(run, log, echo, part, until=run.next_sequence - 1)
     if view.finished is not None:
-        return _ended(view, view.finished)
+        return view.ending(view.finished)
     return view.resource.body(open_status(run), view.output.items)
 
 
@@ -55,10 +55,6 @@ async def _read(run: Run, log: Log, echo: Echo, part: Part, *, until: int | None
                 if view.finished is not None or (until is not None and event.sequence >= until):
                     return view
     return view
-
-
-def _ended(view: View, finished: RunFinished) -> dict[str, Any]:
-    return view.resource.ended(view.output.items, finished)
 
 
 def _consume(events: Iterator[Event]) -> None:
