@@ -16,7 +16,14 @@ from facade.domain.question import Place, budget_of, instructions_of, question, 
 from facade.domain.records import Window
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
-from threadmesh.errors import ContextLengthExceeded, InvalidArgument, MeshError, Overloaded, ToolServerUnavailable
+from threadmesh.errors import (
+    ContextLengthExceeded,
+    InvalidArgument,
+    MeshError,
+    Overloaded,
+    ToolNotFound,
+    ToolServerUnavailable,
+)
 from threadmesh.retry import persist
 from threadmesh.streams import begun
 
@@ -44,9 +51,11 @@ class Asking:
     def is_own(self, tool: str) -> bool:
         """Say whether the mesh answers for this tool: in a request that lets it, for all that are not the client's.
 
-        So a tool that the model made up, or whose server is gone, fails here and is not handed to the client.
+        So a tool that the model made up, that it may not call, or whose server is gone, fails here and is not handed to
+        the client.
         """
-        return bool(self._parameters.server_tools) and all(tool != each.name for each in self._parameters.tools)
+        answers = bool(self._parameters.server_tools) or self._parameters.narrowed
+        return answers and all(tool != each.name for each in self._parameters.tools)
 
     def is_wanted(self, tool: str) -> bool:
         """Say whether the request lets the model call this tool of the mesh."""
@@ -149,19 +158,34 @@ class Asking:
         catalogue: Catalogue = {}
         if self._parameters.server_tools and choice.mode is not ToolChoiceMode.NONE:
             offer = await self._offer()
-            catalogue = offer.chosen(self._parameters.server_tools, begun=self._has_begun)
+            catalogue = self._chosen(offer)
         clients = {tool.name for tool in self._parameters.tools}
         if both := clients & set(catalogue):
             raise InvalidArgument(f"The mesh has a tool named {min(both)} itself; name yours otherwise.", field="tools")
-        if self._has_begun:
-            return catalogue  # what the request wants was looked at then; servers may be on their way now
-        if choice.name and choice.name not in clients | set(catalogue):
-            if self._parameters.server_tools.wants(choice.name):
-                offer.require(choice.name)
-            raise InvalidArgument(f"There is no tool named {choice.name} in this request.", field="tool_choice")
-        if choice.mode is ToolChoiceMode.REQUIRED and not clients and not catalogue:
-            raise InvalidArgument("A tool call is required but there are no tools.", field="tool_choice")
+        if not self._has_begun:  # what the request wants was looked at then; servers may be on their way now
+            self._check_choice(choice, offer, there=clients | set(catalogue))
         return catalogue
+
+    def _chosen(self, offer: Offer) -> Catalogue:
+        try:
+            return offer.chosen(self._parameters.server_tools, begun=self._has_begun)
+        except ToolNotFound as error:
+            if not self._parameters.narrowed:
+                raise
+            raise _no_such_tool(error.facts["tool"]) from error
+
+    def _check_choice(self, choice: ToolChoice, offer: Offer, *, there: set[str]) -> None:
+        """Raise why a call that must be made cannot be: the tool is none of the request's, or is not there now."""
+        wanted = self._parameters.server_tools
+        if choice.name and choice.name not in there:
+            if wanted.wants(choice.name):
+                offer.require(choice.name)
+            raise _no_such_tool(choice.name)
+        forced = self._parameters.forced_tools
+        if choice.mode is ToolChoiceMode.REQUIRED and not (there.intersection(forced) if forced else there):
+            for name in forced or wanted.names:
+                offer.require(name)
+            raise InvalidArgument("A tool call is required but there are no tools.", field="tool_choice")
 
     async def _offer(self) -> Offer:
         """Tell what can be called. A run that has begun waits for servers that are on their way: it had their tools."""
@@ -175,3 +199,7 @@ class Asking:
         if not offer.settled:
             raise ToolServerUnavailable
         return offer
+
+
+def _no_such_tool(name: object) -> InvalidArgument:
+    return InvalidArgument(f"There is no tool named {str(name)[:64]} in this request.", field="tool_choice")

@@ -58,6 +58,8 @@ class TurnParameters:
 
     `instructions` hold for this run alone and are no part of its thread. `max_tool_calls` limits those of the mesh.
     Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
+    Of the `forced_tools` one is called first. A `narrowed` request had more tools than it lets the model call: a call
+    of any other fails and is not handed to the client.
     Calls of the `asking_tools` need a person's approval. `response_json` is what the edge keeps of a request for a
     response. Several `choices` are as many answers to the same prompt. What the answer will be like is a `prediction`,
     as far as the request knows. `stored_messages`
@@ -73,6 +75,8 @@ class TurnParameters:
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     server_tools: ServerTools = ServerTools()
+    forced_tools: tuple[str, ...] = ()
+    narrowed: bool = False
     top_logprobs: int | None = None
     thinking: bool | None = None
     reasoning_effort: str = ""
@@ -107,6 +111,7 @@ class TurnParameters:
             tool_choice=ToolChoice(mode=ToolChoiceMode(choice["mode"]), name=choice["name"]) if choice else None,
             server_tools=ServerTools(everything=tools["everything"], names=tuple(tools["names"])),
             stop=tuple(raw.pop("stop")),
+            forced_tools=tuple(raw.pop("forced_tools", ())),
             asking_tools=tuple(raw.pop("asking_tools", ())),
             **raw,
         )

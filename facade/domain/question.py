@@ -8,7 +8,7 @@ from facade.domain.offer import Catalogue
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Generation, Model
 from facade.domain.records import Window
-from threadmesh.conversation import Message, Role, ToolChoice, ToolChoiceMode, message
+from threadmesh.conversation import Message, Role, ToolChoice, ToolChoiceMode, ToolDefinition, message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ def question(
     parameters: TurnParameters, model: Model, window: Window, catalogue: Catalogue, *, answer: Answer, at: Place
 ) -> Generation:
     """Ask for an answer, or for the rest of one that has begun."""
-    tools = [*parameters.tools, *(tool.definition for tool in catalogue.values())]
+    tools = _tools(parameters, catalogue, at)
     asked = replace(parameters, model=model.name)
     if answer.started is not None:  # chance goes on as it was
         asked = replace(asked, sampling=replace(asked.sampling, seed=answer.started.seed))
@@ -64,6 +64,13 @@ def budget_of(model: Model, parameters: TurnParameters) -> int:
     """Give the tokens that the prompt may fill, leaving room for an answer."""
     room = parameters.max_tokens or model.context_tokens // 4
     return model.context_tokens - min(room, model.context_tokens // 2)
+
+
+def _tools(parameters: TurnParameters, catalogue: Catalogue, at: Place) -> list[ToolDefinition]:
+    """Offer all tools, but none beside those of which the first round must call one."""
+    tools = [*parameters.tools, *(tool.definition for tool in catalogue.values())]
+    forced = parameters.forced_tools if at.round == 0 else ()
+    return [tool for tool in tools if not forced or tool.name in forced]
 
 
 def _tool_choice(parameters: TurnParameters, at: Place) -> ToolChoice | None:

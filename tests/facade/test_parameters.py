@@ -33,6 +33,8 @@ _PARAMETERS = st.builds(
     server_tools=st.builds(
         ServerTools, everything=st.booleans(), names=st.lists(st.text(max_size=3), max_size=2).map(tuple)
     ),
+    forced_tools=st.lists(st.text(max_size=3), max_size=2).map(tuple),
+    narrowed=st.booleans(),
     top_logprobs=st.none() | st.integers(0, 20),
     thinking=st.none() | st.booleans(),
     reasoning_effort=st.sampled_from(["", "high"]),

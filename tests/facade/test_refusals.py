@@ -124,6 +124,42 @@ async def test_two_tools_may_not_have_one_name(http: httpx2.AsyncClient, path: s
     assert (status, "alike" in message) == (400, True)
 
 
+def allowed(path: str, *tools: dict[str, Any], mode: str = "auto") -> dict[str, Any]:
+    rule = {"mode": mode, "tools": list(tools)}
+    return {"type": "allowed_tools", **(rule if path == RESPONSES else {"allowed_tools": rule})}
+
+
+CHOICES: list[tuple[str, dict[str, Any], str]] = [
+    (CHAT, {"type": "custom", "custom": {"name": "f"}}, ".type"),
+    (RESPONSES, {"type": "custom", "name": "f"}, ".type"),
+    (RESPONSES, {"type": "web_search_preview"}, ".type"),
+    (CHAT, allowed(CHAT, tool("f", CHAT), mode="none"), ".allowed_tools.mode"),
+    (RESPONSES, allowed(RESPONSES, tool("f", RESPONSES), mode="none"), ".mode"),
+    (CHAT, allowed(CHAT), ".allowed_tools.tools"),
+    (RESPONSES, allowed(RESPONSES), ".tools"),
+    (CHAT, allowed(CHAT, {"type": "custom"}), ".allowed_tools.tools[0].type"),
+    (RESPONSES, allowed(RESPONSES, {"type": "image_generation"}), ".tools[0].type"),
+    (CHAT, allowed(CHAT, tool("f", CHAT), tool("g", CHAT)), ".allowed_tools.tools[1].function.name"),
+    (RESPONSES, allowed(RESPONSES, tool("f", RESPONSES), tool("g", RESPONSES)), ".tools[1].name"),
+]
+
+
+@pytest.mark.parametrize(("path", "choice", "place"), CHOICES, ids=[f"{path}{place}" for path, _, place in CHOICES])
+async def test_a_rule_on_calls_has_a_known_form_and_names_tools_of_the_request(
+    http: httpx2.AsyncClient, path: str, choice: dict[str, Any], place: str
+) -> None:
+    status, param, _ = await told(http, path, {"tools": [tool("f", path)], "tool_choice": choice})
+
+    assert (status, param) == (400, f"tool_choice{place}")
+
+
+@pytest.mark.parametrize("path", SAID)
+async def test_a_request_may_be_confined_to_its_own_tools(http: httpx2.AsyncClient, path: str) -> None:
+    choice = allowed(path, tool("f", path), mode="required")
+
+    assert (await told(http, path, {"tools": [tool("f", path)], "tool_choice": choice}))[0] == 503
+
+
 LIMITS = [(CHAT, "max_tokens"), (CHAT, "max_completion_tokens"), (RESPONSES, "max_output_tokens")]
 
 

@@ -3,12 +3,14 @@
 import secrets
 from dataclasses import dataclass, replace
 
+from facade.domain.narrowing import narrowed
 from facade.domain.parameters import ResponseFormat, ServerTools, TurnParameters
 from facade.domain.records import NewRun
 from facade.edge.chat import schemas
 from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import ChatRequest, canonical
+from facade.edge.chat.tool_choice import allowed, rule
 from facade.edge.controls import Controls
 from facade.edge.tool_results import Step, refuse, unasked
 from threadmesh.conversation import (
@@ -20,8 +22,6 @@ from threadmesh.conversation import (
     Role,
     Text,
     ToolCall,
-    ToolChoice,
-    ToolChoiceMode,
     ToolDefinition,
 )
 from threadmesh.errors import InvalidArgument
@@ -99,14 +99,14 @@ def presentation(request: ChatRequest, controls: Controls) -> Presentation:
 
 def _parameters(request: ChatRequest, controls: Controls) -> TurnParameters:
     stop = request.stop or ()
-    return TurnParameters(
+    parameters = TurnParameters(
         model=request.model or "",
         sampling=wishes(request),
         max_tokens=request.max_completion_tokens or request.max_tokens,
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         response_format=_format(request.response_format),
         tools=tuple(map(tool_of, request.tools or ())),
-        tool_choice=_choice(request.tool_choice),
+        tool_choice=rule(request.tool_choice),
         parallel_tool_calls=request.parallel_tool_calls,
         server_tools=ServerTools.parse(controls.tools),
         top_logprobs=(request.top_logprobs or 0) if request.logprobs else None,
@@ -115,6 +115,7 @@ def _parameters(request: ChatRequest, controls: Controls) -> TurnParameters:
         choices=request.n or 1,
         prediction=request.prediction.text if request.prediction else "",
     )
+    return narrowed(parameters, allowed(request.tool_choice))
 
 
 def check_choices(request: ChatRequest, controls: Controls, *, most: int) -> None:
@@ -200,16 +201,6 @@ def tool_of(tool: schemas.Tool) -> ToolDefinition:
         parameters_json=canonical(function.parameters) if function.parameters else "",
         strict=bool(function.strict),
     )
-
-
-def _choice(choice: str | schemas.NamedTool | None) -> ToolChoice | None:
-    match choice:
-        case None:
-            return None
-        case str():
-            return ToolChoice(mode=ToolChoiceMode(choice))
-        case schemas.NamedTool():
-            return ToolChoice(mode=ToolChoiceMode.REQUIRED, name=choice.function.name)
 
 
 def unasked_results(request: ChatRequest) -> dict[str, str]:

@@ -13,6 +13,7 @@ from facade.edge.chat.media import decode_base64, require_media, split_data_url
 from facade.edge.chat.prediction import Prediction
 from facade.edge.chat.refused import Audio, Functions, WebSearch
 from facade.edge.chat.sampling import SamplingFields
+from facade.edge.chat.tool_choice import Choice
 
 _TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 
@@ -128,19 +129,6 @@ class Tool(Schema):
     function: FunctionDefinition
 
 
-class NamedFunction(Schema):
-    """A tool's name."""
-
-    name: str = Field(min_length=1, max_length=128)
-
-
-class NamedTool(Schema):
-    """A tool that must be called."""
-
-    type: Literal["function"]
-    function: NamedFunction
-
-
 class JsonSchema(Schema):
     """The schema of an answer."""
 
@@ -208,7 +196,7 @@ class ChatRequest(SamplingFields):
     top_logprobs: Integer | None = Field(default=None, ge=0, le=20)
     response_format: ResponseFormat | None = None
     tools: list[Tool] | None = Field(default=None, max_length=128)
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Choice = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
         default=None, description="none and minimal: no thinking, from models that can do without."

@@ -16,8 +16,9 @@ from facade.edge.responses.input_items import (
     FunctionOutputItem,
 )
 from facade.edge.responses.messages import messages_of
-from facade.edge.responses.offered import asking_tools, choice, function, offered_tools, server_tools
+from facade.edge.responses.offered import asking_tools, function, offered_tools, server_tools
 from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.responses.tool_choice import ruled
 from facade.edge.tool_results import Step, refuse, unasked
 from threadmesh.errors import InvalidArgument
 
@@ -70,13 +71,12 @@ def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
     check_include(request.include or ())
     offered = offered_tools(request, asked.offer)
     reasoning = request.reasoning.effort if request.reasoning else None
-    return TurnParameters(
+    parameters = TurnParameters(
         model=request.model or "",
         sampling=wishes(request),
         max_tokens=request.max_output_tokens,
         response_format=_format(request.text),
         tools=tuple(function(tool) for tool in request.tools or () if isinstance(tool, schemas.FunctionTool)),
-        tool_choice=choice(request.tool_choice),
         parallel_tool_calls=request.parallel_tool_calls,
         server_tools=server_tools(asked.control.tools, offered),
         top_logprobs=_top_logprobs(request),
@@ -89,6 +89,7 @@ def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
         asking_tools=asking_tools(request, offered),
         response_json=echo(request, offered).to_json(),
     )
+    return ruled(parameters, request.tool_choice, asked.offer)
 
 
 def unasked_results(request: ResponseRequest) -> dict[str, str]:

@@ -11,13 +11,14 @@ from facade.edge.invalid import SHOWN
 from facade.edge.responses import schemas
 from facade.edge.responses.names import joined_tool
 from facade.edge.responses.schemas import ResponseRequest
-from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
+from facade.edge.responses.tool_choice import names_server
+from threadmesh.conversation import ToolDefinition
 from threadmesh.errors import InvalidArgument
 
 
 def needs_catalogue(request: ResponseRequest) -> bool:
     """Say whether it names servers of the mesh."""
-    return any(isinstance(tool, schemas.McpTool) for tool in request.tools or ())
+    return names_server(request.tool_choice) or any(isinstance(tool, schemas.McpTool) for tool in request.tools or ())
 
 
 def offered_tools(request: ResponseRequest, offer: Offer) -> dict[str, list[Tool]]:
@@ -72,19 +73,6 @@ def function(tool: schemas.FunctionTool) -> ToolDefinition:
         parameters_json=canonical(tool.parameters) if tool.parameters else "",
         strict=bool(tool.strict),
     )
-
-
-def choice(wanted: str | schemas.NamedFunction | schemas.NamedMcpTool | None) -> ToolChoice | None:
-    """Give the rule on calls; None where the request has none."""
-    match wanted:
-        case None:
-            return None
-        case str():
-            return ToolChoice(mode=ToolChoiceMode(wanted))
-        case schemas.NamedFunction():
-            return ToolChoice(mode=ToolChoiceMode.REQUIRED, name=wanted.name)
-        case schemas.NamedMcpTool():
-            return ToolChoice(mode=ToolChoiceMode.REQUIRED, name=joined_tool(wanted.server_label, wanted.name))
 
 
 def told(tool: Tool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from facade.edge.chat.refused import Prompt
 from facade.edge.chat.sampling import SamplingFields
 from facade.edge.chat.schemas import JsonSchema, Metadata, StreamOptions
 from facade.edge.responses.input_items import InputItem
+from facade.edge.responses.tool_choice import Choice
 
 _TOOL_NAME = r"^[a-zA-Z0-9_-]{1,64}$"
 
@@ -83,21 +84,6 @@ Tool = Annotated[
 ]
 
 
-class NamedFunction(Schema):
-    """A function that must be called."""
-
-    type: Literal["function"]
-    name: str = Field(min_length=1, max_length=128)
-
-
-class NamedMcpTool(Schema):
-    """A tool of a server that must be called."""
-
-    type: Literal["mcp"]
-    server_label: str = Field(min_length=1, max_length=128)
-    name: str = Field(min_length=1, max_length=128)
-
-
 class TextFormat(Schema):
     """The form of the answer."""
 
@@ -163,7 +149,7 @@ class ResponseRequest(SamplingFields):
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     tools: list[Tool] | None = Field(default=None, max_length=128)
-    tool_choice: Literal["none", "auto", "required"] | NamedFunction | NamedMcpTool | None = None
+    tool_choice: Choice = None
     parallel_tool_calls: bool | None = None
     truncation: Literal["auto", "disabled"] | None = None
     metadata: Metadata | None = None
