@@ -6,6 +6,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from facade.edge import strict_json
+from facade.edge.ignored import ignored_headers, unknown_fields
 from facade.edge.invalid import invalid, unknown
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -15,7 +16,7 @@ async def read(request: Request, model: type[Model], *, optional: bool = False) 
     """Read the request's body as a `model`; an `optional` one may be empty.
 
     Raises `InvalidArgument` whose `field` is the path of the first offending value, such as `messages[3].content`.
-    Unknown fields are ignored, unless `X-Threadmesh-Strict: 1` wishes otherwise.
+    Unknown fields are ignored and named in the response, unless `X-Threadmesh-Strict: 1` wishes them to be refused.
     """
     body = await _bytes(request)
     raw = {} if optional and not body else strict_json.decode(body)
@@ -25,11 +26,12 @@ async def read(request: Request, model: type[Model], *, optional: bool = False) 
         raise invalid(error, raw) from error
     if request.headers.get("x-threadmesh-strict") == "1":
         _refuse_unknown(asked)
+    request.state.headers.update(ignored_headers(asked))
     return asked
 
 
 def _refuse_unknown(asked: BaseModel) -> None:
-    for field in sorted(asked.model_extra or ()):
+    for field in sorted(unknown_fields(asked)):
         raise unknown(field)
 
 

@@ -1,6 +1,8 @@
 """What the objects of a request are made of: strictly typed fields."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -23,6 +25,24 @@ def _number(value: Any) -> Any:
 
 Integer = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
+
+
+@dataclass(frozen=True, slots=True)
+class InVain:
+    """Marks a field that OpenAI knows and that changes nothing here, except for `but` these values, which ask for that.
+
+    Of a list, `only` these elements are in vain.
+    """
+
+    but: tuple[Any, ...] = ()
+    only: tuple[Any, ...] = ()
+
+    def places(self, value: Any) -> Iterator[str]:
+        """Yield what follows the field's name in the path of each value that is in vain."""
+        if isinstance(value, list):
+            yield from (f"[{index}]" for index, each in enumerate(value) if each in self.only)
+        elif value is not None and value not in self.but:
+            yield ""
 
 
 class Schema(BaseModel):

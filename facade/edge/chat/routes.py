@@ -93,7 +93,7 @@ class Chat:
             reader = Reader.of(replayed=replayed, stops=control.cancel_on_disconnect)
             answer = Answer(run, self._context.watch(run.id), shown, reader, began, after)
             response = await (self._stream(answer, request) if shown.stream else self._whole(answer, request))
-        response.headers.update(_headers(run, asked, shown, replayed=replayed))
+        response.headers.update(_headers(run, shown, replayed=replayed))
         return response
 
     async def _check_results(self, asked: ChatRequest, control: Controls, request: Request) -> None:
@@ -138,11 +138,8 @@ class Chat:
         return whole or LEFT
 
 
-def _headers(run: Run, asked: ChatRequest, shown: Presentation, *, replayed: bool) -> dict[str, str]:
+def _headers(run: Run, shown: Presentation, *, replayed: bool) -> dict[str, str]:
     headers = {"x-run-id": run.id, "x-thread-id": run.thread_id, "x-prompt-bytes": str(shown.prompt_bytes)}
-    if ignored := asked.ignored():
-        names = (name if name.isascii() and name.isprintable() else "?" for name in ignored)
-        headers["x-threadmesh-ignored"] = ", ".join(names)[:1024]
     if replayed:
         headers["idempotent-replayed"] = "true"
     return headers

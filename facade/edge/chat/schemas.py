@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.fields import Integer, InVain, Schema
 from facade.edge.chat.media import decode_base64, require_media, split_data_url
 from facade.edge.chat.prediction import Prediction
 from facade.edge.chat.refused import Audio, Functions, WebSearch
@@ -32,10 +32,15 @@ class RefusalPart(Schema):
     refusal: str
 
 
+ImageDetail = Annotated[Literal["auto", "low", "high", "original"] | None, InVain(but=("auto",))]
+"""How closely an image is to be looked at: as the model's own encoder does, whatever is asked."""
+
+
 class ImageUrl(Schema):
     """Where an image is; only `data:` URLs are read, so that no request makes the mesh fetch anything."""
 
     url: str
+    detail: ImageDetail = None
 
     @field_validator("url")
     @classmethod
@@ -155,12 +160,17 @@ class StreamOptions(Schema):
     """What a stream carries besides the answer."""
 
     include_usage: bool = False
-    include_obfuscation: bool | None = None
+    include_obfuscation: Annotated[bool | None, InVain(but=(False,))] = None
 
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
+
+
+ServiceTier = Annotated[
+    str | None, Field(max_length=64, description="There is one, `default`."), InVain(but=("auto", "default"))
 ]
 
 
@@ -214,7 +224,7 @@ class ChatRequest(SamplingFields):
     prompt_cache_key: str | None = Field(
         default=None, max_length=512, description="Not needed: what prompts have in common is found by itself."
     )
-    service_tier: str | None = Field(default=None, max_length=64, description="There is one.")
+    service_tier: ServiceTier = None
     modalities: list[Modality] | None = None
     audio: Audio = None
     functions: Functions = None
@@ -231,10 +241,6 @@ class ChatRequest(SamplingFields):
         if len(set(names)) < len(names):
             raise ValueError("must not name two tools alike")
         return self
-
-    def ignored(self) -> list[str]:
-        """Name the top-level fields that mean nothing here."""
-        return sorted(self.model_extra or ())
 
 
 def canonical(value: dict[str, Any]) -> str:

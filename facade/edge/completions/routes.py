@@ -21,7 +21,6 @@ from facade.edge.chat.sampling import wishes
 from facade.edge.completions.encode import Completion
 from facade.edge.completions.schemas import CompletionRequest
 from facade.edge.errors import body_of
-from facade.edge.ignored import ignored_headers
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.metrics import FacadeMetrics
 from facade.edge.openapi import answer, request_body
@@ -79,9 +78,7 @@ class Completions:
         wanted = Continuations(prompts=asked.prompts, parameters=parameters)
         with deadline.within(self._options.seconds):
             shown = self._chunks(wanted, completion, usage=_include_usage(asked))
-            response = await (self._stream(shown, request) if asked.stream else self._whole(shown, completion, request))
-        response.headers.update(ignored_headers(asked))
-        return response
+            return await (self._stream(shown, request) if asked.stream else self._whole(shown, completion, request))
 
     def _check(self, asked: CompletionRequest) -> None:
         n, most = asked.n or 1, self._options.max_choices

@@ -12,7 +12,7 @@ from facade.edge.responses.stored import Echo
 
 def echo(request: ResponseRequest, offered: Mapping[str, Sequence[offer.Tool]]) -> Echo:
     """Give what of a request is kept with its run."""
-    given = request.model_dump(mode="json", by_alias=True, exclude_none=True)
+    given = request.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"service_tier"})
     fields = {name: given.get(name, otherwise) for name, otherwise in _REPEATED.items()}
     fields["tools"] = [_told_tool(tool) for tool in request.tools or ()]
     fields["conversation"] = request.conversation_named()

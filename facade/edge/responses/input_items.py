@@ -28,7 +28,7 @@ class ImagePart(Schema):
 
     type: Literal["input_image"]
     image_url: str | None = None
-    detail: Literal["auto", "low", "high", "original"] | None = None
+    detail: chat.ImageDetail = None
 
     @model_validator(mode="after")
     def _readable(self) -> "ImagePart":

@@ -109,8 +109,6 @@ class Responses:
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             response = await self._answer(Shown(run, echo, Part(run_id=run.id)), asked, request, reader=reader)
         response.headers.update({"x-run-id": run.id, "x-thread-id": run.thread_id})
-        if ignored := asked.ignored():
-            response.headers["x-threadmesh-ignored"] = ", ".join(filter(str.isascii, ignored))[:1024]
         if replayed:
             response.headers["idempotent-replayed"] = "true"
         return response

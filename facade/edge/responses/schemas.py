@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.fields import Integer, InVain, Schema
 from facade.edge.chat.refused import Prompt
 from facade.edge.chat.sampling import SamplingFields
-from facade.edge.chat.schemas import JsonSchema, Metadata, StreamOptions
+from facade.edge.chat.schemas import JsonSchema, Metadata, ServiceTier, StreamOptions
 from facade.edge.responses.input_items import InputItem
 from facade.edge.responses.tool_choice import Choice
 
@@ -111,14 +111,14 @@ class TextOptions(Schema):
     """How the text of the answer is to be."""
 
     format: TextFormat | None = None
-    verbosity: Literal["low", "medium", "high"] | None = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, InVain()] = None
 
 
 class ReasoningOptions(Schema):
     """How much is to be thought."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
-    summary: Literal["auto", "concise", "detailed"] | None = None
+    summary: Annotated[Literal["auto", "concise", "detailed"] | None, InVain()] = None
 
 
 class ConversationReference(Schema):
@@ -145,7 +145,7 @@ class ResponseRequest(SamplingFields):
     max_output_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     max_tool_calls: Integer | None = Field(default=None, ge=1, le=1024, description="Of the mesh's own tools.")
     top_logprobs: Integer | None = Field(default=None, ge=0, le=20)
-    include: list[str] | None = Field(default=None, max_length=32)
+    include: Annotated[list[str] | None, Field(max_length=32), InVain(only=("reasoning.encrypted_content",))] = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     tools: list[Tool] | None = Field(default=None, max_length=128)
@@ -156,7 +156,7 @@ class ResponseRequest(SamplingFields):
     user: str | None = Field(default=None, max_length=512)
     safety_identifier: str | None = Field(default=None, max_length=64)
     prompt_cache_key: str | None = Field(default=None, max_length=512)
-    service_tier: str | None = Field(default=None, max_length=64)
+    service_tier: ServiceTier = None
     prompt: Prompt = None
 
     @model_validator(mode="after")
@@ -179,7 +179,3 @@ class ResponseRequest(SamplingFields):
         """Give the conversation as a response shows it; None where there is none."""
         named = self.conversation
         return None if named is None else {"id": named if isinstance(named, str) else named.id}
-
-    def ignored(self) -> list[str]:
-        """Name the top-level fields that mean nothing here."""
-        return sorted(self.model_extra or ())

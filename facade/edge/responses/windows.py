@@ -25,8 +25,8 @@ from facade.edge.admission import Admission
 from facade.edge.answers.texts import Compaction, InputTokens
 from facade.edge.body import read
 from facade.edge.chat.fields import Schema
+from facade.edge.chat.schemas import ServiceTier
 from facade.edge.controls import controls
-from facade.edge.ignored import ignored_headers
 from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.openapi import answer, request_body
@@ -69,7 +69,7 @@ class CompactRequest(Schema):
     previous_response_id: str | None = Field(default=None, max_length=128)
     instructions: str | None = Field(default=None, description="Not part of the result; send them with each request.")
     prompt_cache_key: str | None = Field(default=None, max_length=512)
-    service_tier: str | None = Field(default=None, max_length=64)
+    service_tier: ServiceTier = None
 
     _absent = field_validator("input", mode="before")(_nothing)
 
@@ -129,7 +129,7 @@ class Windows:
         if said:
             conversation = Conversation(messages=said, tools=_tools(new, offered))
             tokens = await self._mesh.inference.count_all(conversation, model=new.parameters.model)
-        return _json({"object": "response.input_tokens", "input_tokens": tokens}, asked)
+        return _json({"object": "response.input_tokens", "input_tokens": tokens})
 
     async def compact(self, request: Request) -> Response:
         """Give what was said as a summary, with what must not be retold in other words beside it."""
@@ -142,7 +142,7 @@ class Windows:
         request.state.until_its_end.enter_context(held)
         with deadline.within(self._options.seconds):
             made = await unless_gone(request, compact(said, parameters, self._mesh.inference))
-        return LEFT if made is None else _json(_body(made), asked)
+        return LEFT if made is None else _json(_body(made))
 
     async def _read(
         self, asked: InputTokensRequest | CompactRequest, request: Request
@@ -156,8 +156,8 @@ class Windows:
         return before, await self._references.followed(asked.input, request, read=read)
 
 
-def _json(body: dict[str, Any], asked: Schema) -> Response:
-    return Response(orjson.dumps(body), headers=ignored_headers(asked), media_type="application/json")
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")
 
 
 def _tools(new: NewRun, offered: Sequence[ToolDefinition]) -> Sequence[ToolDefinition]:

@@ -21,9 +21,7 @@ from facade.edge.admission import Admission
 from facade.edge.answers.threads import SummaryAnswer, WarmedAnswer, WindowAnswer
 from facade.edge.body import read
 from facade.edge.chat.decode import tool_of
-from facade.edge.chat.fields import Schema
 from facade.edge.controls import TOOLS_DESCRIBED, controls
-from facade.edge.ignored import ignored_headers
 from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.openapi import answer, request_body
@@ -112,7 +110,7 @@ class ThreadReading:
         if done is None:
             return LEFT
         self._admission.used(request, done.tokens - done.cached_tokens)
-        return _json(warmed_body(thread, done), asked)
+        return _json(warmed_body(thread, done))
 
     async def summary(self, request: Request, thread_id: str) -> Response:
         """Let a model retell a thread's beginning."""
@@ -126,7 +124,7 @@ class ThreadReading:
         work = summarize(thread, wish, threads=self._threads, curation=self._curation, inference=self._mesh.inference)
         with deadline.within(self._options.limits.seconds):
             done = await unless_gone(request, work)
-        return LEFT if done is None else _json(summary_body(thread, *done), asked)
+        return LEFT if done is None else _json(summary_body(thread, *done))
 
     def _parameters(self, asked: WarmRequest, request: Request) -> TurnParameters:
         offered = offered_tools(request, self._options.default_tools)
@@ -152,5 +150,5 @@ class ThreadReading:
         return await find(self._threads, thread_id, tenant=request.state.tenant)
 
 
-def _json(body: dict[str, Any], asked: Schema) -> Response:
-    return Response(orjson.dumps(body), headers=ignored_headers(asked), media_type="application/json")
+def _json(body: dict[str, Any]) -> Response:
+    return Response(orjson.dumps(body), media_type="application/json")

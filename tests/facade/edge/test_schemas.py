@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from facade.edge.chat.decode import new_run
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.controls import controls
+from facade.edge.ignored import ignored_headers
 from facade.edge.invalid import invalid
 from threadmesh.conversation import Media, Reasoning, Role, Text, ToolChoiceMode
 from threadmesh.errors import InvalidArgument
@@ -166,10 +167,9 @@ def test_whole_floats_are_integers() -> None:
 
 
 def test_unknown_fields_are_named_not_refused() -> None:
-    assert ChatRequest.model_validate({"messages": [USER], "zeal": 1, "moderation": {}}).ignored() == [
-        "moderation",
-        "zeal",
-    ]
+    asked = ChatRequest.model_validate({"messages": [USER], "zeal": 1, "moderation": {}, "zähigkeit": 2})
+
+    assert ignored_headers(asked) == {"x-threadmesh-ignored": "moderation, zeal, ?"}
 
 
 def decoded(body: dict[str, Any]) -> Any:
