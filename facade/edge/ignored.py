@@ -1,6 +1,6 @@
 """Fields of requests that mean nothing here: their responses name them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,7 +14,12 @@ _SAID = frozenset({"messages", "input", "items"})
 
 def ignored_headers(asked: BaseModel) -> dict[str, str]:
     """Give the header that names the fields which a request brought in vain; none where it brought none."""
-    names = sorted({*unknown_fields(asked), *_vain_fields(asked)})
+    return named({*unknown_fields(asked), *_vain_fields(asked)})
+
+
+def named(fields: Iterable[str]) -> dict[str, str]:
+    """Give the header that names these fields; none where there are none."""
+    names = sorted(fields)
     told = (name if name.isascii() and name.isprintable() else "?" for name in names)
     return {"x-threadmesh-ignored": ", ".join(told)[:1024]} if names else {}
 

@@ -131,3 +131,27 @@ async def test_the_tier_of_a_response_is_the_one_that_there_is(http: httpx2.Asyn
     response = await http.post(RESPONSES, json={"input": "hello", "service_tier": tier})
 
     assert response.json()["service_tier"] == "default"
+
+
+@pytest.mark.parametrize("place", ["", "/input_items"])
+@pytest.mark.parametrize("name", ["include", "include[]"])
+async def test_what_a_query_wants_included_is_checked_as_in_a_request(
+    http: httpx2.AsyncClient, place: str, name: str
+) -> None:
+    response = (await http.post(RESPONSES, json={"input": "hello"})).json()["id"]
+    path = f"{RESPONSES}/{response}{place}"
+    known = await http.get(path, params={name: ["message.output_text.logprobs", "reasoning.encrypted_content"]})
+    unknown = await http.get(path, params={name: ["message.output_text.logprobs", "bogus"]})
+
+    assert (known.status_code, known.headers["x-threadmesh-ignored"]) == (200, "include[1]")
+    assert (unknown.status_code, unknown.json()["error"]["param"]) == (400, "include[1]")
+
+
+async def test_a_stream_that_is_gone_on_with_is_not_padded_and_says_so(http: httpx2.AsyncClient) -> None:
+    response = (await http.post(RESPONSES, json={"input": "hello"})).json()["id"]
+    asked = [{"stream": "true", "include_obfuscation": wish} for wish in ("true", "false")]
+    padded, plain = [await http.get(f"{RESPONSES}/{response}", params=each) for each in asked]
+
+    assert padded.text == plain.text
+    assert padded.headers["x-threadmesh-ignored"] == "include_obfuscation"
+    assert "x-threadmesh-ignored" not in plain.headers

@@ -18,8 +18,8 @@ from facade.edge.conversations.schemas import ConversationUpdate, NewConversatio
 from facade.edge.keys import stored_limit
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing
-from facade.edge.responses.decode import check_include
 from facade.edge.responses.entries import Entries
+from facade.edge.responses.include import check_query
 from facade.edge.responses.input_items import SaidItem
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.references import References
@@ -107,7 +107,7 @@ class Conversations:
 
     async def add(self, request: Request, conversation: str) -> dict[str, Any]:
         """Add items behind the others."""
-        _check_include(request)
+        check_query(request)
         asked = await read(request, NewItems)
         messages = await self._messages(asked.items, request)
         if not messages:
@@ -127,14 +127,14 @@ class Conversations:
         self, request: Request, conversation: str, limit: Limit = 20, order: Order = "desc", after: str = ""
     ) -> dict[str, Any]:
         """List items, the newest first unless said otherwise."""
-        _check_include(request)
+        check_query(request)
         thread = await self._find(request, conversation)
         wish = pages.Wish(limit=limit, order=order, after=after)
         return await pages.page(self._threads, thread, self._shown(thread), wish)
 
     async def item(self, request: Request, conversation: str, item: str) -> dict[str, Any]:
         """Give an item."""
-        _check_include(request)
+        check_query(request)
         _, found = await self._shown(await self._find(request, conversation)).item(item)
         return found
 
@@ -157,9 +157,3 @@ class Conversations:
 
 def _request_id(request: Request) -> str:
     return controls(request.headers, {}, default_tools="").idempotency_key
-
-
-def _check_include(request: Request) -> None:
-    """Take `include` in all ways in which clients write lists."""
-    values = [value for name in ("include", "include[]") for value in request.query_params.getlist(name)]
-    check_include(values)

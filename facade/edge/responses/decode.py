@@ -1,6 +1,5 @@
 """A request for a response to what the domain understands."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from facade.domain.offer import Offer
@@ -11,6 +10,7 @@ from facade.edge.chat.schemas import canonical
 from facade.edge.controls import Controls
 from facade.edge.responses import schemas
 from facade.edge.responses.echo import echo
+from facade.edge.responses.include import LOGPROBS, check_include
 from facade.edge.responses.input_items import (
     FunctionCallItem,
     FunctionOutputItem,
@@ -20,11 +20,8 @@ from facade.edge.responses.offered import asking_tools, function, offered_tools,
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.tool_choice import ruled
 from facade.edge.tool_results import Step, refuse, unasked
-from threadmesh.errors import InvalidArgument
 
 _NO_EFFORT = ("none", "minimal")
-_LOGPROBS = "message.output_text.logprobs"
-_INCLUDED = {_LOGPROBS, "reasoning.encrypted_content", "message.input_image.image_url"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,15 +102,8 @@ def unasked_results(request: ResponseRequest) -> dict[str, str]:
     )
 
 
-def check_include(names: Sequence[str]) -> None:
-    """Raise `InvalidArgument` for what is asked to be shown and cannot be."""
-    for index, name in enumerate(names):
-        if name not in _INCLUDED:
-            raise InvalidArgument(f"{name[:64]} is not part of responses here.", field=f"include[{index}]")
-
-
 def _top_logprobs(request: ResponseRequest) -> int | None:
-    wanted = bool(request.top_logprobs) or _LOGPROBS in (request.include or ())
+    wanted = bool(request.top_logprobs) or LOGPROBS in (request.include or ())
     return (request.top_logprobs or 0) if wanted else None
 
 

@@ -16,6 +16,7 @@ from facade.edge.answers.common import Deleted, ItemPage
 from facade.edge.answers.responses import ResponseAnswer
 from facade.edge.body import read
 from facade.edge.controls import DESCRIBED, controls
+from facade.edge.ignored import named
 from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer as answered
@@ -28,6 +29,7 @@ from facade.edge.responses.decode import is_alone
 from facade.edge.responses.entries import Entries
 from facade.edge.responses.events import blocks, last_number
 from facade.edge.responses.found import Found, Shown
+from facade.edge.responses.include import check_query
 from facade.edge.responses.input_items import McpApprovalItem
 from facade.edge.responses.listed import input_items
 from facade.edge.responses.names import FROM_THE_BEGINNING, Part
@@ -142,8 +144,11 @@ class Responses:
         response: str,
         stream: bool = False,  # noqa: FBT001, FBT002  # FastAPI's way
         starting_after: Number | None = None,
+        include_obfuscation: bool = False,  # noqa: FBT001, FBT002  # FastAPI's way
     ) -> Response:
-        """Give a response as it is now, or go on with its stream behind an event."""
+        """Give a response as it is now, or go on with its stream behind an event; what was computed is shown anyway."""
+        in_vain = check_query(request) + ["include_obfuscation"] * include_obfuscation
+        request.state.headers.update(named(in_vain))
         shown = await self._found.response(response, request)
         after = FROM_THE_BEGINNING if starting_after is None else starting_after
         log = self._context.watch(shown.run.id)
@@ -181,6 +186,7 @@ class Responses:
         self, request: Request, response: str, limit: Limit = 20, order: Order = "desc", after: str = ""
     ) -> dict[str, Any]:
         """List what the model was told for a response, as items."""
+        request.state.headers.update(named(check_query(request)))
         shown = await self._found.response(response, request)
         said = await self._context.said_until(shown.run)
         thread = await self._threads.thread(shown.run.thread_id, tenant=request.state.tenant)

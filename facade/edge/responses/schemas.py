@@ -11,6 +11,7 @@ from facade.edge.chat.fields import Integer, InVain, Schema
 from facade.edge.chat.refused import Prompt
 from facade.edge.chat.sampling import SamplingFields
 from facade.edge.chat.schemas import JsonSchema, Metadata, ServiceTier, StreamOptions
+from facade.edge.responses.include import ENCRYPTED
 from facade.edge.responses.input_items import InputItem
 from facade.edge.responses.tool_choice import Choice
 
@@ -145,7 +146,7 @@ class ResponseRequest(SamplingFields):
     max_output_tokens: Integer | None = Field(default=None, ge=1, le=2**31 - 1)
     max_tool_calls: Integer | None = Field(default=None, ge=1, le=1024, description="Of the mesh's own tools.")
     top_logprobs: Integer | None = Field(default=None, ge=0, le=20)
-    include: Annotated[list[str] | None, Field(max_length=32), InVain(only=("reasoning.encrypted_content",))] = None
+    include: Annotated[list[str] | None, Field(max_length=32), InVain(only=(ENCRYPTED,))] = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     tools: list[Tool] | None = Field(default=None, max_length=128)
