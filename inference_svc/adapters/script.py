@@ -19,7 +19,8 @@ r"""The script of the scripted backend: what it answers to what, from a JSON fil
 The first rule answers whose `match`, a regular expression, is found in the last message of a user or a tool (of `role`
 alone where that is given); `\1` stands for what its first group found. `text` is said and `reasoning` thought, token by
 token with `delay_ms` before each; with `step_ms` all answers say their tokens together, so many milliseconds apart, as
-those of one engine. `tool_call` calls a tool if the request offers it. `stall` is silent until the request is given up.
+those of one engine. `tool_call` calls a tool if the request offers it; without parallel calls the first one
+ends the answer. A request that wants no thinking gets none. `stall` is silent until the request is given up.
 `fail` ends the answer with an error after so many tokens, `refuse` before it starts.
 
 Without a rule the backend calls a tool if it must (with `arguments` of that name, else with the least that the schema

@@ -7,7 +7,7 @@ continues where `emitted_token_ids` end. Its tokens are words with the space bef
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import Any
 
 from inference_svc.adapters.script import Rule, Script, Step
@@ -208,7 +208,7 @@ class ScriptedBackend:
         forced = prompt.tool_choice.mode is ToolChoiceMode.REQUIRED
         if forced and not any(step.tool_call for step in steps):
             steps += self._unscripted(prompt, last, offered)
-        return rule, list(moves(steps, turn=turn))
+        return rule, list(moves(list(_wished(steps, prompt)), turn=turn))
 
     def _heard(self, prompt: Prompt) -> Message:
         """Give what is answered; a raw prompt is taken for what a person says."""
@@ -246,6 +246,16 @@ def _offered(prompt: Prompt) -> list[ToolDefinition]:
         return []
     name = prompt.tool_choice.name
     return [tool for tool in prompt.conversation.tools if not name or tool.name == name]
+
+
+def _wished(steps: Sequence[Step], prompt: Prompt) -> Iterator[Step]:
+    """Leave out thoughts if they are not wanted, and what follows a call that is to be the only one."""
+    for step in steps:
+        if step.reasoning and prompt.conversation.thinking is False:
+            continue
+        yield step
+        if step.tool_call and not prompt.parallel_tool_calls:
+            return
 
 
 def _last_heard(messages: Sequence[Message]) -> Message:

@@ -74,6 +74,16 @@ async def test_a_required_call_is_one_of_the_tools_and_fits_its_schema(backend: 
         jsonschema_rs.validator_for(schema_of(tool)).validate(json.loads(arguments))
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_required_call_is_the_only_one_where_calls_are_not_to_be_parallel(backend: Backend, seed: int) -> None:
+    required, sampling = ToolChoice(mode=ToolChoiceMode.REQUIRED), Sampling(temperature=1.5, seed=seed)
+    asked = prompt("Help.", tools=TOOLS, tool_choice=required, sampling=sampling, parallel_tool_calls=False)
+    events = await answered(backend, asked)
+
+    assert end_of(events).reason is FinishReason.TOOL_CALLS
+    assert len(calls_of(events)) == 1
+
+
 @pytest.mark.parametrize("tool", [TOOLS[0], TOOLS[1]], ids=["lookup", "ping"])
 async def test_a_named_call_is_of_that_tool_and_fits_its_schema(backend: Backend, tool: ToolDefinition) -> None:
     named = ToolChoice(mode=ToolChoiceMode.REQUIRED, name=tool.name)

@@ -1,7 +1,9 @@
 """The scripted backend follows its script."""
 
 import asyncio
+import json
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,10 @@ SCRIPT = Script.model_validate(
             },
             {"match": "degrees", "role": "tool", "steps": [{"text": "It is \\0."}]},
             {"match": "why (\\w+)", "steps": [{"reasoning": "Is \\1 so?"}, {"text": "It is."}]},
+            {
+                "match": "two cities",
+                "steps": [{"tool_call": {"name": "weather", "arguments": {"city": city}}} for city in ("Rome", "Oslo")],
+            },
             {"match": "full", "refuse": {"reason": "OVERLOADED"}},
             {"match": "hang", "steps": [{"text": "And "}, {"stall": True}]},
         ],
@@ -65,6 +71,23 @@ async def test_a_rule_thinks_before_it_speaks() -> None:
     assert "".join(event.text for event in events if isinstance(event, ReasoningDelta)) == "Is snow so?"
     assert text_of(events) == "It is."
     assert end_of(events).usage.reasoning_tokens == 3
+
+
+async def test_a_rule_does_not_think_where_that_is_not_wanted() -> None:
+    asked = prompt("why snow?")
+    events = await answered(backend(), replace(asked, conversation=replace(asked.conversation, thinking=False)))
+
+    assert not any(isinstance(event, ReasoningDelta) for event in events)
+    assert text_of(events) == "It is."
+
+
+@pytest.mark.parametrize(("parallel", "cities"), [(True, ["Rome", "Oslo"]), (False, ["Rome"])])
+async def test_a_rule_calls_once_where_calls_are_not_to_be_parallel(parallel: bool, cities: list[str]) -> None:
+    asked = prompt("two cities", tools=(WEATHER,), parallel_tool_calls=parallel)
+    events = await answered(backend(), asked)
+
+    assert [json.loads(arguments)["city"] for _, arguments in calls_of(events)] == cities
+    assert end_of(events).reason is FinishReason.TOOL_CALLS
 
 
 async def test_a_rule_calls_no_tool_that_is_not_offered() -> None:
