@@ -9,7 +9,7 @@ from facade.edge.chat.fields import Schema
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
 
 
-class NamedFunction(Schema):
+class FunctionName(Schema):
     """A tool's name."""
 
     name: str = Field(min_length=1, max_length=128)
@@ -19,10 +19,10 @@ class NamedTool(Schema):
     """A tool that must be called."""
 
     type: Literal["function"]
-    function: NamedFunction
+    function: FunctionName
 
 
-class AllowedTools(Schema):
+class AllowedFunctions(Schema):
     """The tools that may be called, and whether one of them must be."""
 
     mode: Literal["auto", "required"]
@@ -33,7 +33,7 @@ class AllowedToolsChoice(Schema):
     """Some of the request's tools, to which the model is confined."""
 
     type: Literal["allowed_tools"]
-    allowed_tools: AllowedTools
+    allowed_tools: AllowedFunctions
 
 
 Choice = (
