@@ -19,6 +19,9 @@ TOOLS: list[dict[str, Any]] = [
     {"name": "twice", "inputSchema": _ANY},
     {"name": "huge", "inputSchema": _ANY},
     {"name": "huge_late_id", "inputSchema": _ANY},
+    {"name": "huge_inner_id", "inputSchema": _ANY},
+    {"name": "huge_hidden_id", "inputSchema": _ANY},
+    {"name": "huge_notification", "inputSchema": _ANY},
     {"name": "endless", "inputSchema": _ANY},
     {"name": "silent", "inputSchema": _ANY},
     {"name": "protocol_error", "inputSchema": _ANY},
@@ -85,6 +88,14 @@ def _flood_for_ever(number: int) -> None:
         send({"method": "notifications/progress", "params": {"progressToken": number, "progress": step}})
 
 
+def _huge_notification(number: int) -> None:
+    for other in (number - 1, number):
+        params = {"data": {"id": other}, "words": "x" * 5_000_000, "end": {"id": other}}
+        send({"method": "notifications/message", "params": params})
+        send({"params": params, "method": "notifications/message"})
+    _answered(number, text("went on"))
+
+
 def _endless(number: int) -> None:
     sys.stdout.write(f'{{"jsonrpc": "2.0", "id": {number}, "result": "')
     while True:
@@ -99,6 +110,13 @@ CALLS: dict[str, Callable[[int], None]] = {
     "twice": _twice,
     "huge": lambda number: _answered(number, text("x" * 5_000_000)),
     "huge_late_id": lambda number: send({"result": text("x" * 5_000_000), "id": number}),
+    "huge_inner_id": lambda number: send(
+        {"result": {"structuredContent": {"id": number - 1}} | text("x" * 5_000_000) | {"id": 1}, "id": number}
+    ),
+    "huge_hidden_id": lambda number: send(
+        {"result": text("x" * 5_000_000) | {"id": number}, "id": number, "more": {"id": number, "x": "x" * 1_000}}
+    ),
+    "huge_notification": _huge_notification,
     "endless": _endless,
     "silent": lambda _: None,
     "protocol_error": lambda number: send({"id": number, "error": {"code": -32602, "message": "no such thing"}}),

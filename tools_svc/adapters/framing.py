@@ -10,7 +10,10 @@ _KEPT = 512
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Oversized:
-    """A line that was longer than allowed and was thrown away: its first and last bytes, and its length."""
+    """A line that was longer than allowed and was thrown away: its first and last bytes, and its length.
+
+    `tail` is empty for one that has not ended.
+    """
 
     head: bytes
     tail: bytes
@@ -47,7 +50,7 @@ class Framer:
 
     def abandoned(self) -> Oversized:
         """Give what is known of a line that has become too long and has not ended."""
-        return Oversized(head=self._head, tail=self._tail, length=self.pending)
+        return Oversized(head=self._head, tail=b"", length=self.pending)
 
     def _add(self, piece: bytes) -> None:
         self.pending += len(piece)
@@ -61,6 +64,6 @@ class Framer:
     def _take(self) -> bytes | Oversized:
         line: bytes | Oversized = b"".join(self._pieces)
         if self.pending > self._limit:
-            line = self.abandoned()
+            line = Oversized(head=self._head, tail=self._tail, length=self.pending)
         self._pieces, self._head, self._tail, self.pending = [], b"", b"", 0
         return line

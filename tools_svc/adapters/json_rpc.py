@@ -1,7 +1,6 @@
 """JSON-RPC messages out of bytes that a tool server sent."""
 
 import json
-import re
 
 import structlog
 from mcp.shared.message import SessionMessage
@@ -9,17 +8,20 @@ from mcp_types import ErrorData, JSONRPCError, JSONRPCMessage, jsonrpc_message_a
 
 from threadmesh.errors import ToolConnectionLost
 from tools_svc.adapters.framing import Oversized
+from tools_svc.adapters.json_ends import fields
 from tools_svc.adapters.mcp_errors import RESULT_TOO_LARGE
 
 log = structlog.get_logger()
 
-_ID = re.compile(rb'"id"\s*:\s*(\d+)\s*[,}]')
+_ANSWERS = {"result", "error"}
 
 
-def message(name: str, text: bytes | Oversized) -> SessionMessage:
-    """Read a message of the server `name`; one that was too large becomes an error of the call that it answers.
+def message(name: str, text: bytes | Oversized) -> SessionMessage | None:
+    """Read a message of the server `name`; an answer that was too large becomes an error of the call that it answers.
 
-    Raises `ToolConnectionLost` for what is no message, or for a large one that does not say whose it is.
+    Gives None for a notification or request that was too large: it answers no call, and is left out. Raises
+    `ToolConnectionLost` for what is no message, and for a large one that does not say for certain which call it
+    answers: any call may have taken effect, so none may be ended as failed.
     """
     if isinstance(text, Oversized):
         return _too_large(name, text)
@@ -38,13 +40,22 @@ def _parsed(text: bytes) -> JSONRPCMessage:
         return jsonrpc_message_adapter.validate_json(lenient.encode(errors="replace"), by_name=False)
 
 
-def _too_large(name: str, text: Oversized) -> SessionMessage:
-    """Answer the call whose result was thrown away; without its id nobody knows which of them that is."""
+def answers(text: Oversized) -> bool:
+    """Whether a message that was too large is for certain the answer of a request."""
+    names = dict(fields(text.head, text.tail)).keys()
+    return "method" not in names and not names.isdisjoint(_ANSWERS)
+
+
+def _too_large(name: str, text: Oversized) -> SessionMessage | None:
+    """Answer the call whose result was thrown away."""
     log.warning("tool_server.message_too_large", server=name, bytes=text.length)
-    found = _ID.search(text.head) or _ID.search(text.tail)
-    if found is None:
+    found = fields(text.head, text.tail)
+    if "method" in dict(found):
+        return None
+    ids = {value for field, value in found if field == "id"}
+    if len(ids) != 1 or not answers(text) or not (number := ids.pop()).isdigit():
         raise ToolConnectionLost(f"The tool's server sent a message of {text.length} bytes.")
-    return failed(int(found[1]), RESULT_TOO_LARGE, f"{text.length} bytes")
+    return failed(int(number), RESULT_TOO_LARGE, f"{text.length} bytes")
 
 
 def failed(request: int | str, code: int, words: str) -> SessionMessage:

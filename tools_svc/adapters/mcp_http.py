@@ -7,6 +7,7 @@ fails below JSON-RPC is turned into a JSON-RPC error with one of our codes. Bodi
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -15,6 +16,7 @@ from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp_types import JSONRPCError, jsonrpc_message_adapter
 
 from threadmesh.errors import ToolConnectionLost, ToolServerUnavailable
+from tools_svc.adapters import json_rpc
 from tools_svc.adapters.framing import LARGEST_MESSAGE_BYTES, Framer, Oversized
 from tools_svc.adapters.guarded_network import GuardedTransport
 from tools_svc.adapters.lifeline import Lifeline
@@ -102,7 +104,8 @@ class _GuardedTransport(httpx2.AsyncBaseTransport):
 class _BoundedEvents(httpx2.AsyncByteStream):
     """Passes server-sent events on in whole lines, at a bearable pace.
 
-    A line that is too long becomes an error, and the stream ends.
+    A line that is too long becomes an error, and the stream ends: one that says that the result is too large, if the
+    line is for certain a result, and otherwise that nobody knows what came of the call.
     """
 
     def __init__(self, response: httpx2.Response) -> None:
@@ -115,7 +118,7 @@ class _BoundedEvents(httpx2.AsyncByteStream):
             lines: list[bytes] = []
             for line in framer.feed(chunk):
                 if isinstance(line, Oversized):
-                    yield b"\n".join([*lines, _TOO_LARGE_EVENT])
+                    yield b"\n".join([*lines, _too_large(line)])
                     return
                 lines.append(line)
                 if not line.strip():
@@ -125,7 +128,7 @@ class _BoundedEvents(httpx2.AsyncByteStream):
             if lines:
                 yield b"\n".join([*lines, b""])
             if framer.pending > LARGEST_MESSAGE_BYTES:
-                yield _TOO_LARGE_EVENT
+                yield _too_large(framer.abandoned())
                 return
 
     async def aclose(self) -> None:
@@ -206,4 +209,7 @@ def _error(code: int, message: str) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": message}}).encode()
 
 
-_TOO_LARGE_EVENT = b"data: " + _error(RESULT_TOO_LARGE, f"more than {LARGEST_MESSAGE_BYTES} bytes") + b"\n\n"
+def _too_large(line: Oversized) -> bytes:
+    data = replace(line, head=line.head.removeprefix(b"data:"))
+    code = RESULT_TOO_LARGE if json_rpc.answers(data) else LOST
+    return b"data: " + _error(code, f"more than {LARGEST_MESSAGE_BYTES} bytes") + b"\n\n"

@@ -71,7 +71,8 @@ async def _read(name: str, process: Process, incoming: Incoming, lifeline: Lifel
                         await incoming.send(message)
                 await restraint.read(len(chunk), lost=framer.pending > LARGEST_MESSAGE_BYTES)
                 if framer.pending > _LARGEST_DISCARDED_BYTES:
-                    await incoming.send(json_rpc.message(name, framer.abandoned()))
+                    if (message := json_rpc.message(name, framer.abandoned())) is not None:
+                        await incoming.send(message)
                     raise ToolConnectionLost("The tool's server sent a message without end.")
             await child_process.exited(process, _EXIT_SECONDS)
             raise ToolConnectionLost(f"The tool's server ended{_status(process)}.")

@@ -38,44 +38,43 @@ class EventFramer:
     def abandoned(self) -> Oversized:
         """Give what is known of an event that has become too long and has not ended."""
         line = self._lines.abandoned()
-        return self._lost(line.head, line.tail, self.pending)
+        return Oversized(head=self._first(line.head.removeprefix(b"data:")), tail=b"", length=self.pending)
 
     def feed(self, chunk: bytes) -> Iterator[ServerEvent]:
         """Give the events that `chunk` completes."""
         for line in self._lines.feed(chunk):
             if isinstance(line, Oversized):
-                self._lose(line.head, line.tail, line.length)
+                self._field(line.head, cut=line)
             elif text := line.removesuffix(b"\r"):
                 self._field(text)
             elif (event := self._take()) is not None:
                 yield event
 
-    def _field(self, line: bytes) -> None:
+    def _field(self, line: bytes, cut: Oversized | None = None) -> None:
+        """Take a line, or of one that was `cut` its head."""
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"event":
             self._kind = value[:_KEPT].decode(errors="replace")
         elif name == b"data":
-            size = len(line) + 1
-            if self._size + size > self._limit:
-                self._lose(value[:_KEPT], value[-_KEPT:], size)
+            size = (cut.length if cut else len(line)) + 1
+            if cut or self._size + size > self._limit:
+                self._lose(value, end=cut.tail if cut else value, size=size)
             else:
                 self._data.append(value)
                 self._size += size
 
-    def _lose(self, head: bytes, tail: bytes, size: int) -> None:
+    def _lose(self, begin: bytes, *, end: bytes, size: int) -> None:
         """Throw the data away that becomes too long by a line of this size, all but its ends."""
         self._size += size
-        self._oversized = self._lost(head, tail, self._size)
+        before = self._oversized.tail if self._oversized else b"\n".join(self._data)
+        tail = b"\n".join([before, end])[-_KEPT:]
+        self._oversized = Oversized(head=self._first(begin), tail=tail, length=self._size)
         self._data.clear()
 
-    def _lost(self, head: bytes, tail: bytes, length: int) -> Oversized:
-        before = self._oversized
-        return Oversized(
-            head=before.head if before else b"\n".join([*self._data, head])[:_KEPT],
-            tail=tail or (before.tail if before else b""),
-            length=length,
-        )
+    def _first(self, line: bytes) -> bytes:
+        """Give the first bytes of the data that go on with this line."""
+        return self._oversized.head if self._oversized else b"\n".join([*self._data, line])[:_KEPT]
 
     def _take(self) -> ServerEvent | None:
         data = self._oversized or b"\n".join(self._data)

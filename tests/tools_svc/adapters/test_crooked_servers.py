@@ -43,6 +43,7 @@ def _words(answer: ToolOutput) -> str:
         ("wrong_id", "right"),
         ("twice", "first"),
         ("half_surrogate", "half ? pair"),
+        ("huge_notification", "went on"),
     ],
 )
 async def test_what_can_be_overlooked_is_overlooked(source: McpSource, tool: str, words: str) -> None:
@@ -56,6 +57,8 @@ async def test_what_can_be_overlooked_is_overlooked(source: McpSource, tool: str
         ("not_json", ToolConnectionLost),
         ("huge", ToolResultTooLarge),
         ("huge_late_id", ToolResultTooLarge),
+        ("huge_inner_id", ToolResultTooLarge),
+        ("huge_hidden_id", ToolConnectionLost),
         ("endless", ToolResultTooLarge),
         ("protocol_error", ToolFailed),
         ("no_content", ToolResultInvalid),
@@ -71,11 +74,12 @@ async def test_what_cannot_be_used_is_an_error_of_that_call(
     assert _words(await output(source, invocation("fine"))) == "fine"
 
 
-async def test_a_result_that_is_too_large_harms_no_call_beside_it(source: McpSource) -> None:
+@pytest.mark.parametrize("tool", ["huge", "huge_late_id", "huge_inner_id"])
+async def test_a_result_that_is_too_large_harms_no_call_beside_it(source: McpSource, tool: str) -> None:
     async with asyncio.timeout(30), aclosing(source.call(invocation("silent"))) as silent:
         await anext(silent)
         with pytest.raises(ToolResultTooLarge):
-            await updates(source, invocation("huge"))
+            await updates(source, invocation(tool))
         waiting = asyncio.ensure_future(anext(silent))
         await output(source, invocation("fine"))
 

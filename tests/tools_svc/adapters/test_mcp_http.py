@@ -44,6 +44,10 @@ def _events(before: bytes, number: Any) -> bytes:
     return head("200 OK", "text/event-stream") + before + b"data: " + answer + b"\n\n"
 
 
+def _begun(data: bytes) -> bytes:
+    return head("200 OK", "text/event-stream") + b"event: message\ndata: " + data + b"x" * HUGE
+
+
 def _bomb(number: Any) -> bytes:
     body = gzip.compress(result(said("x" * 50_000_000), number).partition(b"\r\n\r\n")[2])
     return head("200 OK", "application/json", "content-encoding: gzip", f"content-length: {len(body)}") + body
@@ -54,7 +58,8 @@ ANSWERS: dict[str, Answer] = {
     "held": lambda number: result(said("held"), number),
     "gzip_bomb": _bomb,
     "endless_json": lambda _: head("200 OK", "application/json") + b'{"jsonrpc": "' + b"x" * HUGE,
-    "endless_line": lambda _: head("200 OK", "text/event-stream") + b"event: message\ndata: " + b"x" * HUGE,
+    "endless_line": lambda _: _begun(b'{"jsonrpc": "2.0", "id": 0, "result": "'),
+    "endless_notification": lambda _: _begun(b'{"method": "notifications/message", "params": "'),
     "endless_events": lambda _: head("200 OK", "text/event-stream") + b"event: message\n" + LINE * 50_000,
     "dropped": lambda _: b"",
     "cut": lambda _: head("200 OK", "application/json", "content-length: 1000") + b'{"jsonrpc"',
@@ -92,6 +97,7 @@ async def source() -> AsyncIterator[McpSource]:
         ("gzip_bomb", ToolConnectionLost),
         ("endless_json", ToolResultTooLarge),
         ("endless_line", ToolResultTooLarge),
+        ("endless_notification", ToolConnectionLost),
         ("endless_events", ToolConnectionLost),
         ("dropped", ToolConnectionLost),
         ("cut", ToolConnectionLost),

@@ -1,8 +1,10 @@
 """Servers of the older HTTP with SSE that misbehave: each costs the call it answers, or says why it is away."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -30,16 +32,27 @@ REPLIES: dict[str, bytes] = {
     "dropped": b"",
     "endless_reply": b"HTTP/1.1 202 Accepted\r\ncontent-length: 100000000\r\nconnection: close\r\n\r\n" + b"x" * HUGE,
 }
+
+
+def _huge_notification(number: Any) -> bytes:
+    data = {"data": {"id": number}, "words": "x" * HUGE, "end": {"id": number}}
+    told = {"jsonrpc": "2.0", "method": "notifications/message", "params": data}
+    return b"data: " + json.dumps(told).encode() + b"\n\n"
+
+
 ANSWERS: dict[str, Answer] = {
     "fine": lambda number: event(said("fine"), number),
     "held": lambda number: event(said("held"), number),
     "huge": lambda number: event(said("x" * HUGE), number),
     "endless_reply": lambda number: event(said("endless_reply"), number),
+    "huge_notification": lambda number: _huge_notification(number) + event(said("huge_notification"), number),
     "not_json": lambda _: b"data: {{{\n\n",
     "comments": lambda number: b":\n" * 60_000 + event(said("comments"), number),
     "blank_lines": lambda number: b"\n" * 60_000 + event(said("blank_lines"), number),
     "strange_answers": lambda number: event({}, 999_999) * 2_200 + event(said("strange_answers"), number),
-    "endless_data": lambda number: b'data: {"id": %d,\n' % number + (b"data: " + b"x" * 65_000 + b"\n") * 1_050,
+    "endless_data": lambda number: (
+        b'data: {"id": %d, "result":\n' % number + (b"data: " + b"x" * 65_000 + b"\n") * 1_050
+    ),
 }
 
 
@@ -75,6 +88,11 @@ async def test_a_bad_answer_ends_its_call_and_leaves_the_one_beside_it(tool: str
 async def test_a_reply_without_end_is_not_read_and_the_answer_comes_by_the_stream() -> None:
     async with _server() as server, running(mcp_source(server)) as source:
         assert (await output(source, invocation("endless_reply"))).parts == (Text(text="endless_reply"),)
+
+
+async def test_a_notification_that_is_too_large_ends_no_call() -> None:
+    async with _server() as server, running(mcp_source(server)) as source:
+        assert (await output(source, invocation("huge_notification"))).parts == (Text(text="huge_notification"),)
 
 
 @pytest.mark.parametrize("tool", ["not_json", "ended"])
