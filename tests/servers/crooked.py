@@ -11,7 +11,7 @@ _BOMB: dict[str, Any] = {
     "type": "object",
     "allOf": [{"$ref": "#/$defs/s24"}],
 }
-TOOLS: list[dict[str, Any]] = [
+TOOLS: list[Any] = [
     {"name": "fine", "inputSchema": _ANY},
     {"name": "not_json", "inputSchema": _ANY},
     {"name": "noise", "inputSchema": _ANY},
@@ -28,6 +28,8 @@ TOOLS: list[dict[str, Any]] = [
     {"name": "no_content", "inputSchema": _ANY},
     {"name": "bad_image", "inputSchema": _ANY},
     {"name": "half_surrogate", "inputSchema": _ANY},
+    {"name": "blocks", "inputSchema": _ANY},
+    {"name": "too_many_blocks", "inputSchema": _ANY},
     {"name": "flood", "inputSchema": _ANY},
     {"name": "flood_for_ever", "inputSchema": _ANY},
     {
@@ -39,6 +41,13 @@ TOOLS: list[dict[str, Any]] = [
     {"name": "elsewhere", "inputSchema": {"type": "object", "$ref": "http://127.0.0.1:9/schema.json"}},
     {"name": "broken", "inputSchema": {"type": "object", "properties": {"a": {"type": "nonsense"}}}},
     {"name": "fine", "description": "the second of this name", "inputSchema": _ANY},
+    {"name": None, "inputSchema": _ANY},
+    {"name": ["list"], "inputSchema": _ANY},
+    {"name": "n" * 300, "inputSchema": _ANY},
+    {"name": "annotated", "annotations": ["read only"], "inputSchema": _ANY},
+    {"inputSchema": _ANY},
+    "no tool",
+    None,
 ]
 
 
@@ -125,6 +134,8 @@ CALLS: dict[str, Callable[[int], None]] = {
         number, {"content": [{"type": "image", "data": "?", "mimeType": "image/png"}]}
     ),
     "half_surrogate": lambda number: _answered(number, text("half \ud800 pair")),
+    "blocks": lambda number: _answered(number, {"content": [{"type": "text", "text": "x"}] * 1_000}),
+    "too_many_blocks": lambda number: _answered(number, {"content": [None] * 1_001}),
     "flood": _flood,
     "flood_for_ever": _flood_for_ever,
     "unlike_its_schema": lambda number: _answered(number, text("{}") | {"structuredContent": {"n": "one"}}),

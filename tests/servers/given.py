@@ -30,6 +30,7 @@ QUESTIONER = str(HERE / "questioner.py")
 TASK_KEEPER = str(HERE / "task_keeper.py")
 NOTICEBOARD = str(HERE / "noticeboard.py")
 LIBRARIAN = str(HERE / "librarian.py")
+VERBOSE = str(HERE / "verbose.py")
 DISCORD_BOT = str(HERE / "discord_bot.py")
 SOON = Backoff(first=0.01, most=0.05, stable=3600)
 

@@ -14,12 +14,14 @@ READS: dict[str, Any] = {
     "note://fine": {"contents": [{"uri": "note://fine", "text": "yes"}]},
     "note://nothing": {"answer": 42},
     "note://bad": {"contents": [{"uri": "note://bad", "blob": "?"}]},
+    "note://many": {"contents": [None] * 1_001},
     "note://neither": {"contents": [{"uri": "note://neither"}]},
 }
 PROMPTS: dict[str, Any] = {
     "fine": {"messages": [{"role": "assistant", "content": {"type": "text", "text": "yes"}}]},
     "nobody": {"messages": [{"role": "system", "content": {"type": "text", "text": "obey"}}]},
     "none": {},
+    "many": {"messages": [None] * 1_001},
 }
 
 

@@ -21,10 +21,10 @@ from tools_svc.adapters.mcp_errors import SDK_ERRORS, translated
 from tools_svc.adapters.mcp_exchange import Exchange
 from tools_svc.adapters.mcp_library import McpLibrary
 from tools_svc.adapters.mcp_questions import NOTHING, answered_or_asked
-from tools_svc.adapters.mcp_raw import Raw, listed
+from tools_svc.adapters.mcp_raw import Raw
 from tools_svc.adapters.mcp_requests import called_with
 from tools_svc.adapters.mcp_tasks import McpTasks
-from tools_svc.adapters.mcp_values import offered_tool
+from tools_svc.adapters.mcp_tool_list import listed_tools
 from tools_svc.adapters.mcp_watches import McpWatches
 from tools_svc.domain.call import Asked, Invocation, Sent, ToolOutput, Update, Waiting
 from tools_svc.domain.library import Library
@@ -32,7 +32,6 @@ from tools_svc.domain.tool import OfferedTool
 
 log = structlog.get_logger()
 
-_MOST_TOOLS = 2_000
 _RELISTEN_SECONDS = 1.0
 _REFRESH_SECONDS = 0.2
 _TIMEOUT_MARGIN = 1.0
@@ -103,15 +102,11 @@ class McpConnection:
     async def refresh(self) -> None:
         """List the tools anew and tell them; raises a `MeshError` when the server does not give them."""
         try:
-            raw = await listed(self._client, _list_tools, "tools", most=_MOST_TOOLS)
-            self.own_tasks.learn(raw)
-            offered = tuple(offered_tool(each) for each in raw)
-            if any("x-mcp-header" in tool.parameters_json for tool in offered):
-                # The SDK sends such arguments as headers too, for tools that it has listed itself.
-                await self._client.list_tools()
+            tools = await listed_tools(self._client, server=self._server)
         except SDK_ERRORS as error:
             raise translated(error) from error
-        self._on_tools(offered)
+        self.own_tasks.learn([raw for raw, _ in tools])
+        self._on_tools(tuple(tool for _, tool in tools))
 
     async def keep_fresh(self) -> None:
         """List tools, resources and prompts anew whenever the server says that they changed, until cancelled."""
@@ -187,7 +182,3 @@ class McpConnection:
 def _patience(invocation: Invocation) -> float:
     """Give the SDK's limit of a call: that of one that may ask stands still, which only its caller can know."""
     return invocation.timeout_seconds + (_LONGEST_SECONDS if invocation.may_ask else _TIMEOUT_MARGIN)
-
-
-def _list_tools(params: types.PaginatedRequestParams) -> types.ListToolsRequest:
-    return types.ListToolsRequest(params=params)

@@ -1,7 +1,6 @@
 """The resources and prompts of a connected MCP server."""
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -90,15 +89,20 @@ class McpLibrary:
     ) -> tuple[Value, ...]:
         """Give the entries of a list, the `last` ones if the server does not give it; that costs no other list."""
         try:
-            entries = await listed(self._client, lambda params: request(params=params), key, most=_MOST_ENTRIES)
-            kept = _within(entries, _MOST_CHARACTERS)
-            given = tuple(map(read, kept))
+            listing = await listed(
+                self._client,
+                lambda params: request(params=params),
+                key,
+                most=_MOST_ENTRIES,
+                characters=_MOST_CHARACTERS,
+            )
+            given = tuple(map(read, listing.kept))
         except SDK_ERRORS as error:
             if not isinstance(error, MCPError) or error.code != types.METHOD_NOT_FOUND:
                 log.warning("tool_server.list_failed", server=self._server, list=key, error=str(translated(error)))
             return last
-        if len(kept) < len(entries):
-            log.warning("tool_server.list_cut", server=self._server, list=key, entries=len(entries), kept=len(kept))
+        if listing.cut:
+            log.warning("tool_server.list_cut", server=self._server, list=key, entries=listing.seen, kept=len(given))
         return given
 
     async def _asked(self, request: Any) -> dict[str, Any]:
@@ -135,13 +139,3 @@ class McpLibrary:
             return (await send(request, Raw, request_read_timeout_seconds=_LONGEST_SECONDS)).fields
         except SDK_ERRORS as error:
             return translated(error)
-
-
-def _within(entries: list[dict[str, Any]], characters: int) -> list[dict[str, Any]]:
-    kept = []
-    for entry in entries:
-        characters -= len(json.dumps(entry))
-        if characters < 0:
-            break
-        kept.append(entry)
-    return kept

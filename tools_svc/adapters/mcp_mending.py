@@ -10,15 +10,19 @@ from mcp.client import Transport
 from mcp.shared.message import SessionMessage
 from mcp_types import ErrorData, JSONRPCError, JSONRPCMessage, JSONRPCResponse
 
-from tools_svc.adapters.mcp_errors import DEVIATES
+from tools_svc.adapters.mcp_errors import DEVIATES, RESULT_TOO_LARGE
 from tools_svc.adapters.mcp_notifications import Announcements
 from tools_svc.adapters.mcp_quirks import mended, missing
+from tools_svc.adapters.mcp_sane import has_too_many_parts, with_nameless
+from tools_svc.domain.output import MOST_PARTS
 
 
 def mending(transport: Transport, quirks: Collection[str], announcements: Announcements | None) -> Transport:
     """Wrap a transport to a server with these quirks; the SDK never sees its `announcements`.
 
-    An answer that another quirk would mend becomes an error that names it: the SDK would refuse the answer, too.
+    An answer that another quirk would mend becomes an error that names it: the SDK would refuse the answer, too. One of
+    too many parts becomes an error before anybody looks at them. A tool that cannot be read loses its name, so that the
+    SDK does not refuse the whole list for it.
     """
     return _mending(transport, quirks, announcements)
 
@@ -81,7 +85,10 @@ class _MendedStream:
 
 
 def _answer(response: JSONRPCResponse, quirks: Collection[str]) -> JSONRPCMessage:
-    result = _with_content(mended(response.result, quirks))
+    if has_too_many_parts(response.result):
+        error = ErrorData(code=RESULT_TOO_LARGE, message=f"more than {MOST_PARTS} parts")
+        return JSONRPCError(jsonrpc="2.0", id=response.id, error=error)
+    result = with_nameless(_with_content(mended(response.result, quirks)))
     if lacking := missing(result, quirks):
         return JSONRPCError(jsonrpc="2.0", id=response.id, error=ErrorData(code=DEVIATES, message=_advice(lacking)))
     return response if result is response.result else response.model_copy(update={"result": result})

@@ -1,6 +1,8 @@
 """Results of MCP requests as they were sent."""
 
+import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import mcp_types as types
@@ -21,16 +23,39 @@ class Raw(BaseModel):
         return self.model_extra or {}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The first entries of a list, how many were seen, and whether there were more than are kept."""
+
+    kept: list[Any]
+    seen: int
+    cut: bool
+
+
 async def listed(
-    client: Client, request: Callable[[types.PaginatedRequestParams], Any], key: str, *, most: int
-) -> list[dict[str, Any]]:
-    """Give the first `most` entries of a list that comes in pages; raises the SDK's errors."""
-    entries: list[dict[str, Any]] = []
-    cursor: str | None = None
+    client: Client,
+    request: Callable[[types.PaginatedRequestParams], Any],
+    key: str,
+    *,
+    most: int,
+    characters: int,
+) -> Listing:
+    """Give the first `most` entries, of at most so many characters of JSON together, of a list that comes in pages.
+
+    Nothing else of a page is kept, and no page is asked for behind what is too much. Raises the SDK's errors.
+    """
+    kept, seen, left, cursor = list[Any](), 0, characters, None
     for _ in range(_MOST_PAGES):
         page = (await client.session.send_request(request(types.PaginatedRequestParams(cursor=cursor)), Raw)).fields
-        entries += page[key]
+        if not isinstance(page[key], list):
+            raise TypeError(key)
+        seen += len(page[key])
+        for entry in page[key][: most - len(kept)]:
+            left -= len(json.dumps(entry, separators=(",", ":")))
+            if left < 0:
+                break
+            kept.append(entry)
         cursor = page.get("nextCursor")
-        if not cursor or len(entries) >= most:
+        if not cursor or left < 0 or len(kept) >= most:
             break
-    return entries[:most]
+    return Listing(kept=kept, seen=seen, cut=seen > len(kept) or bool(cursor))

@@ -21,19 +21,21 @@ _IDS = {
 }
 _MEDIA = ("image", "audio")
 _LONGEST_MIME_TYPE = 127
+_LONGEST_NAME = 256
 
 
-def offered_tool(raw: Mapping[str, Any]) -> OfferedTool:
-    """Read a tool's definition; its hash covers every field, whatever their order."""
-    definition = json.dumps(dict(raw), sort_keys=True, separators=(",", ":"))
-    annotations = raw.get("annotations") or {}
-    title = raw.get("title") or annotations.get("title") or ""
+def offered_tool(raw: Any) -> OfferedTool:
+    """Read a tool's definition; its hash covers every field, whatever their order. Raises `ToolAnswerUnreadable`."""
+    name, annotations = _name(raw), raw.get("annotations") or {}
+    if not isinstance(annotations, dict):
+        raise ToolAnswerUnreadable(f"The annotations of the tool {name} are no object.")
+    definition = json.dumps(raw, sort_keys=True, separators=(",", ":"))
     return OfferedTool(
-        name=raw["name"],
-        title=str(title),
+        name=name,
+        title=str(raw.get("title") or annotations.get("title") or ""),
         description=str(raw.get("description") or ""),
-        parameters_json=_text(raw.get("inputSchema")),
-        output_schema_json=_text(raw.get("outputSchema")),
+        parameters_json=clean(_text(raw.get("inputSchema"))),
+        output_schema_json=clean(_text(raw.get("outputSchema"))),
         hints=_hints(annotations),
         definition_hash=hashlib.sha256(definition.encode()).hexdigest(),
         definition_json=definition,
@@ -42,10 +44,27 @@ def offered_tool(raw: Mapping[str, Any]) -> OfferedTool:
 
 def _hints(annotations: Mapping[str, Any]) -> Hints:
     return Hints(
-        read_only=annotations.get("readOnlyHint"),
-        idempotent=annotations.get("idempotentHint"),
-        destructive=annotations.get("destructiveHint"),
+        read_only=_flag(annotations, "readOnlyHint"),
+        idempotent=_flag(annotations, "idempotentHint"),
+        destructive=_flag(annotations, "destructiveHint"),
     )
+
+
+def _name(raw: Any) -> str:
+    match raw:
+        case {"name": str(name)} if 0 < len(name) <= _LONGEST_NAME and clean(name) == name:
+            return name
+        case {"name": "", "description": str(why)}:
+            raise ToolAnswerUnreadable(f"A tool cannot be read: {why[:200]}")
+        case _:
+            raise ToolAnswerUnreadable(
+                f"A tool has no name that can be used, which is a text of at most {_LONGEST_NAME} characters."
+            )
+
+
+def _flag(annotations: Mapping[str, Any], name: str) -> bool | None:
+    value = annotations.get(name)
+    return value if isinstance(value, bool) else None
 
 
 def call_meta(invocation: Invocation) -> dict[str, Any]:

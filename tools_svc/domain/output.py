@@ -15,6 +15,10 @@ LARGEST_MEDIA_BYTES = 3 * 1024 * 1024
 """What one image or sound may hold: the limit of `conversation.v1.Media`."""
 
 
+MOST_PARTS = 1_000
+"""What a result may consist of: each part costs whoever passes it on some time, however small it is."""
+
+
 def finish(output: ToolOutput, schema: Schema | None) -> CallFinished:
     """End a call with its tool's answer, unless that is too large or not what the tool's output schema promises."""
     try:
@@ -42,6 +46,8 @@ def size_of(output: ToolOutput) -> int:
 
 
 def _check_size(output: ToolOutput) -> None:
+    if len(output.parts) > MOST_PARTS:
+        raise ToolResultTooLarge(parts=len(output.parts), limit=MOST_PARTS)
     total = size_of(output)
     largest = max((_size(part) for part in output.parts if isinstance(part, Media)), default=0)
     if total > LARGEST_BYTES or largest > LARGEST_MEDIA_BYTES:

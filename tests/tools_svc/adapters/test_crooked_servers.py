@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import pytest
+import structlog
 
-from tests.servers.given import CROOKED, invocation, output, running, stdio_source, until, updates
+from tests.servers.crooked import TOOLS
+from tests.servers.given import CROOKED, VERBOSE, invocation, output, running, stdio_source, until, updates
 from threadmesh.conversation import CallProgress, Text
 from threadmesh.errors import (
     DeadlineExceeded,
@@ -44,6 +46,7 @@ def _words(answer: ToolOutput) -> str:
         ("twice", "first"),
         ("half_surrogate", "half ? pair"),
         ("huge_notification", "went on"),
+        ("blocks", "x" * 1_000),
     ],
 )
 async def test_what_can_be_overlooked_is_overlooked(source: McpSource, tool: str, words: str) -> None:
@@ -60,6 +63,7 @@ async def test_what_can_be_overlooked_is_overlooked(source: McpSource, tool: str
         ("huge_inner_id", ToolResultTooLarge),
         ("huge_hidden_id", ToolConnectionLost),
         ("endless", ToolResultTooLarge),
+        ("too_many_blocks", ToolResultTooLarge),
         ("protocol_error", ToolFailed),
         ("no_content", ToolResultInvalid),
         ("bad_image", ToolResultInvalid),
@@ -107,6 +111,27 @@ async def test_bad_definitions_cost_only_their_own_tools(source: McpSource) -> N
 
     assert {dropped.tool for dropped in shelf.dropped} == {"bomb", "elsewhere", "broken", "fine"}
     assert "s__fine" in {entry.tool.name for entry in shelf.entries}
+
+
+async def test_definitions_that_cannot_be_read_cost_only_their_own_tools() -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with running(stdio_source(CROOKED)) as source:
+            names = [offer.name for offer in source.status.tools]
+
+    assert names == [tool["name"] for tool in TOOLS[:-7]]
+    assert [line["tools"] for line in logged if line["event"] == "tool_server.tools_unreadable"] == [7]
+
+
+async def test_a_list_without_end_is_read_as_far_as_its_definitions_have_room() -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with running(stdio_source(VERBOSE)) as source:
+            definitions = [len(offer.definition_json) for offer in source.status.tools]
+            pages = _words(await output(source, invocation("pages")))
+
+    assert (len(definitions), pages) == (4, "5")
+    assert 1_000_000 < sum(definitions) < 1_400_000
+    cut = [line for line in logged if line["event"] == "tool_server.list_cut"]
+    assert [(line["list"], line["entries"], line["kept"]) for line in cut] == [("tools", 5, 4)]
 
 
 async def test_an_older_revision_is_spoken_with_a_server_that_knows_no_newer(source: McpSource) -> None:

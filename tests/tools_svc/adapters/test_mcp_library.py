@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from tests.servers.given import LIBRARIAN, running, stdio_source, until_listed
 from threadmesh.conversation import Role
-from threadmesh.errors import MeshError, ToolAnswerUnreadable
+from threadmesh.errors import MeshError, ToolAnswerUnreadable, ToolResultTooLarge
 from tools_svc.adapters.mcp_source import McpSource
 from tools_svc.domain.tool import ServerState
 
@@ -44,6 +44,7 @@ async def test_a_list_that_is_too_long_is_cut(librarian: McpSource) -> None:
         ("note://nothing", ToolAnswerUnreadable),
         ("note://bad", ToolAnswerUnreadable),
         ("note://neither", ToolAnswerUnreadable),
+        ("note://many", ToolResultTooLarge),
     ],
 )
 async def test_an_answer_that_nobody_understands_is_an_error(
@@ -62,6 +63,8 @@ async def test_prompts_speak_for_persons_and_models_only(librarian: McpSource) -
         for name in ("nobody", "none"):
             with pytest.raises(ToolAnswerUnreadable):
                 await librarian.prompt(name, {})
+        with pytest.raises(ToolResultTooLarge):
+            await librarian.prompt("many", {})
 
     assert [(each.role, each.text) for each in filled.messages] == [(Role.ASSISTANT, "yes")]
 

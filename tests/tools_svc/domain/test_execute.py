@@ -228,9 +228,10 @@ async def test_an_answer_that_nobody_understands_leaves_the_outcome_open_and_is_
     assert len(tool.invocations) == 1
 
 
-async def test_a_result_that_is_too_large_is_left_out() -> None:
+@pytest.mark.parametrize("parts", [(Text(text="x" * 5 * 1024 * 1024),), (Text(text="x"),) * 1_001])
+async def test_a_result_that_is_too_large_is_left_out(parts: tuple[Text, ...]) -> None:
     async def flooding(invocation: Invocation, report: Report) -> ToolOutput:
-        return ToolOutput(parts=(Text(text="x" * 5 * 1024 * 1024),))
+        return ToolOutput(parts=parts)
 
     async with house(flooding) as home:
         finished = await home.finished(batch())
