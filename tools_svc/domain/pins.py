@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from threadmesh.clock import Clock
-from threadmesh.errors import MeshError
-from tools_svc.domain.catalog import Catalogue, Entry, Quarantined, Shelf
+from threadmesh.conversation import Failure
+from threadmesh.errors import MeshError, UnsupportedSchema
+from tools_svc.domain.catalog import Catalogue, Dropped, Entry, Quarantined, Shelf
 from tools_svc.domain.pin import Pin
+from tools_svc.domain.pin_room import Room, shortened
 from tools_svc.domain.ports import PinListener, PinStore
 from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.tool import Tool
@@ -38,6 +40,7 @@ class _Verdict:
 
     offered: tuple[Entry, ...]
     quarantined: tuple[Quarantined, ...]
+    dropped: tuple[Dropped, ...]
     new: tuple[Pin, ...]
     accepted: tuple[Pin, ...]
 
@@ -45,7 +48,8 @@ class _Verdict:
 class Pins:
     """Knows the trusted definition of every tool ever seen, and keeps it in a store.
 
-    What the store cannot keep is trusted until the process ends; the listener hears of it.
+    A tool for which its server has no more room is left out. What the store cannot keep is trusted until the process
+    ends; the listener hears of it.
     """
 
     def __init__(
@@ -60,14 +64,15 @@ class Pins:
 
     def inspect(self, shelf: Shelf) -> Shelf:
         """Pin the tools that are seen for the first time, and take off the shelf those that are not as pinned."""
-        known = any(server == shelf.server.name for server, _ in self._pins)
-        verdict = self._judge(shelf.entries)
-        self._pin(verdict.new + verdict.accepted)
+        before = self._pins_of(shelf.server.name)
+        verdict = self._judge(shelf.entries, Room(before))
+        self._pin(shelf, verdict.new + verdict.accepted)
         for pin in verdict.new:
-            self._listener.pinned(pin, server_known=known)
+            self._listener.pinned(pin, server_known=bool(before))
         for pin in verdict.accepted:
             self._listener.accepted(pin)
-        return _without(shelf, entries=verdict.offered, quarantined=verdict.quarantined)
+        offered = _without(shelf, entries=verdict.offered, quarantined=verdict.quarantined)
+        return replace(offered, dropped=(*shelf.dropped, *verdict.dropped))
 
     def screen(self, shelves: Mapping[str, Shelf]) -> Mapping[str, Shelf]:
         """Take off the shelves the suspicious tools that no person has approved, if such are to be held back.
@@ -100,8 +105,8 @@ class Pins:
         self._pins[pin.server, pin.tool] = pin
         self._listener.approved(pin)
 
-    def _judge(self, entries: Iterable[Entry]) -> _Verdict:
-        offered, quarantined = list[Entry](), list[Quarantined]()
+    def _judge(self, entries: Iterable[Entry], room: Room) -> _Verdict:
+        offered, quarantined, dropped = list[Entry](), list[Quarantined](), list[Dropped]()
         new, accepted = list[Pin](), list[Pin]()
         for entry in entries:
             pin = self._pins.get((entry.tool.server, entry.tool.server_tool))
@@ -111,14 +116,30 @@ class Pins:
                     continue
                 accepted.append(self._pin_of(entry.tool))
             elif pin is None:
+                if not room.take(entry.tool.server_tool):
+                    dropped.append(_beyond(entry.tool))
+                    continue
                 new.append(self._pin_of(entry.tool))
             offered.append(entry)
         return _Verdict(
-            offered=tuple(offered), quarantined=tuple(quarantined), new=tuple(new), accepted=tuple(accepted)
+            offered=tuple(offered),
+            quarantined=tuple(quarantined),
+            dropped=tuple(dropped),
+            new=tuple(new),
+            accepted=tuple(accepted),
         )
 
-    def _pin(self, pins: tuple[Pin, ...]) -> None:
+    def _pins_of(self, server: str) -> list[Pin]:
+        return [pin for pin in self._pins.values() if pin.server == server]
+
+    def _pin(self, shelf: Shelf, pins: tuple[Pin, ...]) -> None:
+        """Trust these definitions of a server, and keep them with what room its pins leave for their texts."""
         self._pins |= {(pin.server, pin.tool): pin for pin in pins}
+        if pins:
+            offered = {entry.tool.server_tool for entry in shelf.entries}
+            cut = {pin.tool: pin for pin in shortened(self._pins_of(shelf.server.name), offered=offered)}
+            pins = (*(pin for pin in pins if pin.tool not in cut), *cut.values())
+            self._pins |= {(pin.server, pin.tool): pin for pin in cut.values()}
         try:
             if pins:
                 self._store.keep(pins)
@@ -133,6 +154,14 @@ class Pins:
             definition_json=tool.definition_json,
             pinned_at=self._clock.now(),
         )
+
+
+def _beyond(tool: Tool) -> Dropped:
+    error = UnsupportedSchema(
+        "Its server has shown more tools than are remembered, so a new one is not trusted. An operator who trusts it "
+        "can take the server's pins out of the file of pins while tools_svc is stopped."
+    )
+    return Dropped(server=tool.server, tool=tool.server_tool, failure=Failure.of(error))
 
 
 def _without(shelf: Shelf, *, entries: tuple[Entry, ...], quarantined: tuple[Quarantined, ...]) -> Shelf:

@@ -1,6 +1,6 @@
 """Which definitions are trusted."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -211,3 +211,66 @@ def test_suspicious_tools_are_offered_otherwise() -> None:
     pins = _pins(MemoryPins())
 
     assert _names(pins.screen({"s": pins.inspect(_told("a", "Adds\u200b."))})["s"]) == (["a", "plain"], [])
+
+
+def _long(names: Iterable[str], *, digest: str = "1") -> Shelf:
+    """Make a shelf of tools whose definitions have 2,000 characters each."""
+    text = "x" * 2_000
+    offers = [OfferedTool(name=name, definition_hash=f"{name}{digest}", definition_json=text) for name in names]
+    status = ServerStatus(state=ServerState.READY, tools=tuple(offers))
+    return shelve("s", status, ServerPolicy(timeout_seconds=1), JsonSchemaCompiler())
+
+
+def _renamed(store: MemoryPins, lists: int) -> Pins:
+    """Give the pins of a server that had 500 tools of other names in each of its lists."""
+    pins = _pins(store)
+    for number in range(lists):
+        pins.inspect(_long(f"{number}_{each}" for each in range(500)))
+    return pins
+
+
+def test_a_server_that_renames_its_tools_is_remembered_up_to_a_limit_and_new_ones_are_left_out() -> None:
+    store = MemoryPins()
+    pins = _renamed(store, 4)
+
+    beyond = pins.inspect(_shelf("new 1", "0_0 1"))
+
+    assert _names(beyond) == (["0_0"], [])
+    assert [dropped.tool for dropped in beyond.dropped] == ["new"]
+    assert beyond.server.tool_count == 1
+    assert len(store.pins()) == 2_000
+    assert _names(_pins(store).inspect(_shelf("new 1"))) == ([], [])
+    assert _names(pins.inspect(_shelf("new 1", server="r"))) == (["new"], [])
+
+
+def test_no_flood_of_new_tools_makes_a_changed_one_trusted() -> None:
+    pins = _pins(MemoryPins())
+    pins.inspect(_shelf("a 1"))
+    for number in range(5):
+        pins.inspect(_long(f"{number}_{each}" for each in range(500)))
+
+    assert _names(pins.inspect(_shelf("a 2"))) == ([], ["a"])
+    assert _names(pins.inspect(_shelf("a 1"))) == (["a"], [])
+
+
+def test_the_texts_of_pins_are_forgotten_before_their_hashes_and_those_of_offered_tools_last() -> None:
+    store = MemoryPins()
+    pins = _renamed(store, 3)
+
+    kept = [pin for pin in store.pins() if pin.definition_json]
+    assert len(store.pins()) == 1_500
+    assert len(kept) == 1_048
+    assert sum(len(pin.definition_json) for pin in kept) <= 2 * 1024 * 1024
+    assert {f"2_{each}" for each in range(500)} <= {pin.tool for pin in kept}
+    (held,) = pins.inspect(_long(["0_0"], digest="2")).quarantined
+    assert (held.pin.definition_hash, held.pin.definition_json) == ("0_01", "")
+
+
+def test_names_without_end_leave_no_room_for_more() -> None:
+    store = MemoryPins()
+    pins = _pins(store)
+
+    shelf = pins.inspect(_long(f"{number}{'n' * 1_000}" for number in range(300)))
+
+    assert len(shelf.entries) == len(store.pins()) == 261
+    assert len(shelf.dropped) == 39
