@@ -1,6 +1,6 @@
 """The served OpenAPI document: FastAPI's own, with the bodies that are decoded here, every error, and who may ask."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -102,10 +102,7 @@ def install(app: FastAPI, *models: type[BaseModel]) -> None:
         schemas = components.setdefault("schemas", {})
         # Those of the answers once more, since FastAPI drops what is null, also in examples.
         described: tuple[type[BaseModel], ...] = (*answers.all_answers(), *models)
-        for model in described:
-            schema = _bounded(model.model_json_schema(ref_template=_REFERENCE))
-            schemas |= schema.pop("$defs", {})
-            schemas[model.__name__] = schema
+        schemas |= _schemas(described)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         components["securitySchemes"] = {_KEY: {"type": "http", "scheme": "bearer"}}
@@ -115,6 +112,17 @@ def install(app: FastAPI, *models: type[BaseModel]) -> None:
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+
+
+def _schemas(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    """Give the schemas of models, and of all that they consist of, by names that no two of them share."""
+    found: dict[str, Any] = {}
+    for model in models:
+        schema = _bounded(model.model_json_schema(ref_template=_REFERENCE))
+        for name, part in {**schema.pop("$defs", {}), model.__name__: schema}.items():
+            if found.setdefault(name, part) != part:
+                raise ValueError(f"two models of the document are called {name}")
+    return found
 
 
 def _bounded(schema: Any) -> Any:

@@ -80,6 +80,13 @@ def test_every_route_says_who_may_ask_what_comes_and_what_goes_wrong(path: str, 
         assert shown, f"{path} shows no {media}: describe it with openapi.answer(), its model with an example"
 
 
+def test_parts_of_messages_are_those_of_their_own_route() -> None:
+    schemas = DOCUMENT["components"]["schemas"]
+
+    assert schemas["ImagePart"]["properties"]["type"]["const"] == "image_url"
+    assert schemas["ImageContent"]["properties"]["type"]["const"] == "input_image"
+
+
 @pytest.mark.parametrize("content", list(bodies()))
 def test_every_body_has_examples_that_fit_its_schema(content: dict[str, Any]) -> None:
     assert content.get("examples"), "give request_body() an example of this route's body (facade/edge/examples.py)"

@@ -9,21 +9,21 @@ from facade.edge.chat.fields import Schema
 from facade.edge.responses.compaction import opened
 
 
-class TextPart(Schema):
+class TextContent(Schema):
     """A text: of a person, of an earlier answer, or of an earlier answer's thinking."""
 
     type: Literal["input_text", "output_text", "text"]
     text: str
 
 
-class RefusalPart(Schema):
+class RefusalContent(Schema):
     """A refusal of an earlier answer."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-class ImagePart(Schema):
+class ImageContent(Schema):
     """An image; only `data:` URLs are read."""
 
     type: Literal["input_image"]
@@ -31,21 +31,21 @@ class ImagePart(Schema):
     detail: chat.ImageDetail = None
 
     @model_validator(mode="after")
-    def _readable(self) -> "ImagePart":
+    def _readable(self) -> "ImageContent":
         if not self.image_url:
             raise ValueError("must have an image_url; files are not kept here")
         chat.ImageUrl(url=self.image_url)
         return self
 
 
-class AudioPart(Schema):
+class AudioContent(Schema):
     """A sound."""
 
     type: Literal["input_audio"]
     input_audio: chat.InputAudio
 
 
-Part = Annotated[TextPart | RefusalPart | ImagePart | AudioPart, Field(discriminator="type")]
+Part = Annotated[TextContent | RefusalContent | ImageContent | AudioContent, Field(discriminator="type")]
 Content = str | Annotated[list[Part], Field(max_length=256)]
 
 

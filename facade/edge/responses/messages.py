@@ -71,14 +71,14 @@ def _parts(content: items.Content) -> tuple[Part, ...]:
 
 def _part(part: items.Part) -> Part:
     match part:
-        case items.TextPart():
+        case items.TextContent():
             return Text(text=part.text)
-        case items.RefusalPart():
+        case items.RefusalContent():
             return Refusal(text=part.refusal)
-        case items.ImagePart():
+        case items.ImageContent():
             media_type, data = split_data_url(part.image_url or "")
             return Media(mime_type=media_type, data=data)
-        case items.AudioPart():
+        case items.AudioContent():
             data = decode_base64(part.input_audio.data)
             return Media(mime_type=f"audio/{part.input_audio.format}", data=data)
         case other:
