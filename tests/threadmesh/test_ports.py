@@ -1,8 +1,10 @@
 """A port that a process listens on is told from one that only a closed connection holds."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -24,10 +26,18 @@ def listener() -> Iterator[socket.socket]:
 def held() -> Iterator[tuple[int, socket.socket]]:
     """Give a port that a connection to itself holds, without a listener."""
     with socket.socket() as itself:
-        itself.bind(("127.0.0.1", 0))
-        port = itself.getsockname()[1]
+        port = _bound(itself)
         itself.connect(("127.0.0.1", port))
         yield port, itself
+
+
+def _bound(itself: socket.socket) -> int:
+    """Bind to a port below those that the system gives out, so that no other test is given it in the meantime."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with suppress(OSError):
+            itself.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def test_a_listener_is_found_without_connecting(listener: socket.socket) -> None:

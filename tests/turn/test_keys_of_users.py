@@ -24,7 +24,7 @@ def tools_settings(directory: Path, server: dict[str, Any]) -> ToolsSettings:
     file = directory / "wild.json"
     headers = {"Authorization": "Bearer ${env:TOKEN_OF_THE_SERVER}"}
     file.write_text(json.dumps({"mcpServers": {"workshop": {**server, "headers": headers}}}))
-    return ToolsSettings(servers_file=str(file))
+    return ToolsSettings(servers_file=str(file), state_dir=directory)
 
 
 async def serving(stack: AsyncExitStack, kind: str) -> tuple[dict[str, Any], WildHttp | WildSse]:
