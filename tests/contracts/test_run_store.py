@@ -14,6 +14,7 @@ from context_svc.domain.start import Started, StartRequest, start
 from tests.context_svc.given import (
     SUCCEEDED,
     appended,
+    at_once,
     claimed,
     finished,
     queued,
@@ -40,11 +41,6 @@ from threadmesh.testing.clock import FakeClock
 async def attempted(store: Store, *, key: str = "a", repetition: bool = False) -> Started:
     request = StartRequest(input=(said("hello"),), timeout=600.0, attempt_key=key, repetition=repetition)
     return await start(request, store=store)
-
-
-async def at_once(store: Store, thread_key: str) -> Run:
-    request = StartRequest(input=(said("hello"),), timeout=600.0, thread_key=thread_key, owner="facade-1")
-    return (await start(request, store=store)).run
 
 
 async def test_a_started_run_waits_and_its_input_with_it(store: Store) -> None:
@@ -161,48 +157,6 @@ async def test_a_repetition_without_a_key_finds_the_latest_run(store: Store, clo
 
     assert [each.replayed for each in (first, second, again, other, late)] == [False, False, True, False, False]
     assert first.run.id != second.run.id == again.run.id
-
-
-async def test_a_run_takes_the_place_of_one_that_has_ended_and_its_key_finds_it_from_then_on(
-    store: Store, clock: FakeClock
-) -> None:
-    first = await finished(store, await claimed(store, clock, (await started(store, thread_key="k", key="a")).run))
-    starts = (started(store, thread_key="k", key="a", instead_of=first.id) for _ in range(8))
-    results = await asyncio.gather(*starts)
-    again = await started(store, thread_key="k", key="a")
-
-    assert sorted(each.replayed for each in results) == [False] + [True] * 7
-    assert {each.run.id for each in results} == {again.run.id} != {first.id}
-    assert again.replayed
-
-
-async def test_no_run_takes_the_place_of_one_that_goes_on(store: Store, clock: FakeClock) -> None:
-    run = await claimed(store, clock, (await started(store, key="a")).run)
-    again = await started(store, key="a", instead_of=run.id)
-
-    assert again == Started(run=run, replayed=True)
-
-
-@pytest.mark.parametrize(("said", "left"), [((), ["hello"]), ((b"x",), ["hello", "hello"])])
-async def test_the_input_of_a_run_that_said_nothing_leaves_its_thread_with_its_place(
-    store: Store, clock: FakeClock, said: tuple[bytes, ...], left: list[str]
-) -> None:
-    run = await claimed(store, clock, (await started(store, thread_key="k", key="a")).run)
-    await finished(store, run, *said)
-    anew = (await started(store, thread_key="k", key="a", instead_of=run.id)).run
-    await claimed(store, clock, anew)
-    items = await store.items(run.thread_id, after=None, limit=10, descending=False)
-
-    assert [item.message.text for item in items] == left
-    assert items[-1].run_id == anew.id
-
-
-async def test_input_that_another_run_may_be_reading_stays(store: Store, clock: FakeClock) -> None:
-    run = await finished(store, await claimed(store, clock, (await started(store, thread_key="k", key="a")).run))
-    await at_once(store, "k")
-    await started(store, thread_key="k", key="a", instead_of=run.id)
-
-    assert await texts(store, run.thread_id) == ["hello", "hello"]
 
 
 async def test_many_equal_starts_at_once_make_one_run(store: Store) -> None:
