@@ -5,8 +5,8 @@ directly over MCP (stdio), through tools_svc (gRPC, validation), and through the
 must call it, less the same chat without: that is the call with its journal, and one more round of the scripted model).
 Then it calls eight tools of a second each at once, and the good server's tool again while another server hangs, floods,
 sends a line without an end or one that is too long, once started as an equal, once as usual and once at the lowest
-priority, and reads how much memory the service gained and how late its event loop was. The order of what is compared
-changes from round to round.
+priority, or has a thousand tools that are others all the time, and reads how much memory the service gained and how
+late its event loop was. The order of what is compared changes from round to round.
 """
 
 import asyncio
@@ -39,9 +39,17 @@ if TYPE_CHECKING:
     from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceAsyncStub
 
 _SERVER = Path(__file__).parent / "tool_server.py"
-_CROOKED = Path(__file__).parent.parent / "tests" / "servers" / "crooked.py"
+_SERVERS = Path(__file__).parent.parent / "tests" / "servers"
 _ECHO, _WAIT = "good__echo", "good__wait"
-_BAD = ("silent", "flood", "endless", "huge")
+_CROOKED = ("silent", "flood", "endless", "huge")
+_BAD = {
+    "equal": _CROOKED,
+    "usual": _CROOKED,
+    "lowest": _CROOKED,
+    "restless": ("stir",),
+    "renaming": ("stir",),
+}
+"""The bad servers, and the tools of each that are called."""
 _SECONDS = 120.0
 _AT_ONCE = 8
 _WARM_CALLS = 5
@@ -65,11 +73,15 @@ def servers() -> dict[str, object]:
     """Give the servers file: the server that does nothing, and one that breaks the protocol in every way.
 
     The bad one is there as an equal of the service, as it is started without a word, and at the lowest priority: what
-    it costs then is not for the CPU that it burns.
+    it costs then is not for the CPU that it burns. Two more have a thousand tools, all of which change with each call:
+    their descriptions, or their names.
     """
     good = {"command": sys.executable, "args": [str(_SERVER)]}
-    bad = {"command": sys.executable, "args": [str(_CROOKED)], "timeout_seconds": _BAD_SECONDS}
-    return {"mcpServers": {"good": good, "equal": bad | {"nice": 0}, "usual": bad, "lowest": bad | {"nice": 19}}}
+    bad = {"command": sys.executable, "args": [str(_SERVERS / "crooked.py")], "timeout_seconds": _BAD_SECONDS}
+    restless = {"command": sys.executable, "args": [str(_SERVERS / "restless.py")]}
+    renaming = {"command": sys.executable, "args": [str(_SERVERS / "restless.py"), "--names"]}
+    crooked = {"equal": bad | {"nice": 0}, "usual": bad, "lowest": bad | {"nice": 19}}
+    return {"mcpServers": {"good": good, **crooked, "restless": restless, "renaming": renaming}}
 
 
 @asynccontextmanager
@@ -150,7 +162,7 @@ async def beside_a_bad_server(found: Ways, server: str, *, times: int) -> list[f
                 await asyncio.wait_for(over.wait(), max(0.0, due - perf_counter()))
 
     async with asyncio.TaskGroup() as tasks:
-        for name in _BAD:
+        for name in _BAD[server]:
             tasks.create_task(pester(f"{server}__{name}"))
         samples = await alone(found, times=times)
         over.set()
@@ -197,7 +209,7 @@ async def measure(asked: Namespace, units: Units) -> None:
 
 async def isolation(asked: Namespace, found: Ways, pid: int, *, metrics: str) -> None:
     """Measure what a bad server costs a good one, and what it does to the service `pid`: its memory, its event loop."""
-    samples: dict[str, list[float]] = {"": [], "equal": [], "usual": [], "lowest": []}
+    samples: dict[str, list[float]] = {"": [], **{server: [] for server in asked.servers}}
     late: dict[str, float] = dict.fromkeys(samples, 0.0)
     began = resident(pid)
     for number in range(asked.rounds):
@@ -208,7 +220,7 @@ async def isolation(asked: Namespace, found: Ways, pid: int, *, metrics: str) ->
             )
             late[server] = max(late[server], largest(before, await lags(metrics)))
     quiet = report("alone", samples[""])[1]
-    for server in ("equal", "usual", "lowest"):
+    for server in asked.servers:
         loud = report(f"beside a bad server, {server}", samples[server])[1]
         print(f"p95 {loud / quiet:.2f} x alone; target 1.10")
     for server, seconds in late.items():
@@ -246,6 +258,7 @@ def main() -> int:
     parser = ArgumentParser(prog="python -m benchmarks.tool_calls", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--calls", type=int, default=80, help="calls of each way in a round")
+    parser.add_argument("--servers", nargs="+", choices=_BAD, default=list(_BAD), help="the bad servers")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tool-calls-") as name, mesh_of_units(Path(name)) as units:
         units["tools"].end()

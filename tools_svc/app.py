@@ -21,14 +21,13 @@ from threadmesh.telemetry.loop_lag import watch_loop
 from tools_svc.adapters.followed_servers import enabled, wanted
 from tools_svc.adapters.json_pins import JsonPins
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
-from tools_svc.adapters.pin_log import PinLog
+from tools_svc.adapters.pin_log import PinLog, log_suspicious
 from tools_svc.adapters.prometheus_metrics import ToolMetrics
 from tools_svc.adapters.prometheus_policies import PolicyMetrics
 from tools_svc.adapters.server_config import ServerConfig
 from tools_svc.adapters.servers_file import read_capabilities
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.capability_source import CapabilitySource
-from tools_svc.domain.catalog import Dropped
 from tools_svc.domain.consult import Reader
 from tools_svc.domain.execute import Executor
 from tools_svc.domain.fleet import Fleet
@@ -157,12 +156,10 @@ def _watcher(settings: ToolsSettings) -> CatalogueWatcher:
         listener=listener,
     )
     return CatalogueWatcher(
-        [],
-        policies={},
         schemas=JsonSchemaCompiler(),
         pins=pins,
         clock=SystemClock(),
-        on_dropped=_log_dropped,
+        on_dropped=listener.dropped,
         on_quarantined=listener.quarantined,
     )
 
@@ -174,8 +171,7 @@ async def _refreshing(watcher: CatalogueWatcher, capabilities: CapabilitySource)
         async for _, catalogue in states:
             capabilities.refresh()
             now = {(name, reason) for name, reasons in warnings(catalogue).items() for reason in reasons}
-            for name, reason in sorted(now - told):
-                log.warning("tool.suspicious", tool=name, reason=reason)
+            log_suspicious(sorted(now - told))
             told = now
 
 
@@ -226,14 +222,3 @@ def _service(servicer: ToolsServicer) -> Service:
 
 def _ranks(capabilities: CapabilitySource) -> list[tuple[str, list[Ranked]]]:
     return [(each.name, capabilities.ranking(each)) for each in capabilities.capabilities]
-
-
-def _log_dropped(dropped: Dropped) -> None:
-    log.warning(
-        "tool.dropped",
-        server=dropped.server,
-        tool=dropped.tool[:200],
-        reason=dropped.failure.reason,
-        message=dropped.failure.message,
-        **{f"fact_{name}": value for name, value in dropped.failure.facts.items()},
-    )

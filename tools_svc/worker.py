@@ -196,8 +196,6 @@ def _watcher() -> CatalogueWatcher:
     """Watch without pins: each task says which definition it was made for."""
     listener = PinLog()
     return CatalogueWatcher(
-        [],
-        policies={},
         schemas=JsonSchemaCompiler(),
         pins=Pins(
             MemoryPins(), changes=Changes.ACCEPT, suspicious=Suspicious.OFFER, clock=SystemClock(), listener=listener

@@ -42,4 +42,5 @@ def _decode_server(server: pb.Server) -> ToolServer:
         name=server.name,
         state=_STATES.get(server.state, ServerState.UNAVAILABLE),
         resting=server.HasField("breaker"),
+        listed=server.listed,
     )

@@ -1,7 +1,7 @@
 """The mesh's own tools as tools_svc runs them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 
 from facade.adapters.offer_codec import decode_offer
@@ -21,6 +21,10 @@ from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 
 _PEER = "tools"
 _SECONDS = 5.0
+_MOST_NAMES = 512
+"""What a request may name; one that wants more is given everything."""
+_NOBODYS = "nobody's"
+"""The name of no tool: whoever asks for it hears only whether there is an answer."""
 _MOMENT_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
 """A server that sends nothing for so long, not even a sign of life, is taken for dead."""
@@ -34,12 +38,13 @@ class ToolsClient:
 
     async def ping(self) -> None:
         """Raise `Unavailable` unless tools_svc answers."""
-        await self.offer()
+        await self.offer([_NOBODYS])
 
-    async def offer(self) -> Offer:
-        """Tell what the servers of tools offer now."""
+    async def offer(self, names: Collection[str] = ()) -> Offer:
+        """Tell what the servers of tools offer now: the tools of these names, or all of them."""
+        request = pb.ListToolsRequest(names=names if len(names) <= _MOST_NAMES else (), brief=True)
         async with translated(_PEER):
-            response = await self._stub.ListTools(pb.ListToolsRequest(), timeout=_SECONDS)
+            response = await self._stub.ListTools(request, timeout=_SECONDS)
         return decode_offer(response)
 
     async def execute(

@@ -192,10 +192,11 @@ class Asking:
         if self._has_begun:
             with suppress(ToolServerUnavailable):
                 return await persist(self._settled_offer, seconds=self._patience(2))
-        return await persist(self._mesh.tools.offer, seconds=self._patience(2))
+        ask = partial(self._mesh.tools.offer, self._parameters.server_tools.names)
+        return await persist(ask, seconds=self._patience(2))
 
     async def _settled_offer(self) -> Offer:
-        offer = await self._mesh.tools.offer()
+        offer = await self._mesh.tools.offer(self._parameters.server_tools.names)
         if not offer.settled:
             raise ToolServerUnavailable
         return offer

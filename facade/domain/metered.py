@@ -1,6 +1,6 @@
 """Models and tools whose use is counted for the caller whose run it is, wherever the run came from."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 
 from facade.domain.events import ModelEvent, ModelFinished, ModelStarted, Run, ToolEvent
@@ -107,9 +107,9 @@ class MeteredTools:
     def __init__(self, tools: Tools, limits: RateLimits, on_refused: Callable[[RateLimitExceeded], None]) -> None:
         self._tools, self._limits, self._on_refused = tools, limits, on_refused
 
-    async def offer(self) -> Offer:
+    async def offer(self, names: Collection[str] = ()) -> Offer:
         """Tell what the servers of tools offer now."""
-        return await self._tools.offer()
+        return await self._tools.offer(names)
 
     async def execute(
         self,

@@ -45,11 +45,15 @@ class ServerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ToolServer:
-    """A server of tools; `resting` if it fails too often and is left alone for a while."""
+    """A server of tools; `resting` if it fails too often and is left alone for a while.
+
+    It is `listed` if it is known what tools it has, also while it is away.
+    """
 
     name: str
     state: ServerState
     resting: bool = False
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offer:
-    """The tools that can be called now; those of servers that are `away`, as last seen; and those that are `held`."""
+    """The tools that can be called now; those of servers that are `away`, as last seen; and those that are `held`.
+
+    All of them, or those that were asked for.
+    """
 
     tools: Sequence[Tool] = ()
     away: Sequence[Tool] = ()
@@ -72,8 +79,7 @@ class Offer:
     @property
     def settled(self) -> bool:
         """Whether each server's tools are known, as far as it can be reached."""
-        known = {tool.server for tool in (*self.tools, *self.away)} | {each.server for each in self.held}
-        return all(each.name in known for each in self.servers if each.state is ServerState.CONNECTING)
+        return all(each.listed for each in self.servers if each.state is ServerState.CONNECTING)
 
     @property
     def known(self) -> Catalogue:
@@ -107,9 +113,8 @@ class Offer:
             raise ToolServerUnavailable(f"The tool server {name} cannot be reached now.", server=name)
 
     def _hindered(self, name: str) -> bool:
-        away = {each.name for each in self.servers if each.state is not ServerState.READY}
-        seen = {tool.server for tool in (*self.tools, *self.away)}
-        return any(name == each.name for each in self.held) or server_of(name) in away - seen
+        unknown = {each.name for each in self.servers if each.state is not ServerState.READY and not each.listed}
+        return any(name == each.name for each in self.held) or server_of(name) in unknown
 
 
 def server_of(name: str) -> str:

@@ -1,6 +1,6 @@
 """The other units as a turn sees them."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -134,8 +134,8 @@ NO_ANSWERS: Mapping[str, Answered] = MappingProxyType({})
 class Tools(Protocol):
     """Where the mesh's own tools run."""
 
-    async def offer(self) -> Offer:
-        """Tell what the servers of tools offer now."""
+    async def offer(self, names: Collection[str] = ()) -> Offer:
+        """Tell what the servers of tools offer now: the tools of these names, or all of them."""
         ...
 
     def execute(

@@ -50,7 +50,7 @@ async def _tools(parameters: TurnParameters, mesh: Mesh) -> tuple[ToolDefinition
     """Give the tools in the order in which a question names them."""
     if not parameters.server_tools:
         return parameters.tools
-    own = (await mesh.tools.offer()).chosen(parameters.server_tools)
+    own = (await mesh.tools.offer(parameters.server_tools.names)).chosen(parameters.server_tools)
     return (*parameters.tools, *(tool.definition for tool in own.values()))
 
 

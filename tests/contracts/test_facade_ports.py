@@ -346,6 +346,17 @@ async def test_what_was_read_ahead_is_known_to_an_answer_of_the_same_scope(infer
         await inference.warm(read, model="unknown", cache_scope="")
 
 
+async def test_the_offer_is_of_all_tools_or_of_those_that_are_asked_for(tools: Tools) -> None:
+    everything = await tools.offer()
+    one = await tools.offer(["workshop__echo", "workshop__nothing"])
+    many = await tools.offer([f"workshop__{number}" for number in range(600)])
+
+    assert {"workshop__echo", "workshop__work"} <= everything.known.keys()
+    assert list(one.known.items()) == [("workshop__echo", everything.known["workshop__echo"])]
+    assert [(server.name, server.listed) for server in one.servers] == [("workshop", True)]
+    assert many.known.keys() == everything.known.keys()
+
+
 async def test_every_call_ends_once_and_a_made_up_one_is_never_started(tools: Tools) -> None:
     calls = [
         ToolCall(id="a", name="workshop__echo", arguments_json='{"value": 12345678901234567890}'),

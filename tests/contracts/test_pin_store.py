@@ -35,19 +35,19 @@ def test_a_new_store_keeps_nothing(store: PinStore) -> None:
     assert list(store.pins()) == []
 
 
-def test_what_is_kept_is_given_back_as_it_was(store: PinStore) -> None:
+async def test_what_is_kept_is_given_back_as_it_was(store: PinStore) -> None:
     others = [replace(PIN, tool="other"), replace(PIN, server="r")]
 
-    store.keep([PIN])
-    store.keep(others)
+    await store.keep([PIN])
+    await store.keep(others)
 
     assert sorted(store.pins(), key=repr) == sorted([PIN, *others], key=repr)
 
 
-def test_a_later_pin_of_a_tool_replaces_the_earlier_one(store: PinStore) -> None:
+async def test_a_later_pin_of_a_tool_replaces_the_earlier_one(store: PinStore) -> None:
     later = replace(PIN, definition_hash="i")
-    store.keep([PIN])
+    await store.keep([PIN])
 
-    store.keep([later])
+    await store.keep([later])
 
     assert list(store.pins()) == [later]

@@ -12,8 +12,8 @@ def tool(name: str) -> Tool:
     return Tool(definition=ToolDefinition(name=name), server=name.partition("__")[0])
 
 
-def server(name: str, state: ServerState) -> ToolServer:
-    return ToolServer(name=name, state=state)
+def server(name: str, state: ServerState, *, listed: bool = True) -> ToolServer:
+    return ToolServer(name=name, state=state, listed=listed)
 
 
 OFFER = Offer(
@@ -24,7 +24,7 @@ OFFER = Offer(
         server("clock", ServerState.READY),
         server("files", ServerState.UNAVAILABLE),
         server("shop", ServerState.READY),
-        server("unseen", ServerState.UNAVAILABLE),
+        server("unseen", ServerState.UNAVAILABLE, listed=False),
     ),
 )
 
@@ -75,15 +75,15 @@ def test_nothing_is_said_of_tools_that_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "tools", "settled"),
+    ("state", "listed", "settled"),
     [
-        (ServerState.CONNECTING, (), False),
-        (ServerState.CONNECTING, (tool("clock__now"),), True),
-        (ServerState.READY, (), True),
-        (ServerState.UNAVAILABLE, (), True),
+        (ServerState.CONNECTING, False, False),
+        (ServerState.CONNECTING, True, True),
+        (ServerState.READY, False, True),
+        (ServerState.UNAVAILABLE, False, True),
     ],
 )
 def test_an_offer_is_settled_once_no_server_is_on_its_way_for_the_first_time(
-    state: ServerState, tools: tuple[Tool, ...], settled: bool
+    state: ServerState, listed: bool, settled: bool
 ) -> None:
-    assert Offer(tools=tools, servers=(server("clock", state),)).settled is settled
+    assert Offer(servers=(server("clock", state, listed=listed),)).settled is settled

@@ -1,6 +1,6 @@
 """A tools service that is away for a moment: whoever has begun something there has more patience."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
@@ -41,7 +41,7 @@ class Away:
         if self.asked == 1:
             raise Unreachable(peer="tools")
 
-    async def offer(self) -> Offer:
+    async def offer(self, names: Collection[str] = ()) -> Offer:
         self._ask()
         return Offer()
 
@@ -84,7 +84,7 @@ async def test_a_run_that_has_begun_waits_for_its_tools_and_does_without_those_t
 class OnItsWay(Away):
     """A `Tools` whose server is on its way when it is asked for the first time."""
 
-    async def offer(self) -> Offer:
+    async def offer(self, names: Collection[str] = ()) -> Offer:
         self.asked += 1
         state = ServerState.CONNECTING if self.asked == 1 else ServerState.READY
         tools = () if self.asked == 1 else (Tool(definition=ToolDefinition(name="s__t"), server="s"),)

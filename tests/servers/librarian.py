@@ -5,11 +5,14 @@ import sys
 from typing import Any
 
 NOTES: list[Any] = [
+    None,
+    {"name": "nowhere"},
+    {"uri": 7, "name": "a number"},
     {"uri": "note://fine", "name": "fine", "size": 3},
     {"uri": "note://half \ud800 pair", "name": "half", "size": -1},
     *({"uri": f"note://{number}", "name": "x" * 1_000} for number in range(1_000)),
 ]
-TEMPLATES: list[Any] = [{"name": "of no template"}]
+TEMPLATES: list[Any] = [{"name": "of no template"}, {"name": "any", "uriTemplate": "note://{name}"}]
 READS: dict[str, Any] = {
     "note://fine": {"contents": [{"uri": "note://fine", "text": "yes"}]},
     "note://nothing": {"answer": 42},

@@ -115,6 +115,25 @@ async def test_a_changed_tool_is_not_offered_and_not_called_and_the_others_go_on
     assert [line["tool"] for line in lines if line["event"] == "tool.definition_changed"] == ["fickle__flips"]
 
 
+async def test_a_brief_list_leaves_out_what_only_an_operator_reads(tmp_path: Path, fickle: Fickle) -> None:
+    flipped = {**FLIPS, "description": "Reads two files."}
+    result = {**STEADY, "name": "result", "outputSchema": {"type": "object"}}
+    async with mesh(tmp_path, fickle=fickle.server) as running:
+        await fickle.change(running, [STEADY, flipped, result])
+        long = await running.tools.ListTools(pb.ListToolsRequest())
+        brief = await running.tools.ListTools(pb.ListToolsRequest(brief=True))
+        one = await running.tools.ListTools(pb.ListToolsRequest(names=["fickle__steady"], brief=True))
+
+    assert {tool.server_tool: bool(tool.output_schema_json) for tool in long.tools}["result"]
+    assert [tool.definition for tool in brief.tools] == [tool.definition for tool in long.tools]
+    assert not any(tool.output_schema_json for tool in brief.tools)
+    assert [held.present.hash for held in brief.quarantined] == [held.present.hash for held in long.quarantined]
+    assert not any(held.present.definition_json or held.pinned.definition_json for held in brief.quarantined)
+    assert [tool.definition.name for tool in one.tools] == ["fickle__steady"]
+    assert not one.quarantined
+    assert [(server.name, server.listed) for server in one.servers] == [("fickle", True)]
+
+
 async def test_a_description_that_hides_text_from_the_beginning_is_warned_of_and_told_without_it(
     tmp_path: Path, fickle: Fickle
 ) -> None:

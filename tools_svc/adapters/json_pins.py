@@ -1,8 +1,10 @@
 """Pins in a JSON file, which a person can read and compare."""
 
+import asyncio
 import os
 from collections.abc import Collection
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
@@ -39,27 +41,33 @@ class _File(BaseModel):
 class JsonPins:
     """A `PinStore` in one file, which belongs to one process at a time.
 
-    Every change replaces the file as a whole, which takes the process as long as its disk takes to write it.
+    Every change replaces the file as a whole, in a thread: a slow disk holds up who changes pins and nobody else.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the file, if there is one; raises `ConfigurationError` for one that cannot be read or understood."""
         self._path = path
+        self._writing = Lock()
         self._pins = {(pin.server, pin.tool): pin for pin in _read(path)}
 
     def pins(self) -> Collection[Pin]:
         """Give what is kept."""
         return tuple(self._pins.values())
 
-    def keep(self, pins: Collection[Pin]) -> None:
-        """Keep these; raises `StoreUnavailable`."""
-        after = self._pins | {(pin.server, pin.tool): pin for pin in pins}
-        try:
-            _write(self._path, [after[key] for key in sorted(after)])
-        except OSError as error:
-            problem = error.strerror or str(error)
-            raise StoreUnavailable(f"The pinned definitions cannot be written to {self._path} ({problem}).") from error
-        self._pins = after
+    async def keep(self, pins: Collection[Pin]) -> None:
+        """Keep these; raises `StoreUnavailable`. Who is cancelled meanwhile has them kept all the same."""
+        await asyncio.to_thread(self._keep, pins)
+
+    def _keep(self, pins: Collection[Pin]) -> None:
+        with self._writing:
+            after = self._pins | {(pin.server, pin.tool): pin for pin in pins}
+            try:
+                _write(self._path, [after[key] for key in sorted(after)])
+            except OSError as error:
+                problem = f"({error.strerror or error})"
+                message = f"The pinned definitions cannot be written to {self._path} {problem}."
+                raise StoreUnavailable(message) from error
+            self._pins = after
 
 
 def _read(path: Path) -> list[Pin]:

@@ -1,7 +1,7 @@
 """The resources and prompts of a connected MCP server."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -12,7 +12,14 @@ from anyio.abc import TaskGroup
 from mcp.client import Client
 from mcp.shared.exceptions import MCPError
 
-from threadmesh.errors import MeshError, ResourceNotFound, ToolConnectionLost, ToolFailed, ToolServerUnavailable
+from threadmesh.errors import (
+    MeshError,
+    ResourceNotFound,
+    ToolAnswerUnreadable,
+    ToolConnectionLost,
+    ToolFailed,
+    ToolServerUnavailable,
+)
 from tools_svc.adapters import mcp_library_values as values
 from tools_svc.adapters.mcp_errors import SDK_ERRORS, translated
 from tools_svc.adapters.mcp_raw import Raw, listed
@@ -26,6 +33,8 @@ _MOST_CHARACTERS = 256 * 1024
 
 _NOT_FOUND = {"-32002", "-32602"}
 """How servers say that there is no such resource: until MCP 2025-11-25, and since."""
+
+_MOST_NAMED = 10
 
 _REFRESH_SECONDS = 0.2
 _LONGEST_SECONDS = 24 * 3600.0  # whoever asks has a limit of his own, and a shorter one
@@ -96,14 +105,31 @@ class McpLibrary:
                 most=_MOST_ENTRIES,
                 characters=_MOST_CHARACTERS,
             )
-            given = tuple(map(read, listing.kept))
         except SDK_ERRORS as error:
             if not isinstance(error, MCPError) or error.code != types.METHOD_NOT_FOUND:
                 log.warning("tool_server.list_failed", server=self._server, list=key, error=str(translated(error)))
             return last
+        given = self._readable(listing.kept, key, read)
         if listing.cut:
             log.warning("tool_server.list_cut", server=self._server, list=key, entries=listing.seen, kept=len(given))
         return given
+
+    def _readable(
+        self, entries: Sequence[Any], key: str, read: Callable[[Mapping[str, Any]], Value]
+    ) -> tuple[Value, ...]:
+        """Give the entries that can be read; one that cannot costs itself only."""
+        given, unreadable = list[Value](), list[str]()
+        for entry in entries:
+            try:
+                given.append(read(entry))
+            except ToolAnswerUnreadable as error:
+                unreadable.append(error.message)
+        if unreadable:
+            why = unreadable[:_MOST_NAMED]
+            log.warning(
+                "tool_server.entries_unreadable", server=self._server, list=key, entries=len(unreadable), why=why
+            )
+        return tuple(given)
 
     async def _asked(self, request: Any) -> dict[str, Any]:
         """Send a request in a task of the connection, whose end must be an error here and no cancellation."""

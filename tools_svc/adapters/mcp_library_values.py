@@ -23,23 +23,22 @@ _ROLES = {"user": Role.USER, "assistant": Role.ASSISTANT}
 
 
 def resource(raw: Mapping[str, Any]) -> Resource:
-    """Read a resource of a list."""
-    size = raw.get("size")
+    """Read a resource of a list; raises `ToolAnswerUnreadable`."""
+    uri, size = _key(raw, "uri"), raw.get("size")
     known = isinstance(size, int) and 0 <= size <= _LARGEST_SIZE
-    return Resource(uri=clean(raw["uri"]), size=size if known and size else 0, **_described(raw, raw["uri"]))
+    return Resource(uri=uri, size=size if known and size else 0, **_described(raw, uri))
 
 
 def template(raw: Mapping[str, Any]) -> ResourceTemplate:
-    """Read a template of a list."""
-    return ResourceTemplate(uri_template=clean(raw["uriTemplate"]), **_described(raw, raw["uriTemplate"]))
+    """Read a template of a list; raises `ToolAnswerUnreadable`."""
+    uri = _key(raw, "uriTemplate")
+    return ResourceTemplate(uri_template=uri, **_described(raw, uri))
 
 
 def prompt(raw: Mapping[str, Any]) -> Prompt:
-    """Read a prompt of a list."""
-    arguments = tuple(map(_argument, raw.get("arguments") or ()))
-    return Prompt(
-        name=clean(raw["name"]), title=_text(raw, "title"), description=_text(raw, "description"), arguments=arguments
-    )
+    """Read a prompt of a list; raises `ToolAnswerUnreadable`."""
+    name, arguments = _key(raw, "name"), tuple(map(_argument, raw.get("arguments") or ()))
+    return Prompt(name=name, title=_text(raw, "title"), description=_text(raw, "description"), arguments=arguments)
 
 
 def contents(raw: Mapping[str, Any]) -> tuple[ResourceContent, ...]:
@@ -91,6 +90,13 @@ def _message(raw: Any) -> Message:
             raise ToolAnswerUnreadable("A message of the prompt is of nobody known.")
 
 
+def _key(raw: Mapping[str, Any], field: str) -> str:
+    """Give what an entry is asked for by; one that could not be read has none, and says why."""
+    if not raw[field]:
+        raise ToolAnswerUnreadable(_text(raw, "description") or f"It has no {field}.")
+    return clean(raw[field])
+
+
 def _argument(raw: Mapping[str, Any]) -> PromptArgument:
     return PromptArgument(
         name=clean(raw["name"]),
@@ -106,7 +112,7 @@ def _described(raw: Mapping[str, Any], otherwise: str) -> dict[str, str]:
         "description": _text(raw, "description"),
         "mime_type": _text(raw, "mimeType"),
     }
-    return {"name": _text(raw, "name") or clean(otherwise)} | texts
+    return {"name": _text(raw, "name") or otherwise} | texts
 
 
 def _text(raw: Mapping[str, Any], key: str) -> str:

@@ -2,12 +2,20 @@
 
 from typing import Any
 
-from mcp_types import Tool
-from pydantic import ValidationError
+from mcp_types import Prompt, Resource, ResourceTemplate, Tool
+from pydantic import BaseModel, ValidationError
 
 from tools_svc.domain.output import MOST_PARTS
 
 _PARTS = ("content", "contents", "messages")
+
+_LISTS: dict[str, tuple[type[BaseModel], dict[str, Any]]] = {
+    "tools": (Tool, {"name": "", "inputSchema": {"type": "object"}}),
+    "resources": (Resource, {"name": "", "uri": ""}),
+    "resourceTemplates": (ResourceTemplate, {"name": "", "uriTemplate": ""}),
+    "prompts": (Prompt, {"name": ""}),
+}
+"""What the entries of each list have to be, and what stands for one that is not."""
 
 
 def has_too_many_parts(result: dict[str, Any]) -> bool:
@@ -16,20 +24,20 @@ def has_too_many_parts(result: dict[str, Any]) -> bool:
 
 
 def with_nameless(result: dict[str, Any]) -> dict[str, Any]:
-    """Give a list of tools with those that cannot be read replaced by tools without a name, which say why."""
-    tools = result.get("tools")
-    if not isinstance(tools, list):
-        return result
-    readable = [_readable(tool) for tool in tools]
-    changed = any(after is not before for after, before in zip(readable, tools, strict=True))
-    return {**result, "tools": readable} if changed else result
+    """Give a list with the entries that cannot be read replaced by some without a name, which say why."""
+    for key, (kind, stub) in _LISTS.items():
+        if isinstance(entries := result.get(key), list):
+            readable = [_readable(entry, kind, stub) for entry in entries]
+            if any(after is not before for after, before in zip(readable, entries, strict=True)):
+                result = {**result, key: readable}
+    return result
 
 
-def _readable(tool: Any) -> Any:
+def _readable(entry: Any, kind: type[BaseModel], stub: dict[str, Any]) -> Any:
     try:
-        Tool.model_validate(tool, by_name=False)
+        kind.model_validate(entry, by_name=False)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        why = f"{'.'.join(map(str, first['loc'])) or 'tool'}: {first['msg']}"
-        return {"name": "", "description": why, "inputSchema": {"type": "object"}}
-    return tool
+        where = ".".join(map(str, first["loc"])) or kind.__name__.lower()
+        return {**stub, "description": f"{where}: {first['msg']}"}
+    return entry

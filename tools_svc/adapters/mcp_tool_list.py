@@ -1,5 +1,6 @@
 """The tools that an MCP server lists."""
 
+import asyncio
 from typing import Any
 
 import mcp_types as types
@@ -31,7 +32,7 @@ async def listed_tools(client: Client, *, server: str) -> Listed:
     listing = await listed(client, _request, "tools", most=_MOST_TOOLS, characters=_MOST_CHARACTERS)
     if listing.cut:
         log.warning("tool_server.list_cut", server=server, list="tools", entries=listing.seen, kept=len(listing.kept))
-    tools = _read(listing.kept, server)
+    tools = await asyncio.to_thread(_read, listing.kept, server)
     if any("x-mcp-header" in tool.parameters_json for _, tool in tools):
         # The SDK sends such arguments as headers too, for tools that it has listed itself.
         await client.list_tools()

@@ -15,6 +15,6 @@ class MemoryPins:
         """Give what is kept."""
         return tuple(self._pins.values())
 
-    def keep(self, pins: Collection[Pin]) -> None:
+    async def keep(self, pins: Collection[Pin]) -> None:
         """Keep these."""
         self._pins |= {(pin.server, pin.tool): pin for pin in pins}

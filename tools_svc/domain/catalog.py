@@ -18,7 +18,7 @@ from tools_svc.domain.naming import CAPABILITIES, public_name, server_of
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.ports import Schema, SchemaCompiler
-from tools_svc.domain.telling import doubts, told, told_schema
+from tools_svc.domain.telling import annotations, doubts, mentions, told, told_schema
 from tools_svc.domain.tool import OfferedTool, Server, ServerState, ServerStatus, Tool
 
 ANY_OBJECT = '{"type":"object"}'
@@ -112,6 +112,11 @@ class Catalogue:
         held = (each for shelf in self.shelves.values() for each in shelf.quarantined)
         return tuple(sorted(held, key=lambda each: each.tool.name))
 
+    def listed(self, server: str) -> bool:
+        """Whether it is known what tools that server has, also while it is away."""
+        shelf = self.shelves.get(server)
+        return shelf is not None and bool(shelf.entries or shelf.quarantined)
+
     def find(self, name: str) -> Entry:
         """Give the tool of that name, also while its server is away: the call will wait for it or fail.
 
@@ -190,13 +195,15 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
     parameters = offer.parameters_json or ANY_OBJECT
     _check_describes_object(parameters)
     limit = policy.description_characters
+    title, description = told(offer.title, limit=limit), told(offer.description, limit=limit)
+    shown = told_schema(parameters, limit=limit)
     tool = Tool(
         name=public_name(server, offer.name),
         server=server,
         server_tool=offer.name,
-        title=told(offer.title, limit=limit),
-        description=told(offer.description, limit=limit),
-        parameters_json=told_schema(parameters, limit=limit),
+        title=title,
+        description=description,
+        parameters_json=shown,
         output_schema_json=offer.output_schema_json,
         effect=policy.effect(offer.name, offer.hints),
         timeout_seconds=policy.call_seconds(offer.name),
@@ -207,6 +214,7 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
         definition_hash=offer.definition_hash,
         definition_json=offer.definition_json,
         doubts=tuple(doubts(offer, limit=limit)),
+        mentions=mentions(title, description, *annotations(json.loads(shown))),
     )
     output = schemas.compile(offer.output_schema_json) if offer.output_schema_json else None
     return Entry(tool=tool, arguments=schemas.compile(parameters), output=output)

@@ -62,15 +62,15 @@ class Pins:
         self._listener = listener
         self._pins = {(pin.server, pin.tool): pin for pin in store.pins()}
 
-    def inspect(self, shelf: Shelf) -> Shelf:
+    async def inspect(self, shelf: Shelf) -> Shelf:
         """Pin the tools that are seen for the first time, and take off the shelf those that are not as pinned."""
         before = self._pins_of(shelf.server.name)
         verdict = self._judge(shelf.entries, Room(before))
-        self._pin(shelf, verdict.new + verdict.accepted)
-        for pin in verdict.new:
-            self._listener.pinned(pin, server_known=bool(before))
-        for pin in verdict.accepted:
-            self._listener.accepted(pin)
+        await self._pin(shelf, verdict.new + verdict.accepted)
+        if verdict.new:
+            self._listener.pinned(verdict.new, server_known=bool(before))
+        if verdict.accepted:
+            self._listener.accepted(verdict.accepted)
         offered = _without(shelf, entries=verdict.offered, quarantined=verdict.quarantined)
         return replace(offered, dropped=(*shelf.dropped, *verdict.dropped))
 
@@ -98,10 +98,10 @@ class Pins:
             quarantined=(*shelf.quarantined, *held),
         )
 
-    def approve(self, tool: Tool) -> None:
+    async def approve(self, tool: Tool) -> None:
         """Trust this definition of the tool from now on; raises `StoreUnavailable` when it cannot be kept."""
         pin = replace(self._pin_of(tool), approved=True)
-        self._store.keep([pin])
+        await self._store.keep([pin])
         self._pins[pin.server, pin.tool] = pin
         self._listener.approved(pin)
 
@@ -132,7 +132,7 @@ class Pins:
     def _pins_of(self, server: str) -> list[Pin]:
         return [pin for pin in self._pins.values() if pin.server == server]
 
-    def _pin(self, shelf: Shelf, pins: tuple[Pin, ...]) -> None:
+    async def _pin(self, shelf: Shelf, pins: tuple[Pin, ...]) -> None:
         """Trust these definitions of a server, and keep them with what room its pins leave for their texts."""
         self._pins |= {(pin.server, pin.tool): pin for pin in pins}
         if pins:
@@ -142,7 +142,7 @@ class Pins:
             self._pins |= {(pin.server, pin.tool): pin for pin in cut.values()}
         try:
             if pins:
-                self._store.keep(pins)
+                await self._store.keep(pins)
         except MeshError as error:
             self._listener.not_kept(error)
 

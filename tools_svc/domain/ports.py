@@ -123,7 +123,7 @@ class PinStore(Protocol):
         """Give every pin that was kept."""
         ...
 
-    def keep(self, pins: Collection[Pin]) -> None:
+    async def keep(self, pins: Collection[Pin]) -> None:
         """Keep these pins, each instead of an earlier one of its tool: all of them or none.
 
         They outlive the process when this returns, if the store is one that does. Raises `StoreUnavailable`.
@@ -134,12 +134,12 @@ class PinStore(Protocol):
 class PinListener(Protocol):
     """Hears what becomes of definitions; must not fail."""
 
-    def pinned(self, pin: Pin, *, server_known: bool) -> None:
-        """A tool was seen for the first time; `server_known` if its server had tools before."""
+    def pinned(self, pins: Sequence[Pin], *, server_known: bool) -> None:
+        """Tools of a server were seen for the first time; `server_known` if it had tools before."""
         ...
 
-    def accepted(self, pin: Pin) -> None:
-        """A change was trusted without a person's word."""
+    def accepted(self, pins: Sequence[Pin]) -> None:
+        """Changes of a server were trusted without a person's word."""
         ...
 
     def approved(self, pin: Pin) -> None:

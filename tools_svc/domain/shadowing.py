@@ -4,18 +4,11 @@ A description that tells how to use another server's tool can change what that o
 changed.
 """
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 from tools_svc.domain.catalog import Catalogue
-from tools_svc.domain.telling import annotations
 from tools_svc.domain.tool import Tool
-
-_WORD = re.compile(r"[A-Za-z0-9_-]+")
-_SHORTEST = 6
-"""Own names of tools that are shorter, or but one word, are words of everyday language."""
 
 
 @lru_cache(maxsize=4)
@@ -36,13 +29,7 @@ def warnings(catalogue: Catalogue) -> Mapping[str, tuple[str, ...]]:
 
 
 def _shadowing(tool: Tool, telling: Mapping[str, set[str]]) -> Iterator[str]:
-    texts = (tool.title, tool.description, *annotations(json.loads(tool.parameters_json)))
-    words = {word.lower() for text in texts for word in _WORD.findall(text)}
-    for word in sorted(words):
-        others = telling.get(word, set()) - {tool.server}
-        if others and tool.server not in telling[word] and _is_a_name(word):
+    for word in sorted(tool.mentions & telling.keys()):
+        others = telling[word]
+        if tool.server not in others:
             yield f"its description speaks of {word}, a tool of {', '.join(sorted(others))}"
-
-
-def _is_a_name(word: str) -> bool:
-    return len(word) >= _SHORTEST and ("_" in word or "-" in word)

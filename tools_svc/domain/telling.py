@@ -24,6 +24,9 @@ _BLANK = {"\u115f", "\u1160", "\u2800", "\u3164", "\uffa0"}
 """Fillers of Korean syllables, and the pattern of Braille without dots."""
 _PLAIN = {"\n", "\r", "\t", "\u200d"}
 """The last one joins emoji."""
+_WORD = re.compile(r"[A-Za-z0-9_-]+")
+_SHORTEST_NAME = 6
+"""Own names of tools that are shorter, or but one word, are words of everyday language."""
 _ORDERS = re.compile(
     r"</?\s*(?:important|critical|system|secret|instructions?)\b[^>]*>"
     r"|<\|[a-z_]+\|>|\[/?INST\]"
@@ -37,7 +40,7 @@ _ORDERS = re.compile(
 
 def told(text: str, *, limit: int) -> str:
     """Give what a model reads of a text: what a person could see of it, cut to `limit` characters."""
-    seen = "".join(sign for sign in text if not _is_hidden(sign))
+    seen = _seen(text)
     return seen if len(seen) <= limit else seen[: max(0, limit - len(_CUT))].rstrip() + _CUT
 
 
@@ -51,15 +54,21 @@ def told_schema(schema_json: str, *, limit: int) -> str:
 def doubts(offer: OfferedTool, *, limit: int) -> Iterator[str]:
     """Say what of a definition an operator should look at, by itself."""
     schema = json.loads(offer.parameters_json or "{}")
-    if any(_is_hidden(sign) for sign in offer.description):
+    if _seen(offer.description) != offer.description:
         yield "its description holds characters that cannot be seen"
-    if any(_is_hidden(sign) for text in (offer.title, *_texts(schema)) for sign in text):
+    if any(_seen(text) != text for text in (offer.title, *_texts(schema))):
         yield "its title or the schema of its arguments holds characters that cannot be seen"
     if any(len(text) > limit for text in (offer.description, *annotations(schema))):
         yield f"it describes itself in more than {limit} characters; models read no further"
     orders = (_ORDERS.search(told(text, limit=len(text))) for text in (offer.description, *annotations(schema)))
     if found := next(filter(None, orders), None):
         yield f"its description speaks to the model: {found[0][:60]!r}"
+
+
+def mentions(*texts: str) -> frozenset[str]:
+    """Give the words that could be names of tools, in lower case."""
+    words = {word.lower() for text in texts for word in _WORD.findall(text)}
+    return frozenset(word for word in words if len(word) >= _SHORTEST_NAME and ("_" in word or "-" in word))
 
 
 def _told(value: Any, limit: int) -> Any:
@@ -91,6 +100,25 @@ def annotations(value: Any) -> Iterator[str]:
         case list():
             for member in value:
                 yield from annotations(member)
+
+
+class _Seen(dict[int, int | None]):
+    """A table for `str.translate` that leaves hidden characters out, and remembers the most common characters."""
+
+    def __missing__(self, code: int) -> int | None:
+        seen = None if _is_hidden(chr(code)) else code
+        if len(self) < _MOST_REMEMBERED:
+            self[code] = seen
+        return seen
+
+
+_MOST_REMEMBERED = 4096
+_SEEN = _Seen()
+
+
+def _seen(text: str) -> str:
+    """Give what a person could see of a text; lists of tools have a megabyte of it, so no character costs a call."""
+    return text if text.isascii() and text.isprintable() else text.translate(_SEEN)
 
 
 def _is_hidden(sign: str) -> bool:

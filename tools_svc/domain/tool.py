@@ -61,8 +61,8 @@ class OfferedTool:
 class Tool:
     """A tool as models see and operators configure it; a call of it takes at most `timeout_seconds`.
 
-    Title, description and the texts of its parameters are as models read them, and `doubts` say what an operator should
-    look at in what its server wrote.
+    Title, description and the texts of its parameters are as models read them, `mentions` are the words in them that
+    could be names of tools, in lower case, and `doubts` say what an operator should look at in what its server wrote.
     A call that may be repeated is sent again up to `retries` times. One of a tool that `requires_approval` is sent only
     if a person has approved it. One of a tool that is `queued` becomes a task. `verify` tells how to find out what came
     of one of which nobody knows the outcome.
@@ -84,6 +84,7 @@ class Tool:
     definition_hash: str
     definition_json: str
     doubts: tuple[str, ...] = ()
+    mentions: frozenset[str] = frozenset()
 
     @property
     def definition(self) -> ToolDefinition:

@@ -18,30 +18,29 @@ from tools_svc.domain.tool import Rest, Server, ServerState, ServerStatus, Tool
 
 
 class CatalogueWatcher:
-    """Holds the catalogue of all sources; it follows them while `run` runs."""
+    """Holds the catalogue of the sources that were added; whoever adds one lets `follow` run for it."""
 
     def __init__(
         self,
-        sources: Sequence[ToolSource],
         *,
-        policies: Mapping[str, ServerPolicy],
         schemas: SchemaCompiler,
         pins: Pins,
         clock: Clock,
-        on_dropped: Callable[[Dropped], None],
-        on_quarantined: Callable[[Quarantined], None],
+        on_dropped: Callable[[Sequence[Dropped]], None],
+        on_quarantined: Callable[[Sequence[Quarantined]], None],
     ) -> None:
-        """`on_dropped` and `on_quarantined` hear once of each tool that is left out and of each that waits."""
-        self._sources = {each.name: each for each in sources}
-        self._policies = dict(policies)
+        """`on_dropped` and `on_quarantined` hear once of tools that are left out and of those that wait."""
+        self._sources: dict[str, ToolSource] = {}
+        self._policies: dict[str, ServerPolicy] = {}
         self._schemas = schemas
         self._pins = pins
         self._on_dropped = on_dropped
         self._on_quarantined = on_quarantined
         self._clock = clock
         self._rests: dict[str, Rest | None] = {}
-        self._shelves: Mapping[str, Shelf] = {each.name: self._shelf(each, each.status) for each in sources}
-        self._catalogue = Latest(Catalogue(shelves=pins.screen(self._shelves)))
+        self._placing = asyncio.Lock()
+        self._shelves: Mapping[str, Shelf] = {}
+        self._catalogue = Latest(Catalogue(shelves={}))
 
     @property
     def catalogue(self) -> Catalogue:
@@ -59,7 +58,7 @@ class CatalogueWatcher:
                 if all(server.state is not ServerState.CONNECTING for server in catalogue.servers):
                     return
 
-    def approve(self, name: str, definition_hash: str) -> Tool:
+    async def approve(self, name: str, definition_hash: str) -> Tool:
         """Trust the present definition of a tool, if it is the one of this hash, and offer it; once more is harmless.
 
         Raises `ToolNotFound`, `DefinitionDiffers` with the present hash, and `StoreUnavailable`, which changes nothing.
@@ -68,9 +67,10 @@ class CatalogueWatcher:
         if tool.definition_hash != definition_hash:
             raise DefinitionDiffers(tool=name, present_hash=tool.definition_hash)
         if any(held.tool == tool for held in self.catalogue.quarantined):
-            self._pins.approve(tool)
-            source = self._sources[tool.server]
-            self._show({**self._shelves, source.name: self._shelf(source, source.status)})
+            await self._pins.approve(tool)
+            if (source := self._sources.get(tool.server)) is not None:
+                await self._place(source)
+            self._show(self._shelves)  # a suspicious tool that is approved leaves its shelf as it was
         return tool
 
     def _known(self, name: str) -> Tool:
@@ -88,17 +88,12 @@ class CatalogueWatcher:
         if (shelf := self._shelves.get(name)) is not None:
             self._show({**self._shelves, name: replace(shelf, server=self._rested(shelf.server))})
 
-    async def run(self) -> None:
-        """Follow every source until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for source in self._sources.values():
-                tasks.create_task(self.follow(source), name=f"catalogue:{source.name}")
-
     def add(self, source: ToolSource, policy: ServerPolicy) -> None:
-        """Show one source more; whoever adds it calls `follow`."""
+        """Show one source more, without tools that are to be pinned until `follow` has looked at them."""
         self._sources[source.name] = source
         self._policies[source.name] = policy
-        self._show({**self._shelves, source.name: self._shelf(source, source.status)})
+        status = ServerStatus(state=ServerState.CONNECTING) if policy.pinned else source.status
+        self._show({**self._shelves, source.name: shelve(source.name, status, policy, self._schemas)})
 
     def remove(self, name: str) -> None:
         """Show a source that was added no longer; whoever called `follow` has cancelled it."""
@@ -108,36 +103,44 @@ class CatalogueWatcher:
 
     def _show(self, shelves: Mapping[str, Shelf]) -> None:
         """Show these shelves without what is suspicious, and tell of what is held back from now on."""
-        before = self.catalogue.quarantined
+        before = {_identity(held) for held in self.catalogue.quarantined}
         self._shelves = shelves
         self._catalogue.set(Catalogue(shelves=self._pins.screen(shelves)))
-        for held in self.catalogue.quarantined:
-            if held not in before:
-                self._on_quarantined(held)
+        if new := [held for held in self.catalogue.quarantined if _identity(held) not in before]:
+            self._on_quarantined(new)
 
     async def follow(self, source: ToolSource) -> None:
         """Follow one source until cancelled."""
         async with aclosing(source.changes()) as changes:
-            async for status in changes:
-                self._place(source, status)
+            async for _ in changes:
+                await self._place(source)
 
-    def _place(self, source: ToolSource, status: ServerStatus) -> None:
-        before = self._shelves[source.name]
-        shelf = self._shelf(source, status)
-        for dropped in shelf.dropped:
-            if dropped not in before.dropped:
-                self._on_dropped(dropped)
-        if (shelf.server, _offers(shelf)) != (before.server, _offers(before)):
-            self._show({**self._shelves, source.name: shelf})
+    async def _place(self, source: ToolSource) -> None:
+        """Show what the source offers now, once its new tools are pinned; one at a time, so none overtakes a newer."""
+        async with self._placing:
+            shelf = await self._shelf(source)
+            if self._sources.get(source.name) is not source:
+                return
+            before = self._shelves[source.name]
+            known = {(each.tool, each.failure.message) for each in before.dropped}
+            if new := [each for each in shelf.dropped if (each.tool, each.failure.message) not in known]:
+                self._on_dropped(new)
+            if (shelf.server, _offers(shelf)) != (before.server, _offers(before)):
+                self._show({**self._shelves, source.name: shelf})
 
-    def _shelf(self, source: ToolSource, status: ServerStatus) -> Shelf:
+    async def _shelf(self, source: ToolSource) -> Shelf:
         policy = self._policies[source.name]
-        shelf = shelve(source.name, status, policy, self._schemas)
-        shelf = self._pins.inspect(shelf) if policy.pinned else shelf
+        # A megabyte of definitions takes a fifth of a second, in which calls of other servers have to go on.
+        shelf = await asyncio.to_thread(shelve, source.name, source.status, policy, self._schemas)
+        shelf = await self._pins.inspect(shelf) if policy.pinned else shelf
         return replace(shelf, server=self._rested(shelf.server))
 
     def _rested(self, server: Server) -> Server:
         return replace(server, rest=self._rests.get(server.name))
+
+
+def _identity(held: Quarantined) -> tuple[str, str, str]:
+    return held.tool.name, held.tool.definition_hash, held.pin.definition_hash
 
 
 def _offers(shelf: Shelf) -> list[object]:

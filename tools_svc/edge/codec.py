@@ -1,6 +1,6 @@
 """Requests and events of the tools service to and from protobuf. Pure functions, total by construction."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import assert_never
 
@@ -68,22 +68,33 @@ def _decode_continuation(continuation: pb.Continuation) -> Continuation:
     )
 
 
-def encode_catalogue(catalogue: Catalogue, capabilities: Sequence[tuple[str, Sequence[Ranked]]] = ()) -> pb.Catalogue:
-    """Encode the catalogue, with the capabilities and the present ranks of their tools."""
+def encode_catalogue(
+    catalogue: Catalogue,
+    capabilities: Sequence[tuple[str, Sequence[Ranked]]] = (),
+    *,
+    names: Collection[str] = (),
+    brief: bool = False,
+) -> pb.Catalogue:
+    """Encode the catalogue, with the capabilities and the present ranks of their tools.
+
+    Of the tools only those of these `names`, if there are any; `brief` leaves out what only an operator reads.
+    """
     having: dict[str, list[str]] = {}
     for name, members in capabilities:
         for member in members:
             having.setdefault(member.alternative.tool, []).append(name)
     told = warnings(catalogue)
-    every = (*catalogue.tools, *catalogue.away)
-    fitting = list(_fitting([encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ())) for tool in every]))
+    wanted = [tool for tool in (*catalogue.tools, *catalogue.away) if not names or tool.name in names]
+    tools = [encode_tool(tool, having.get(tool.name, ()), told.get(tool.name, ()), brief=brief) for tool in wanted]
+    fitting = list(_fitting(tools))
     away = {tool.name for tool in catalogue.away}
+    held = [each for each in catalogue.quarantined if not names or each.tool.name in names]
     return pb.Catalogue(
         capabilities=(_encode_capability(name, members) for name, members in capabilities),
         tools=(tool for tool in fitting if tool.definition.name not in away),
         away_tools=(tool for tool in fitting if tool.definition.name in away),
-        servers=map(encode_server, catalogue.servers),
-        quarantined=(encode_quarantined(held, told.get(held.tool.name, ())) for held in catalogue.quarantined),
+        servers=(encode_server(server, listed=catalogue.listed(server.name)) for server in catalogue.servers),
+        quarantined=(encode_quarantined(each, told.get(each.tool.name, ()), brief=brief) for each in held),
     )
 
 
@@ -115,14 +126,16 @@ def _encode_member(member: Ranked) -> pb.CapabilityMember:
     return wire
 
 
-def encode_tool(tool: Tool, capabilities: Sequence[str] = (), warnings: Sequence[str] = ()) -> pb.Tool:
+def encode_tool(
+    tool: Tool, capabilities: Sequence[str] = (), warnings: Sequence[str] = (), *, brief: bool = False
+) -> pb.Tool:
     """Encode a tool, with the names of the capabilities that it has, and what is to be said of it."""
     return pb.Tool(
         definition=encode_tool_definition(tool.definition),
         server=tool.server,
         server_tool=tool.server_tool,
         title=tool.title,
-        output_schema_json=tool.output_schema_json,
+        output_schema_json="" if brief else tool.output_schema_json,
         effect=_EFFECTS[tool.effect],
         definition_hash=tool.definition_hash,
         requires_approval=tool.requires_approval,
@@ -132,23 +145,23 @@ def encode_tool(tool: Tool, capabilities: Sequence[str] = (), warnings: Sequence
     )
 
 
-def encode_quarantined(held: Quarantined, warnings: Sequence[str] = ()) -> pb.QuarantinedTool:
+def encode_quarantined(held: Quarantined, warnings: Sequence[str] = (), *, brief: bool = False) -> pb.QuarantinedTool:
     """Encode a tool that waits for approval, with what is to be said of it."""
     tool, pin = held.tool, held.pin
     wire = pb.QuarantinedTool(
         name=tool.name,
         server=tool.server,
         server_tool=tool.server_tool,
-        pinned=pb.Definition(hash=pin.definition_hash, definition_json=pin.definition_json),
-        present=pb.Definition(hash=tool.definition_hash, definition_json=tool.definition_json),
+        pinned=pb.Definition(hash=pin.definition_hash, definition_json="" if brief else pin.definition_json),
+        present=pb.Definition(hash=tool.definition_hash, definition_json="" if brief else tool.definition_json),
         warnings=warnings,
     )
     wire.pinned.pin_time.FromDatetime(pin.pinned_at)
     return wire
 
 
-def encode_server(server: Server) -> pb.Server:
-    """Encode a server."""
+def encode_server(server: Server, *, listed: bool) -> pb.Server:
+    """Encode a server; `listed` if it is known what tools it has."""
     return pb.Server(
         name=server.name,
         state=_STATES[server.state],
@@ -158,6 +171,7 @@ def encode_server(server: Server) -> pb.Server:
         resource_count=server.resource_count,
         prompt_count=server.prompt_count,
         breaker=_encode_rest(server.rest) if server.rest else None,
+        listed=listed,
     )
 
 

@@ -51,18 +51,16 @@ class ToolsServicer(ToolsServiceServicer):
 
     async def ListTools(self, request: pb.ListToolsRequest, context: Context) -> pb.ListToolsResponse:
         """List the tools that can be called now, those of servers that are away, and those that wait for approval."""
-        catalogue = codec.encode_catalogue(self._watcher.catalogue, self._capabilities())
-
-        def asked(name: str) -> bool:
-            return not request.names or name in request.names
-
+        catalogue = codec.encode_catalogue(
+            self._watcher.catalogue, self._capabilities(), names=frozenset(request.names), brief=request.brief
+        )
         return pb.ListToolsResponse(
-            tools=(tool for tool in catalogue.tools if asked(tool.definition.name)),
-            away_tools=(tool for tool in catalogue.away_tools if asked(tool.definition.name)),
+            tools=catalogue.tools,
+            away_tools=catalogue.away_tools,
             servers=catalogue.servers,
             capabilities=catalogue.capabilities,
             servers_file_problems=self._problems(),
-            quarantined=(held for held in catalogue.quarantined if asked(held.name)),
+            quarantined=catalogue.quarantined,
         )
 
     async def WatchTools(self, request: pb.WatchToolsRequest, context: Context) -> AsyncIterator[pb.WatchToolsResponse]:
@@ -123,7 +121,7 @@ class ToolsServicer(ToolsServiceServicer):
         self, request: pb.ApproveDefinitionRequest, context: Context
     ) -> pb.ApproveDefinitionResponse:
         """Accept the changed definition of a tool."""
-        tool = self._watcher.approve(request.name, request.definition_hash)
+        tool = await self._watcher.approve(request.name, request.definition_hash)
         return pb.ApproveDefinitionResponse(tool=codec.encode_tool(tool))
 
     async def ListResources(self, request: pb.ListResourcesRequest, context: Context) -> pb.ListResourcesResponse:

@@ -1,6 +1,8 @@
 """The file of pins over restarts, and when something is wrong with it."""
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +17,7 @@ from tools_svc.adapters.json_pins import JsonPins
 
 
 def test_pins_outlive_the_process(tmp_path: Path) -> None:
-    JsonPins(tmp_path / "pins.json").keep([PIN])
+    asyncio.run(JsonPins(tmp_path / "pins.json").keep([PIN]))
 
     assert list(JsonPins(tmp_path / "pins.json").pins()) == [PIN]
     assert [each.name for each in tmp_path.iterdir()] == ["pins.json"]
@@ -65,13 +67,26 @@ def test_a_damaged_file_ends_the_start_with_status_78_and_one_line(tmp_path: Pat
     assert "Traceback" not in ended.stderr
 
 
-def test_what_cannot_be_written_leaves_the_file_and_the_pins_as_they_were(tmp_path: Path) -> None:
+async def test_what_cannot_be_written_leaves_the_file_and_the_pins_as_they_were(tmp_path: Path) -> None:
     file = tmp_path / "pins.json"
     store = JsonPins(file)
-    store.keep([PIN])
+    await store.keep([PIN])
     file.with_name("pins.json.part").mkdir()
 
     with pytest.raises(StoreUnavailable, match="cannot be written"):
-        store.keep([replace(PIN, definition_hash="i")])
+        await store.keep([replace(PIN, definition_hash="i")])
 
     assert list(store.pins()) == list(JsonPins(file).pins()) == [PIN]
+
+
+async def test_a_disk_that_does_not_answer_holds_up_nobody_but_who_changes_pins(tmp_path: Path) -> None:
+    part = tmp_path / "pins.json.part"
+    os.mkfifo(part)
+    store = JsonPins(tmp_path / "pins.json")
+    keeping = asyncio.create_task(store.keep([PIN]))
+    await asyncio.to_thread(part.stat)  # comes back if the loop goes on
+
+    assert not keeping.done()
+    assert "definition_hash" in await asyncio.to_thread(part.read_text)
+    with pytest.raises(StoreUnavailable, match="cannot be written"):
+        await keeping

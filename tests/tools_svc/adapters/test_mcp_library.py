@@ -21,12 +21,13 @@ async def librarian() -> AsyncIterator[McpSource]:
         yield source
 
 
-async def test_a_list_that_is_wrong_costs_itself_only(librarian: McpSource) -> None:
+async def test_a_list_or_an_entry_that_is_wrong_costs_itself_only(librarian: McpSource) -> None:
     library = await until_listed(librarian, "note://fine")
 
-    half = library.resources[1]
+    fine, half, *_ = library.resources
+    assert fine.uri == "note://fine"
     assert (half.uri, half.size) == ("note://half ? pair", 0)
-    assert library.templates == ()
+    assert [template.uri_template for template in library.templates] == ["note://{name}"]
     assert library.prompts == ()
     assert librarian.status.state is ServerState.READY
     assert [tool.name for tool in librarian.status.tools] == ["fine"]

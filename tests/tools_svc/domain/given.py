@@ -134,17 +134,10 @@ async def house(
             )
         },
     )
-    watcher = CatalogueWatcher(
-        [source],
-        policies={"s": policy},
-        schemas=JsonSchemaCompiler(),
-        pins=Pins(
-            MemoryPins(), changes=Changes.QUARANTINE, suspicious=Suspicious.OFFER, clock=FakeClock(), listener=PinLog()
-        ),
-        clock=FakeClock(),
-        on_dropped=lambda _: None,
-        on_quarantined=lambda _: None,
-    )
+    watcher = watching()
+    watcher.add(source, policy)
+    following = asyncio.create_task(watcher.follow(source))
+    await watcher.settled()
     governed: ToolSource = govern(source, policy, clock=SystemClock(), listener=ledger)
     sources = {"s": governed}
     capabilities = CapabilitySource(sources, catalogue=lambda: watcher.catalogue, clock=FakeClock())
@@ -169,8 +162,23 @@ async def house(
     try:
         yield House(executor=executor, source=source, ledger=ledger)
     finally:
+        following.cancel()
         working.cancel()
-        await asyncio.gather(working, return_exceptions=True)
+        await asyncio.gather(following, working, return_exceptions=True)
+
+
+def watching(pins: Pins | None = None) -> CatalogueWatcher:
+    """Give a watcher that has no sources yet, by itself one that keeps pins in memory."""
+    in_memory = Pins(
+        MemoryPins(), changes=Changes.QUARANTINE, suspicious=Suspicious.OFFER, clock=FakeClock(), listener=PinLog()
+    )
+    return CatalogueWatcher(
+        schemas=JsonSchemaCompiler(),
+        pins=pins or in_memory,
+        clock=FakeClock(),
+        on_dropped=lambda _: None,
+        on_quarantined=lambda _: None,
+    )
 
 
 async def _refuse(_: Ticket) -> None:

@@ -6,31 +6,26 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from tests.tools_svc.domain.given import Ledger, Run, batch
+from tests.tools_svc.domain.given import Ledger, Run, batch, watching
 from tests.tools_svc.domain.test_execute import Tool
 from threadmesh.conversation import CallFinished
 from threadmesh.errors import MeshError, StoreUnavailable, Unavailable
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.inline_runner import InlineRunner
-from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
-from tools_svc.adapters.memory_pins import MemoryPins
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool
 from tools_svc.adapters.memory_tasks import MemoryTasks
-from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Batch, RunEvent
 from tools_svc.domain.capability import Alternative, Capability
 from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.carry import TaskCarrier
 from tools_svc.domain.dispatch import TaskDispatcher
 from tools_svc.domain.execute import Executor
-from tools_svc.domain.pins import Changes, Pins, Suspicious
 from tools_svc.domain.policy import ServerPolicy, ToolPolicy
 from tools_svc.domain.task import Task, TaskKey, TaskState, Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.tasks import Tasks
 from tools_svc.domain.tool import Effect, OfferedTool
 from tools_svc.domain.verify import Verify
-from tools_svc.domain.watch import CatalogueWatcher
 
 KEY = TaskKey(run_id="r", call_id="c")
 CALL = batch("c", run_id="r")
@@ -153,17 +148,10 @@ async def process(
         effects={"t": effect, "find": Effect.READ_ONLY},
         tools={"t": ToolPolicy(queued=True, verify=verify)},
     )
-    watcher = CatalogueWatcher(
-        [source],
-        policies={"s": policy},
-        schemas=JsonSchemaCompiler(),
-        pins=Pins(
-            MemoryPins(), changes=Changes.QUARANTINE, suspicious=Suspicious.OFFER, clock=clock, listener=PinLog()
-        ),
-        clock=clock,
-        on_dropped=lambda _: None,
-        on_quarantined=lambda _: None,
-    )
+    watcher = watching()
+    watcher.add(source, policy)
+    following = asyncio.create_task(watcher.follow(source))
+    await watcher.settled()
     book, ledger, heard = TaskBook(store), Ledger(), Heard()
     carrier = TaskCarrier(
         book,
@@ -194,7 +182,7 @@ async def process(
         on_defect=ledger.defects.append,
     )
     work = [executor.run(), *([dispatcher.run(), runner.run()] if working else [])]
-    running = [asyncio.create_task(each) for each in work]
+    running = [following, *(asyncio.create_task(each) for each in work)]
     try:
         yield House(
             executor=executor,

@@ -4,18 +4,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.tools_svc.domain.given import watching
 from threadmesh.conversation import Text
-from threadmesh.testing.clock import FakeClock
-from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
-from tools_svc.adapters.memory_pins import MemoryPins
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
-from tools_svc.adapters.pin_log import PinLog
 from tools_svc.domain.call import Invocation, ToolOutput
 from tools_svc.domain.fleet import Fleet, Member
-from tools_svc.domain.pins import Changes, Pins, Suspicious
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.tool import OfferedTool
-from tools_svc.domain.watch import CatalogueWatcher
 
 CALL = Invocation(tool="t", arguments={}, timeout_seconds=30, call_id="c", run_id="r")
 
@@ -25,21 +20,7 @@ class _Harbour:
 
     def __init__(self) -> None:
         self.wanted: asyncio.Queue[Mapping[str, float]] = asyncio.Queue()
-        self.watcher = CatalogueWatcher(
-            [],
-            policies={},
-            schemas=JsonSchemaCompiler(),
-            pins=Pins(
-                MemoryPins(),
-                changes=Changes.QUARANTINE,
-                suspicious=Suspicious.OFFER,
-                clock=FakeClock(),
-                listener=PinLog(),
-            ),
-            clock=FakeClock(),
-            on_dropped=lambda _: None,
-            on_quarantined=lambda _: None,
-        )
+        self.watcher = watching()
         self.fleet: Fleet[float] = Fleet(self._build, self.watcher)
         self.built: list[float] = []
         self.release = asyncio.Event()
@@ -110,6 +91,7 @@ async def test_a_changed_source_is_replaced(harbour: _Harbour) -> None:
 
     async with asyncio.timeout(10):
         await harbour.ended.wait()
+    await harbour.watcher.settled()
     assert harbour.fleet.sources["s"] is not before
     assert harbour.watcher.catalogue.find("s__t").tool.timeout_seconds == 20
 

@@ -143,6 +143,9 @@ class ListToolsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAMES_FIELD_NUMBER: _builtins.int
+    BRIEF_FIELD_NUMBER: _builtins.int
+    brief: _builtins.bool
+    """Leaves out the definitions of tools that wait for approval, and the schemas of results."""
     @_builtins.property
     def names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keeps the tools with these names; empty keeps all."""
@@ -151,10 +154,11 @@ class ListToolsRequest(_message.Message):
         self,
         *,
         names: _abc.Iterable[_builtins.str] | None = ...,
+        brief: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["names", b"names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brief", b"brief", "names", b"names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -554,6 +558,7 @@ class Server(_message.Message):
     BREAKER_FIELD_NUMBER: _builtins.int
     RESOURCE_COUNT_FIELD_NUMBER: _builtins.int
     PROMPT_COUNT_FIELD_NUMBER: _builtins.int
+    LISTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the server as the configuration does."""
     state: Global___ServerState.ValueType
@@ -566,6 +571,8 @@ class Server(_message.Message):
     """Counts the resources that it lists."""
     prompt_count: _builtins.int
     """Counts its prompts."""
+    listed: _builtins.bool
+    """Says that its tools have been listed before, also where it cannot be reached now."""
     @_builtins.property
     def failure(self) -> _conversation_pb2.Failure:
         """Says why it cannot be used, when it cannot."""
@@ -585,10 +592,11 @@ class Server(_message.Message):
         breaker: Global___Breaker | None = ...,
         resource_count: _builtins.int = ...,
         prompt_count: _builtins.int = ...,
+        listed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "failure", b"failure"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "failure", b"failure", "name", b"name", "prompt_count", b"prompt_count", "protocol_version", b"protocol_version", "resource_count", b"resource_count", "state", b"state", "tool_count", b"tool_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaker", b"breaker", "failure", b"failure", "listed", b"listed", "name", b"name", "prompt_count", b"prompt_count", "protocol_version", b"protocol_version", "resource_count", b"resource_count", "state", b"state", "tool_count", b"tool_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
