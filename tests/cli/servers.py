@@ -82,9 +82,9 @@ def tasks() -> tuple[tools_pb.Task, tools_pb.Task]:
 class SmallTools(tools_grpc.ToolsServiceServicer):
     """Two tools: `demo__echo` succeeds with its arguments, `demo__fail` fails; and those that are held back."""
 
-    def __init__(self, quarantined: Sequence[tools_pb.QuarantinedTool], *, requires_approval: bool) -> None:
+    def __init__(self, quarantined: Sequence[tools_pb.QuarantinedTool], rules: dict[str, Any]) -> None:
         self.quarantined = quarantined
-        self.requires_approval = requires_approval
+        self.rules = rules
         self.approved: list[tuple[str, str]] = []
         self.approvals: list[tools_pb.Approval] = []
 
@@ -106,7 +106,7 @@ class SmallTools(tools_grpc.ToolsServiceServicer):
                     server="demo",
                     effect=tools_pb.EFFECT_READ_ONLY,
                     definition_hash="h",
-                    requires_approval=self.requires_approval,
+                    **self.rules,
                 )
                 for name in ("demo__echo", "demo__fail")
             ],
@@ -221,9 +221,9 @@ async def serving(*services: Service, address: str = "127.0.0.1:0") -> AsyncIter
         yield f"127.0.0.1:{server.port}"
 
 
-def small_tools(*quarantined: tools_pb.QuarantinedTool, requires_approval: bool = False) -> SmallTools:
-    """Make the tools, and those that are held back."""
-    return SmallTools(quarantined, requires_approval=requires_approval)  # type: ignore[abstract]  # it has what the commands call
+def small_tools(*quarantined: tools_pb.QuarantinedTool, **rules: Any) -> SmallTools:
+    """Make the tools, which have such `rules`, and those that are held back."""
+    return SmallTools(quarantined, rules)  # type: ignore[abstract]  # it has what the commands call
 
 
 def tools_service(tools: SmallTools | None = None) -> Service:

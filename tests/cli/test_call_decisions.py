@@ -166,13 +166,23 @@ async def test_a_call_without_effect_has_no_result(threadmesh: CommandLine) -> N
     assert told.endswith("had no effect. The lamp is off.")
 
 
-async def test_a_persons_own_call_is_its_approval(threadmesh: CommandLine) -> None:
-    tools = small_tools(requires_approval=True)
+@pytest.mark.parametrize(
+    ("rule", "untrusted", "shown"),
+    [
+        (tools_pb.APPROVAL_RULE_UNSPECIFIED, False, "read only, by approval"),
+        (tools_pb.APPROVAL_RULE_ALWAYS, True, "read only, by approval, untrusted"),
+        (tools_pb.APPROVAL_RULE_AFTER_UNTRUSTED, False, "read only, by approval after untrusted"),
+    ],
+)
+async def test_a_persons_own_call_is_its_approval(
+    threadmesh: CommandLine, rule: tools_pb.ApprovalRule, untrusted: bool, shown: str
+) -> None:
+    tools = small_tools(requires_approval=True, approval=rule, untrusted=untrusted)
     async with serving(tools_service(tools)) as target:
         listed = await asyncio.to_thread(threadmesh, "tools", "list", "--target", target)
         done = await asyncio.to_thread(threadmesh, "tools", "call", "demo__echo", "text=a", "--target", target)
 
-    assert "read only, by approval" in listed.out
+    assert f"{shown}  " in listed.out
     assert done.status == 0
     (approval,) = tools.approvals
     assert approval == tools_pb.Approval(call_id=approval.call_id, definition_hash="h")

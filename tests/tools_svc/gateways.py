@@ -28,7 +28,11 @@ SHOP = {
     "command": sys.executable,
     "args": [WORKSHOP, "stdio"],
     "effects": {"pid": "read_only", "echo": "idempotent"},
-    "tools": {"show": {"approval": "always"}},
+    "tools": {
+        "show": {"approval": "always"},
+        "environment": {"approval": "after_untrusted"},
+        "pid": {"untrusted": True},
+    },
 }
 KINDS = ("http", "http-modern", "stdio")
 """How a client comes: by which transport, and with which of MCP's two ways to begin."""

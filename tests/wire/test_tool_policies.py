@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from tests.tools_svc.given import WORKSHOP_SERVER, Mesh, call, mesh, text
@@ -78,6 +79,35 @@ async def test_a_tool_that_needs_approval_is_called_only_as_it_was_approved(tmp_
     assert (bare.outcome, bare.failure.reason) == (CALL_OUTCOME_DENIED, "TOOL_NEEDS_APPROVAL")
     assert (changed.outcome, changed.failure.reason) == (CALL_OUTCOME_DENIED, "DEFINITION_DIFFERS")
     assert (approved.outcome, sent) == (CALL_OUTCOME_SUCCEEDED, 1)
+
+
+@pytest.mark.parametrize("queue", [False, True])
+async def test_a_tool_that_is_approved_after_untrusted_needs_the_callers_word_or_an_approval(
+    tmp_path: Path, queue: bool
+) -> None:
+    echo = {"approval": "after_untrusted", "queue": queue}
+    shop = WORKSHOP_SERVER | {"untrusted": True, "tools": {"echo": echo, "pid": {"untrusted": False}}}
+    async with mesh(tmp_path, shop=shop, other=WORKSHOP_SERVER) as running:
+        listed = (await running.tools.ListTools(pb.ListToolsRequest(names=["shop__echo", "shop__pid"]))).tools
+        (other,) = (await running.tools.ListTools(pb.ListToolsRequest(names=["other__echo"]))).tools
+        approval = pb.Approval(call_id="approved", definition_hash=listed[0].definition_hash)
+        ends = [
+            (await running.run(call("shop__echo", name, value=1), run_id=name, **request))[name]
+            for name, request in (
+                ("bare", {}),
+                ("trusted", {"trusted_context": True}),
+                ("approved", {"approvals": [approval]}),
+            )
+        ]
+
+    assert [(each.requires_approval, each.approval, each.untrusted) for each in (*listed, other)] == [
+        (True, pb.APPROVAL_RULE_AFTER_UNTRUSTED, True),
+        (False, pb.APPROVAL_RULE_NEVER, False),
+        (False, pb.APPROVAL_RULE_NEVER, False),
+    ]
+    assert ends[0].failure.reason == "TOOL_NEEDS_APPROVAL"
+    outcomes = [CALL_OUTCOME_DENIED, CALL_OUTCOME_SUCCEEDED, CALL_OUTCOME_SUCCEEDED]
+    assert [each.outcome for each in ends] == outcomes
 
 
 async def test_a_server_that_fails_too_often_rests_is_probed_and_comes_back(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from threadmesh.event_codec import decode_call_finished, decode_call_progress, d
 from threadmesh.rpc.channel import MeshChannel
 
 _EFFECTS = {1: "read only", 2: "idempotent", 3: "keyed", 4: "unsafe"}
+_APPROVAL = {1: "never", 2: "always", 3: "after_untrusted"}
+_RULES = {"never": "", "always": "by approval", "after_untrusted": "by approval after untrusted"}
 
 
 async def show_tools(target: str, *, as_json: bool) -> None:
@@ -171,6 +173,8 @@ def _tool(tool: pb.Tool) -> dict[str, object]:
         "effect": _effect(tool),
         "queued": tool.queued,
         "requires_approval": tool.requires_approval,
+        "approval": _approval(tool),
+        "untrusted": tool.untrusted,
         "warnings": list(tool.warnings),
         "description": tool.definition.description,
         "parameters": json.loads(tool.definition.parameters_json or "{}"),
@@ -199,7 +203,13 @@ def _server(server: pb.Server) -> dict[str, object]:
 
 
 def _rules(tool: pb.Tool) -> str:
-    return f"{_effect(tool)}{', by approval' if tool.requires_approval else ''}"
+    approval = _RULES[_approval(tool)]
+    return ", ".join([_effect(tool), *([approval] if approval else []), *(["untrusted"] if tool.untrusted else [])])
+
+
+def _approval(tool: pb.Tool) -> str:
+    said = "always" if tool.requires_approval else "never"
+    return _APPROVAL.get(tool.approval, said)
 
 
 def _effect(tool: pb.Tool) -> str:

@@ -84,7 +84,7 @@ class Gateway(Server[Any]):
         version = context.protocol_version
         with as_mcp_errors():
             catalogue = await self._tools.catalogue()
-        # A tool that needs approval is left out: nobody could approve its calls here, and they would be refused.
+        # A tool whose calls may need approval is left out: here nobody could give it, nor say what a model had read.
         offered = [values.tool(each, version=version) for each in catalogue.tools if not each.requires_approval]
         fitting = [each for each in offered if _fits(each, version)]
         shown, following = page(fitting, params, key=lambda tool: tool.name)

@@ -26,8 +26,10 @@ _UNSAFE = types.ToolAnnotations(read_only_hint=False, destructive_hint=True, ide
 def tool(offered: pb.Tool, *, version: str) -> types.Tool:
     """Give a tool as a client of this revision is told of it.
 
-    A keyed tool is not idempotent there: a call outside of runs has no key.
+    A keyed tool is not idempotent there: a call outside of runs has no key. One whose results anybody may have written
+    is of an open world.
     """
+    hints = _HINTS.get(offered.effect, _UNSAFE)
     output = json.loads(offered.output_schema_json) if offered.output_schema_json else None
     return types.Tool(
         name=offered.definition.name,
@@ -35,7 +37,7 @@ def tool(offered: pb.Tool, *, version: str) -> types.Tool:
         description=offered.definition.description or None,
         input_schema={"type": "object"} | json.loads(offered.definition.parameters_json or "{}"),
         output_schema=output if is_modern(version) or _describes_object(output) else None,
-        annotations=_HINTS.get(offered.effect, _UNSAFE),
+        annotations=hints.model_copy(update={"open_world_hint": True}) if offered.untrusted else hints,
     )
 
 

@@ -47,6 +47,7 @@ def _hints(annotations: Mapping[str, Any]) -> Hints:
         read_only=_flag(annotations, "readOnlyHint"),
         idempotent=_flag(annotations, "idempotentHint"),
         destructive=_flag(annotations, "destructiveHint"),
+        open_world=_flag(annotations, "openWorldHint"),
     )
 
 

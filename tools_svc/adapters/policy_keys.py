@@ -1,8 +1,8 @@
 """The keys of the servers file that limit, repeat and remember calls.
 
-A server may have `max_parallel`, `max_waiting`, `rate`, `breaker`, `approval` and `description_characters`, and
-`tools`: for each tool by its own name `effect`, `timeout_seconds`, `max_parallel`, `rate`, `retries`, `cache_seconds`,
-`approval`, `queue` and `verify`.
+A server may have `max_parallel`, `max_waiting`, `rate`, `breaker`, `approval`, `untrusted` and
+`description_characters`, and `tools`: for each tool by its own name `effect`, `timeout_seconds`, `max_parallel`,
+`rate`, `retries`, `cache_seconds`, `approval`, `untrusted`, `queue` and `verify`.
 """
 
 import math
@@ -14,9 +14,19 @@ from tools_svc.adapters import located_json, verify_keys
 from tools_svc.domain.policy import RETRIES, ToolPolicy
 from tools_svc.domain.telling import LONGEST_DESCRIPTION
 from tools_svc.domain.token_bucket import Rate
-from tools_svc.domain.tool import Effect
+from tools_svc.domain.tool import ApprovalRule, Effect
 
-KEYS = {"approval", "breaker", "description_characters", "effects", "max_parallel", "max_waiting", "rate", "tools"}
+KEYS = {
+    "approval",
+    "breaker",
+    "description_characters",
+    "effects",
+    "max_parallel",
+    "max_waiting",
+    "rate",
+    "tools",
+    "untrusted",
+}
 
 Complaint = tuple[located_json.Path, str]
 Check = Callable[[Any], Iterator[Complaint]]
@@ -29,7 +39,6 @@ _MOST_WAITING = 100_000
 _MOST_FAILURES = 1_000
 _SLOWEST, _FASTEST = 0.001, 10_000.0
 _LARGEST_BURST = 10_000
-_APPROVAL = ("always", "never")
 
 
 def check_seconds(value: Any) -> Iterator[Complaint]:
@@ -46,9 +55,16 @@ def check_effect(value: Any) -> Iterator[Complaint]:
 
 
 def check_approval(value: Any) -> Iterator[Complaint]:
-    """Complain about what does not say whether a person approves each call."""
-    if value not in _APPROVAL:
-        yield (), f"it must be one of {', '.join(_APPROVAL)}"
+    """Complain about what does not say which calls a person approves."""
+    allowed = [rule.value for rule in ApprovalRule]
+    if value not in allowed:
+        yield (), f"it must be one of {', '.join(allowed)}"
+
+
+def check_switch(value: Any) -> Iterator[Complaint]:
+    """Complain about what is neither true nor false."""
+    if not isinstance(value, bool):
+        yield (), "it must be true or false"
 
 
 def check_description_characters(value: Any) -> Iterator[Complaint]:
@@ -134,11 +150,6 @@ def tools(raw: dict[str, Any]) -> dict[str, ToolPolicy]:
     return {tool: _tool(policy) for tool, policy in raw.get("tools", {}).items()}
 
 
-def approval(value: Any) -> bool:
-    """Say whether a person approves each call."""
-    return bool(value == "always")
-
-
 def breaker(value: Any) -> BreakerLimits | None:
     """Give a breaker without complaints; None where there is to be none."""
     if value is False:
@@ -167,7 +178,8 @@ def _tool(raw: dict[str, Any]) -> ToolPolicy:
         rate=rate(raw.get("rate")),
         retries=raw.get("retries", RETRIES),
         cache_seconds=raw.get("cache_seconds"),
-        requires_approval=approval(raw["approval"]) if "approval" in raw else None,
+        approval=ApprovalRule(raw["approval"]) if "approval" in raw else None,
+        untrusted=raw.get("untrusted"),
         queued=raw.get("queue", False),
         verify=verify_keys.verify(raw["verify"]) if "verify" in raw else None,
     )
@@ -187,11 +199,6 @@ def _check_failures(value: Any) -> Iterator[Complaint]:
 
 def _check_retries(value: Any) -> Iterator[Complaint]:
     yield from _whole(value, least=0, most=_MOST_RETRIES)
-
-
-def _check_queue(value: Any) -> Iterator[Complaint]:
-    if not isinstance(value, bool):
-        yield (), "it must be true or false"
 
 
 def _per_second(value: Any) -> Iterator[Complaint]:
@@ -216,6 +223,7 @@ _TOOL_CHECKS: dict[str, Check] = {
     "retries": _check_retries,
     "cache_seconds": check_seconds,
     "approval": check_approval,
-    "queue": _check_queue,
+    "untrusted": check_switch,
+    "queue": check_switch,
     "verify": verify_keys.check,
 }

@@ -8,7 +8,7 @@ from threadmesh.breaker import BreakerLimits
 from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING, ServerPolicy, ToolPolicy
 from tools_svc.domain.telling import DESCRIPTION
 from tools_svc.domain.token_bucket import Rate
-from tools_svc.domain.tool import Effect
+from tools_svc.domain.tool import ApprovalRule, Effect
 
 NICE = 5
 """By how much a server that we start yields the CPU, where nothing else is said: to the units, models above all."""
@@ -101,7 +101,8 @@ class ServerConfig:
     max_parallel: int = MOST_PARALLEL
     max_waiting: int = MOST_WAITING
     breaker: BreakerLimits | None = field(default_factory=BreakerLimits)
-    approval: bool = False
+    approval: ApprovalRule = ApprovalRule.NEVER
+    untrusted: bool | None = None
     description_characters: int = DESCRIPTION
     rate: Rate | None = None
     tools: Mapping[str, ToolPolicy] = field(default_factory=dict)
@@ -120,6 +121,7 @@ def server_policy(server: ServerConfig, *, call_seconds: float) -> ServerPolicy:
         breaker=server.breaker,
         rate=server.rate,
         approval=server.approval,
+        untrusted=server.untrusted,
         description_characters=server.description_characters,
         tools=server.tools,
     )

@@ -26,6 +26,7 @@ from tools_svc.domain.capability import Capability
 from tools_svc.domain.naming import CAPABILITIES, is_server_name
 from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING
 from tools_svc.domain.telling import DESCRIPTION
+from tools_svc.domain.tool import ApprovalRule
 
 DEFAULT = Path(__file__).parent.parent / "default_servers.json"
 
@@ -160,11 +161,6 @@ def _check_nice(value: Any) -> Iterator[Complaint]:
         yield (), f"it must be a whole number, 0 to {_NICEST}: the higher, the more it yields the CPU to others"
 
 
-def _check_switch(value: Any) -> Iterator[Complaint]:
-    if not isinstance(value, bool):
-        yield (), "it must be true or false"
-
-
 def _check_effects(value: Any) -> Iterator[Complaint]:
     if not isinstance(value, dict):
         yield (), "it must be an object of effects by tool"
@@ -182,9 +178,9 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "private_network": web_keys.check_private_network,
     "headers": web_keys.check_secrets,
     "timeout_seconds": policy_keys.check_seconds,
-    "disabled": _check_switch,
-    "elicitation": _check_switch,
-    "sampling": _check_switch,
+    "disabled": policy_keys.check_switch,
+    "elicitation": policy_keys.check_switch,
+    "sampling": policy_keys.check_switch,
     "nice": _check_nice,
     "effects": _check_effects,
     "quirks": quirk_keys.check_quirks,
@@ -194,6 +190,7 @@ _CHECKS: dict[str, Callable[[Any], Iterator[Complaint]]] = {
     "rate": policy_keys.check_rate,
     "breaker": policy_keys.check_breaker,
     "approval": policy_keys.check_approval,
+    "untrusted": policy_keys.check_switch,
     "description_characters": policy_keys.check_description_characters,
     "tools": policy_keys.check_tools,
     **confinement_keys.CHECKS,
@@ -214,7 +211,8 @@ def _config(name: str, raw: dict[str, Any]) -> ServerConfig:
         max_waiting=raw.get("max_waiting", MOST_WAITING),
         rate=policy_keys.rate(raw.get("rate")),
         breaker=policy_keys.breaker(raw.get("breaker", {})),
-        approval=policy_keys.approval(raw.get("approval", "never")),
+        approval=ApprovalRule(raw.get("approval", ApprovalRule.NEVER)),
+        untrusted=raw.get("untrusted"),
         description_characters=raw.get("description_characters", DESCRIPTION),
         tools=policy_keys.tools(raw),
         quirks=tuple(raw.get("quirks", ())),

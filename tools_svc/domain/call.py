@@ -28,7 +28,8 @@ class Batch:
 
     `timeout_seconds` shortens what each call may take. Calls that are `resumed` may have been sent before. `approvals`
     are the hashes of definitions that persons have approved, by the calls' ids. With `answers_questions` somebody has
-    the questions of servers answered; `continuations` are the answers, by the calls' ids.
+    the questions of servers answered; `continuations` are the answers, by the calls' ids. With a `trusted_context`, the
+    model that asks for the calls had read no untrusted results.
     """
 
     calls: tuple[ToolCall, ...]
@@ -41,6 +42,7 @@ class Batch:
     approvals: Mapping[str, str] = field(default_factory=dict)
     answers_questions: bool = False
     continuations: Mapping[str, Continuation] = field(default_factory=dict)
+    trusted_context: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,12 @@ def strictest(capability: Capability, catalogue: Catalogue) -> Effect:
     return max(effects, key=_STRICTNESS.index, default=Effect.UNSAFE)
 
 
+def distrusts(capability: Capability, catalogue: Catalogue) -> bool:
+    """Say whether anybody may have written what one of the alternatives answers; so it is of one that is not there."""
+    tools = {entry.tool.name: entry.tool for shelf in catalogue.shelves.values() for entry in shelf.entries}
+    return any(each.tool not in tools or tools[each.tool].untrusted for each in capability.alternatives)
+
+
 def _rank(each: Ranked) -> tuple[bool, int, int, float]:
     # A tool that nobody has called yet is taken for a fast one, so that it is found out.
     failing, seconds = int(each.pulse.failing * _STEPS), each.pulse.seconds or 0.0
@@ -106,9 +112,7 @@ def _hindrance(alternative: Alternative, entry: Entry | None, catalogue: Catalog
         return f"its server is {server.state.value}"
     if server.rest is not None:
         return "its server failed too often and is left alone"
-    if entry.tool.requires_approval:
-        return "each of its calls needs a person's approval"
-    return ""
+    return "its calls may need a person's approval" if entry.tool.requires_approval else ""
 
 
 def known_names(capabilities: Sequence[Capability], tool: str) -> list[str]:

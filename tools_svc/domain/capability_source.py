@@ -21,7 +21,7 @@ from threadmesh.errors import (
 )
 from tools_svc.domain.arguments import parse_arguments
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
-from tools_svc.domain.capability import Capability, Pulse, Ranked, ranked, strictest
+from tools_svc.domain.capability import Capability, Pulse, Ranked, distrusts, ranked, strictest
 from tools_svc.domain.catalog import Catalogue
 from tools_svc.domain.latest import Latest
 from tools_svc.domain.library import FilledPrompt, ResourceContent
@@ -69,9 +69,11 @@ class CapabilitySource:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look again what their alternatives may do: the strictest effect is the capability's."""
+        """Look again what their alternatives may do and say: the strictest is the capability's."""
         catalogue = self._catalogue()
-        offers = tuple(_offer(each, strictest(each, catalogue)) for each in self.capabilities)
+        offers = tuple(
+            _offer(each, strictest(each, catalogue), untrusted=distrusts(each, catalogue)) for each in self.capabilities
+        )
         if offers != self.status.tools:
             self._status.set(ServerStatus(state=ServerState.READY, tools=offers))
 
@@ -209,13 +211,14 @@ def _leaves_others(error: MeshError, effect: Effect, *, sent: bool) -> bool:
     return isinstance(error, Unavailable) and (not sent or effect in {Effect.READ_ONLY, Effect.IDEMPOTENT})
 
 
-def _offer(capability: Capability, effect: Effect) -> OfferedTool:
+def _offer(capability: Capability, effect: Effect, *, untrusted: bool) -> OfferedTool:
+    hints = _HINTS.get(effect, Hints(read_only=False, idempotent=False))
     told = json.dumps([capability.name, capability.description, capability.parameters_json])
     return OfferedTool(
         name=capability.name,
         description=capability.description,
         parameters_json=capability.parameters_json,
-        hints=_HINTS.get(effect, Hints(read_only=False, idempotent=False)),
+        hints=replace(hints, open_world=untrusted),
         definition_hash=hashlib.sha256(told.encode()).hexdigest(),
     )
 

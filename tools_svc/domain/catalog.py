@@ -160,13 +160,14 @@ def shelve(name: str, status: ServerStatus, policy: ServerPolicy, schemas: Schem
     """Put a server's tools on its shelf; a tool that cannot be used is left out and named in `dropped`."""
     entries: dict[str, Entry] = {}
     dropped: list[Dropped] = []
+    hints = {offer.name: offer.hints for offer in reversed(status.tools)}  # of two alike the first is offered
     length = 0
     for offer in status.tools:
         try:
             length += len(offer.definition_json)
             if length > _LONGEST_SHELF:
                 raise UnsupportedSchema("The definitions of this server's tools are too long together.")
-            entry = _entry(name, offer, policy, schemas)
+            entry = _entry(name, offer, policy, schemas, untrusted=policy.distrusts(offer.name, hints))
             if entry.tool.name in entries:
                 raise UnsupportedSchema("Another tool of this server has the same name.")
             entries[entry.tool.name] = entry
@@ -189,7 +190,7 @@ def _server(name: str, status: ServerStatus, *, tools: int) -> Server:
     )
 
 
-def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: SchemaCompiler) -> Entry:
+def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: SchemaCompiler, *, untrusted: bool) -> Entry:
     if len(offer.definition_json) > _LONGEST_DEFINITION:
         raise UnsupportedSchema("The tool's definition is too long.", limit=_LONGEST_DEFINITION)
     parameters = offer.parameters_json or ANY_OBJECT
@@ -208,7 +209,8 @@ def _entry(server: str, offer: OfferedTool, policy: ServerPolicy, schemas: Schem
         effect=policy.effect(offer.name, offer.hints),
         timeout_seconds=policy.call_seconds(offer.name),
         retries=policy.tool(offer.name).retries,
-        requires_approval=policy.requires_approval(offer.name),
+        approval=policy.approval_of(offer.name),
+        untrusted=untrusted,
         queued=policy.tool(offer.name).queued,
         verify=policy.tool(offer.name).verify,
         definition_hash=offer.definition_hash,

@@ -149,7 +149,8 @@ class Executor:
             elif isinstance(execution, Execution) and (answers := batch.continuations.get(call.id)) is not None:
                 run.answer(execution, answers)
         new = [call for call in batch.calls if call.id not in run.calls]
-        for each in plan(new, self._catalogue(), approvals=batch.approvals):
+        plans = plan(new, self._catalogue(), approvals=batch.approvals, trusted_context=batch.trusted_context)
+        for each in plans:
             run.calls[each.call.id] = each.call
             if task := known.get(each.call.id):
                 self._begin(self._tasks.execution(task, run.log), run)

@@ -17,7 +17,7 @@ from threadmesh.errors import (
 from tools_svc.domain.arguments import parse_arguments
 from tools_svc.domain.catalog import Catalogue, Entry
 from tools_svc.domain.output import failed
-from tools_svc.domain.tool import Tool
+from tools_svc.domain.tool import ApprovalRule, Tool
 
 NO_APPROVALS: Mapping[str, str] = MappingProxyType({})
 _LOST = "The process that made this call is gone and left no result."
@@ -42,18 +42,23 @@ class Refused:
 
 
 def plan(
-    calls: Sequence[ToolCall], catalogue: Catalogue, *, approvals: Mapping[str, str] = NO_APPROVALS
+    calls: Sequence[ToolCall],
+    catalogue: Catalogue,
+    *,
+    approvals: Mapping[str, str] = NO_APPROVALS,
+    trusted_context: bool = False,
 ) -> list[Planned | Refused]:
     """Plan each call, in order; raises `InvalidArgument` when two calls share an id.
 
-    `approvals` are the hashes of definitions that persons have approved, by the calls' ids.
+    `approvals` are the hashes of definitions that persons have approved, by the calls' ids. With a `trusted_context`,
+    whoever asks for the calls had read no untrusted results.
     """
     seen: set[str] = set()
     for index, call in enumerate(calls):
         if call.id in seen:
             raise InvalidArgument("Two calls of one batch have the same id.", field=f"calls[{index}].id")
         seen.add(call.id)
-    return [_plan(call, catalogue, approvals.get(call.id, "")) for call in calls]
+    return [_plan(call, catalogue, approvals.get(call.id, ""), trusted_context=trusted_context) for call in calls]
 
 
 def resumed(planned: Planned | Refused, *, keyed: bool) -> Planned | Refused:
@@ -77,25 +82,29 @@ def _was_never_sent(finished: CallFinished) -> bool:
     return finished.failure is not None and finished.failure.reason == InvalidToolArguments.reason
 
 
-def _check_approved(tool: Tool, approved_hash: str) -> None:
+def _check_approved(tool: Tool, approved_hash: str, *, trusted_context: bool) -> None:
     if not tool.requires_approval or approved_hash == tool.definition_hash:
         return
+    sometimes = tool.approval is ApprovalRule.AFTER_UNTRUSTED
+    if sometimes and trusted_context:
+        return
     if not approved_hash:
+        unless = ", or for a model that has read no untrusted result" if sometimes else ""
         raise ToolNeedsApproval(
-            f"{tool.name} is called only when a person approves. Within a run a person is asked, and answers with: "
-            "threadmesh calls approve RUN CALL",
+            f"{tool.name} is called only when a person approves{unless}. Within a run a person is asked, and answers "
+            "with: threadmesh calls approve RUN CALL",
             tool=tool.name,
         )
     raise DefinitionDiffers("The tool's definition is another one than a person approved.", tool=tool.name)
 
 
-def _plan(call: ToolCall, catalogue: Catalogue, approved_hash: str) -> Planned | Refused:
+def _plan(call: ToolCall, catalogue: Catalogue, approved_hash: str, *, trusted_context: bool) -> Planned | Refused:
     try:
         entry = catalogue.find(call.name)
         arguments = parse_arguments(call.arguments_json)
         if complaint := entry.arguments.complaint(arguments):
             raise InvalidToolArguments(f"The arguments do not fit the tool's schema; {complaint}.")
-        _check_approved(entry.tool, approved_hash)
+        _check_approved(entry.tool, approved_hash, trusted_context=trusted_context)
     except (ToolNeedsApproval, DefinitionDiffers) as error:
         return Refused(call=call, finished=failed(error, CallOutcome.DENIED))
     except MeshError as error:

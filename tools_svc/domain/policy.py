@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from threadmesh.breaker import BreakerLimits
 from tools_svc.domain.telling import DESCRIPTION
 from tools_svc.domain.token_bucket import Rate
-from tools_svc.domain.tool import Effect, Hints
+from tools_svc.domain.tool import ApprovalRule, Effect, Hints
 from tools_svc.domain.verify import Verify
 
 MOST_PARALLEL = 8
@@ -24,6 +24,7 @@ class ToolPolicy:
     """What is said of one tool; None where its server's word holds or nothing limits it.
 
     Calls of a tool that is `queued` are tasks. `verify` tells how to find out what came of one that was cut off.
+    `untrusted` says whether anybody may have written its results.
     """
 
     timeout_seconds: float | None = None
@@ -31,7 +32,8 @@ class ToolPolicy:
     rate: Rate | None = None
     retries: int = RETRIES
     cache_seconds: float | None = None
-    requires_approval: bool | None = None
+    approval: ApprovalRule | None = None
+    untrusted: bool | None = None
     queued: bool = False
     verify: Verify | None = None
 
@@ -41,10 +43,11 @@ class ServerPolicy:
     """The rules for one server's tools: seconds that a call may take, and the effect of each tool by its own name.
 
     `hints_trusted` is for a server that the operator wrote: what it says of a tool holds where `effects` has no word.
-    `max_parallel` and `rate` hold for all of its calls together. With `approval`, a person approves each call of a tool
-    of which nothing else is said. At most `max_waiting` calls wait for their turn. Without a `breaker`, a server that
-    fails is called all the same. What is not `pinned` is the operator's own word, and may change. Models read
-    `description_characters` of each text that describes a tool. `tools` narrows and refines by a tool's own name.
+    `max_parallel` and `rate` hold for all of its calls together. `approval` and `untrusted` hold for a tool of which
+    nothing else is said; about the latter, None leaves the word to the server. At most `max_waiting` calls wait for
+    their turn. Without a `breaker`, a server that fails is called all the same. What is not `pinned` is the operator's
+    own word, and may change. Models read `description_characters` of each text that describes a tool. `tools` narrows
+    and refines by a tool's own name.
     """
 
     timeout_seconds: float
@@ -52,7 +55,8 @@ class ServerPolicy:
     hints_trusted: bool = False
     max_parallel: int = MOST_PARALLEL
     rate: Rate | None = None
-    approval: bool = False
+    approval: ApprovalRule = ApprovalRule.NEVER
+    untrusted: bool | None = None
     max_waiting: int = MOST_WAITING
     breaker: BreakerLimits | None = BreakerLimits()
     pinned: bool = True
@@ -72,10 +76,21 @@ class ServerPolicy:
         """Give the seconds that a call of the tool may take."""
         return self.tool(tool).timeout_seconds or self.timeout_seconds
 
-    def requires_approval(self, tool: str) -> bool:
-        """Say whether a person must approve each call of the tool."""
-        said = self.tool(tool).requires_approval
-        return self.approval if said is None else said
+    def approval_of(self, tool: str) -> ApprovalRule:
+        """Say which calls of the tool a person must approve."""
+        return self.tool(tool).approval or self.approval
+
+    def distrusts(self, tool: str, hints: Mapping[str, Hints]) -> bool:
+        """Say whether anybody may have written the results of the tool, given the `hints` about the server's tools.
+
+        The operator's word goes before the server's, which is heard only where it makes more untrusted. What `verify`
+        asks can become part of a result, and counts as well.
+        """
+        said, verify = self.tool(tool).untrusted, self.tool(tool).verify
+        if said is None and verify is not None and self.distrusts(verify.tool, hints):
+            return True
+        said = self.untrusted if said is None else said
+        return bool(hints.get(tool, Hints()).open_world) if said is None else said
 
     def effect(self, tool: str, hints: Hints) -> Effect:
         """Give the effect to reckon with: the operator's word, UNSAFE without one.

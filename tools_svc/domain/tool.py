@@ -34,13 +34,25 @@ class Effect(StrEnum):
         return self is Effect.READ_ONLY
 
 
+class ApprovalRule(StrEnum):
+    """Which calls of a tool a person must approve: AFTER_UNTRUSTED those of a model that has read untrusted results."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    AFTER_UNTRUSTED = "after_untrusted"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hints:
-    """What a server says about a tool's effect; None where it says nothing. Never to be trusted, only to warn."""
+    """What a server says about a tool; None where it says nothing. Never to be trusted, only to warn.
+
+    A tool of an `open_world` deals with what anybody may have made.
+    """
 
     read_only: bool | None = None
     idempotent: bool | None = None
     destructive: bool | None = None
+    open_world: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +75,9 @@ class Tool:
 
     Title, description and the texts of its parameters are as models read them, `mentions` are the words in them that
     could be names of tools, in lower case, and `doubts` say what an operator should look at in what its server wrote.
-    A call that may be repeated is sent again up to `retries` times. One of a tool that `requires_approval` is sent only
-    if a person has approved it. One of a tool that is `queued` becomes a task. `verify` tells how to find out what came
-    of one of which nobody knows the outcome.
+    A call that may be repeated is sent again up to `retries` times. The rule of `approval` says which are sent only if
+    a person has approved them. Anybody may have written the results of an `untrusted` one. A call of a tool that is
+    `queued` becomes a task. `verify` tells how to find out what came of one of which nobody knows the outcome.
     """
 
     name: str
@@ -78,13 +90,19 @@ class Tool:
     effect: Effect
     timeout_seconds: float
     retries: int
-    requires_approval: bool = False
+    approval: ApprovalRule = ApprovalRule.NEVER
+    untrusted: bool = False
     queued: bool = False
     verify: Verify | None = None
     definition_hash: str
     definition_json: str
     doubts: tuple[str, ...] = ()
     mentions: frozenset[str] = frozenset()
+
+    @property
+    def requires_approval(self) -> bool:
+        """Whether there are calls of it that a person must approve."""
+        return self.approval is not ApprovalRule.NEVER
 
     @property
     def definition(self) -> ToolDefinition:

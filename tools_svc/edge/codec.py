@@ -20,13 +20,18 @@ from tools_svc.domain.call import Batch, CallEvent, Continuation, RunEvent
 from tools_svc.domain.capability import Ranked
 from tools_svc.domain.catalog import Catalogue, Quarantined
 from tools_svc.domain.shadowing import warnings
-from tools_svc.domain.tool import Effect, Rest, Server, ServerState, Tool
+from tools_svc.domain.tool import ApprovalRule, Effect, Rest, Server, ServerState, Tool
 
 _EFFECTS = {
     Effect.READ_ONLY: pb.EFFECT_READ_ONLY,
     Effect.IDEMPOTENT: pb.EFFECT_IDEMPOTENT,
     Effect.KEYED: pb.EFFECT_KEYED,
     Effect.UNSAFE: pb.EFFECT_UNSAFE,
+}
+_APPROVAL = {
+    ApprovalRule.NEVER: pb.APPROVAL_RULE_NEVER,
+    ApprovalRule.ALWAYS: pb.APPROVAL_RULE_ALWAYS,
+    ApprovalRule.AFTER_UNTRUSTED: pb.APPROVAL_RULE_AFTER_UNTRUSTED,
 }
 _STATES = {
     ServerState.CONNECTING: pb.SERVER_STATE_CONNECTING,
@@ -56,6 +61,7 @@ def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
         approvals={approval.call_id: approval.definition_hash for approval in request.approvals},
         answers_questions=request.answers_questions,
         continuations={each.call_id: _decode_continuation(each) for each in request.continuations},
+        trusted_context=request.trusted_context,
     )
 
 
@@ -139,6 +145,8 @@ def encode_tool(
         effect=_EFFECTS[tool.effect],
         definition_hash=tool.definition_hash,
         requires_approval=tool.requires_approval,
+        approval=_APPROVAL[tool.approval],
+        untrusted=tool.untrusted,
         queued=tool.queued,
         capabilities=capabilities,
         warnings=warnings,

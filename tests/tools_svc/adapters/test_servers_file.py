@@ -13,7 +13,7 @@ from tools_svc.adapters.server_config import Confinement, HttpServer, SseServer,
 from tools_svc.adapters.servers_file import DEFAULT, read_servers
 from tools_svc.domain.policy import ToolPolicy
 from tools_svc.domain.token_bucket import Rate
-from tools_svc.domain.tool import Effect
+from tools_svc.domain.tool import ApprovalRule, Effect
 from tools_svc.domain.verify import Verify
 
 
@@ -116,6 +116,7 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
             "command": "npx",
             "max_parallel": 2,
             "approval": "always",
+            "untrusted": False,
             "max_waiting": 0,
             "description_characters": 64,
             "breaker": {"failures": 2, "rest_seconds": 1},
@@ -123,12 +124,12 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
             "effects": {"get": "read_only", "find": "read_only"},
             "tools": {
                 "get": {"cache_seconds": 60, "retries": 0, "timeout_seconds": 1.5},
-                "find": {"approval": "never"},
+                "find": {"approval": "never", "untrusted": True},
                 "put": {
                     "effect": "keyed",
                     "max_parallel": 1,
                     "rate": {"per_second": 0.5, "burst": 4},
-                    "approval": "never",
+                    "approval": "after_untrusted",
                     "queue": True,
                     "verify": VERIFY | {"tool": "find", "after_seconds": 2, "again": True},
                 },
@@ -141,16 +142,17 @@ def test_a_servers_policy_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert (plain.description_characters, full.description_characters) == (2048, 64)
     assert plain.breaker == BreakerLimits()
     assert full.breaker == BreakerLimits(consecutive=2, rest_seconds=1.0)
-    assert (plain.approval, full.approval) == (False, True)
+    assert (plain.approval, full.approval) == (ApprovalRule.NEVER, ApprovalRule.ALWAYS)
+    assert (plain.untrusted, full.untrusted) == (None, False)
     assert (full.max_parallel, full.rate) == (2, Rate(per_second=2.5, burst=3))
     assert full.effects == {"get": Effect.READ_ONLY, "find": Effect.READ_ONLY, "put": Effect.KEYED}
     assert full.tools == {
         "get": ToolPolicy(cache_seconds=60, retries=0, timeout_seconds=1.5),
-        "find": ToolPolicy(requires_approval=False),
+        "find": ToolPolicy(approval=ApprovalRule.NEVER, untrusted=True),
         "put": ToolPolicy(
             max_parallel=1,
             rate=Rate(per_second=0.5, burst=4),
-            requires_approval=False,
+            approval=ApprovalRule.AFTER_UNTRUSTED,
             queued=True,
             verify=Verify(tool="find", arguments=VERIFY["arguments"], done="/found", after_seconds=2.0, again=True),
         ),

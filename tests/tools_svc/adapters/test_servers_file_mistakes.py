@@ -140,6 +140,8 @@ def _verified(effect: str = "read_only", **verify: Any) -> dict[str, Any]:
         ),
         (GOOD | {"max_parallel": 0}, "s.max_parallel"),
         (GOOD | {"approval": True}, "s.approval"),
+        (GOOD | {"untrusted": "yes"}, "s.untrusted"),
+        (GOOD | {"tools": {"get": {"untrusted": 1}}}, "s.tools.get.untrusted"),
         (GOOD | {"max_waiting": -1}, "s.max_waiting"),
         (GOOD | {"description_characters": 0}, "s.description_characters"),
         (GOOD | {"description_characters": 1e6}, "s.description_characters"),
@@ -180,6 +182,7 @@ def _verified(effect: str = "read_only", **verify: Any) -> dict[str, Any]:
         (_verified(tool="other"), "s.tools.put.verify.tool"),
         (_verified("idempotent"), "s.tools.put.verify.tool"),
         (_verified() | {"approval": "always"}, "s.tools.put.verify.tool"),
+        (_verified() | {"approval": "after_untrusted"}, "s.tools.put.verify.tool"),
         (
             GOOD | {"tools": {"get": {"effect": "read_only", "cache_seconds": 5}, "put": {"verify": VERIFY}}},
             "s.tools.put.verify.tool",

@@ -29,7 +29,7 @@ from tools_svc.domain.ports import ToolSource
 from tools_svc.domain.task import Ticket
 from tools_svc.domain.task_book import TaskBook
 from tools_svc.domain.tasks import Tasks
-from tools_svc.domain.tool import Effect, OfferedTool
+from tools_svc.domain.tool import ApprovalRule, Effect, OfferedTool
 from tools_svc.domain.verify import Verify
 from tools_svc.domain.watch import CatalogueWatcher
 
@@ -100,7 +100,7 @@ async def house(
     retries: int = RETRIES,
     pause_seconds: float = 0,
     max_parallel: int = MOST_PARALLEL,
-    requires_approval: bool = False,
+    approval: ApprovalRule = ApprovalRule.NEVER,
     clock: FakeClock | None = None,
     verify: Verify | None = None,
     finder: Run | None = None,
@@ -128,11 +128,7 @@ async def house(
         timeout_seconds=timeout_seconds,
         effects={"t": effect, "find": finder_effect},
         max_parallel=max_parallel,
-        tools={
-            "t": ToolPolicy(
-                retries=retries, requires_approval=requires_approval, verify=verify, cache_seconds=cache_seconds
-            )
-        },
+        tools={"t": ToolPolicy(retries=retries, approval=approval, verify=verify, cache_seconds=cache_seconds)},
     )
     watcher = watching()
     watcher.add(source, policy)
@@ -192,7 +188,15 @@ def batch(
     resumed: bool = False,
     tool: str = "s__t",
     approvals: Mapping[str, str] = NO_APPROVALS,
+    trusted_context: bool = False,
 ) -> Batch:
     """Make a batch of calls of the tool."""
     calls = tuple(ToolCall(id=each, name=tool, arguments_json="{}") for each in ids or ("c",))
-    return Batch(calls=calls, run_id=run_id, timeout_seconds=timeout_seconds, resumed=resumed, approvals=approvals)
+    return Batch(
+        calls=calls,
+        run_id=run_id,
+        timeout_seconds=timeout_seconds,
+        resumed=resumed,
+        approvals=approvals,
+        trusted_context=trusted_context,
+    )

@@ -16,11 +16,11 @@ from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
-from tools_svc.domain.capability import Alternative, Capability, Pulse, ranked, strictest
+from tools_svc.domain.capability import Alternative, Capability, Pulse, distrusts, ranked, strictest
 from tools_svc.domain.capability_source import CapabilitySource
 from tools_svc.domain.catalog import Catalogue, Shelf, shelve
 from tools_svc.domain.policy import ServerPolicy, ToolPolicy
-from tools_svc.domain.tool import Effect, OfferedTool, Rest, ServerState, ServerStatus
+from tools_svc.domain.tool import ApprovalRule, Effect, OfferedTool, Rest, ServerState, ServerStatus
 
 OBJECT = '{"type":"object"}'
 ASKED = Invocation(tool="search", arguments={"query": "tea"}, timeout_seconds=30, call_id="c")
@@ -41,11 +41,14 @@ def shelf(
     *,
     effect: Effect = Effect.READ_ONLY,
     state: ServerState = ServerState.READY,
-    approval: bool = False,
+    approval: ApprovalRule = ApprovalRule.NEVER,
+    untrusted: bool = False,
     parameters: str = OBJECT,
 ) -> Shelf:
     policy = ServerPolicy(
-        timeout_seconds=9, effects={"find": effect}, tools={"find": ToolPolicy(requires_approval=approval)}
+        timeout_seconds=9,
+        effects={"find": effect},
+        tools={"find": ToolPolicy(approval=approval, untrusted=untrusted)},
     )
     offer = OfferedTool(name="find", parameters_json=parameters)
     return shelve(server, ServerStatus(state=state, tools=(offer,)), policy, JsonSchemaCompiler())
@@ -73,7 +76,8 @@ def rested(one: Shelf) -> Shelf:
         (ALL, "abc"),
         (catalogue(shelf("a", state=ServerState.UNAVAILABLE), shelf("b"), shelf("c")), "bc"),
         (catalogue(rested(shelf("a")), shelf("b"), shelf("c")), "bc"),
-        (catalogue(shelf("a", approval=True), shelf("b"), shelf("c")), "bc"),
+        (catalogue(shelf("a", approval=ApprovalRule.ALWAYS), shelf("b"), shelf("c")), "bc"),
+        (catalogue(shelf("a", approval=ApprovalRule.AFTER_UNTRUSTED), shelf("b"), shelf("c")), "bc"),
         (catalogue(shelf("c")), "c"),
         (catalogue(), ""),
     ],
@@ -116,6 +120,23 @@ def test_a_capability_is_as_strict_as_its_strictest_tool() -> None:
     assert strictest(SEARCH, ALL) is Effect.READ_ONLY
     assert strictest(SEARCH, mixed) is Effect.IDEMPOTENT
     assert strictest(SEARCH, catalogue()) is Effect.UNSAFE
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (ALL, False),
+        (catalogue(shelf("a"), shelf("b"), shelf("c", untrusted=True), shelf("other")), True),
+        (catalogue(shelf("a"), shelf("b"), shelf("c", state=ServerState.UNAVAILABLE)), False),
+        (catalogue(shelf("a"), shelf("b"), shelf("other")), True),  # nobody knows what c says
+    ],
+)
+def test_a_capability_is_trusted_as_little_as_any_of_its_tools(shown: Catalogue, expected: bool) -> None:
+    source = house(shown)
+    (offer,) = source.status.tools
+
+    assert distrusts(SEARCH, shown) is expected
+    assert offer.hints.open_world is expected
 
 
 def house(shown: Catalogue = ALL, **tools: Tool) -> CapabilitySource:

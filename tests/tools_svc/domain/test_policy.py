@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from tools_svc.domain.policy import ServerPolicy, ToolPolicy
-from tools_svc.domain.tool import Effect, Hints
+from tools_svc.domain.tool import ApprovalRule, Effect, Hints
+from tools_svc.domain.verify import Verify
 
 POLICY = ServerPolicy(
     timeout_seconds=1,
@@ -60,9 +61,39 @@ def test_the_longest_call_is_that_of_the_most_patient_tool() -> None:
 
 
 def test_a_tools_own_word_on_approval_goes_before_its_servers() -> None:
-    tools = {"reads": ToolPolicy(requires_approval=False), "risks": ToolPolicy(requires_approval=True)}
+    never, always, sometimes = ApprovalRule.NEVER, ApprovalRule.ALWAYS, ApprovalRule.AFTER_UNTRUSTED
+    tools = {"reads": ToolPolicy(approval=never), "risks": ToolPolicy(approval=always)}
 
-    strict, lax = (ServerPolicy(timeout_seconds=1, approval=approval, tools=tools) for approval in (True, False))
+    strict, lax = (ServerPolicy(timeout_seconds=1, approval=approval, tools=tools) for approval in (sometimes, never))
 
-    assert [strict.requires_approval(tool) for tool in ("reads", "risks", "other")] == [False, True, True]
-    assert [lax.requires_approval(tool) for tool in ("reads", "risks", "other")] == [False, True, False]
+    assert [strict.approval_of(tool) for tool in ("reads", "risks", "other")] == [never, always, sometimes]
+    assert [lax.approval_of(tool) for tool in ("reads", "risks", "other")] == [never, always, never]
+
+
+@pytest.mark.parametrize(
+    ("tool", "server", "hint", "expected"),
+    [
+        (None, None, None, False),
+        (None, None, False, False),
+        (None, None, True, True),
+        (None, True, None, True),
+        (None, True, False, True),
+        (None, False, True, False),
+        (True, False, None, True),
+        (False, True, True, False),
+    ],
+)
+def test_the_operators_word_on_who_wrote_results_goes_before_a_hint_which_can_only_doubt(
+    tool: bool | None, server: bool | None, hint: bool | None, expected: bool
+) -> None:
+    policy = ServerPolicy(timeout_seconds=1, untrusted=server, tools={"get": ToolPolicy(untrusted=tool)})
+
+    assert policy.distrusts("get", {"get": Hints(open_world=hint)}) is expected
+
+
+@pytest.mark.parametrize(("said", "expected"), [(None, True), (False, False)])
+def test_a_tool_says_what_is_asked_to_verify_it(said: bool | None, expected: bool) -> None:
+    verify = Verify(tool="find", arguments={}, done="/found")
+    policy = ServerPolicy(timeout_seconds=1, tools={"put": ToolPolicy(untrusted=said, verify=verify)})
+
+    assert policy.distrusts("put", {"find": Hints(open_world=True)}) is expected

@@ -52,7 +52,9 @@ async def test_the_tools_of_all_servers_are_offered_with_schemas_and_effects(ser
     assert tools["shop__pid"].annotations.read_only_hint is True  # type: ignore[union-attr]
     assert tools["shop__echo"].annotations.idempotent_hint is True  # type: ignore[union-attr]
     assert tools["shop__die"].annotations.destructive_hint is True  # type: ignore[union-attr]
-    assert "shop__show" not in tools  # nobody could approve its calls
+    assert tools["shop__pid"].annotations.open_world_hint is True  # type: ignore[union-attr]
+    assert tools["shop__echo"].annotations.open_world_hint is None  # type: ignore[union-attr]
+    assert not tools.keys() & {"shop__show", "shop__environment"}  # nobody could approve their calls
 
 
 async def test_a_call_gives_text_and_structure_with_every_digit(service: Served, kind: str) -> None:
@@ -70,13 +72,13 @@ async def test_a_call_that_fails_is_a_result_that_says_why(service: Served, kind
         failed = await client.call_tool("shop__fail", {"why": "the moon is full"})
         wrong = await client.call_tool("shop__fail", {"why": 5})
         missing = await client.call_tool("shop__nothing")
-        unapproved = await client.call_tool("shop__show")
+        unapproved = [await client.call_tool(f"shop__{name}") for name in ("show", "environment")]
 
     assert "the moon is full" in _text(failed)
     assert "do not fit the tool's schema" in _text(wrong)
-    assert [each.is_error for each in (failed, wrong, missing, unapproved)] == [True] * 4
+    assert [each.is_error for each in (failed, wrong, missing, *unapproved)] == [True] * 5
     assert (missing.meta or {})["threadmesh/reason"] == "TOOL_NOT_FOUND"
-    assert (unapproved.meta or {})["threadmesh/reason"] == "TOOL_NEEDS_APPROVAL"
+    assert [(each.meta or {})["threadmesh/reason"] for each in unapproved] == ["TOOL_NEEDS_APPROVAL"] * 2
 
 
 @pytest.mark.parametrize("way", ["http", "stdio"])

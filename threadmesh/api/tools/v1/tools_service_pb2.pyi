@@ -56,6 +56,34 @@ EFFECT_UNSAFE: Effect.ValueType  # 4
 """Every call may change something; it is never sent twice."""
 Global___Effect: _TypeAlias = Effect  # noqa: Y015
 
+class _ApprovalRule:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalRuleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalRule.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_RULE_UNSPECIFIED: _ApprovalRule.ValueType  # 0
+    """Follows from `requires_approval`."""
+    APPROVAL_RULE_NEVER: _ApprovalRule.ValueType  # 1
+    """None do."""
+    APPROVAL_RULE_ALWAYS: _ApprovalRule.ValueType  # 2
+    """All do."""
+    APPROVAL_RULE_AFTER_UNTRUSTED: _ApprovalRule.ValueType  # 3
+    """Those do that a model asks for which has read an `untrusted` result of a tool."""
+
+class ApprovalRule(_ApprovalRule, metaclass=_ApprovalRuleEnumTypeWrapper):
+    """Which calls of a tool need a person's approval."""
+
+APPROVAL_RULE_UNSPECIFIED: ApprovalRule.ValueType  # 0
+"""Follows from `requires_approval`."""
+APPROVAL_RULE_NEVER: ApprovalRule.ValueType  # 1
+"""None do."""
+APPROVAL_RULE_ALWAYS: ApprovalRule.ValueType  # 2
+"""All do."""
+APPROVAL_RULE_AFTER_UNTRUSTED: ApprovalRule.ValueType  # 3
+"""Those do that a model asks for which has read an `untrusted` result of a tool."""
+Global___ApprovalRule: _TypeAlias = ApprovalRule  # noqa: Y015
+
 class _BreakerState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -345,6 +373,8 @@ class Tool(_message.Message):
     QUEUED_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    APPROVAL_FIELD_NUMBER: _builtins.int
+    UNTRUSTED_FIELD_NUMBER: _builtins.int
     server: _builtins.str
     """Names the server that runs it."""
     server_tool: _builtins.str
@@ -358,9 +388,13 @@ class Tool(_message.Message):
     definition_hash: _builtins.str
     """Identifies the definition as the server sent it."""
     requires_approval: _builtins.bool
-    """Says that each call needs a person's approval."""
+    """Says that a call may need a person's approval; `approval` says when."""
     queued: _builtins.bool
     """Says that each call becomes a task, which outlives the stream that asked for it."""
+    approval: Global___ApprovalRule.ValueType
+    """Says which calls need a person's approval."""
+    untrusted: _builtins.bool
+    """Says that anybody may have written what its results say, such as those of a tool that reads the web."""
     @_builtins.property
     def definition(self) -> _conversation_pb2.ToolDefinition:
         """Holds what a model is told: a name such as `time__get_current_time`, a description and the arguments' schema."""
@@ -387,10 +421,12 @@ class Tool(_message.Message):
         queued: _builtins.bool = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        approval: Global___ApprovalRule.ValueType = ...,
+        untrusted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "queued", b"queued", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "capabilities", b"capabilities", "definition", b"definition", "definition_hash", b"definition_hash", "effect", b"effect", "output_schema_json", b"output_schema_json", "queued", b"queued", "requires_approval", b"requires_approval", "server", b"server", "server_tool", b"server_tool", "title", b"title", "untrusted", b"untrusted", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -645,6 +681,7 @@ class ExecuteToolsRequest(_message.Message):
     APPROVALS_FIELD_NUMBER: _builtins.int
     ANSWERS_QUESTIONS_FIELD_NUMBER: _builtins.int
     CONTINUATIONS_FIELD_NUMBER: _builtins.int
+    TRUSTED_CONTEXT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run on whose behalf the tools are called; empty for a person's own call."""
     thread_id: _builtins.str
@@ -661,6 +698,10 @@ class ExecuteToolsRequest(_message.Message):
     """Says that the caller has the questions answered that servers ask, and comes back with the answers. Without it a call
     whose server asks ends with the reason TOOL_INPUT_REQUIRED.
     """
+    trusted_context: _builtins.bool
+    """Says that the model which asks for the calls had read no `untrusted` result of a tool before. Without it a call of a
+    tool that needs approval AFTER_UNTRUSTED needs it like one that ALWAYS does.
+    """
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.ToolCall]:
         """Holds the calls; ids are unique within the run."""
@@ -671,7 +712,7 @@ class ExecuteToolsRequest(_message.Message):
 
     @_builtins.property
     def approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
-        """Holds the approvals of persons; a call of a tool that requires one and has none here is refused."""
+        """Holds the approvals of persons; a call that needs one and has none here is refused."""
 
     @_builtins.property
     def continuations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Continuation]:
@@ -689,10 +730,11 @@ class ExecuteToolsRequest(_message.Message):
         approvals: _abc.Iterable[Global___Approval] | None = ...,
         answers_questions: _builtins.bool = ...,
         continuations: _abc.Iterable[Global___Continuation] | None = ...,
+        trusted_context: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_questions", b"answers_questions", "approvals", b"approvals", "calls", b"calls", "continuations", b"continuations", "epoch", b"epoch", "resumed", b"resumed", "run_id", b"run_id", "thread_id", b"thread_id", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_questions", b"answers_questions", "approvals", b"approvals", "calls", b"calls", "continuations", b"continuations", "epoch", b"epoch", "resumed", b"resumed", "run_id", b"run_id", "thread_id", b"thread_id", "timeout", b"timeout", "trusted_context", b"trusted_context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
