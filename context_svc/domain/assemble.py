@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from context_svc.domain.item import Item, ItemKind
+from context_svc.domain.item import Item, ItemKind, Provenance
 from context_svc.domain.pair_calls import Entry, cost, paired
 from context_svc.domain.summary import covered, summary_entries
 from context_svc.domain.tokens import tokens_of
@@ -17,7 +17,8 @@ class Window:
     """What a model reads, oldest first: its messages, their tokens (estimated where nobody counted), and how many of
     the thread's items it leaves out.
 
-    `least_tokens` are those of what is never left out. `summary` numbers the one that stands for what was.
+    `least_tokens` are those of what is never left out. `summary` numbers the one that stands for what was, and
+    `summary_provenance` says how far its words can be trusted.
     """
 
     messages: tuple[Message, ...]
@@ -25,6 +26,7 @@ class Window:
     omitted_items: int
     least_tokens: int = 0
     summary: int | None = None
+    summary_provenance: Provenance | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +178,7 @@ def _window(kept: Sequence[Item], chosen: _Chosen, material: Material, least: in
         omitted_items=material.item_count - sum(entry.stored for entry in entries),
         least_tokens=least,
         summary=chosen.summary.sequence if chosen.summary else None,
+        summary_provenance=chosen.summary.provenance if chosen.summary else None,
     )
 
 

@@ -179,6 +179,7 @@ def encode_window(window: Window) -> pb.AssembleWindowResponse:
         omitted_items=window.omitted_items,
         least_tokens=window.least_tokens,
         summary=window.summary,
+        summary_provenance=_PROVENANCES[said] if (said := window.summary_provenance) else pb.PROVENANCE_UNSPECIFIED,
     )
 
 

@@ -49,6 +49,7 @@ async def test_a_summary_is_stored_and_stands_for_what_a_window_leaves_out(store
     assert item.covers == Span(first=1, last=6)  # it begins with what was said
     assert (await store.items(thread_id, after=10, limit=1, descending=False))[0] == item
     assert (await store.thread(thread_id)).summary == window.summary == 11
+    assert window.summary_provenance is item.provenance is Provenance.USER
     assert window.messages[0].text == "be kind"
     assert window.messages[2].text.endswith("in short")
     assert [each.text for each in window.messages][3:] == ["q6", "q7", "q8", "q9"]

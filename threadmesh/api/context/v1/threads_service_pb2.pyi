@@ -1547,6 +1547,7 @@ class AssembleWindowResponse(_message.Message):
     OMITTED_ITEMS_FIELD_NUMBER: _builtins.int
     LEAST_TOKENS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    SUMMARY_PROVENANCE_FIELD_NUMBER: _builtins.int
     tokens: _builtins.int
     """Counts its tokens, estimated where no count is stored."""
     omitted_items: _builtins.int
@@ -1555,6 +1556,8 @@ class AssembleWindowResponse(_message.Message):
     """Counts the tokens of what is never left out, so that a smaller budget than this changes nothing more."""
     summary: _builtins.int
     """Numbers the summary that stands for what was left out; absent where there is none in the window."""
+    summary_provenance: Global___Provenance.ValueType
+    """Says where the words of that summary come from: the least trusted of what it retells."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Message]:
         """Holds the conversation, oldest first."""
@@ -1567,10 +1570,11 @@ class AssembleWindowResponse(_message.Message):
         omitted_items: _builtins.int = ...,
         least_tokens: _builtins.int = ...,
         summary: _builtins.int | None = ...,
+        summary_provenance: Global___Provenance.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "least_tokens", b"least_tokens", "messages", b"messages", "omitted_items", b"omitted_items", "summary", b"summary", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_summary", b"_summary", "least_tokens", b"least_tokens", "messages", b"messages", "omitted_items", b"omitted_items", "summary", b"summary", "summary_provenance", b"summary_provenance", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__summary: _TypeAlias = _typing.Literal["summary"]  # noqa: Y015
     _WhichOneofArgType__summary: _TypeAlias = _typing.Literal["_summary", b"_summary"]  # noqa: Y015
