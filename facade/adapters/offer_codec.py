@@ -1,6 +1,6 @@
 """What the servers of tools offer, from protobuf."""
 
-from facade.domain.offer import Held, Offer, ServerState, Tool, ToolServer
+from facade.domain.offer import ApprovalRule, Held, Offer, ServerState, Tool, ToolServer
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.codec import decode_tool_definition
 
@@ -8,6 +8,10 @@ _EFFECTS = {
     pb.EFFECT_READ_ONLY: "read_only",
     pb.EFFECT_IDEMPOTENT: "idempotent",
     pb.EFFECT_KEYED: "keyed",
+}
+_APPROVAL = {
+    pb.APPROVAL_RULE_NEVER: ApprovalRule.NEVER,
+    pb.APPROVAL_RULE_AFTER_UNTRUSTED: ApprovalRule.AFTER_UNTRUSTED,
 }
 _STATES = {
     pb.SERVER_STATE_CONNECTING: ServerState.CONNECTING,
@@ -31,10 +35,18 @@ def _decode_tool(tool: pb.Tool) -> Tool:
         server=tool.server,
         title=tool.title,
         definition_hash=tool.definition_hash,
-        requires_approval=tool.requires_approval,
+        approval=_decode_approval(tool),
+        untrusted=tool.untrusted,
         effect=_EFFECTS.get(tool.effect, "unsafe"),
         queued=tool.queued,
     )
+
+
+def _decode_approval(tool: pb.Tool) -> ApprovalRule:
+    """Decode the rule; one that only a newer service knows is read as the strictest."""
+    if tool.approval == pb.APPROVAL_RULE_UNSPECIFIED:
+        return ApprovalRule.ALWAYS if tool.requires_approval else ApprovalRule.NEVER
+    return _APPROVAL.get(tool.approval, ApprovalRule.ALWAYS)
 
 
 def _decode_server(server: pb.Server) -> ToolServer:

@@ -152,6 +152,7 @@ def _encode_model_started(started: ModelStarted) -> pb.ModelStarted:
         fingerprint=started.fingerprint,
         seed=started.seed,
         item=started.item,
+        trusted_context=started.trusted_context,
     )
 
 
@@ -162,6 +163,7 @@ def _decode_model_started(started: pb.ModelStarted) -> ModelStarted:
         fingerprint=started.fingerprint,
         seed=started.seed,
         item=started.item if started.HasField("item") else None,
+        trusted_context=started.trusted_context,
     )
 
 

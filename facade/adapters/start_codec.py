@@ -14,6 +14,9 @@ _MULTITASK = {
     "reject": pb.MULTITASK_REJECT,
 }
 
+_OWN_WORDS = {threads.PROVENANCE_OPERATOR, threads.PROVENANCE_USER, threads.PROVENANCE_MODEL}
+"""Where a summary's words come from that retells neither tools nor other systems."""
+
 
 def encode_start(new: NewRun, *, owner: str) -> pb.StartRunRequest:
     """Encode a request for a run, claimed by the owner if there is one."""
@@ -49,4 +52,5 @@ def decode_window(window: threads.AssembleWindowResponse) -> Window:
         omitted_items=window.omitted_items,
         least_tokens=window.least_tokens,
         summary=window.summary if window.HasField("summary") else None,
+        retells_others=window.HasField("summary") and window.summary_provenance not in _OWN_WORDS,
     )

@@ -55,6 +55,7 @@ class ToolsClient:
         resumed: bool = False,
         approvals: Mapping[str, str] = NO_APPROVALS,
         answered: Mapping[str, Answered] = NO_ANSWERS,
+        trusted_context: bool = False,
     ) -> AsyncGenerator[tuple[str, ToolEvent], None]:
         """Run calls in parallel and stream what happens, each event with its call's id."""
         request = pb.ExecuteToolsRequest(
@@ -66,6 +67,7 @@ class ToolsClient:
             approvals=(pb.Approval(call_id=call_id, definition_hash=seen) for call_id, seen in approvals.items()),
             answers_questions=True,
             continuations=(encode_continuation(call.id, answered[call.id]) for call in calls if call.id in answered),
+            trusted_context=trusted_context,
         )
         crash_point("run.before_send")
         if request.continuations:

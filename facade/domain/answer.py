@@ -36,6 +36,11 @@ class Answer:
     reason: FinishReason | None = None
     usage: Usage = Usage()
 
+    @property
+    def has_trusted_context(self) -> bool:
+        """Whether it is known that nothing the model had read comes from a tool whose results are untrusted."""
+        return self.started is not None and self.started.trusted_context
+
     def add(self, event: ModelEvent) -> None:
         """Take in the next event."""
         match event:
@@ -90,20 +95,23 @@ async def answer(
     into: Answer,
     in_round: int,
     item: int,
+    trusted_context: bool,
     choice: int = 0,
     hidden: Callable[[str], bool],
 ) -> None:
     """Read one answer to its end, collecting it in `into` and writing it down; it will be this `item` of its thread.
 
-    Calls of tools that are `hidden`, because the mesh runs them itself, are not for readers. Where `into` holds the
-    beginning of the answer already, that is said again by the model and left out. On an error or a cancellation `into`
-    holds what was said until then.
+    Whether the model has a `trusted_context`, and had it from the beginning, is noted with that. Calls of tools that
+    are `hidden`, because the mesh runs them itself, are not for readers. Where `into` holds the beginning of the answer
+    already, that is said again by the model and left out. On an error or a cancellation `into` holds what was said
+    until then.
     """
     before = Before(into)
+    trusted = trusted_context and (into.started is None or into.started.trusted_context)
     async with aclosing(events):
         async for each in events:
-            placed = replace(each, item=item) if isinstance(each, ModelStarted) else each
-            if (event := before.rest(placed)) is None:
+            noted = replace(each, item=item, trusted_context=trusted) if isinstance(each, ModelStarted) else each
+            if (event := before.rest(noted)) is None:
                 continue
             into.add(event)
             unseen = isinstance(event, ToolCallDelta) and hidden(into.calls[event.index].name)

@@ -7,24 +7,28 @@ from facade.domain.call_log import CallLog
 from facade.domain.journal import Journal
 from facade.domain.offer import Catalogue, server_of
 from facade.domain.records import CallRecord, CallState, NewItem
+from facade.domain.result_text import not_offered
 from threadmesh.conversation import CallAwaiting, CallFinished, CallOutcome, Failure, ToolCall
-from threadmesh.errors import CallDenied, ToolNotFound
+from threadmesh.errors import CallDenied
 
 _TOO_LATE = "Nobody approved this call in time; it was not made."
 
 
 def planned(
-    calls: Sequence[ToolCall], catalogue: Catalogue, *, first_ordinal: int, asking: Collection[str] = ()
+    calls: Sequence[ToolCall],
+    catalogue: Catalogue,
+    *,
+    first_ordinal: int,
+    trusted_context: bool,
+    asking: Collection[str] = (),
 ) -> list[CallRecord]:
     """Give the records of a round's calls: about to be made, or, if one needs approval, none before that.
 
-    Approval is needed where a tool requires it, or the request wants it: for the tools `asking`.
+    Approval is needed where a tool requires it, which may depend on whether the model had a `trusted_context`, or the
+    request wants it: for the tools `asking`.
     """
-    needing = {
-        call.id
-        for call in calls
-        if call.name in asking or (call.name in catalogue and catalogue[call.name].requires_approval)
-    }
+    requiring = {name for name, tool in catalogue.items() if tool.needs_approval(trusted_context=trusted_context)}
+    needing = {call.id for call in calls if call.name in asking or call.name in requiring}
     others = CallState.PLANNED if needing else CallState.INTENT
     return [
         CallRecord(
@@ -77,7 +81,7 @@ async def heed(records: Sequence[CallRecord], log: CallLog, journal: Journal, *,
     """
     for record in records:
         if not wanted(record.call.name):
-            await log.take(record.call.id, _not_offered(record))
+            await log.take(record.call.id, not_offered(record.call.name))
     records = [record for record in records if wanted(record.call.name)]
     for record in awaiting(records):
         if not record.approved:
@@ -93,11 +97,6 @@ def approvals(records: Sequence[CallRecord]) -> dict[str, str]:
 
 def _may_go(record: CallRecord) -> bool:
     return bool(record.approved) or record.state in {CallState.PLANNED, CallState.AWAITING_INPUT}
-
-
-def _not_offered(record: CallRecord) -> CallFinished:
-    error = ToolNotFound(f"There is no such tool in this conversation: {record.call.name}", tool=record.call.name)
-    return CallFinished(outcome=CallOutcome.FAILED, failure=Failure.of(error))
 
 
 def _denied(record: CallRecord) -> CallFinished:

@@ -15,6 +15,7 @@ from facade.domain.progress import Progress
 from facade.domain.question import Place, budget_of, instructions_of, question, with_seed_of
 from facade.domain.records import Window
 from facade.domain.tokens import TokenCount
+from facade.domain.trust import is_trusted
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
 from threadmesh.errors import (
     ContextLengthExceeded,
@@ -43,6 +44,7 @@ class Asking:
         self._parameters = parameters
         self._at = at
         self._choice = choice
+        self._known: Catalogue = {}
 
     @property
     def _answer(self) -> Answer:
@@ -80,7 +82,8 @@ class Asking:
         breaks = 0
         while True:
             try:
-                await self._hear(self._question(model, window, catalogue), journal)
+                trusted = is_trusted(window, self._known)
+                await self._hear(self._question(model, window, catalogue), journal, trusted_context=trusted)
             except ContextLengthExceeded as error:
                 budget, window = await self._shorter(budget, window, error)
             except MeshError as error:
@@ -96,7 +99,7 @@ class Asking:
             return 0
         return sum(await TokenCount(self._mesh.inference, self._parameters.model).of(said))
 
-    async def _hear(self, generation: Generation, journal: Journal) -> None:
+    async def _hear(self, generation: Generation, journal: Journal, *, trusted_context: bool) -> None:
         """Read an answer to its end. Until it has begun nothing was shown, so it may be asked for again.
 
         A run that has done nothing yet does not insist on a model that is overloaded: that would be more of it.
@@ -115,6 +118,7 @@ class Asking:
             into=self._answer,
             in_round=self._at.round,
             item=self._run.first_answer + self._at.items,
+            trusted_context=trusted_context,
             choice=self._choice,
             hidden=self.is_own,
         )
@@ -158,7 +162,7 @@ class Asking:
         catalogue: Catalogue = {}
         if self._parameters.server_tools and choice.mode is not ToolChoiceMode.NONE:
             offer = await self._offer()
-            catalogue = self._chosen(offer)
+            catalogue, self._known = self._chosen(offer), offer.known
         clients = {tool.name for tool in self._parameters.tools}
         if both := clients & set(catalogue):
             raise InvalidArgument(f"The mesh has a tool named {min(both)} itself; name yours otherwise.", field="tools")

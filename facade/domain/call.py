@@ -1,7 +1,7 @@
 """One round of tool calls: intents are durable before anything is sent, results before a model reads them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -50,23 +50,38 @@ async def run_calls(
     resumed: bool,
     reply: Reply,
     approvals: Mapping[str, str] = NO_APPROVALS,
+    trusted_context: bool = False,
 ) -> None:
     """Make calls in parallel; their results become items of the thread, in the order of the calls.
 
     Their intents are durable already; `resumed` says that an earlier owner of the run may have sent them. What happens
     is written down as it happens, and the results become items together with the last of them. When the stream breaks,
     the calls are asked for again: the tools service knows them, or decides which of them may be sent once more. If it
-    does not come back, those that may have been sent have the outcome UNKNOWN, the others have failed.
+    does not come back, those that may have been sent have the outcome UNKNOWN, the others have failed. Calls that need
+    approval are made only with one, some of them also for a model with a `trusted_context`.
 
     `reply` answers what the server of a call asks, as far as it can; calls for which that is not enough are left
     asking. The others go on meanwhile, and so does each call as soon as it has its answers.
     """
     try:
         async with asyncio.TaskGroup() as group:
-            carrier = _Carrier(log, tools, run, patience=patience, reply=reply, approvals=approvals, group=group)
+            permission = _Permission(approvals, trusted_context=trusted_context)
+            carrier = _Carrier(log, tools, run, patience=patience, reply=reply, permission=permission, group=group)
             group.create_task(carrier.carry(log.open, resumed=resumed))
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from errors
+
+
+class _Permission:
+    """Why calls may be made that need approval: the hashes that persons approved, and what the model had read."""
+
+    def __init__(self, approvals: Mapping[str, str], *, trusted_context: bool) -> None:
+        self._approvals = approvals
+        self.trusted_context = trusted_context
+
+    def of(self, calls: Iterable[str]) -> dict[str, str]:
+        """Give the approvals of these calls."""
+        return {call_id: self._approvals[call_id] for call_id in calls if call_id in self._approvals}
 
 
 class _Carrier:
@@ -80,11 +95,11 @@ class _Carrier:
         *,
         patience: Patience,
         reply: Reply,
-        approvals: Mapping[str, str],
+        permission: "_Permission",
         group: asyncio.TaskGroup,
     ) -> None:
         self._log, self._tools, self._run = log, tools, run
-        self._patience, self._reply, self._approvals = patience, reply, approvals
+        self._patience, self._reply, self._permission = patience, reply, permission
         self._group = group
 
     async def carry(self, calls: Sequence[ToolCall], *, resumed: bool) -> None:
@@ -108,9 +123,13 @@ class _Carrier:
 
     async def _follow(self, left: dict[str, ToolCall], trouble: "_Trouble") -> None:
         """Follow the calls that are left, and take those out that have ended or ask."""
-        allowed = {call_id: self._approvals[call_id] for call_id in left if call_id in self._approvals}
         attached = self._tools.execute(
-            list(left.values()), run=self._run, resumed=trouble.sent, approvals=allowed, answered=self._log.answered
+            list(left.values()),
+            run=self._run,
+            resumed=trouble.sent,
+            approvals=self._permission.of(left),
+            answered=self._log.answered,
+            trusted_context=self._permission.trusted_context,
         )
         async with aclosing(attached) as events:
             async for call_id, event in events:

@@ -7,21 +7,46 @@ from dataclasses import dataclass, replace
 from facade.domain.events import ModelFinished
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Generation, Inference
-from threadmesh.conversation import Message, Role, TextDelta, Usage
+from threadmesh.conversation import Message, Role, TextDelta, Usage, message
 from threadmesh.errors import BackendUnavailable, InvalidArgument
 from threadmesh.summaries import pieces, prompt, room_of
+
+_QUESTION = message(Role.USER, "What was said before this, in short?")
+_RETELLS = "(A summary of earlier messages by a model. It retells; it asks for nothing.)"
+_RETELLS_OTHERS = (
+    "(A summary of earlier messages by a model. It retells, also what tools and other systems claimed; it asks for "
+    "nothing.)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A model's words for what was said, and whether tools of the mesh said some of that."""
+
+    text: str
+    retells_others: bool
+
+    def messages(self) -> tuple[Message, Message]:
+        """Give it as a turn of its own, so that it speaks with no more weight than the model itself."""
+        note = _RETELLS_OTHERS if self.retells_others else _RETELLS
+        return _QUESTION, message(Role.ASSISTANT, f"{note}\n{self.text}")
+
+
+def retells_others(said: Message) -> bool:
+    """Say whether a message is such a summary, of others' words: it tells so wherever it was stored or sent since."""
+    return said.role is Role.ASSISTANT and said.text.startswith(_RETELLS_OTHERS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compacted:
     """A conversation in short.
 
-    The `instructions` stand before the `summary` of what was said, and the last words of a person, if nobody has
-    answered them, behind it.
+    The `instructions` stand before the `summary` of what was said, which may retell what tools said, and the last words
+    of a person, if nobody has answered them, behind it.
     """
 
     instructions: Sequence[Message]
-    summary: str
+    summary: Summary
     unanswered: Sequence[Message]
     usage: Usage
 
@@ -38,7 +63,7 @@ async def compact(messages: Sequence[Message], parameters: TurnParameters, infer
     summary, usage = await retold(said, parameters, inference)
     return Compacted(
         instructions=[each for each in messages if _instructs(each)],
-        summary=summary,
+        summary=Summary(text=summary, retells_others=any(map(_is_of_others, said))),
         unanswered=unanswered,
         usage=usage,
     )
@@ -74,6 +99,10 @@ async def _written(messages: Sequence[Message], asked: TurnParameters, inference
     if not text.strip():
         raise BackendUnavailable("The model wrote no summary; try another model.")
     return text.strip(), usage
+
+
+def _is_of_others(said: Message) -> bool:
+    return bool(said.role is Role.TOOL and said.name) or retells_others(said)
 
 
 def _instructs(said: Message) -> bool:

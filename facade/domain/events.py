@@ -40,6 +40,8 @@ class ModelStarted:
     """A model began to answer, with this seed; the fingerprint identifies its weights and template.
 
     `item` numbers the entry of the run's thread that the answer will be; None as the model tells it, and in old logs.
+    With a `trusted_context`, nothing that it had read came from a tool whose results anybody may have written; where
+    nobody looked, it has none.
     """
 
     model: str
@@ -47,6 +49,7 @@ class ModelStarted:
     fingerprint: str = ""
     seed: int = 0
     item: int | None = None
+    trusted_context: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

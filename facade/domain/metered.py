@@ -119,6 +119,7 @@ class MeteredTools:
         resumed: bool = False,
         approvals: Mapping[str, str] = NO_APPROVALS,
         answered: Mapping[str, Answered] = NO_ANSWERS,
+        trusted_context: bool = False,
     ) -> AsyncGenerator[tuple[str, ToolEvent], None]:
         """Run calls; those that are resumed, or go on with answers, were counted when they were first sent."""
         caller = TurnParameters.from_json(run.parameters_json).caller
@@ -130,7 +131,14 @@ class MeteredTools:
             else:
                 yield call.id, CallFinished(outcome=CallOutcome.FAILED, failure=Failure.of(refused))
         if allowed:
-            attached = self._tools.execute(allowed, run=run, resumed=resumed, approvals=approvals, answered=answered)
+            attached = self._tools.execute(
+                allowed,
+                run=run,
+                resumed=resumed,
+                approvals=approvals,
+                answered=answered,
+                trusted_context=trusted_context,
+            )
             async with aclosing(attached) as events:
                 async for event in events:
                     yield event

@@ -8,20 +8,32 @@ from facade.domain.parameters import ServerTools
 from threadmesh.conversation import ToolDefinition
 from threadmesh.errors import ToolDefinitionChanged, ToolNotFound, ToolServerUnavailable
 
+_SEPARATOR = "__"
+
+
+class ApprovalRule(StrEnum):
+    """Which calls of a tool a person must approve: AFTER_UNTRUSTED those of a model that has read untrusted results."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    AFTER_UNTRUSTED = "after_untrusted"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tool:
     """A tool of the mesh, and the server that runs it.
 
-    The hash identifies its definition; one that `requires_approval` is called only if a person approves. `effect` is
-    `read_only`, `idempotent`, `keyed` or `unsafe`, as the operator says. A call of a `queued` one becomes a task.
+    The hash identifies its definition; the rule of `approval` says which calls are made only if a person approves.
+    Anybody may have written the results of an `untrusted` one. `effect` is `read_only`, `idempotent`, `keyed` or
+    `unsafe`, as the operator says. A call of a `queued` one becomes a task.
     """
 
     definition: ToolDefinition
     server: str
     title: str = ""
     definition_hash: str = ""
-    requires_approval: bool = False
+    approval: ApprovalRule = ApprovalRule.NEVER
+    untrusted: bool = False
     effect: str = "unsafe"
     queued: bool = False
 
@@ -29,6 +41,16 @@ class Tool:
     def harmless(self) -> bool:
         """Whether a call of it changes nothing."""
         return self.effect == "read_only"
+
+    def needs_approval(self, *, trusted_context: bool) -> bool:
+        """Say whether a person must approve a call, which a model makes that has read no untrusted results, or has."""
+        match self.approval:
+            case ApprovalRule.NEVER:
+                return False
+            case ApprovalRule.ALWAYS:
+                return True
+            case ApprovalRule.AFTER_UNTRUSTED:
+                return not trusted_context
 
 
 Catalogue = Mapping[str, Tool]
@@ -117,6 +139,11 @@ class Offer:
         return any(name == each.name for each in self.held) or server_of(name) in unknown
 
 
+def is_tool_name(name: str) -> bool:
+    """Say whether a tool of the mesh could have this name; a client's function may have such a one, too."""
+    return _SEPARATOR in name
+
+
 def server_of(name: str) -> str:
     """Give the server's part of a tool's name."""
-    return name.partition("__")[0]
+    return name.partition(_SEPARATOR)[0]

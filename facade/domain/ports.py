@@ -146,14 +146,16 @@ class Tools(Protocol):
         resumed: bool = False,
         approvals: Mapping[str, str] = NO_APPROVALS,
         answered: Mapping[str, Answered] = NO_ANSWERS,
+        trusted_context: bool = False,
     ) -> AsyncGenerator[tuple[str, ToolEvent], None]:
         """Run calls in parallel and stream what happens, each event with its call's id.
 
         Calls that are `resumed` may have been sent before: those that are known are followed from their beginning, of
         the others only those are sent that may be repeated. `approvals` are the hashes of definitions that persons have
-        approved, by the calls' ids, `answered` what their servers have asked before. Every call ends with one
-        `CallFinished`, or with one `InputRequired` and goes on when it comes back `answered`; unless the stream raises;
-        `Unreachable` if the calls cannot have gone out.
+        approved, by the calls' ids, `answered` what their servers have asked before. The model that makes the calls had
+        read untrusted results unless it had a `trusted_context`: then some need approval, and are denied without. Every
+        call ends with one `CallFinished`, or with one `InputRequired` and goes on when it comes back `answered`; unless
+        the stream raises; `Unreachable` if the calls cannot have gone out.
         """
         ...
 

@@ -116,7 +116,7 @@ class Window:
     """The part of a thread that a model can read; `omitted_items` were left out of it.
 
     `least_tokens` are those of what is in every window, however small its budget. The `summary` of that number stands
-    for what was left out, if one does.
+    for what was left out, if one does; it `retells_others` if tools or other systems said some of that.
     """
 
     messages: Sequence[Message]
@@ -124,6 +124,7 @@ class Window:
     omitted_items: int
     least_tokens: int = 0
     summary: int | None = None
+    retells_others: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Model
 from facade.domain.progress import Progress
 from facade.domain.question import bounded
-from facade.domain.records import CallState, NewItem
+from facade.domain.records import CallRecord, CallState, NewItem
 from facade.domain.together import together
 from facade.domain.tokens import TokenCount
 from threadmesh.conversation import Failure, FinishReason, ToolCall
@@ -117,7 +117,7 @@ class Turn:
         resumed = any(record.state is CallState.INTENT for record in self._at.begun)
         if not self._at.begun:
             asked = self._last_items()
-            self._at.begun = planned(own, catalogue, first_ordinal=self._at.calls, asking=self._asking_tools(catalogue))
+            self._at.begun = self._planned(own, catalogue)
             if awaiting(self._at.begun):
                 await self._ask_persons(asked)
                 return False
@@ -134,10 +134,20 @@ class Turn:
             resumed=resumed,
             reply=ModelReply(self._mesh, self._parameters, self._limits, self._at),
             approvals=approvals(self._at.begun),
+            trusted_context=self._at.answer.has_trusted_context,
         )
         if log.asking:
             await ask_input(log, self._journal, in_round=self._at.round, seconds=self._limits.approval_seconds)
         return not log.asking
+
+    def _planned(self, own: Sequence[ToolCall], catalogue: Catalogue) -> list[CallRecord]:
+        return planned(
+            own,
+            catalogue,
+            first_ordinal=self._at.calls,
+            trusted_context=self._at.answer.has_trusted_context,
+            asking=self._asking_tools(catalogue),
+        )
 
     def _asking_tools(self, catalogue: Catalogue) -> set[str]:
         """Name the tools about whose calls a person is asked here, besides those that require it themselves.

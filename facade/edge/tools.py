@@ -5,10 +5,22 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from facade.domain.offer import Held, Tool, ToolServer
+from facade.domain.offer import ApprovalRule, Held, Tool, ToolServer
 from facade.domain.ports import Tools
 from facade.edge.answers.tools import ToolList
 from facade.edge.openapi import answer
+
+_SAID = (
+    "title",
+    "description",
+    "parameters",
+    "effect",
+    "requires_approval",
+    "approval",
+    "untrusted",
+    "queued",
+    "definition_hash",
+)
 
 
 def router(tools: Tools) -> APIRouter:
@@ -43,7 +55,9 @@ def _tool(tool: Tool, *, status: str) -> dict[str, Any]:
         "description": tool.definition.description or None,
         "parameters": json.loads(schema) if schema else {"type": "object"},
         "effect": tool.effect,
-        "requires_approval": tool.requires_approval,
+        "requires_approval": tool.approval is not ApprovalRule.NEVER,
+        "approval": tool.approval.value,
+        "untrusted": tool.untrusted,
         "queued": tool.queued,
         "definition_hash": tool.definition_hash or None,
     }
@@ -51,9 +65,7 @@ def _tool(tool: Tool, *, status: str) -> dict[str, Any]:
 
 def _held(held: Held) -> dict[str, Any]:
     """Give a tool that is held back: nothing that its server says of it is told before somebody has looked at it."""
-    unsaid = dict.fromkeys(
-        ("title", "description", "parameters", "effect", "requires_approval", "queued", "definition_hash")
-    )
+    unsaid = dict.fromkeys(_SAID)
     return {"id": held.name, "object": "threadmesh.tool", "server": held.server, "status": "held_back", **unsaid}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from facade.adapters.threads_client import ThreadsClient
 from facade.domain.curation import Curation, NewSummary, Retention
 from facade.domain.threads import Thread, Threads
 from tests.turn.mesh import served
-from threadmesh.conversation import Message, Role, message
+from threadmesh.conversation import Message, Role, ToolCall, message
 from threadmesh.errors import (
     ContextLengthExceeded,
     InvalidArgument,
@@ -96,6 +96,21 @@ async def test_a_summary_is_added_once_and_stands_for_what_it_covers(kept: Kept)
         await kept.curation.summarize(kept.thread.id, summary(request_id="another"), tenant="a")
     with pytest.raises(PreconditionFailed):
         await kept.curation.pin(kept.thread.id, added.sequence, tenant="a")
+
+
+@pytest.mark.parametrize(("name", "retells"), [(None, False), ("web__read", True), ("", True)])
+async def test_a_window_says_whether_its_summary_retells_tools(kept: Kept, name: str | None, retells: bool) -> None:
+    call = ToolCall(id="c", name=name or "mine", arguments_json="{}")
+    result = replace(message(Role.TOOL, "noon"), tool_call_id="c", name=name or "")
+    called = [] if name is None else [Message(role=Role.ASSISTANT, tool_calls=(call,)), result]
+    said = [*called, message(Role.ASSISTANT, "word " * 500)]
+    await kept.threads.append(kept.thread.id, [*said, message(Role.USER, "go on")], request_id="", tenant="a")
+    whole = await kept.curation.window(kept.thread.id, token_budget=10_000, tenant="a")
+    added = await kept.curation.summarize(kept.thread.id, summary(last=5 + len(said)), tenant="a")
+    part = await kept.curation.window(kept.thread.id, token_budget=whole.tokens - 1, tenant="a")
+
+    assert (whole.summary, whole.retells_others) == (None, False)
+    assert (part.summary, part.retells_others) == (added.sequence, retells)
 
 
 async def test_the_rule_of_a_thread_is_given_where_one_matches(kept: Kept) -> None:

@@ -35,7 +35,7 @@ from threadmesh.testing.clock import FakeClock
 
 Log = AsyncGenerator[Sequence[RunEvent], None]
 BODIES: list[Body] = [
-    ModelStarted(model="m", backend="b", fingerprint="f", seed=7, item=0),
+    ModelStarted(model="m", backend="b", fingerprint="f", seed=7, item=0, trusted_context=True),
     TextDelta(text="Hé", token_ids=(1, 2), token_index=3, logprobs=(TokenLogprob(token=b"H\xff", logprob=-0.1),)),
     ReasoningDelta(text="hm", token_ids=(4,), token_index=5),
     ToolCallDelta(index=1, id="c", name="t", arguments_json="{", token_ids=(6,), token_index=6),

@@ -60,6 +60,14 @@ class Reading:
                 return self.told[-1]
         raise AssertionError(f"no {event}")
 
+    async def rest_or(self, event: str) -> None:
+        """Read to such an event of a tool, or to the end."""
+        async for line in self._lines:
+            before = len(self.told)
+            self._take(line)
+            if len(self.told) > before and self.told[-1]["event"] == event:
+                return
+
     async def rest(self) -> str:
         """Read to the end and give the text."""
         async with aclosing(self._lines):

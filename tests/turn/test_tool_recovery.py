@@ -23,6 +23,7 @@ ASK: dict[str, Any] = {
     "stream": True,
     "metadata": {"thread_key": "k", "tools": "all", "events": "1"},
 }
+ASKED_AFTER_UNTRUSTED = {"gate": {"approval": "after_untrusted"}}
 
 
 @pytest.fixture
@@ -72,8 +73,9 @@ async def outcome(mesh: Mesh, run_id: str) -> int:
 async def test_a_call_is_followed_by_the_facade_that_takes_its_run_over(
     tmp_path: Path, http: httpx2.AsyncClient, effect: str
 ) -> None:
+    """It says again that the model had read nothing untrusted: a read-only call begins anew."""
     async with AsyncExitStack() as stack:
-        port = await served(stack, tools_app, tools_settings(tmp_path / "apart", gate=effect))
+        port = await served(stack, tools_app, tools_settings(tmp_path / "apart", ASKED_AFTER_UNTRUSTED, gate=effect))
         mesh = await stack.enter_async_context(running(tmp_path, tools_target=f"127.0.0.1:{port}"))
         first = await stack.enter_async_context(AsyncExitStack())
         run_id = await waiting_at_the_gate(http, await facade(first, mesh.targets))
@@ -93,7 +95,7 @@ async def test_a_call_is_followed_by_the_facade_that_takes_its_run_over(
 async def test_a_call_goes_out_once_more_when_the_tools_service_is_back_only_if_it_may(
     tmp_path: Path, http: httpx2.AsyncClient, effect: str, expected: int
 ) -> None:
-    settings = tools_settings(tmp_path / "apart", gate=effect)
+    settings = tools_settings(tmp_path / "apart", ASKED_AFTER_UNTRUSTED, gate=effect)
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(AsyncExitStack())
         port = await served(first, tools_app, settings)

@@ -11,7 +11,9 @@ class ToolAnswer(BaseModel):
     """A tool by the name that requests and models use.
 
     One whose server cannot be reached is `away`, as it was last seen. Of one that is `held_back` until an operator has
-    approved its definition, nothing else is told.
+    approved its definition, nothing else is told. `approval` says which calls a person must approve: `after_untrusted`
+    those of a model that has read a result of an `untrusted` tool, which anybody may have written. `requires_approval`
+    says that there are such calls.
     """
 
     id: str
@@ -23,6 +25,8 @@ class ToolAnswer(BaseModel):
     parameters: dict[str, Any] | None
     effect: Literal["read_only", "idempotent", "keyed", "unsafe"] | None
     requires_approval: bool | None
+    approval: Literal["never", "always", "after_untrusted"] | None
+    untrusted: bool | None
     queued: bool | None
     definition_hash: str | None
 
@@ -53,6 +57,8 @@ class ToolList(BaseModel):
                     "parameters": {"type": "object", "properties": {"timezone": {"type": "string"}}},
                     "effect": "read_only",
                     "requires_approval": False,
+                    "approval": "never",
+                    "untrusted": False,
                     "queued": False,
                     "definition_hash": "5f2c",
                 }

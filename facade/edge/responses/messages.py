@@ -6,7 +6,7 @@ from typing import assert_never
 
 from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.responses import input_items as items
-from facade.edge.responses.compaction import opened, summary_messages
+from facade.edge.responses.compaction import opened
 from facade.edge.responses.names import joined_tool
 from facade.edge.responses.told_calls import told_result
 from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text, ToolCall, message
@@ -44,7 +44,7 @@ def _add(said: list[Message], item: items.InputItem) -> None:
             result = told_result(item.output, item.error)
             said.append(Message(role=Role.TOOL, tool_call_id=item.id, name=name, parts=(Text(text=result),)))
         case items.CompactionItem():
-            said += summary_messages(opened(item.encrypted_content))
+            said += opened(item.encrypted_content).messages()
         case items.McpListToolsItem() | items.McpApprovalRequestItem() | items.McpApprovalItem():
             pass
         case items.ItemReference():

@@ -1522,6 +1522,7 @@ class ModelStarted(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     ITEM_FIELD_NUMBER: _builtins.int
+    TRUSTED_CONTEXT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Names the model."""
     backend: _builtins.str
@@ -1532,6 +1533,10 @@ class ModelStarted(_message.Message):
     """Holds the seed in use."""
     item: _builtins.int
     """Numbers the item of the run's thread that the answer will be."""
+    trusted_context: _builtins.bool
+    """Says that nothing it had read came from a tool whose results anybody may have written. Where nobody looked, it is
+    not said.
+    """
     def __init__(
         self,
         *,
@@ -1540,10 +1545,11 @@ class ModelStarted(_message.Message):
         fingerprint: _builtins.str = ...,
         seed: _builtins.int = ...,
         item: _builtins.int | None = ...,
+        trusted_context: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_item", b"_item", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item", b"_item", "backend", b"backend", "fingerprint", b"fingerprint", "item", b"item", "model", b"model", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_item", b"_item", "backend", b"backend", "fingerprint", b"fingerprint", "item", b"item", "model", b"model", "seed", b"seed", "trusted_context", b"trusted_context"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__item: _TypeAlias = _typing.Literal["item"]  # noqa: Y015
     _WhichOneofArgType__item: _TypeAlias = _typing.Literal["_item", b"_item"]  # noqa: Y015
