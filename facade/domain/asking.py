@@ -8,14 +8,14 @@ from facade.domain.answer import Answer, answer
 from facade.domain.events import ModelEvent, Run
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
-from facade.domain.offer import Catalogue, Offer
+from facade.domain.offer import ApprovalRule, Catalogue, Offer
 from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Generation, Model
 from facade.domain.progress import Progress
 from facade.domain.question import Place, budget_of, instructions_of, question, with_seed_of
 from facade.domain.records import Window
 from facade.domain.tokens import TokenCount
-from facade.domain.trust import is_trusted
+from facade.domain.trust import is_trusted, tools_in
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
 from threadmesh.errors import (
     ContextLengthExceeded,
@@ -44,7 +44,6 @@ class Asking:
         self._parameters = parameters
         self._at = at
         self._choice = choice
-        self._known: Catalogue = {}
 
     @property
     def _answer(self) -> Answer:
@@ -82,7 +81,7 @@ class Asking:
         breaks = 0
         while True:
             try:
-                trusted = is_trusted(window, self._known)
+                trusted = await self._trusts(window, catalogue)
                 await self._hear(self._question(model, window, catalogue), journal, trusted_context=trusted)
             except ContextLengthExceeded as error:
                 budget, window = await self._shorter(budget, window, error)
@@ -141,6 +140,20 @@ class Asking:
         parameters = with_seed_of(self._parameters, choice=self._choice)
         return question(parameters, model, window, catalogue, answer=self._answer, at=at)
 
+    async def _trusts(self, window: Window, catalogue: Catalogue) -> bool:
+        """Say whether it is known that nothing in the window comes from a tool whose results anybody may have written.
+
+        Earlier requests of the thread may have had other tools than this one, and those are asked about only where that
+        decides anything: False also stands for nobody having asked.
+        """
+        if all(tool.approval is not ApprovalRule.AFTER_UNTRUSTED for tool in catalogue.values()):
+            return False
+        try:
+            known = (await self._mesh.tools.offer(tools_in(window))).known if tools_in(window) else {}
+        except MeshError:
+            return False
+        return is_trusted(window, known)
+
     async def model(self) -> Model:
         """Choose the model that answers, or goes on with the answer. Raises `ModelNotFound`."""
         answering = self._answer.started
@@ -162,7 +175,7 @@ class Asking:
         catalogue: Catalogue = {}
         if self._parameters.server_tools and choice.mode is not ToolChoiceMode.NONE:
             offer = await self._offer()
-            catalogue, self._known = self._chosen(offer), offer.known
+            catalogue = self._chosen(offer)
         clients = {tool.name for tool in self._parameters.tools}
         if both := clients & set(catalogue):
             raise InvalidArgument(f"The mesh has a tool named {min(both)} itself; name yours otherwise.", field="tools")

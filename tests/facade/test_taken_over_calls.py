@@ -1,7 +1,7 @@
 """Who takes a run over decides about its calls as its writer would have, from what was written down."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -42,7 +42,7 @@ class Others:
     async def count(self, texts: Sequence[str], *, model: str) -> list[int]:
         return [1 for _ in texts]
 
-    async def offer(self) -> Offer:
+    async def offer(self, _: Collection[str] = ()) -> Offer:
         return Offer(tools=(PAY,))
 
     async def execute(

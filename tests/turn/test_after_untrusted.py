@@ -105,6 +105,15 @@ async def test_what_was_read_in_an_earlier_turn_counts_in_its_thread_and_in_no_o
     assert elsewhere == ["started", "finished"]
 
 
+@pytest.mark.parametrize("untrusted", [True, False])
+async def test_a_tool_that_only_an_earlier_request_had_is_judged_by_what_it_is(tmp_path: Path, untrusted: bool) -> None:
+    async with house(tmp_path, TOOLS | {"big": {"untrusted": untrusted}}) as home:
+        await told(home, READ)
+        later = await told(home, PAY, tools="workshop__work")
+
+    assert later[0] == ("awaiting_approval" if untrusted else "started")
+
+
 async def test_what_a_model_made_up_and_what_a_client_says_count_as_nothing(tmp_path: Path) -> None:
     mine = {"type": "function", "function": {"name": "mine", "parameters": {"type": "object"}}}
     async with house(tmp_path) as home:
