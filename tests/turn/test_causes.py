@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -10,17 +10,12 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from inference_svc.adapters.script import read_script
-from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.domain.router import Router
 from inference_svc.edge.servicer import InferenceServicer
+from tests.turn.engine import running_with
 from tests.turn.grammar import check
-from tests.turn.mesh import KEY, SCRIPT, running, served
+from tests.turn.mesh import KEY
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
-from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from threadmesh.errors import Overloaded
-from threadmesh.rpc.server import Service
-from threadmesh.rpc.unit import Unit
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECRET = "/etc/secret at 10.0.0.7"
@@ -53,21 +48,11 @@ class Failing(InferenceServicer):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx2.AsyncClient]:
-    router = Router([ScriptedBackend(read_script(SCRIPT), created=1)])
-
-    @asynccontextmanager
-    async def app(*_: object) -> AsyncIterator[Unit]:
-        name = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
-        service = Service(servicer=Failing(router), add=add_InferenceServiceServicer_to_server, name=name)
-        yield Unit(services=[service], ping=router.ping)
-
-    async with AsyncExitStack() as stack:
-        target = f"127.0.0.1:{await served(stack, app, None)}"
-        directory = tmp_path_factory.mktemp("mesh")
-        settings: dict[str, Any] = {"inference_target": target, "turn_seconds": 20, "wait_for_tools": False}
-        mesh = await stack.enter_async_context(running(directory, **settings))
+    directory = tmp_path_factory.mktemp("mesh")
+    async with running_with(Failing, directory, turn_seconds=20, wait_for_tools=False) as (mesh, _):
         headers = {"authorization": f"Bearer {KEY}"}
-        yield await stack.enter_async_context(httpx2.AsyncClient(base_url=mesh.url, timeout=30, headers=headers))
+        async with httpx2.AsyncClient(base_url=mesh.url, timeout=30, headers=headers) as client:
+            yield client
 
 
 def body(path: str, text: str, **more: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Several answers to one prompt: together in a stream, in the thread only the first."""
 
 import json
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,10 @@ from openai import APIStatusError
 
 from facade.app import app as facade_app
 from facade.settings import FacadeSettings
-from inference_svc.adapters.script import read_script
-from inference_svc.adapters.scripted_backend import ScriptedBackend
-from inference_svc.domain.router import Router
 from inference_svc.edge.servicer import InferenceServicer
-from tests.turn.mesh import KEY, SCRIPT, Mesh, http_server, running, served
+from tests.turn.engine import running_with
+from tests.turn.mesh import KEY, Mesh, http_server, running
 from tests.turn.test_turn import items, texts
-from threadmesh.api.inference.v1 import inference_service_pb2 as pb
-from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
-from threadmesh.rpc.server import Service
-from threadmesh.rpc.unit import Unit
 from threadmesh.telemetry.metrics import new_registry
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -154,23 +148,8 @@ async def test_each_answer_has_a_seed_made_of_the_requests(tmp_path: Path) -> No
             seeds.append(request.sampling.seed)
             return super().Generate(request, context)
 
-    router = Router([ScriptedBackend(read_script(SCRIPT), created=1)])
-    name = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
-    service = Service(servicer=Noting(router), add=add_InferenceServiceServicer_to_server, name=name)
-
-    async with AsyncExitStack() as stack:
-        port = await served(stack, _unit(Unit(services=[service], ping=router.ping)), None)
-        target = f"127.0.0.1:{port}"
-        mesh = await stack.enter_async_context(running(tmp_path, inference_target=target, wait_for_tools=False))
+    async with running_with(Noting, tmp_path, wait_for_tools=False) as (mesh, _):
         for seed in (7, 2**63 - 1):
             await mesh.openai.chat.completions.create(model="scripted", messages=HELLO, n=2, seed=seed)
 
     assert sorted(seeds) == sorted([7, 8, 2**63 - 1, -(2**63)])
-
-
-def _unit(unit: Unit) -> Any:
-    @asynccontextmanager
-    async def app(*_: object) -> Any:
-        yield unit
-
-    return app

@@ -2,25 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openai import APIStatusError
 
-from inference_svc.adapters.script import read_script
-from inference_svc.adapters.scripted_backend import ScriptedBackend
 from inference_svc.app import app as inference_app
 from inference_svc.domain.router import Router
 from inference_svc.edge.servicer import InferenceServicer
 from inference_svc.settings import InferenceSettings
 from tests.inference_svc.tiny_models import DIMENSIONS, tiny_encoder
-from tests.turn.mesh import SCRIPT, Mesh, running, served
+from tests.turn.engine import running_with
+from tests.turn.mesh import Mesh, running, served
 from threadmesh.api.inference.v1 import inference_service_pb2 as pb
-from threadmesh.api.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
-from threadmesh.rpc.server import Service
-from threadmesh.rpc.unit import Unit
 
 
 class Endless(InferenceServicer):
@@ -82,18 +78,7 @@ async def test_the_model_that_made_the_vectors_is_named_also_where_none_was_aske
 
 
 async def test_a_client_who_leaves_stops_the_work_and_gives_its_place_back(tmp_path: Path) -> None:
-    router = Router([ScriptedBackend(read_script(SCRIPT), created=1)])
-    servicer = Endless(router)
-
-    @asynccontextmanager
-    async def app(*_: object) -> AsyncIterator[Unit]:
-        name = pb.DESCRIPTOR.services_by_name["InferenceService"].full_name
-        service = Service(servicer=servicer, add=add_InferenceServiceServicer_to_server, name=name)
-        yield Unit(services=[service], ping=router.ping)
-
-    async with AsyncExitStack() as stack:
-        changed = {"inference_target": f"127.0.0.1:{await served(stack, app, None)}", "places": 1}
-        mesh = await stack.enter_async_context(running(tmp_path, wait_for_tools=False, **changed))
+    async with running_with(Endless, tmp_path, wait_for_tools=False, places=1) as (mesh, servicer):
         async with asyncio.timeout(20):
             asking = asyncio.create_task(mesh.openai.embeddings.create(model="scripted", input="a"))
             await servicer.begun.wait()
