@@ -1,9 +1,10 @@
 """How the SQL stores count what tenants have stored, as statements in the way of `statements`.
 
-A thread's row tells the `bytes` of its items and of input that waits, a run's those of its parameters and events. What
-else counts stands in the row itself or, of a run, in those of its calls. `stored` sums up, in parts, what the rows say
-in `counted`: a thread's is brought up to date by every change of it, a run's when it has ended. So a write of events
-touches no row but its run's, and that once; and open runs, which are few, are looked through when somebody asks.
+A thread's row tells the `bytes` of its items and of input that has not become items, a run's those of its parameters
+and events. What else counts stands in the row itself or, of a run, in those of its calls. `stored` sums up, in parts,
+what the rows say in `counted`: a thread's is brought up to date by every change of it, a run's when it has ended. So a
+write of events touches no row but its run's, and that once; and open runs, which are few, are looked through when
+somebody asks.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,6 @@ from context_svc.adapters import sizes, statements
 from context_svc.adapters.rows import Row, item_row
 from context_svc.adapters.sizes import RECORD
 from context_svc.domain.change import Change
-from context_svc.domain.run import Run
 from context_svc.domain.thread import Thread
 
 Write = tuple[str, Row]
@@ -101,10 +101,11 @@ def amendments(change: Change) -> Iterator[Write]:
         yield items_counted(statements.THIS_ITEM, this, sign="+")
 
 
-def input_forgotten(run: Run) -> Iterator[Write]:
-    """Give what stops counting input that is never admitted, before it goes."""
-    if _never_began(run) and not run.first_sequence:
-        yield _INPUT_FORGOTTEN, {"run_id": run.id, "thread_id": run.thread_id}
+def dropped(change: Change) -> Iterator[Write]:
+    """Give what forgets input that is never admitted, and stops counting it."""
+    if change.dropped and change.thread:
+        yield _INPUT_FORGOTTEN, {"run_id": change.dropped, "thread_id": change.thread.id}
+        yield statements.DELETE_INPUTS, {"run_id": change.dropped}
 
 
 def thread_forgotten(thread_id: str) -> Write:
@@ -129,13 +130,9 @@ def counted(change: Change, *, before: Thread | None, added: int) -> Iterator[Wr
 
 def _matters(change: Change, before: Thread | None) -> bool:
     """Say whether anything else may have changed that counts of a thread. Mostly it is only used."""
-    gone = change.pruned or change.removed or change.amended or any(map(_never_began, change.runs))
+    gone = change.pruned or change.removed or change.amended or change.dropped
     described = change.thread.metadata if change.thread else {}
     return bool(gone) or before is None or before.metadata != described
-
-
-def _never_began(run: Run) -> bool:
-    return run.finished is not None and not run.epoch
 
 
 def place_of(change: Change) -> tuple[str, int]:

@@ -183,6 +183,11 @@ class MeasuredStore:
         with self.metrics.operation("log"):
             return await self._store.log(run_id, after=after)
 
+    async def input(self, run_id: str) -> tuple[Item, ...]:
+        """See `RunStore.input`."""
+        with self.metrics.operation("input"):
+            return await self._store.input(run_id)
+
     async def calls(self, run_id: str) -> tuple[Call, ...]:
         """See `RunStore.calls`."""
         with self.metrics.operation("calls"):
@@ -201,6 +206,11 @@ class MeasuredStore:
         """See `RunStore.ended_logs`."""
         with self.metrics.operation("ended_logs"):
             return await self._store.ended_logs(before=before, limit=limit)
+
+    async def ended_inputs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_inputs`."""
+        with self.metrics.operation("ended_inputs"):
+            return await self._store.ended_inputs(before=before, limit=limit)
 
     async def compact(self, *, limit: int) -> int:
         """See `RunStore.compact`."""

@@ -147,6 +147,10 @@ class MemoryStore:
         """See `RunStore.log`."""
         return Log(run=await self.run(run_id), events=page_of(self._batches.get(run_id, ()), after=after))
 
+    async def input(self, run_id: str) -> tuple[Item, ...]:
+        """See `RunStore.input`."""
+        return self._waiting.get(run_id, ())
+
     async def calls(self, run_id: str) -> tuple[Call, ...]:
         """See `RunStore.calls`."""
         return tuple(sorted(self._calls.get(run_id, {}).values(), key=attrgetter("ordinal", "id")))
@@ -164,6 +168,12 @@ class MemoryStore:
     async def ended_logs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
         """See `RunStore.ended_logs`."""
         ended = ((run.finish_time, run.id) for run in self._runs.values() if run.first_sequence < run.next_sequence - 1)
+        early = sorted((time, run_id) for time, run_id in ended if time and time < before)
+        return tuple(run_id for _, run_id in early[:limit])
+
+    async def ended_inputs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_inputs`."""
+        ended = ((self._runs[run_id].finish_time, run_id) for run_id in self._waiting)
         early = sorted((time, run_id) for time, run_id in ended if time and time < before)
         return tuple(run_id for _, run_id in early[:limit])
 
@@ -256,6 +266,7 @@ class MemoryStore:
         if change.receipt:
             self._receipts[change.receipt.key] = change.receipt
         self._store_calls(change)
+        self._waiting.pop(change.dropped, None)
         for run in change.runs:
             self._forget_parts(run)
 
@@ -276,8 +287,6 @@ class MemoryStore:
         self._items.setdefault(run.thread_id, []).extend(admitted)
 
     def _forget_parts(self, run: Run) -> None:
-        if run.finished:
-            self._waiting.pop(run.id, None)
         if run.first_sequence:
             self._batches.pop(run.id, None)
             self._calls.pop(run.id, None)

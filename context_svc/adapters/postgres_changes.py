@@ -186,10 +186,8 @@ def _admission(change: Change) -> Iterator[Write]:
 
 def _forgotten(change: Change) -> Iterator[Write]:
     """Give what takes away that is no longer needed of runs: input that was not admitted, logs that are too old."""
+    yield from counting.dropped(change)
     for run in change.runs:
-        yield from counting.input_forgotten(run)
-        if run.finished:
-            yield statements.DELETE_INPUTS, {"run_id": run.id}
         if run.first_sequence:
             yield statements.DELETE_EVENTS, {"run_id": run.id, "first_event": run.first_sequence}
             yield statements.DELETE_CALLS, {"run_id": run.id}

@@ -215,6 +215,10 @@ class PostgresStore:
         """See `RunStore.log`."""
         return await self._connections.use(partial(read_log, run_id, after))
 
+    async def input(self, run_id: str) -> tuple[Item, ...]:
+        """See `RunStore.input`."""
+        return _items(await self._select(statements.list_input("%s"), run_id))
+
     async def calls(self, run_id: str) -> tuple[Call, ...]:
         """See `RunStore.calls`."""
         found = await self._select("SELECT * FROM calls WHERE run_id = %s ORDER BY ordinal, call_id", run_id)
@@ -246,6 +250,11 @@ class PostgresStore:
             rows.microseconds(before),
             limit,
         )
+        return tuple(row["run_id"] for row in found)
+
+    async def ended_inputs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_inputs`."""
+        found = await self._select(statements.ended_inputs("%s"), rows.microseconds(before), limit)
         return tuple(row["run_id"] for row in found)
 
     async def compact(self, *, limit: int) -> int:
@@ -292,5 +301,5 @@ def _beyond(after: Cursor | None, *, ascending: bool = False) -> tuple[int, str]
 
 
 def _items(found: Iterable[DictRow]) -> tuple[Item, ...]:
-    """Read rows of the `ITEM_COLUMNS`."""
+    """Read rows of the `ITEM_COLUMNS` or `INPUT_COLUMNS`."""
     return rows.items_of(row.values() for row in found)

@@ -66,6 +66,8 @@ def commands(change: Change, *, thread_id: str, new_thread: bool, known: set[str
     yield from (("PRUNE", thread_id, pruned.start, pruned.stop) for pruned in change.pruned)
     yield from (("REMOVE", thread_id, number) for number in change.removed)
     yield from _contents(change, thread_id, keys)
+    if change.dropped and change.thread:
+        yield ("DROP", change.dropped, thread_id, change.thread.tenant)
     for run in change.runs:
         yield from _forgotten(run, keys)
     yield ("HINCRBY", keys.thread(thread_id), "version", 1)
@@ -129,9 +131,9 @@ def _run(run: Run, new: bool, keys: Keys) -> Iterator[Command]:  # noqa: FBT001 
 
 
 def _forgotten(run: Run, keys: Keys) -> Iterator[Command]:
-    """Give what takes away that is no longer needed of a run: input that was not admitted, a log that is too old."""
-    if run.finished and not run.epoch:
-        yield ("DROP", run.id, run.thread_id, run.tenant)
+    """Give what takes away a log that is too old, and notes what of an ended run is to be forgotten one day."""
+    if run.finish_time and not run.epoch:
+        yield ("ZADD", keys.of("inputs"), microseconds(run.finish_time), run.id)
     if run.finish_time and run.first_sequence < run.next_sequence - 1:
         yield ("ZADD", keys.of("logs"), microseconds(run.finish_time), run.id)
     if run.first_sequence:

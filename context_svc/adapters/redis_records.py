@@ -68,6 +68,11 @@ def load_items(thread_id: str, found: Sequence[bytes]) -> tuple[Item, ...]:
     return tuple(_load_item(thread_id, int(float(number)), record) for record, number in numbered)
 
 
+def load_input(thread_id: str, found: Sequence[bytes]) -> tuple[Item, ...]:
+    """Read input that waits, all of a run's; raises as `load_items`."""
+    return tuple(_load_item(thread_id, place, record) for place, record in enumerate(found))
+
+
 def dump_batch(batch: Batch) -> tuple[str, bytes]:
     """Write the events of one write: what is said of them, and their bodies."""
     row = batch_row(batch)

@@ -8,7 +8,7 @@ Every key begins with a prefix, `threadmesh:` unless said otherwise. A thread ha
     runs                        zset    ids of all runs by creation
     threads@<tenant>, runs@<tenant>   zset   those of a tenant who has a name
     leases, deadlines           zset    ids of the open runs by the end of their lease, by their deadline
-    logs                        zset    ids of the ended runs that still have events, by their end
+    logs, inputs                zset    ids of the ended runs that still have events, or input, by their end
     receipts, receipts:expiry   hash, zset   receipts by their keys; the keys by expiry
     stored                      hash    bytes by tenants
     thread:<id>                 hash    the record, the key, how many items there are, the version that a change raises,
@@ -18,7 +18,7 @@ Every key begins with a prefix, `threadmesh:` unless said otherwise. A thread ha
     thread:<id>:runs, :open     zset    ids of its runs by creation, of its open ones by number
     thread:<id>:receipts        set     keys of its receipts
     run:<id>                    hash    thread, what is fixed, what changes, the lease, the bytes as those of threads
-    run:<id>:input              list    the input until the run is claimed
+    run:<id>:input              list    the input until the run is claimed, or some time after it ended without that
     run:<id>:events             stream  batches of events; an entry's id is the number behind its last event
     run:<id>:calls, :results    hash    calls by id, and what has ended of them
     writer:<name>, synced       string  what became of a process's last batch, for an hour; written to wait for the disk
@@ -219,6 +219,11 @@ class RedisStore:
         batches = (batch for about, bodies in found for batch in records.load_batches(about, bodies))
         return Log(run=_found(run), events=page_of(batches, after=after))
 
+    async def input(self, run_id: str) -> tuple[Item, ...]:
+        """See `RunStore.input`."""
+        thread_id, found = await self._session.run("read_input", run_id)
+        return records.load_input(thread_id.decode(), found)
+
     async def calls(self, run_id: str) -> tuple[Call, ...]:
         """See `RunStore.calls`."""
         going, ended = await self._session.run("read_calls", run_id)
@@ -237,6 +242,10 @@ class RedisStore:
     async def ended_logs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
         """See `RunStore.ended_logs`."""
         return _names(await self._session.run("list_logs", microseconds(before), limit))
+
+    async def ended_inputs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_inputs`."""
+        return _names(await self._session.run("list_inputs", microseconds(before), limit))
 
     async def compact(self, *, limit: int) -> int:
         """See `RunStore.compact`: a stream keeps its small entries together by itself."""

@@ -23,6 +23,11 @@ ITEM_COLUMNS = (
     "items.thread_id, items.seq, items.item_id, items.run_id, items.create_time, items.kind, items.status, "
     "items.provenance, items.body, items.tokens, items.schema_v, items.digest"
 )
+INPUT_COLUMNS = (
+    "runs.thread_id, inputs.ordinal, inputs.item_id, inputs.run_id, inputs.create_time, inputs.kind, inputs.status, "
+    "inputs.provenance, inputs.body, inputs.tokens, inputs.schema_v, inputs.digest"
+)
+"""The same of input that waits, which is numbered by itself."""
 _KINDS = {kind.value: kind for kind in ItemKind}
 _STATUSES = {status.value: status for status in ItemStatus}
 _PROVENANCES = {provenance.value: provenance for provenance in Provenance}
@@ -166,7 +171,10 @@ def input_row(item: Item) -> Row:
 
 
 def items_of(found: Iterable[Iterable[Any]]) -> tuple[Item, ...]:
-    """Read rows of the `ITEM_COLUMNS`. A body that is repeated word for word, as instructions are, is read once."""
+    """Read rows of the `ITEM_COLUMNS` or `INPUT_COLUMNS`.
+
+    A body that is repeated word for word, as instructions are, is read once.
+    """
     bodies: Bodies = {}
     return tuple([item_of(row, bodies) for row in found])
 

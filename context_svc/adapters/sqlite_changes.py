@@ -103,6 +103,7 @@ def write_change(connection: sqlite3.Connection, change: Change, *, before: Thre
         _put(connection, "calls", rows.call_row(call))
     if change.receipt:
         _put(connection, "idem", rows.receipt_row(change.receipt))
+    _do(connection, *counting.dropped(change))
     for run in change.runs:
         _forget_parts(connection, run)
     added = sizes.body_bytes([*waiting, *items])
@@ -150,9 +151,6 @@ def _admit(connection: sqlite3.Connection, run: Run) -> None:
 
 
 def _forget_parts(connection: sqlite3.Connection, run: Run) -> None:
-    _do(connection, *counting.input_forgotten(run))
-    if run.finished:
-        connection.execute(statements.DELETE_INPUTS, {"run_id": run.id})
     if run.first_sequence:
         connection.execute(statements.DELETE_EVENTS, {"run_id": run.id, "first_event": run.first_sequence})
         connection.execute(statements.DELETE_CALLS, {"run_id": run.id})

@@ -194,6 +194,10 @@ class SqliteStore:
         """See `RunStore.log`."""
         return await self._readers.read(partial(logs.read_log, run_id=run_id, after=after))
 
+    async def input(self, run_id: str) -> tuple[Item, ...]:
+        """See `RunStore.input`."""
+        return rows.items_of(await self._select(statements.list_input("?"), run_id))
+
     async def calls(self, run_id: str) -> tuple[Call, ...]:
         """See `RunStore.calls`."""
         found = await self._select("SELECT * FROM calls WHERE run_id = ? ORDER BY ordinal, call_id", run_id)
@@ -217,6 +221,11 @@ class SqliteStore:
     async def ended_logs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
         """See `RunStore.ended_logs`."""
         return await self._readers.read(partial(logs.ended_logs, before=before, limit=limit))
+
+    async def ended_inputs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """See `RunStore.ended_inputs`."""
+        found = await self._select(statements.ended_inputs("?"), rows.microseconds(before), limit)
+        return tuple(row["run_id"] for row in found)
 
     async def compact(self, *, limit: int) -> int:
         """See `RunStore.compact`."""

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+from context_svc.adapters.rows import INPUT_COLUMNS
 from context_svc.adapters.sizes import RECORD
 
 ADMIT = """
@@ -79,6 +80,20 @@ def beyond(mark: str, *, ascending: bool) -> str:
     if ascending:
         return f"> ({mark}, {mark}) ORDER BY update_time, thread_id"
     return f"< ({mark}, {mark}) ORDER BY update_time DESC, thread_id DESC"
+
+
+def list_input(mark: str) -> str:
+    """Give the statement that reads the input that waits with a run."""
+    joined = "inputs JOIN runs ON runs.run_id = inputs.run_id"
+    return f"SELECT {INPUT_COLUMNS} FROM {joined} WHERE inputs.run_id = {mark} ORDER BY inputs.ordinal"  # noqa: S608  # our own words
+
+
+def ended_inputs(mark: str) -> str:
+    """Give the statement that names ended runs whose input still waits. That is little, so they are found by it."""
+    return f"""
+        SELECT run_id FROM runs WHERE run_id IN (SELECT run_id FROM inputs) AND finish_time < {mark}
+        ORDER BY finish_time LIMIT {mark}
+    """  # noqa: S608  # our own words
 
 
 def pruning(thread_id: str, pruned: range) -> dict[str, object]:

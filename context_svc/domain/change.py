@@ -90,17 +90,18 @@ class Change:
 
     `thread`, `runs`, `calls` and `receipt` replace what has the same name; `items` and `events` are added. `waiting` is
     the input of a new run, kept with it. `admitted` names a run whose waiting input becomes items of the thread from
-    the run's `first_item` on. A run that ends loses the input that still waits; one with a `first_sequence` loses the
-    events numbered below it and its calls. `pruned` numbers items of `thread` that are forgotten unless they are
-    instructions or summaries, `removed` those that are forgotten whatever they are. `amended` items say something else
-    than they did, where they are still there; instructions never are. `deleted` names the thread that is forgotten with
-    everything that belongs to it.
+    the run's `first_item` on, `dropped` a run of `thread` that has ended before that and whose input is forgotten. A
+    run with a `first_sequence` loses the events numbered below it and its calls. `pruned` numbers items of `thread`
+    that are forgotten unless they are instructions or summaries, `removed` those that are forgotten whatever they are.
+    `amended` items say something else than they did, where they are still there; instructions never are. `deleted`
+    names the thread that is forgotten with everything that belongs to it.
     """
 
     thread: Thread | None = None
     runs: tuple[Run, ...] = ()
     waiting: tuple[Item, ...] = ()
     admitted: str = ""
+    dropped: str = ""
     items: tuple[Item, ...] = ()
     amended: tuple[Item, ...] = ()
     events: Batch | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from context_svc.domain.ids import new_id
+from context_svc.domain.ids import input_id, input_place, new_id
 from threadmesh.conversation import Approval, Message, Role
 
 
@@ -92,6 +92,11 @@ class Item:
     covers: Span | None = None
     approval: Approval | None = None
 
+    @property
+    def input_place(self) -> int | None:
+        """Its place in the input of its run, from 0; None for what is no input, or was asked of an earlier version."""
+        return input_place(self.id)
+
 
 def new_item(
     message: Message,
@@ -121,13 +126,27 @@ def numbered(
     items: Sequence[NewItem], *, thread_id: str, first: int, now: datetime, run_id: str = ""
 ) -> tuple[Item, ...]:
     """Give the items names, and numbers from `first` on."""
-    return tuple(_numbered(items, thread_id=thread_id, first=first, now=now, run_id=run_id))
+    names = [new_id("item") for _ in items]
+    return tuple(_named(items, names, thread_id=thread_id, first=first, now=now, run_id=run_id))
 
 
-def _numbered(items: Sequence[NewItem], *, thread_id: str, first: int, now: datetime, run_id: str) -> Iterator[Item]:
-    for sequence, item in enumerate(items, start=first):
+def input_items(
+    items: Sequence[NewItem], *, thread_id: str, first: int, now: datetime, run_id: str
+) -> tuple[Item, ...]:
+    """Give the items of a run's input numbers from `first` on, and names that tell their places in it.
+
+    So each of them is known as the same one while it waits and when it has entered its thread.
+    """
+    names = [input_id(run_id, place) for place in range(len(items))]
+    return tuple(_named(items, names, thread_id=thread_id, first=first, now=now, run_id=run_id))
+
+
+def _named(
+    items: Sequence[NewItem], names: Sequence[str], *, thread_id: str, first: int, now: datetime, run_id: str
+) -> Iterator[Item]:
+    for sequence, (item, name) in enumerate(zip(items, names, strict=True), start=first):
         yield Item(
-            id=new_id("item"),
+            id=name,
             thread_id=thread_id,
             sequence=sequence,
             create_time=now,

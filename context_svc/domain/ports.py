@@ -144,6 +144,10 @@ class RunStore(Writer, Protocol):
         """
         ...
 
+    async def input(self, run_id: str) -> tuple[Item, ...]:
+        """Give the input that waits with a run, numbered from 0; none once it is in the thread, or is forgotten."""
+        ...
+
     async def calls(self, run_id: str) -> tuple[Call, ...]:
         """Give the calls of a run by their ordinal."""
         ...
@@ -162,6 +166,12 @@ class RunStore(Writer, Protocol):
         """Name the runs that ended before a date and still have events, the earliest first."""
         ...
 
+    async def ended_inputs(self, *, before: datetime, limit: int) -> tuple[str, ...]:
+        """Name the runs that ended before a date and still have input that never entered their thread, the earliest
+        first.
+        """
+        ...
+
     async def compact(self, *, limit: int) -> int:
         """Keep the logs of at most `limit` ended runs in fewer pieces; gives their number, 0 when none is left.
 
@@ -177,9 +187,9 @@ class Store(ThreadStore, RunStore, Protocol):
     async def stored(self, tenant: str) -> int:
         """Give the bytes that a tenant has stored, exactly as of one moment, without reading what they are.
 
-        Counted are, each with 100 bytes for itself: threads by their keys and metadata; items, and input that waits, by
-        their messages as JSON; runs by their parameters, their ends and what persons said of their calls; calls by
-        their arguments and results. Events count with 4 bytes each. What is forgotten counts no more.
+        Counted are, each with 100 bytes for itself: threads by their keys and metadata; items, and input that is in no
+        thread, by their messages as JSON; runs by their parameters, their ends and what persons said of their calls;
+        calls by their arguments and results. Events count with 4 bytes each. What is forgotten counts no more.
         """
         ...
 

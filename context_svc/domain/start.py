@@ -8,7 +8,7 @@ from functools import partial
 from context_svc.domain.cancel import stopped
 from context_svc.domain.change import NOTHING, Change, Receipt, Scope, State
 from context_svc.domain.ids import new_id
-from context_svc.domain.item import Item, NewItem, numbered
+from context_svc.domain.item import Item, NewItem, input_items
 from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import RunStore
 from context_svc.domain.quota import require_room
@@ -106,24 +106,24 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
     run = _new_run(request, thread, state)
     run = _claimed(run, request.owner, thread) if claimed else run
     entered = released(replace(state, thread=thread), *out_of_the_way, run)
-    input_items = numbered(request.input, thread_id=thread.id, first=run.first_item, now=state.now.time, run_id=run.id)
+    items = input_items(request.input, thread_id=thread.id, first=run.first_item, now=state.now.time, run_id=run.id)
     after = replace(
         entered,
         run_count=thread.run_count + 1,
         pinned=tuple(number for number in thread.pinned if number not in unanswered),
-        item_count=thread.item_count + (len(input_items) if claimed else 0),
+        item_count=thread.item_count + (len(items) if claimed else 0),
     )
     change = Change(
         thread=after,
         runs=(*out_of_the_way, run),
-        items=input_items if claimed else (),
-        waiting=() if claimed else input_items,
+        items=items if claimed else (),
+        waiting=() if claimed else items,
         receipt=_receipt(request, run, state) if request.receipt_key else None,
         removed=unanswered,
     )
     if not claimed:
         return change, Started(run=run, replayed=False)
-    return change, Started(run=run, replayed=False, thread=after, items=input_items)
+    return change, Started(run=run, replayed=False, thread=after, items=items)
 
 
 def _found(request: StartRequest, state: State) -> Run | None:

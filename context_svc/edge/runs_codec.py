@@ -92,6 +92,7 @@ def encode_run(run: Run) -> pb.Run:
         deadline=timestamp(run.deadline),
         first_sequence=run.first_sequence,
         next_sequence=run.next_sequence,
+        first_input=run.first_item,
         first_answer=run.first_item + run.input_count,
         parameters_json=run.parameters_json,
         cancel_requested=run.cancel_requested,

@@ -19,8 +19,10 @@ from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run
 from context_svc.domain.start import Started, start
 from context_svc.domain.take_over import hand_over, take_over
+from context_svc.domain.waiting_input import waiting_input
 from context_svc.domain.watch import watch
 from context_svc.edge.actions_codec import decode_answers, decode_require_action, decode_word, encode_decided
+from context_svc.edge.input_codec import decode_place, encode_waiting
 from context_svc.edge.metrics import EdgeMetrics
 from context_svc.edge.runs_codec import (
     decode_append,
@@ -219,6 +221,14 @@ class RunsServicer(rpc.RunsServiceServicer):
         crash_point("ctx.after_answer")
         _tell("call.answered", run, call_id=call.id, tool=call.name)
         return pb.AnswerCallResponse(call=encode_decided(call, run), run=encode_run(run))
+
+    async def ListWaitingInput(
+        self, request: pb.ListWaitingInputRequest, context: Context
+    ) -> pb.ListWaitingInputResponse:
+        """List the input that waits until a run has its turn."""
+        after = decode_place(request.page_token)
+        waiting = await waiting_input(await visible_run(request, self._store), store=self._store)
+        return encode_waiting(waiting, after=after, size=request.page_size)
 
     async def ListCalls(self, request: pb.ListCallsRequest, context: Context) -> pb.ListCallsResponse:
         """List the tool calls of a run with their journal."""

@@ -28,6 +28,7 @@ AboutRun = (
     | runs.CancelRunRequest
     | runs.ResolveCallRequest
     | runs.AnswerCallRequest
+    | runs.ListWaitingInputRequest
     | runs.ListCallsRequest
 )
 OfTenant = (

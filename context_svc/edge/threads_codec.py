@@ -84,6 +84,7 @@ def encode_item(item: Item, *, pinned: bool = False) -> pb.Item:
         pinned=pinned,
         covers=pb.ItemRange(first=item.covers.first, last=item.covers.last) if item.covers else None,
         approval=encode_approval(item.approval),
+        input_place=item.input_place,
     )
 
 

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from context_svc.domain.forget_inputs import forget_ended_inputs
 from context_svc.domain.forget_logs import forget_ended_logs
 from context_svc.domain.ports import Cursor, Store
 from context_svc.domain.prune import prune
@@ -64,6 +65,9 @@ class Upkeep:
         now = self._clock.now()
         logs = await forget_ended_logs(before=now - self._retention.event_lifetime, store=self._store)
         self._deleted.labels("event_log").inc(logs)
+        longest = min(self._retention.event_lifetime, shortest(self._retention.rules))
+        inputs = await forget_ended_inputs(before=now - longest, store=self._store)
+        self._deleted.labels("input").inc(inputs)
         if self._retention.rules:
             await self._sweep(now)
         pruned = await prune(now, store=self._store)

@@ -209,11 +209,12 @@ async def texts(store: Store, thread_id: str) -> list[str]:
 
 
 async def stored_exactly(store: Store, tenant: str) -> int:
-    """What is stored, as the store says and as whoever reads all of it finds. No input may wait: nobody can read it."""
+    """What is stored, as the store says and as whoever reads all of it finds."""
     runs = await store.runs(thread_id="", states=(), after=None, limit=999, tenant=tenant)
     listed = await store.threads(key_prefix="", after=None, limit=999, tenant=tenant)
     names = {thread.id for thread in listed} | {run.thread_id for run in runs}
     items = [await store.items(name, after=None, limit=9999, descending=False) for name in names]
+    items += [await store.input(run.id) for run in runs]
     events = [(await store.log(run.id, after=-1)).events for run in runs]
     bodies = [event.body for event in itertools.chain(*events) if isinstance(event.body, bytes)]
     found = (

@@ -15,6 +15,7 @@ from context_svc.domain.call import Call, CallState
 from context_svc.domain.cancel import cancel
 from context_svc.domain.change import Change, Scope, State
 from context_svc.domain.delete import delete
+from context_svc.domain.forget_inputs import forget_ended_inputs
 from context_svc.domain.forget_logs import forget_logs
 from context_svc.domain.item import NewItem, numbered
 from context_svc.domain.prune import prune
@@ -27,6 +28,7 @@ from tests.context_svc.given import (
     claimed,
     finished,
     patient_redis,
+    queued,
     running,
     said,
     started,
@@ -104,6 +106,7 @@ async def test_deleting_a_thread_leaves_no_key_and_no_byte_of_it(store: RedisSto
     before = keys("mesh:*")
     run = (await started(store, thread_key=f"{CANARY}-key", text=f"{CANARY}-input", key=f"{CANARY}-idem")).run
     run = await claimed(store, clock, run, owner=f"{CANARY}-owner")
+    await cancel((await started(store, thread_key=f"{CANARY}-key", text=f"{CANARY}-waiting")).run.id, store=store)
     run = await appended(store, run, f"{CANARY}-event".encode())
     await finished(store, run, items=(said(f"{CANARY}-item"),))
     assert CANARY.encode() in everything()
@@ -114,6 +117,20 @@ async def test_deleting_a_thread_leaves_no_key_and_no_byte_of_it(store: RedisSto
     assert [key for key in keys("mesh:*") if key not in before] == []
     assert CANARY.encode() not in everything()
     assert await texts(store, kept.thread_id) == ["hello"]
+
+
+async def test_a_run_that_an_earlier_version_has_forgotten_is_named_no_more(
+    store: RedisStore, clock: FakeClock
+) -> None:
+    with valkey_server().client() as client:
+        client.zadd("mesh:inputs", {"run_gone": 1, "run_lost": 2})
+    await running(store, clock, "k")
+    run = await cancel((await queued(store, "k")).id, store=store)
+    clock.advance(1)
+
+    assert await store.ended_inputs(before=clock.now(), limit=1) == (run.id,)
+    with valkey_server().client() as client:
+        assert client.zrange("mesh:inputs", 0, -1) == [run.id.encode()]
 
 
 def everything() -> bytes:
@@ -156,11 +173,19 @@ async def test_a_receipt_that_a_later_thread_took_over_outlives_the_first_thread
     assert (await started(store, thread_key="other", key="a")).run == second
 
 
-async def test_the_input_of_a_run_that_is_cancelled_unclaimed_is_forgotten(store: RedisStore) -> None:
+async def test_the_input_of_a_run_that_is_cancelled_unclaimed_is_forgotten_without_a_trace(
+    store: RedisStore, clock: FakeClock
+) -> None:
     run = (await started(store, text=f"{CANARY}-input")).run
     await cancel(run.id, store=store)
+    clock.advance(1)
+    assert keys("mesh:run:*:input") == [f"mesh:run:{run.id}:input"]
 
-    assert keys("mesh:run:*:input") == []
+    await forget_ended_inputs(before=clock.now(), store=store)
+    rewrite()
+
+    assert keys("mesh:run:*:input") == keys("mesh:inputs") == []
+    assert CANARY.encode() not in everything()
 
 
 async def test_a_log_that_was_forgotten_leaves_the_run_alone(store: RedisStore, clock: FakeClock) -> None:

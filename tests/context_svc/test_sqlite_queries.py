@@ -68,6 +68,17 @@ def test_threads_are_listed_in_both_orders_without_sorting(
     assert "TEMP B-TREE" not in plan
 
 
+def test_input_is_found_by_its_run_and_what_never_entered_among_the_little_that_waits(database: Path) -> None:
+    prepare(database)
+    with closing(connect(database)) as connection:
+        of_run = connection.execute(f"EXPLAIN QUERY PLAN {statements.list_input('?')}", ("",))
+        ended = connection.execute(f"EXPLAIN QUERY PLAN {statements.ended_inputs('?')}", (0, 1))
+        plans = [" ".join(row["detail"] for row in asked) for asked in (of_run, ended)]
+
+    assert "SCAN" not in plans[0]
+    assert "SCAN runs" not in plans[1]
+
+
 def test_instructions_are_found_without_reading_how_often_they_were_repeated(database: Path) -> None:
     prepare(database)
     with closing(connect(database)) as connection:

@@ -230,6 +230,7 @@ async def test_deleting_a_thread_leaves_no_byte_of_it_in_the_files(database: Pat
         kept = await running(store, clock, "kept")
         run = (await started(store, thread_key=f"{CANARY}-key", text=f"{CANARY}-input", key=f"{CANARY}-idem")).run
         run = await claimed(store, clock, run, owner=f"{CANARY}-owner")
+        await cancel((await started(store, thread_key=f"{CANARY}-key", text=f"{CANARY}-waiting")).run.id, store=store)
         run = await appended(store, run, f"{CANARY}-event".encode())
         await finished(store, run, items=(said(f"{CANARY}-item " * 3000),))
         assert any(CANARY.encode() in path.read_bytes() for path in database.parent.iterdir())
@@ -238,15 +239,6 @@ async def test_deleting_a_thread_leaves_no_byte_of_it_in_the_files(database: Pat
 
         assert not [path.name for path in database.parent.iterdir() if CANARY.encode() in path.read_bytes()]
         assert await texts(store, kept.thread_id) == ["hello"]
-
-
-async def test_the_input_of_a_run_that_is_cancelled_unclaimed_is_forgotten(database: Path, clock: FakeClock) -> None:
-    async with sqlite_store(database, clock) as store:
-        run = (await started(store, text=f"{CANARY}-input")).run
-        await cancel(run.id, store=store)
-
-        with closing(connect(database)) as connection:
-            assert connection.execute("SELECT count(*) FROM inputs").fetchone()[0] == 0
 
 
 async def test_a_locked_file_is_unavailable_and_then_available_again(database: Path, clock: FakeClock) -> None:

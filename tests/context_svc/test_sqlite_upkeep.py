@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from context_svc.adapters.sqlite_store import sqlite_store
 from context_svc.domain.append_events import append_events
 from context_svc.domain.append_items import append_items
 from context_svc.domain.call import Call, CallState
+from context_svc.domain.cancel import cancel
 from context_svc.domain.ports import Store
 from context_svc.domain.retain import prune_threads
 from context_svc.domain.retention import Retention, parse_rules
@@ -60,6 +62,22 @@ async def test_upkeep_leaves_no_trace_of_what_was_too_old(database: Path, clock:
         await upkeep.tidy()
         assert traces(database)
         clock.advance(3 * 3600)
+
+        await upkeep.tidy()
+
+        assert traces(database) == []
+
+
+async def test_the_input_of_a_run_that_is_cancelled_unclaimed_leaves_no_trace_once_it_is_too_old(
+    database: Path, clock: FakeClock
+) -> None:
+    async with sqlite_store(database, clock) as store:
+        run = (await started(store, thread_key="k", text=f"{CANARY}-input")).run
+        await cancel(run.id, store=store)
+        upkeep = Upkeep(store, clock, CollectorRegistry(), Retention(event_lifetime=timedelta(hours=1)))
+        await upkeep.tidy()
+        assert traces(database)
+        clock.advance(3601)
 
         await upkeep.tidy()
 

@@ -8,11 +8,12 @@ from prometheus_client import CollectorRegistry
 from context_svc.adapters.measured_store import MeasuredStore, StoreMetrics
 from context_svc.adapters.memory_store import MemoryStore
 from context_svc.domain.append_items import append_items
+from context_svc.domain.cancel import cancel
 from context_svc.domain.ports import Store
 from context_svc.domain.resolve import resolve
 from context_svc.domain.retention import Retention, parse_rules
 from context_svc.edge.upkeep import Upkeep
-from tests.context_svc.given import appended, finished, running, said, whole_log
+from tests.context_svc.given import appended, finished, queued, running, said, whole_log
 from threadmesh.errors import EventLogExpired, RunNotFound
 from threadmesh.testing.clock import FakeClock
 
@@ -77,6 +78,26 @@ async def test_events_are_forgotten_a_while_after_their_run_has_ended(
         await whole_log(store, run.id)
     assert deleted(registry, "event_log") == 1
     assert registry.get_sample_value("threadmesh_context_runs_ended_total", {"state": "succeeded"}) == 1
+
+
+@pytest.mark.parametrize(("rules", "seconds"), [("", 3600), ("other max_items=3", 3600), ("* max_age=10m", 600)])
+async def test_input_that_never_entered_its_thread_goes_with_events_or_sooner_by_a_rule(
+    store: MeasuredStore, clock: FakeClock, registry: CollectorRegistry, rules: str, seconds: int
+) -> None:
+    retention = Retention(rules=parse_rules(rules), event_lifetime=timedelta(hours=1))
+    upkeep = Upkeep(store, clock, registry, retention)
+    await running(store, clock, "k")
+    run = await cancel((await queued(store, "k")).id, store=store)
+    clock.advance(seconds)
+    await upkeep.tidy()
+    assert [item.message.text for item in await store.input(run.id)] == ["hello"]
+
+    clock.advance(61)
+    await upkeep.tidy()
+
+    assert await store.input(run.id) == ()
+    assert deleted(registry, "input") == 1
+    assert registry.get_sample_value("threadmesh_context_runs_ended_total", {"state": "cancelled"}) == 1
 
 
 async def test_a_thread_that_outgrows_its_rule_is_pruned_within_a_minute(

@@ -13,6 +13,7 @@ from context_svc.domain.cancel import cancel
 from context_svc.domain.create_thread import NewThread, create_thread
 from context_svc.domain.delete import delete
 from context_svc.domain.delete_item import delete_item
+from context_svc.domain.forget_inputs import forget_ended_inputs
 from context_svc.domain.forget_logs import forget_logs
 from context_svc.domain.item import new_item
 from context_svc.domain.ports import Store
@@ -92,21 +93,25 @@ async def test_input_counts_while_it_waits_and_not_twice(store: Store, clock: Fa
     first = await begun(store, clock)
     before = await counted(store)
     waiting = (await asked(store, "k")).run
-    with_input = await store.stored(TENANT)
+    with_input = await counted(store)
     await finished(store, first)
-    ended = await store.stored(TENANT)
+    ended = await counted(store)
     await claimed(store, clock, waiting)
 
     assert with_input - before >= len(OWL.encode()) + sizes.run_bytes(waiting)
     assert await counted(store) == ended
 
 
-async def test_input_of_a_run_that_never_begins_stops_to_count(store: Store, clock: FakeClock) -> None:
+async def test_input_of_a_run_that_never_begins_counts_until_it_is_forgotten(store: Store, clock: FakeClock) -> None:
     await begun(store, clock)
     before = await counted(store)
     waiting = (await asked(store, "k")).run
     gone = await cancel(waiting.id, store=store)
+    kept = await counted(store)
+    clock.advance(1)
+    await forget_ended_inputs(before=clock.now(), store=store)
 
+    assert kept > before + sizes.run_bytes(gone) + len(OWL.encode())
     assert await counted(store) == before + sizes.run_bytes(gone)
 
 

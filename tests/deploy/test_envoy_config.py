@@ -33,6 +33,7 @@ READS = {
     "/threadmesh.api.context.v1.ThreadsService/ListThreads",
     "/threadmesh.api.context.v1.RunsService/GetRun",
     "/threadmesh.api.context.v1.RunsService/ListCalls",
+    "/threadmesh.api.context.v1.RunsService/ListWaitingInput",
     "/threadmesh.api.context.v1.RunsService/ListRuns",
 }
 

@@ -35,6 +35,7 @@ MATRIX: Mapping[str, Mapping[str, Methods]] = {
             {
                 *("StartRun", "GetRun", "ListRuns", "ClaimRun", "TakeOverRun", "HandOverRun", "RenewRun", "CancelRun"),
                 *("AppendToRuns", "WatchRun", "FinishRun", "RequireAction", "ResolveCall", "AnswerCall", "ListCalls"),
+                "ListWaitingInput",
             }
         ),
     },

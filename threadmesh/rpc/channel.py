@@ -24,7 +24,7 @@ _READS = {
         "GetRetention",
         "AssembleWindow",
     ],
-    "threadmesh.api.context.v1.RunsService": ["GetRun", "ListRuns", "ListCalls"],
+    "threadmesh.api.context.v1.RunsService": ["GetRun", "ListRuns", "ListWaitingInput", "ListCalls"],
     "grpc.health.v1.Health": ["Check"],
 }
 _SERVICE_CONFIG = {

@@ -106,6 +106,7 @@ function own.DROP(run, thread, tenant)
   local input = run_key(run) .. ':input'
   count(thread_key(thread), tenant, -items_bytes(redis.call('LRANGE', input, 0, -1)))
   redis.call('DEL', input)
+  redis.call('ZREM', prefix .. 'inputs', run)
 end
 
 -- Moves the input of a run into its thread.
@@ -178,7 +179,7 @@ local function forget_run(id)
     redis.call('ZREM', prefix .. 'runs@' .. tenant, id)
   end
   redis.call('UNLINK', key, key .. ':input', key .. ':events', key .. ':calls', key .. ':results')
-  for _, index in ipairs({'runs', 'leases', 'deadlines', 'logs'}) do
+  for _, index in ipairs({'runs', 'leases', 'deadlines', 'logs', 'inputs'}) do
     redis.call('ZREM', prefix .. index, id)
   end
 end

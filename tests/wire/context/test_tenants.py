@@ -40,6 +40,7 @@ ABOUT_THREADS: list[tuple[str, Callable[..., Any]]] = [
 ABOUT_RUNS: list[tuple[str, Callable[..., Any]]] = [
     ("GetRun", runs_pb.GetRunRequest),
     ("WatchRun", runs_pb.WatchRunRequest),
+    ("ListWaitingInput", runs_pb.ListWaitingInputRequest),
     ("ListCalls", runs_pb.ListCallsRequest),
     (
         "ResolveCall",

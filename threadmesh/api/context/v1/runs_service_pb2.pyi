@@ -1254,6 +1254,70 @@ class AnswerCallResponse(_message.Message):
 Global___AnswerCallResponse: _TypeAlias = AnswerCallResponse  # noqa: Y015
 
 @_typing.final
+class ListWaitingInputRequest(_message.Message):
+    """Asks for the input that waits until a run has its turn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """Names the run."""
+    page_size: _builtins.int
+    """Limits the page; 0 means 100."""
+    page_token: _builtins.str
+    """Continues after the page that gave this token."""
+    tenant: _builtins.str
+    """Sees only what this tenant has; absent sees everything."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+        tenant: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "page_size", b"page_size", "page_token", b"page_token", "run_id", b"run_id", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
+    _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
+
+Global___ListWaitingInputRequest: _TypeAlias = ListWaitingInputRequest  # noqa: Y015
+
+@_typing.final
+class ListWaitingInputResponse(_message.Message):
+    """Gives a page of the input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty on the last."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.Item]:
+        """Holds the items, numbered within the input of their run from 0; fewer than asked for where they are large."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[_threads_service_pb2.Item] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWaitingInputResponse: _TypeAlias = ListWaitingInputResponse  # noqa: Y015
+
+@_typing.final
 class ListCallsRequest(_message.Message):
     """Asks for the calls of a run."""
 
@@ -1327,6 +1391,7 @@ class Run(_message.Message):
     ACTION_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
     FIRST_ANSWER_FIELD_NUMBER: _builtins.int
+    FIRST_INPUT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the run."""
     thread_id: _builtins.str
@@ -1351,6 +1416,8 @@ class Run(_message.Message):
     """Numbers the item of its thread that the first thing it says will be, once it has been claimed: while it is open, no
     other run adds items.
     """
+    first_input: _builtins.int
+    """Numbers the item of its thread that is the first of its input, once it has been claimed."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was made."""
@@ -1390,10 +1457,11 @@ class Run(_message.Message):
         action_expire_time: _timestamp_pb2.Timestamp | None = ...,
         tenant: _builtins.str = ...,
         first_answer: _builtins.int = ...,
+        first_input: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "create_time", b"create_time", "deadline", b"deadline", "finish_time", b"finish_time", "finished", b"finished"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_answer", b"first_answer", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_answer", b"first_answer", "first_input", b"first_input", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -110,6 +110,11 @@ class RunsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallResponse.FromString,
                 _registered_method=True)
+        self.ListWaitingInput = channel.unary_unary(
+                '/threadmesh.api.context.v1.RunsService/ListWaitingInput',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListWaitingInputRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListWaitingInputResponse.FromString,
+                _registered_method=True)
         self.ListCalls = channel.unary_unary(
                 '/threadmesh.api.context.v1.RunsService/ListCalls',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListCallsRequest.SerializeToString,
@@ -252,6 +257,17 @@ class RunsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWaitingInput(self, request, context):
+        """Lists the input that waits until a run has its turn: that of the runs ahead of it in its thread, and then its own.
+
+        Nothing is listed once its own is in the thread. A run that ended without having been claimed keeps its input for as
+        long as others keep their events. Whoever wants the input wherever it is reads it here first and then in the thread,
+        where each item has the same `input_place`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCalls(self, request, context):
         """Lists the tool calls of a run with their journal; none once the run's events are forgotten.
         """
@@ -336,6 +352,11 @@ def add_RunsServiceServicer_to_server(servicer, server):
                     servicer.AnswerCall,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallResponse.SerializeToString,
+            ),
+            'ListWaitingInput': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWaitingInput,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListWaitingInputRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListWaitingInputResponse.SerializeToString,
             ),
             'ListCalls': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCalls,
@@ -749,6 +770,33 @@ class RunsService:
             '/threadmesh.api.context.v1.RunsService/AnswerCall',
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.AnswerCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWaitingInput(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.RunsService/ListWaitingInput',
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListWaitingInputRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.ListWaitingInputResponse.FromString,
             options,
             channel_credentials,
             insecure,

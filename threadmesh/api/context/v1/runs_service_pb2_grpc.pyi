@@ -97,6 +97,13 @@ class RunsServiceStub:
     holds: the same answers again change nothing, others fail with the reason CALL_ALREADY_DECIDED. The reason
     CALL_NOT_WAITING says that nobody asks, or not any more.
     """
+    ListWaitingInput: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.ListWaitingInputRequest, _runs_service_pb2.ListWaitingInputResponse]
+    """Lists the input that waits until a run has its turn: that of the runs ahead of it in its thread, and then its own.
+
+    Nothing is listed once its own is in the thread. A run that ended without having been claimed keeps its input for as
+    long as others keep their events. Whoever wants the input wherever it is reads it here first and then in the thread,
+    where each item has the same `input_place`.
+    """
     ListCalls: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.ListCallsRequest, _runs_service_pb2.ListCallsResponse]
     """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
 
@@ -168,6 +175,13 @@ class RunsServiceAsyncStub(RunsServiceStub):
     They fit the forms, or fail with INVALID_ARGUMENT. All questions of a call are answered at once, and the first word
     holds: the same answers again change nothing, others fail with the reason CALL_ALREADY_DECIDED. The reason
     CALL_NOT_WAITING says that nobody asks, or not any more.
+    """
+    ListWaitingInput: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.ListWaitingInputRequest, _runs_service_pb2.ListWaitingInputResponse]  # type: ignore[assignment]
+    """Lists the input that waits until a run has its turn: that of the runs ahead of it in its thread, and then its own.
+
+    Nothing is listed once its own is in the thread. A run that ended without having been claimed keeps its input for as
+    long as others keep their events. Whoever wants the input wherever it is reads it here first and then in the thread,
+    where each item has the same `input_place`.
     """
     ListCalls: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.ListCallsRequest, _runs_service_pb2.ListCallsResponse]  # type: ignore[assignment]
     """Lists the tool calls of a run with their journal; none once the run's events are forgotten."""
@@ -327,6 +341,19 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
         They fit the forms, or fail with INVALID_ARGUMENT. All questions of a call are answered at once, and the first word
         holds: the same answers again change nothing, others fail with the reason CALL_ALREADY_DECIDED. The reason
         CALL_NOT_WAITING says that nobody asks, or not any more.
+        """
+
+    @_abc_1.abstractmethod
+    def ListWaitingInput(
+        self,
+        request: _runs_service_pb2.ListWaitingInputRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_service_pb2.ListWaitingInputResponse, _abc.Awaitable[_runs_service_pb2.ListWaitingInputResponse]]:
+        """Lists the input that waits until a run has its turn: that of the runs ahead of it in its thread, and then its own.
+
+        Nothing is listed once its own is in the thread. A run that ended without having been claimed keeps its input for as
+        long as others keep their events. Whoever wants the input wherever it is reads it here first and then in the thread,
+        where each item has the same `input_place`.
         """
 
     @_abc_1.abstractmethod

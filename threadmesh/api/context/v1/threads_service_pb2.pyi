@@ -1693,6 +1693,7 @@ class Item(_message.Message):
     PINNED_FIELD_NUMBER: _builtins.int
     COVERS_FIELD_NUMBER: _builtins.int
     APPROVAL_FIELD_NUMBER: _builtins.int
+    INPUT_PLACE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the item."""
     thread_id: _builtins.str
@@ -1711,6 +1712,8 @@ class Item(_message.Message):
     """Says whether it is whole."""
     pinned: _builtins.bool
     """Says whether it is part of every window."""
+    input_place: _builtins.int
+    """Is its place in the input of its run, from 0, which is known while the input still waits; absent on what is no input."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was written."""
@@ -1743,12 +1746,15 @@ class Item(_message.Message):
         pinned: _builtins.bool = ...,
         covers: Global___ItemRange | None = ...,
         approval: _conversation_pb2.Approval | None = ...,
+        input_place: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "covers", b"covers", "create_time", b"create_time", "message", b"message"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_input_place", b"_input_place", "approval", b"approval", "covers", b"covers", "create_time", b"create_time", "input_place", b"input_place", "message", b"message"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval", b"approval", "covers", b"covers", "create_time", b"create_time", "id", b"id", "kind", b"kind", "message", b"message", "pinned", b"pinned", "provenance", b"provenance", "run_id", b"run_id", "sequence", b"sequence", "status", b"status", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_input_place", b"_input_place", "approval", b"approval", "covers", b"covers", "create_time", b"create_time", "id", b"id", "input_place", b"input_place", "kind", b"kind", "message", b"message", "pinned", b"pinned", "provenance", b"provenance", "run_id", b"run_id", "sequence", b"sequence", "status", b"status", "thread_id", b"thread_id", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__input_place: _TypeAlias = _typing.Literal["input_place"]  # noqa: Y015
+    _WhichOneofArgType__input_place: _TypeAlias = _typing.Literal["_input_place", b"_input_place"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__input_place) -> _WhichOneofReturnType__input_place | None: ...
 
 Global___Item: _TypeAlias = Item  # noqa: Y015
 
