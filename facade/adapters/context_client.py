@@ -9,8 +9,8 @@ from facade.adapters.foreseen_windows import ForeseenWindows
 from facade.adapters.local_logs import LocalLogs
 from facade.adapters.run_codec import decode_event, decode_run, encode_list
 from facade.adapters.run_writer import PEER, PERSIST_SECONDS, SECONDS, Appender, RunWriter
+from facade.adapters.said_until import said_until
 from facade.adapters.start_codec import decode_window, encode_start
-from facade.adapters.threads_client import decode_said
 from facade.domain.events import Run, RunEvent, RunFinished, RunState
 from facade.domain.records import CallRecord, NewRun, Said, Verdict, Window
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
@@ -27,7 +27,6 @@ from threadmesh.streams import begun
 _SILENCE_SECONDS = 10.0
 """A watched log shows a sign of life every second."""
 _HEARTBEAT_SECONDS = 1.0
-_ITEMS = 1000
 _RUNS = 100
 
 
@@ -234,18 +233,7 @@ class ContextClient:
 
     async def said_until(self, run: Run) -> Sequence[Said]:
         """Give what was said in a run's thread up to its end."""
-        said: list[Said] = []
-        end, after = 0, None
-        while True:
-            request = threads.ListItemsRequest(thread_id=run.thread_id, page_size=_ITEMS, after_sequence=after)
-            async with translated(PEER):
-                response = await self._threads.ListItems(request, timeout=SECONDS)
-            for item in response.items:
-                said.append(decode_said(item))
-                end = len(said) if item.run_id == run.id else end
-                after = item.sequence
-            if not response.has_more:
-                return said[:end]
+        return await said_until(run, runs=self._runs, threads=self._threads)
 
     async def window(self, run: Run, *, token_budget: int) -> Window:
         """Give the newest part of the run's thread that fits."""

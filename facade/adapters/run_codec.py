@@ -43,6 +43,7 @@ def decode_run(run: pb.Run) -> Run:
         create_time=run.create_time.ToDatetime(tzinfo=UTC),
         epoch=run.epoch,
         next_sequence=run.next_sequence,
+        first_input=run.first_input,
         first_answer=run.first_answer,
         parameters_json=run.parameters_json,
         cancel_requested=run.cancel_requested,

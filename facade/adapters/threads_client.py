@@ -151,6 +151,7 @@ def decode_said(item: pb.Item) -> Said:
         sequence=item.sequence,
         run_id=item.run_id,
         message=decode_message(item.message),
+        place=item.input_place if item.HasField("input_place") else None,
         incomplete=item.status == pb.ITEM_STATUS_INCOMPLETE,
         summary=item.kind == pb.ITEM_KIND_SUMMARY,
         covers=(item.covers.first, item.covers.last) if item.HasField("covers") else None,

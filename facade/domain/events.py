@@ -109,7 +109,8 @@ class RunEvent:
 class Run:
     """One request being answered, for a tenant.
 
-    `first_answer` numbers the entry of its thread that its first answer will be, once it has been claimed.
+    Once it has been claimed, `first_input` numbers the entry of its thread with which its input begins, and
+    `first_answer` the one that its first answer will be.
     """
 
     id: str
@@ -119,6 +120,7 @@ class Run:
     create_time: datetime
     epoch: int = 0
     next_sequence: int = 0
+    first_input: int = 0
     first_answer: int = 0
     parameters_json: str = ""
     cancel_requested: bool = False

@@ -275,7 +275,12 @@ class Context(Protocol):
         ...
 
     async def said_until(self, run: Run) -> Sequence[Said]:
-        """Give what was said in a run's thread up to its end. Raises `ThreadNotFound`."""
+        """Give what was said in a run's thread up to its end, so far.
+
+        Of a run that waits for its turn, that is what stands there now, what those ahead are asked, and its own input;
+        of one that ended before, what had been said when it was made, and its input, for as long as that is kept.
+        Raises `ThreadNotFound`, and `RunNotFound`.
+        """
         ...
 
     async def window(self, run: Run, *, token_budget: int) -> Window:

@@ -162,13 +162,15 @@ class Said:
     """An entry of a thread, numbered within it, and the run that wrote it; empty if none did.
 
     An `incomplete` one was broken off; a `summary` stands for older ones, those it `covers`, first and last.
-    Of a result, the `approval` is what a person was asked about the call.
+    Of a result, the `approval` is what a person was asked about the call. What is a run's input has a `place` in that,
+    which is known before the run has its turn and the input is in the thread; until then it numbers the entry as well.
     """
 
     id: str
     sequence: int
     run_id: str
     message: Message
+    place: int | None = None
     incomplete: bool = False
     summary: bool = False
     covers: tuple[int, int] | None = None

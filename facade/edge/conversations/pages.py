@@ -1,15 +1,15 @@
 """Pages of a conversation's items."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from facade.domain.records import Said
 from facade.domain.threads import Thread, Threads
 from facade.edge.paging import Order, listing
-from facade.edge.responses.entries import Entries
-from facade.edge.responses.names import Place, read_item_id
+from facade.edge.responses.entries import Entries, ItemNotFound
+from facade.edge.responses.names import read_item_id
 from threadmesh.errors import InvalidArgument
 
 
@@ -21,32 +21,36 @@ class Wish:
     order: Order
     after: str
 
-    def check(self) -> None:
-        """Raise `InvalidArgument` for what cannot be given."""
-        if self.after and read_item_id(self.after) is None:
-            raise InvalidArgument("after names no item of a conversation.", field="after")
-
 
 async def page(threads: Threads, thread: Thread, shown: Entries, wish: Wish) -> dict[str, Any]:
     """Give a page of a thread's items, as they are `shown`.
 
-    Of an entry of which `after` is no longer a part, all is passed over.
+    Of an entry of which `after` is no longer a part, all is passed over. Raises `InvalidArgument` where it names none.
     """
-    wish.check()
+    number = await _number(wish.after, shown) if wish.after else None
     items: list[dict[str, Any]] = []
-    async with aclosing(_entries(threads, thread, wish)) as entries:
+    async with aclosing(_entries(threads, thread, wish, number)) as entries:
         async for entry in entries:
-            items += _beyond(wish, entry, await shown.items(entry))
+            found = await shown.items(entry)
+            items += _beyond(wish, found, begins=entry.sequence == number)
             if len(items) > wish.limit:
                 break
     return listing(items[: wish.limit], has_more=len(items) > wish.limit)
 
 
-async def _entries(threads: Threads, thread: Thread, wish: Wish) -> AsyncGenerator[Said, None]:
-    """Yield what was said from the entry of `after` on, summaries apart: those nobody said."""
+async def _number(after: str, shown: Entries) -> int:
+    """Number the entry that an item is, or was, a part of."""
+    place = read_item_id(after)
+    with suppress(ItemNotFound):
+        if place is not None:
+            return await shown.number(place)
+    raise InvalidArgument("after names no item of a conversation.", field="after")
+
+
+async def _entries(threads: Threads, thread: Thread, wish: Wish, number: int | None) -> AsyncGenerator[Said, None]:
+    """Yield what was said from the entry of a number on, summaries apart: those nobody said."""
     descending = wish.order == "desc"
-    place = read_item_id(wish.after)
-    after = _before(place, descending=descending) if place else None
+    after = None if number is None else _before(number, descending=descending)
     more = True
     while more:
         found, more = await threads.said(
@@ -58,19 +62,18 @@ async def _entries(threads: Threads, thread: Thread, wish: Wish) -> AsyncGenerat
                 yield entry
 
 
-def _before(place: Place, *, descending: bool) -> int | None:
+def _before(number: int, *, descending: bool) -> int | None:
     """Number the entry that the asked one stands behind."""
     if descending:
-        return place.sequence + 1
-    return place.sequence - 1 if place.sequence else None
+        return number + 1
+    return number - 1 if number else None
 
 
-def _beyond(wish: Wish, entry: Said, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Give the items of an entry in the order of the page, without those up to `after`."""
+def _beyond(wish: Wish, items: list[dict[str, Any]], *, begins: bool) -> list[dict[str, Any]]:
+    """Give the items of an entry in the order of the page; where the page begins in it, without those up to `after`."""
     if wish.order == "desc":
         items.reverse()
-    place = read_item_id(wish.after)
-    if place is None or place.sequence != entry.sequence:
+    if not begins:
         return items
     names = [item["id"] for item in items]
     return items[names.index(wish.after) + 1 :] if wish.after in names else []

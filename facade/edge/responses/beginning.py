@@ -17,7 +17,6 @@ from facade.edge.responses.found import Found
 from facade.edge.responses.offered import needs_catalogue
 from facade.edge.responses.references import Read, References
 from facade.edge.responses.schemas import ResponseRequest
-from facade.edge.responses.stored import Echo
 from facade.edge.tool_results import refuse, require_calls
 from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument
@@ -92,7 +91,4 @@ class Beginning:
 
 def _apart(new: NewRun, before: Sequence[Message]) -> NewRun:
     """Let a run go on behind a copy of what was said before, in a thread of its own."""
-    echo = Echo.from_json(new.parameters.response_json)
-    longer = replace(echo, inputs=echo.inputs + len(before))
-    parameters = replace(new.parameters, response_json=longer.to_json())
-    return replace(new, input=(*before, *new.input), parameters=parameters, thread_id="", thread_key="")
+    return replace(new, input=(*before, *new.input), thread_id="", thread_key="")

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facade.domain import offer
-from facade.edge.responses.messages import messages_of
 from facade.edge.responses.offered import told
 from facade.edge.responses.schemas import FunctionTool, ResponseRequest, Tool
 from facade.edge.responses.stored import Echo
@@ -23,7 +22,6 @@ def echo(request: ResponseRequest, offered: Mapping[str, Sequence[offer.Tool]]) 
         listed=listed,
         background=bool(request.background),
         stored=request.store is not False,
-        inputs=len(messages_of(request.input)),
     )
 
 

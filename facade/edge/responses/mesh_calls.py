@@ -10,13 +10,13 @@ from facade.edge.responses.parts import Item, McpApprovalRequest, McpCall
 _MADE = (CallState.INTENT, CallState.FINISHED)
 
 
-def call_items(owner: str, sequence: int, records: Sequence[CallRecord]) -> Iterator[dict[str, Any]]:
-    """Give the calls of an entry as a response shows them: the questions about them, the answers, the calls themselves.
+def call_items(entry: str, records: Sequence[CallRecord]) -> Iterator[dict[str, Any]]:
+    """Give the calls of the entry of a name as a response shows them: the questions about them, the answers, the calls.
 
-    Calls that wait for an answer are not made yet; `owner` and `sequence` place the entry.
+    Calls that wait for an answer are not made yet.
     """
     asked = [record for record in records if record.approval is not None]
-    questions = {record.call.id: approval_id(owner, sequence, record.call.id) for record in asked}
+    questions = {record.call.id: approval_id(entry, record.call.id) for record in asked}
     for record in asked:
         question = McpApprovalRequest(0, questions[record.call.id], record.call.name, record.call.arguments_json)
         yield _told(question)
@@ -25,7 +25,7 @@ def call_items(owner: str, sequence: int, records: Sequence[CallRecord]) -> Iter
             yield _answer(questions[record.call.id], record)
     for record in records:
         if record.state in _MADE:
-            yield _call(item_id("mcp", owner, sequence, record.call.id), questions.get(record.call.id), record)
+            yield _call(item_id("mcp", entry, record.call.id), questions.get(record.call.id), record)
 
 
 def _answer(question: str, record: CallRecord) -> dict[str, Any]:

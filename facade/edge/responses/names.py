@@ -1,8 +1,10 @@
 """The ids of responses and items. They hold what an id alone needs to find what it names.
 
 An item has one id wherever it is seen: in a stream before its thread knows it, in the response, in the input of later
-ones, and in the conversation. It names the run that writes it, or the entry where none does, the number of the entry in
-its thread, which is known before the entry is, and a mark of the call where there are several.
+ones, and in the conversation. It names the entry that it is a part of, and has a mark of the call where there are
+several. An entry is named by the run that wrote it, or by itself where none did, and by its number in the thread, which
+is known before the entry is; one that a run was asked with, by its place in the run's input (`i0`), since it can wait
+for its turn without a number.
 """
 
 import hashlib
@@ -10,10 +12,12 @@ import re
 from dataclasses import dataclass
 
 from facade.domain.events import Run
+from facade.domain.records import Said
 
 _RESPONSE = re.compile(r"resp_([0-9A-Za-z]{1,64})(?:-(0|[1-9][0-9]{0,15}))?")
-_ITEM = re.compile(r"(rs|msg|fc|fco|mcp)_([0-9A-Za-z]{1,64})_(0|[1-9][0-9]{0,17})(?:_([0-9a-f]{8}))?")
-_APPROVAL = re.compile(r"(mcpr|mcpa)_([0-9A-Za-z]{1,64})(?:_(0|[1-9][0-9]{0,17}))?-(.{1,256})", re.DOTALL)
+_NUMBER = "(i?)(0|[1-9][0-9]{0,17})"
+_ITEM = re.compile(rf"(rs|msg|fc|fco|mcp)_([0-9A-Za-z]{{1,64}})_{_NUMBER}(?:_([0-9a-f]{{8}}))?")
+_APPROVAL = re.compile(rf"(mcpr|mcpa)_([0-9A-Za-z]{{1,64}})(?:_{_NUMBER})?-(.{{1,256}})", re.DOTALL)
 _LISTED = re.compile(r"mcpl_[0-9A-Za-z]{1,64}_[0-9]{1,4}")
 _SEPARATOR = "__"
 """Stands between a server's name and its tool's."""
@@ -46,12 +50,14 @@ def read_response_id(response: str) -> Part | None:
 class Place:
     """Where an item stands: in the entry of this number, written by the `owner`, a run or nobody but the entry itself.
 
-    `call` tells the calls of an entry apart: by a mark, or, of an approval, by its id.
+    An entry `of_input` is numbered within the input of the run. `call` tells the calls of an entry apart: by a mark,
+    or, of an approval, by its id.
     """
 
     kind: str
     owner: str
-    sequence: int
+    number: int
+    of_input: bool = False
     call: str = ""
 
     @property
@@ -60,17 +66,29 @@ class Place:
         return f"run_{self.owner}"
 
 
-def item_id(kind: str, owner: str, sequence: int, call_id: str = "") -> str:
-    """Give the id of an item of a kind such as `msg`; the owner is the id of a run, or of an entry without one."""
-    return f"{kind}_{_bare(owner)}_{sequence}" + (f"_{mark(call_id)}" if call_id else "")
+def entry_name(said: Said) -> str:
+    """Give what the ids of the items of an entry have in common."""
+    number = said.sequence if said.place is None else f"i{said.place}"
+    return f"{_bare(said.run_id or said.id)}_{number}"
+
+
+def answer_name(run: Run, sequence: int) -> str:
+    """Give the same of an entry that a run writes, by its number in the thread."""
+    return f"{_suffix(run)}_{sequence}"
+
+
+def item_id(kind: str, entry: str, call_id: str = "") -> str:
+    """Give the id of an item of a kind such as `msg`, in the entry of a name."""
+    return f"{kind}_{entry}" + (f"_{mark(call_id)}" if call_id else "")
 
 
 def read_item_id(item: str) -> Place | None:
     """Read where an item stands; None for what is no id of an item of a thread."""
-    if found := _ITEM.fullmatch(item):
-        return Place(kind=found[1], owner=found[2], sequence=int(found[3]), call=found[4] or "")
-    found = _APPROVAL.fullmatch(item)
-    return Place(kind=found[1], owner=found[2], sequence=int(found[3]), call=found[4]) if found and found[3] else None
+    found = _ITEM.fullmatch(item) or _APPROVAL.fullmatch(item)
+    kind, owner, of_input, number, call = found.groups(default="") if found else ("",) * 5
+    if not number:
+        return None
+    return Place(kind=kind, owner=owner, number=int(number), of_input=bool(of_input), call=call)
 
 
 def mark(call_id: str) -> str:
@@ -78,15 +96,15 @@ def mark(call_id: str) -> str:
     return hashlib.sha256(call_id.encode()).hexdigest()[:8]
 
 
-def approval_id(run_id: str, sequence: int, call_id: str) -> str:
-    """Give the id of the question whether a call may be made that an entry asks for."""
-    return f"mcpr_{_bare(run_id)}_{sequence}-{call_id}"
+def approval_id(entry: str, call_id: str) -> str:
+    """Give the id of the question whether a call may be made that the entry of a name asks for."""
+    return f"mcpr_{entry}-{call_id}"
 
 
 def read_approval_id(approval: str) -> tuple[str, str] | None:
     """Read which run's call a question is about: the ids of both; None for what is no question's id."""
     found = _APPROVAL.fullmatch(approval)
-    return (f"run_{found[2]}", found[4]) if found and found[1] == "mcpr" else None
+    return (f"run_{found[2]}", found[5]) if found and found[1] == "mcpr" else None
 
 
 def listed_id(run: Run, index: int) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent
-from facade.edge.responses.names import FROM_THE_BEGINNING, approval_id, item_id, listed_id
+from facade.edge.responses.names import FROM_THE_BEGINNING, answer_name, approval_id, item_id, listed_id
 from facade.edge.responses.parts import (
     Event,
     FunctionCall,
@@ -143,7 +143,7 @@ class Output:
         yield from self._add(McpApprovalRequest(len(self._items), name, awaiting.name, awaiting.arguments_json))
 
     def _approval(self, event: RunEvent) -> str:
-        return approval_id(self._run.id, self._entry(event), event.call_id)
+        return approval_id(self._entry(event), event.call_id)
 
     def _finish(self, event: RunEvent, finished: CallFinished) -> Iterator[Event]:
         call_id = event.call_id
@@ -169,11 +169,11 @@ class Output:
 
     def _name(self, kind: str, event: RunEvent, call_id: str = "") -> str:
         """Name an item as its thread will. What a round says in several pieces is one item there, with the first's."""
-        name = item_id(kind, self._run.id, self._entry(event), call_id)
+        name = item_id(kind, self._entry(event), call_id)
         if name in self._names:
             name = f"{name}-{len(self._items)}"
         self._names.add(name)
         return name
 
-    def _entry(self, event: RunEvent) -> int:
-        return self._entries.get(event.round, event.round)
+    def _entry(self, event: RunEvent) -> str:
+        return answer_name(self._run, self._entries.get(event.round, event.round))

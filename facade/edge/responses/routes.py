@@ -185,13 +185,13 @@ class Responses:
     async def input_items(
         self, request: Request, response: str, limit: Limit = 20, order: Order = "desc", after: str = ""
     ) -> dict[str, Any]:
-        """List what the model was told for a response, as items."""
+        """List what the model was told for a response, or will be once it has its turn, as items."""
         request.state.headers.update(named(check_query(request)))
         shown = await self._found.response(response, request)
         said = await self._context.said_until(shown.run)
         thread = await self._threads.thread(shown.run.thread_id, tenant=request.state.tenant)
         entries = Entries(self._context, self._threads, thread)
-        items = await input_items(shown.run, shown.echo, said, entries)
+        items = await input_items(shown.run, said, entries)
         return page(items, limit=limit, order=order, after=after)
 
     async def delete(self, request: Request, response: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, assert_never
 
 from facade.domain.records import CallRecord, Said
 from facade.edge.responses.mesh_calls import call_items
-from facade.edge.responses.names import Place, item_id, mark
+from facade.edge.responses.names import Place, entry_name, item_id, mark
 from threadmesh.conversation import Media, Message, Part, Reasoning, Refusal, Role, Text
 
 
@@ -32,26 +32,26 @@ def items_of(said: Said, ran: Sequence[CallRecord] = ()) -> Iterator[dict[str, A
 
     Of its calls, the mesh `ran` these, or is about to.
     """
-    message, owner = said.message, said.run_id or said.id
+    message, entry = said.message, entry_name(said)
     status = "incomplete" if said.incomplete else "completed"
     if message.role is Role.TOOL:
         output = "\n".join(part.text for part in message.parts if isinstance(part, Text))
-        name = item_id("fco", owner, said.sequence)
+        name = item_id("fco", entry)
         yield _item("function_call_output", name, status, call_id=message.tool_call_id, output=output)
         return
     thoughts = [{"type": "reasoning_text", "text": each.text} for each in message.parts if isinstance(each, Reasoning)]
     if thoughts:
-        yield _item("reasoning", item_id("rs", owner, said.sequence), status, summary=[], content=thoughts)
+        yield _item("reasoning", item_id("rs", entry), status, summary=[], content=thoughts)
     content = [_part(part, message.role) for part in message.parts if not isinstance(part, Reasoning)]
     if content:
-        name = item_id("msg", owner, said.sequence)
+        name = item_id("msg", entry)
         yield _item("message", name, status, role=message.role.value, content=content)
     own = {record.call.id for record in ran}
     for call in message.tool_calls:
         if call.id not in own:
             told = {"call_id": call.id, "name": call.name, "arguments": call.arguments_json}
-            yield _item("function_call", item_id("fc", owner, said.sequence, call.id), status, **told)
-    yield from call_items(owner, said.sequence, ran)
+            yield _item("function_call", item_id("fc", entry, call.id), status, **told)
+    yield from call_items(entry, ran)
 
 
 def message_item(said: Message) -> dict[str, Any]:

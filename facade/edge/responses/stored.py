@@ -10,14 +10,13 @@ from typing import Any
 class Echo:
     """What a response repeats of its request in `fields`, and the tools that its model was told of by `listed` servers.
 
-    One that was not `stored` cannot be had again. `inputs` counts the messages that the request brought.
+    One that was not `stored` cannot be had again.
     """
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     listed: Sequence[dict[str, Any]] = ()
     background: bool = False
     stored: bool = True
-    inputs: int = 0
 
     def to_json(self) -> str:
         """Write it."""
@@ -26,4 +25,6 @@ class Echo:
     @classmethod
     def from_json(cls, text: str) -> "Echo":
         """Read what `to_json` wrote."""
-        return cls(**json.loads(text))
+        known = json.loads(text)
+        known.pop("inputs", None)  # an earlier version counted them
+        return cls(**known)
