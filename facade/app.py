@@ -24,6 +24,7 @@ from facade.domain.metered import MeteredInference, MeteredTools
 from facade.domain.places import Places
 from facade.domain.rate_limits import RateLimits
 from facade.domain.refusals import Refusals
+from facade.domain.retries import Retries
 from facade.edge import embeddings, errors, health, keys, metrics, models, openapi, tokens, tools, usage
 from facade.edge.admission import Admission
 from facade.edge.answering import Answering
@@ -164,13 +165,19 @@ async def _assembled(
     admission = Admission(Places(settings.places), use, refusals, counted)
     channels = await _channels(settings, stack)
     inference, tools = InferenceClient(channels["inference"]), ToolsClient(channels["tools"])
+    retries = Retries.by(SystemClock())
+    counted.watch_retries(retries)
     context = ContextClient(
-        channels["context"], owner=f"{socket.gethostname()}:{os.getpid()}", claim_seconds=settings.turn_seconds
+        channels["context"],
+        owner=f"{socket.gethostname()}:{os.getpid()}",
+        claim_seconds=settings.turn_seconds,
+        retries=retries,
     )
     mesh = Mesh(
         inference=MeteredInference(inference, use, refusals),
         tools=MeteredTools(tools, use, admission.refused),
         context=context,
+        retries=retries,
     )
     limits = options.limits_of(settings)
     executor = await stack.enter_async_context(Executor(mesh, limits, counted))
@@ -193,9 +200,7 @@ def _guarded(
 ) -> Iterator[tuple[list[params.Depends], list[APIRouter]]]:
     """Give the routes that need a key, by what the key must be for."""
     responses = Responses(parts.mesh, parts.threads, parts.answering, options.response(settings))
-    completions = Completions(
-        parts.mesh.inference, parts.admission, parts.metrics, options.completion(settings, parts.limits)
-    )
+    completions = Completions(parts.mesh, parts.admission, parts.metrics, options.completion(settings, parts.limits))
     chat = [
         Chat(parts.context, parts.threads, parts.answering, options.chat(settings)).router(),
         StoredCompletions(Shelf(parts.context, parts.threads), parts.threads).router(),

@@ -14,6 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from threadmesh.clock import SystemClock
+from threadmesh.retry_budget import RetryBudget
 from threadmesh.settings import ConfigurationError
 from tools_svc.adapters.inline_runner import InlineRunner
 from tools_svc.adapters.memory_tasks import MemoryTasks
@@ -54,7 +55,7 @@ async def queue(
     """Open the tasks of tools_svc, which carries them itself or has workers do it."""
     metrics = TaskMetrics(registry)
     async with task_store(settings) as store:
-        book = TaskBook(store)
+        book = TaskBook(store, retries=RetryBudget(SystemClock()))
 
         async def reach(server: str) -> bool:
             await started.wait()

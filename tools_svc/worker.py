@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from threadmesh.clock import SystemClock
 from threadmesh.errors import MeshError
+from threadmesh.retry_budget import RetryBudget
 from threadmesh.settings import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from threadmesh.telemetry import logs
 from threadmesh.telemetry.metrics import new_registry
@@ -147,7 +148,7 @@ class Hands:
         build = partial(member, self._settings, self._metrics, self._policies)
         fleet: Fleet[ServerConfig] = Fleet(build, self._watcher)
         async with task_store(self._settings) as store, asyncio.TaskGroup() as tasks:
-            self._carrier = self._carrier_of(TaskBook(store), fleet)
+            self._carrier = self._carrier_of(TaskBook(store, retries=RetryBudget(SystemClock())), fleet)
             keeping = tasks.create_task(fleet.run(self._wanted()))
             self._ready.set()
             await self._stopping.wait()

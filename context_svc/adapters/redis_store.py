@@ -50,6 +50,7 @@ from context_svc.domain.run import Log, Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.errors import MeshError, RunNotFound, StoreUnavailable, ThreadNotFound
 from threadmesh.retry import persist
+from threadmesh.retry_budget import unshared
 from threadmesh.settings import ConfigurationError
 
 PREFIX = "threadmesh:"
@@ -98,7 +99,7 @@ async def redis_store(
 
 async def _wait_for(server: RedisServer) -> None:
     try:
-        await persist(lambda: server.run("PING"), seconds=_START_SECONDS)
+        await persist(lambda: server.run("PING"), seconds=_START_SECONDS, budget=unshared())
     except CredentialsRefused as error:
         raise ConfigurationError(f"CONTEXT_STORE: the Redis server {server.place} refuses our credentials.") from error
 

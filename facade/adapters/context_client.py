@@ -13,6 +13,7 @@ from facade.adapters.said_until import said_until
 from facade.adapters.start_codec import decode_window, encode_start
 from facade.domain.events import Run, RunEvent, RunFinished, RunState
 from facade.domain.records import CallRecord, NewRun, Said, Verdict, Window
+from facade.domain.retries import Retries
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import runs_service_pb2_grpc as runs_rpc
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
@@ -36,11 +37,12 @@ class ContextClient:
     A reader of a run that is written here gets what the store has acknowledged without asking it again.
     """
 
-    def __init__(self, channel: MeshChannel, *, owner: str, claim_seconds: float) -> None:
+    def __init__(self, channel: MeshChannel, *, owner: str, claim_seconds: float, retries: Retries) -> None:
         self._runs = runs_rpc.RunsServiceStub(channel)
         self._threads = threads_rpc.ThreadsServiceStub(channel)
         self._owner = owner
         self._claim_seconds = claim_seconds
+        self._retries = retries
         self._appender = Appender(self._runs)
         self._logs = LocalLogs()
         self._foreseen = ForeseenWindows()
@@ -151,7 +153,7 @@ class ContextClient:
     async def renew(self, run: Run) -> bool:
         """Stay the run's writer; gives whether somebody asked to stop it. A short outage is waited out."""
         request = pb.RenewRunRequest(run_id=run.id, epoch=run.epoch)
-        response = await persist(lambda: self._renew(request), seconds=PERSIST_SECONDS)
+        response = await persist(lambda: self._renew(request), seconds=PERSIST_SECONDS, budget=self._retries.renewals)
         if log := self._logs.find(run.id):
             log.prove()
         return response.cancel_requested
@@ -163,7 +165,7 @@ class ContextClient:
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[RunWriter]:
         """Open the way to write to a run."""
-        writer = RunWriter(self._runs, self._appender, self._logs)
+        writer = RunWriter(self._runs, self._appender, self._logs, self._retries.writes)
         with self._appender.used():
             try:
                 yield writer
@@ -192,7 +194,9 @@ class ContextClient:
         """Tail the log in the store."""
         ended = False
         while not ended:
-            tail = await persist(partial(self._tail, run_id, after), seconds=PERSIST_SECONDS)
+            tail = await persist(
+                partial(self._tail, run_id, after), seconds=PERSIST_SECONDS, budget=self._retries.reads
+            )
             try:
                 async with aclosing(tail) as responses:
                     async for response in responses:
@@ -242,6 +246,9 @@ class ContextClient:
         request = threads.AssembleWindowRequest(
             thread_id=run.thread_id, run_id=run.id, token_budget=max(1, token_budget)
         )
-        async with translated(PEER):
-            response = await self._threads.AssembleWindow(request, timeout=SECONDS)
+        response = await persist(lambda: self._assemble(request), seconds=PERSIST_SECONDS, budget=self._retries.reads)
         return decode_window(response)
+
+    async def _assemble(self, request: threads.AssembleWindowRequest) -> threads.AssembleWindowResponse:
+        async with translated(PEER):
+            return await self._threads.AssembleWindow(request, timeout=SECONDS)

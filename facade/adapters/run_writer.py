@@ -20,6 +20,7 @@ from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError, Unavailable
 from threadmesh.event_codec import decode_failure
 from threadmesh.retry import persist
+from threadmesh.retry_budget import RetryBudget
 from threadmesh.rpc.channel import translated
 
 PEER = "context"
@@ -172,10 +173,13 @@ class RunWriter:
     Every write names the event it begins with, so a write whose acknowledgement was lost is repeated without harm.
     """
 
-    def __init__(self, runs: "rpc.RunsServiceAsyncStub", appender: Appender, logs: LocalLogs) -> None:
+    def __init__(
+        self, runs: "rpc.RunsServiceAsyncStub", appender: Appender, logs: LocalLogs, retries: RetryBudget
+    ) -> None:
         self._runs = runs
         self._appender = appender
         self._logs = logs
+        self._retries = retries
         self._written: set[str] = set()
 
     async def append(self, batch: Batch) -> bool:
@@ -184,7 +188,9 @@ class RunWriter:
         request = encode_batch(batch)
         _crash("before", batch)
         acknowledged = await persist(
-            lambda: self._appender.append(request, patient=batch.patient), seconds=PERSIST_SECONDS
+            lambda: self._appender.append(request, patient=batch.patient),
+            seconds=PERSIST_SECONDS,
+            budget=self._retries,
         )
         _crash("after", batch)
         self._log(batch, batch.events)
@@ -195,7 +201,7 @@ class RunWriter:
         self._written.add(batch.run_id)
         request = encode_require_action(batch, asked, seconds)
         crash_point("run.before_waiting")
-        answer = await persist(lambda: self._require_action(request), seconds=PERSIST_SECONDS)
+        answer = await persist(lambda: self._require_action(request), seconds=PERSIST_SECONDS, budget=self._retries)
         crash_point("run.after_waiting")
         until = time_of(answer.run, "action_expire_time")
         time = until - timedelta(seconds=seconds) if until else None
@@ -214,7 +220,7 @@ class RunWriter:
             finished=encode_run_finished(finished),
         )
         crash_point("run.before_terminal")
-        answer = await persist(lambda: self._finish(request), seconds=PERSIST_SECONDS)
+        answer = await persist(lambda: self._finish(request), seconds=PERSIST_SECONDS, budget=self._retries)
         crash_point("run.after_terminal")
         time = time_of(answer.run, "finish_time")
         self._log(batch, [*batch.events, RunEvent(sequence=0, body=finished, time=time)])

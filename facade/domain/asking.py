@@ -110,7 +110,8 @@ class Asking:
         begun_before = self._answer.started is not None
         seconds = self._limits.return_seconds if begun_before else self._limits.patience_seconds
         fresh = not begun_before and self._at.round == 0
-        events = await persist(ask, seconds=seconds, unless=(Overloaded,) if fresh else ())
+        refusal = (Overloaded,) if fresh else ()
+        events = await persist(ask, seconds=seconds, budget=self._mesh.retries.answers, unless=refusal)
         await answer(
             events,
             journal,
@@ -121,6 +122,7 @@ class Asking:
             choice=self._choice,
             hidden=self.is_own,
         )
+        self._mesh.retries.answers.answered()  # it has left its place in the engine to somebody who waits for one
 
     async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:
         """Leave more of the thread out: stored token counts are estimates. Raises `error` when nothing more can go."""
@@ -158,7 +160,8 @@ class Asking:
         """Choose the model that answers, or goes on with the answer. Raises `ModelNotFound`."""
         answering = self._answer.started
         name = answering.model if answering else self._parameters.model
-        return await persist(partial(self._mesh.inference.model, name), seconds=self._patience(1))
+        ask = partial(self._mesh.inference.model, name)
+        return await persist(ask, seconds=self._patience(1), budget=self._mesh.retries.models)
 
     @property
     def _has_begun(self) -> bool:
@@ -206,11 +209,12 @@ class Asking:
 
     async def _offer(self) -> Offer:
         """Tell what can be called. A run that has begun waits for servers that are on their way: it had their tools."""
+        budget = self._mesh.retries.offers
         if self._has_begun:
             with suppress(ToolServerUnavailable):
-                return await persist(self._settled_offer, seconds=self._patience(2))
+                return await persist(self._settled_offer, seconds=self._patience(2), budget=budget)
         ask = partial(self._mesh.tools.offer, self._parameters.server_tools.names)
-        return await persist(ask, seconds=self._patience(2))
+        return await persist(ask, seconds=self._patience(2), budget=budget)
 
     async def _settled_offer(self) -> Offer:
         offer = await self._mesh.tools.offer(self._parameters.server_tools.names)

@@ -22,7 +22,8 @@ from threadmesh.errors import (
     Unreachable,
 )
 from threadmesh.questions import InputRequired
-from threadmesh.retry import full_jitter
+from threadmesh.retry import may_repeat
+from threadmesh.retry_budget import RetryBudget
 
 _NEVER_SENT = (Unreachable, InvalidArgument, PreconditionFailed, Overloaded, Unauthenticated, MethodRefused)
 """Errors that say that the calls were not begun."""
@@ -35,10 +36,14 @@ Reply = Callable[[CallLog, str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """For how many seconds a tools service that is gone is waited for: before it was reached, and after."""
+    """For how many seconds a tools service that is gone is waited for: before it was reached, and after.
+
+    All who wait ask again as the `budget` lets them.
+    """
 
     first_seconds: float
     return_seconds: float
+    budget: RetryBudget
 
 
 async def run_calls(
@@ -114,8 +119,7 @@ class _Carrier:
             except StaleEpoch:
                 raise
             except MeshError as broken:
-                if trouble.bearable(broken):
-                    await asyncio.sleep(full_jitter(trouble.failures))
+                if await trouble.passes(broken):
                     continue
                 error = ToolServerUnavailable(broken.message, **broken.facts) if broken.retryable else broken
             await self._log.end(left, error, sent=trouble.sent)
@@ -133,7 +137,7 @@ class _Carrier:
         )
         async with aclosing(attached) as events:
             async for call_id, event in events:
-                trouble.over()
+                trouble.heard()
                 await self._log.take(call_id, event)
                 if call_id in left and isinstance(event, InputRequired | CallFinished):
                     call = left.pop(call_id)
@@ -155,23 +159,34 @@ class _Trouble:
     def __init__(self, patience: Patience, *, sent: bool, known: bool) -> None:
         self.sent = sent
         self._known = known
-        self.failures = 0
         self._patience = patience
+        self._budget = patience.budget
+        self._failures = 0
         self._breaks = 0
         self._began = 0.0
+        self._budget.asked += 1
+        self._heard = False
 
-    def over(self) -> None:
+    def heard(self) -> None:
         """Note that the service was heard."""
-        self.failures = 0
+        self._failures = 0
+        if not self._heard:
+            self._heard = True
+            self._budget.answered()
 
-    def bearable(self, error: MeshError) -> bool:
-        """Note an error; says whether to ask again."""
-        now = asyncio.get_running_loop().time()
-        if self.failures == 0:
-            self._began = now
+    async def passes(self, error: MeshError) -> bool:
+        """Note an error, and wait until it is time to ask again; False if that is not to be."""
+        if self._failures == 0:
+            self._began = self._budget.now()
             self._breaks += 1
-        self.failures += 1
+        self._failures += 1
+        self._heard = False
         self.sent = self.sent or not isinstance(error, _NEVER_SENT)
+        if not error.retryable:
+            self._budget.answered()
+            return False
+        self._budget.failed()
         reached = self.sent or self._known
         seconds = self._patience.return_seconds if reached else self._patience.first_seconds
-        return error.retryable and self._breaks <= _MOST_BREAKS and now - self._began < seconds
+        ends = self._began + seconds
+        return self._breaks <= _MOST_BREAKS and await may_repeat(self._budget, failures=self._failures, ends=ends)

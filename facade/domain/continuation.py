@@ -5,8 +5,9 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from facade.domain.events import ModelEvent
+from facade.domain.limits import Mesh
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Generation, Inference
+from facade.domain.ports import Generation
 from facade.domain.question import with_seed_of
 from threadmesh.errors import MeshError
 from threadmesh.retry import persist
@@ -39,7 +40,7 @@ class Continuations:
 
 
 async def continued(
-    wanted: Continuations, inference: Inference, *, at_once: int, patience_seconds: float
+    wanted: Continuations, mesh: Mesh, *, at_once: int, patience_seconds: float
 ) -> AsyncGenerator[tuple[int, ModelEvent], None]:
     """Stream all continuations, each event with its number; `at_once` of them are made at one time.
 
@@ -49,7 +50,7 @@ async def continued(
     several = len(wanted.prompts) > 1
     places = [f"prompt[{each // wanted.parameters.choices}]" if several else "prompt" for each in _numbers(wanted)]
     streams = [
-        _placed(_persistent(inference, generation, seconds=patience_seconds), place)
+        _placed(_persistent(mesh, generation, seconds=patience_seconds), place)
         for place, generation in zip(places, wanted.generations, strict=True)
     ]
     async with aclosing(side_by_side(streams, at_once=at_once)) as events:
@@ -61,13 +62,11 @@ def _numbers(wanted: Continuations) -> range:
     return range(len(wanted.prompts) * wanted.parameters.choices)
 
 
-async def _persistent(
-    inference: Inference, generation: Generation, *, seconds: float
-) -> AsyncGenerator[ModelEvent, None]:
+async def _persistent(mesh: Mesh, generation: Generation, *, seconds: float) -> AsyncGenerator[ModelEvent, None]:
     async def ask() -> AsyncGenerator[ModelEvent, None]:
-        return await begun(inference.generate(generation))
+        return await begun(mesh.inference.generate(generation))
 
-    async with aclosing(await persist(ask, seconds=seconds)) as events:
+    async with aclosing(await persist(ask, seconds=seconds, budget=mesh.retries.answers)) as events:
         async for event in events:
             yield event
 

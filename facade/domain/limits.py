@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from facade.domain.ports import Context, Inference, Tools
+from facade.domain.retries import Retries
 
 END_SECONDS = 10.0
 """What a run may take beyond its turn, so that a turn that took too long can still write its end."""
@@ -33,8 +34,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mesh:
-    """The other units."""
+    """The other units, and how often they may be asked again where they do not answer."""
 
     inference: Inference
     tools: Tools
     context: Context
+    retries: Retries

@@ -59,7 +59,7 @@ class ModelReply:
                     said.add(event)
             return said
 
-        return await persist(hear, seconds=self._limits.return_seconds)
+        return await persist(hear, seconds=self._limits.return_seconds, budget=self._mesh.retries.answers)
 
     def _generation(self, request: SamplingRequest) -> Generation:
         answering = self._at.answer.started

@@ -129,7 +129,9 @@ class Turn:
             self._mesh.tools,
             self._journal.run,
             patience=Patience(
-                first_seconds=2 * self._limits.patience_seconds, return_seconds=self._limits.return_seconds
+                first_seconds=2 * self._limits.patience_seconds,
+                return_seconds=self._limits.return_seconds,
+                budget=self._mesh.retries.calls,
             ),
             resumed=resumed,
             reply=ModelReply(self._mesh, self._parameters, self._limits, self._at),

@@ -1,10 +1,14 @@
 """What the facade counts, and `/metrics`."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.responses import Response
+
+from facade.domain.retries import Retries
+from threadmesh.retry_budget import RetryBudget
 
 _TURN = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60, 120, 300, 600)
 _FIRST_BYTE = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30)
@@ -45,13 +49,28 @@ class FacadeMetrics:
             ["key"],
             registry=registry,
         )
+        self.retries_waiting = Gauge(
+            "threadmesh_facade_retries_waiting",
+            "Who waits to ask again for what is away.",
+            ["what"],
+            registry=registry,
+        )
         self.keys_file_refusals = counter("keys_file_refusals", "Changes of the keys file that were refused.")
+
+    def watch_retries(self, retries: Retries) -> None:
+        """Show who waits to ask again."""
+        for what, budget in retries.by_name().items():
+            self.retries_waiting.labels(what).set_function(partial(_waiting, budget))
 
     def note_keys_file(self, problems: Sequence[str]) -> None:
         """Note that the keys file was found wrong, or right again."""
         self.keys_file_refused.set(bool(problems))
         if problems:
             self.keys_file_refusals.inc()
+
+
+def _waiting(budget: RetryBudget) -> float:
+    return budget.waiting
 
 
 def router(registry: CollectorRegistry) -> APIRouter:

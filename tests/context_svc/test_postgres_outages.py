@@ -23,6 +23,7 @@ from tests.context_svc.given import FakeTime, appended, queued, running, schema_
 from tests.servers.postgres import PostgresServer
 from threadmesh.errors import StoreUnavailable
 from threadmesh.retry import persist
+from threadmesh.retry_budget import unshared
 from threadmesh.testing.clock import FakeClock
 
 pytestmark = pytest.mark.alone
@@ -46,7 +47,7 @@ async def test_a_stopped_server_is_unavailable_at_once_and_found_again_at_its_re
     finally:
         server.start()
     began = monotonic()
-    run = await persist(lambda: appended(store, run, b"a"), seconds=SECONDS)
+    run = await persist(lambda: appended(store, run, b"a"), seconds=SECONDS, budget=unshared())
 
     assert monotonic() - began < 2
     assert run.next_sequence == 1
@@ -64,10 +65,10 @@ async def test_a_hanging_server_is_unavailable_within_about_a_second(
                 await attempt()
             assert monotonic() - began < 1.7
     began = monotonic()
-    await persist(store.ping, seconds=SECONDS)
+    await persist(store.ping, seconds=SECONDS, budget=unshared())
 
     assert monotonic() - began < 2
-    assert (await persist(lambda: appended(store, run, b"b"), seconds=SECONDS)).next_sequence == 1
+    assert (await persist(lambda: appended(store, run, b"b"), seconds=SECONDS, budget=unshared())).next_sequence == 1
 
 
 async def test_a_server_is_waited_for_as_long_as_an_operation_may_take(
@@ -79,7 +80,7 @@ async def test_a_server_is_waited_for_as_long_as_an_operation_may_take(
             await store.ping()
 
         assert 2.5 <= monotonic() - began < 4
-        await persist(store.ping, seconds=SECONDS)
+        await persist(store.ping, seconds=SECONDS, budget=unshared())
 
 
 async def test_a_unit_that_starts_before_its_server_works_as_soon_as_it_is_there(
@@ -95,7 +96,7 @@ async def test_a_unit_that_starts_before_its_server_works_as_soon_as_it_is_there
         finally:
             server.start()
         began = monotonic()
-        await persist(store.ping, seconds=SECONDS)
+        await persist(store.ping, seconds=SECONDS, budget=unshared())
 
         assert monotonic() - began < 2
         assert (await queued(store, "k")).number == 0
@@ -115,7 +116,7 @@ async def test_a_process_that_stops_in_the_middle_of_a_change_blocks_others_for_
         await stopped.execute("SELECT * FROM runs FOR UPDATE")
         began = monotonic()
 
-        run = await persist(partial(appended, store, run, b"a"), seconds=SECONDS)
+        run = await persist(partial(appended, store, run, b"a"), seconds=SECONDS, budget=unshared())
 
         assert monotonic() - began < 4
         assert run.next_sequence == 1
@@ -247,7 +248,7 @@ async def test_what_was_acknowledged_is_there_after_crashes_of_the_server(
     async def write(store: PostgresStore, run: Run) -> None:
         while True:
             write = writing(run, str(run.next_sequence).encode())
-            run = await persist(partial(append_events, write, store=store), seconds=SECONDS)
+            run = await persist(partial(append_events, write, store=store), seconds=SECONDS, budget=unshared())
             acknowledged[run.id] = run.next_sequence
             if sum(acknowledged.values()) >= goal:
                 enough.set()
@@ -267,7 +268,7 @@ async def test_what_was_acknowledged_is_there_after_crashes_of_the_server(
                 writer.cancel()
 
         for run in runs:
-            log = await persist(partial(stores[0].log, run.id, after=-1), seconds=SECONDS)
+            log = await persist(partial(stores[0].log, run.id, after=-1), seconds=SECONDS, budget=unshared())
             assert len(log.events) >= acknowledged[run.id]
             assert_gapless(log)
 

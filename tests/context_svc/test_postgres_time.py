@@ -19,6 +19,7 @@ from tests.servers.postgres import PostgresServer
 from threadmesh.clock import SystemClock
 from threadmesh.errors import StoreUnavailable, ThreadBusy
 from threadmesh.retry import persist
+from threadmesh.retry_budget import unshared
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -110,7 +111,14 @@ async def test_an_outage_of_the_server_gives_writers_a_new_lease(url: str, serve
                 with pytest.raises(StoreUnavailable):
                     await store.ping()
 
-        assert await persist(partial(store.overdue, abandoned_after=ABANDONED_SECONDS, limit=9), seconds=30) == ()
+        assert (
+            await persist(
+                partial(store.overdue, abandoned_after=ABANDONED_SECONDS, limit=9),
+                seconds=30,
+                budget=unshared(),
+            )
+            == ()
+        )
 
 
 def age_leases(server: PostgresServer, url: str) -> None:
@@ -132,6 +140,13 @@ async def test_a_restart_of_the_server_gives_writers_a_new_lease(url: str, serve
         server.stop()
         server.start()
 
-        assert await persist(partial(other.overdue, abandoned_after=ABANDONED_SECONDS, limit=9), seconds=30) == ()
+        assert (
+            await persist(
+                partial(other.overdue, abandoned_after=ABANDONED_SECONDS, limit=9),
+                seconds=30,
+                budget=unshared(),
+            )
+            == ()
+        )
         assert (await one.run(run.id)).lease_until > (await now(one)).steady
         assert (await renew(run.id, epoch=run.epoch, store=one)).expires == run.expires

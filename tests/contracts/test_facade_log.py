@@ -13,8 +13,10 @@ from context_svc.settings import ContextSettings
 from facade.adapters.context_client import ContextClient
 from facade.domain.events import Body, ModelFinished, ModelStarted, RunEvent, RunFinished, RunState
 from facade.domain.records import Batch
+from facade.domain.retries import Retries
 from tests.contracts.test_facade_ports import ENDED, batch, claimed, logged, new_run
 from tests.turn.mesh import served
+from threadmesh.clock import SystemClock
 from threadmesh.conversation import (
     CallFinished,
     CallOutcome,
@@ -57,13 +59,17 @@ async def channel(tmp_path: Path, clock: FakeClock) -> AsyncIterator[MeshChannel
 
 @pytest.fixture
 def context(channel: MeshChannel) -> ContextClient:
-    return ContextClient(channel, owner="test", claim_seconds=10)
+    return ContextClient(channel, owner="test", claim_seconds=10, retries=Retries.by(SystemClock()))
 
 
 @pytest.fixture(params=["its own", "another"])
 def reader(request: pytest.FixtureRequest, channel: MeshChannel, context: ContextClient) -> ContextClient:
     """Who reads: the process that writes, or another one."""
-    return context if request.param == "its own" else ContextClient(channel, owner="another", claim_seconds=10)
+    return (
+        context
+        if request.param == "its own"
+        else ContextClient(channel, owner="another", claim_seconds=10, retries=Retries.by(SystemClock()))
+    )
 
 
 async def heard(log: Log) -> Sequence[RunEvent]:
@@ -153,7 +159,7 @@ async def test_readers_go_on_in_the_store_when_another_process_writes(
     context: ContextClient, reader: ContextClient, channel: MeshChannel, clock: FakeClock
 ) -> None:
     run = await claimed(context)
-    successor = ContextClient(channel, owner="successor", claim_seconds=10)
+    successor = ContextClient(channel, owner="successor", claim_seconds=10, retries=Retries.by(SystemClock()))
     async with aclosing(reader.watch(run.id)) as log:
         async with context.writer() as writer, successor.writer() as next_writer:
             await writer.append(batch(run, "a"))

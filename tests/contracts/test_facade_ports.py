@@ -24,6 +24,7 @@ from facade.domain.ports import Context, Conversation, Generation, Inference, To
 from facade.domain.rate_limits import RateLimits
 from facade.domain.records import Batch, NewItem, NewRun
 from facade.domain.refusals import Refusals
+from facade.domain.retries import Retries
 from inference_svc.app import app as inference_app
 from inference_svc.edge.codec import decode_generate
 from inference_svc.settings import InferenceSettings
@@ -69,7 +70,7 @@ async def context(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     async with AsyncExitStack() as stack:
         port = await served(stack, context_app, ContextSettings(store=store))
         channel = await stack.enter_async_context(connect(f"127.0.0.1:{port}"))
-        yield ContextClient(channel, owner="test", claim_seconds=10)
+        yield ContextClient(channel, owner="test", claim_seconds=10, retries=Retries.by(SystemClock()))
 
 
 @pytest.fixture(params=["plain", "metered"])
@@ -236,26 +237,6 @@ async def test_a_window_leaves_old_turns_out_but_never_the_runs_own(context: Con
     assert len((await context.window(last, token_budget=1000)).messages) == 4
     smallest = await context.window(last, token_budget=1)
     assert (len(smallest.messages), smallest.omitted_items) == (1, 3)
-
-
-async def test_watching_goes_on_where_it_was_when_the_service_comes_back(tmp_path: Path) -> None:
-    settings = ContextSettings(store=f"sqlite:{tmp_path / 'context.db'}")
-    async with AsyncExitStack() as stack:
-        first = await stack.enter_async_context(AsyncExitStack())
-        port = await served(first, context_app, settings)
-        client = ContextClient(
-            await stack.enter_async_context(connect(f"127.0.0.1:{port}")), owner="test", claim_seconds=10
-        )
-        run = await claimed(client)
-        async with client.writer() as writer, aclosing(client.watch(run.id)) as log:
-            await writer.append(batch(run, "a"))
-            assert [event.sequence for event in await anext(log)] == [0]
-
-            await first.aclose()
-            await served(stack, context_app, settings, port=port)
-            await writer.finish(batch(run, "b", first=1), ENDED)
-
-            assert [event.sequence async for events in log for event in events] == [1, 2]
 
 
 async def test_a_run_that_is_not_there_is_not_found(context: Context) -> None:

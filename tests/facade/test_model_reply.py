@@ -15,10 +15,12 @@ from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Generation
 from facade.domain.progress import Progress
 from facade.domain.records import CallRecord, CallState
+from facade.domain.retries import Retries
 from facade.domain.tokens import TokenCount
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
 from tests.turn.mesh import SCRIPT, served
+from threadmesh.clock import SystemClock
 from threadmesh.conversation import Role, TextDelta, ToolCall, message
 from threadmesh.errors import BackendUnavailable
 from threadmesh.questions import Answer, AnswerAction, Form, InputRequired, Question, SamplingRequest
@@ -68,7 +70,7 @@ async def replied(
     """Let the model reply to what a call's server asks."""
     log, at = log_of(cast(Any, inference)), Progress()
     await log.take("c", InputRequired(name="t", server="s", questions=questions, round=1))
-    mesh = Mesh(inference=cast(Any, inference), tools=NOBODY, context=NOBODY)
+    mesh = Mesh(inference=cast(Any, inference), tools=NOBODY, context=NOBODY, retries=Retries.by(SystemClock()))
     limits = Limits(return_seconds=seconds, sampling_tokens=sampling_tokens)
     await ModelReply(mesh, TurnParameters(model="scripted"), limits, at)(log, "c")
     return log, at

@@ -15,11 +15,14 @@ from facade.domain.offer import Offer, ServerState, Tool, ToolServer
 from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.progress import Progress
 from facade.domain.records import Answered, Batch, CallRecord, CallState
+from facade.domain.retries import Retries
 from facade.domain.tokens import TokenCount
 from tests.facade.test_journal import RUN
+from threadmesh.clock import SystemClock
 from threadmesh.conversation import CallFinished, CallOutcome, ToolCall, ToolChoice, ToolChoiceMode, ToolDefinition
 from threadmesh.errors import Unreachable
 from threadmesh.questions import Answer, AnswerAction, Form, InputRequired, Question
+from threadmesh.retry_budget import unshared
 
 NOBODY = cast(Any, None)
 """Stands for what these tests have nothing to do with."""
@@ -70,7 +73,7 @@ class Kept:
 def asking(tools: Away, at: Progress) -> Asking:
     choice = ToolChoice(mode=ToolChoiceMode.REQUIRED, name="s__t")
     parameters = TurnParameters(server_tools=ServerTools(everything=True), tool_choice=choice)
-    mesh = Mesh(inference=NOBODY, tools=cast(Any, tools), context=NOBODY)
+    mesh = Mesh(inference=NOBODY, tools=cast(Any, tools), context=NOBODY, retries=Retries.by(SystemClock()))
     return Asking(mesh, RUN, Limits(patience_seconds=0.0, return_seconds=10.0), parameters, at)
 
 
@@ -107,7 +110,7 @@ async def test_answers_wait_longer_than_calls_that_were_never_sent(record: CallR
     tools, kept = Away(), Kept()
     shape = ResultShape(characters=100, count=TokenCount(cast(Any, tools), ""))
     log = CallLog([record], Journal(cast(Any, kept), RUN), in_round=0, shape=shape, attempts={})
-    patience = Patience(first_seconds=0.0, return_seconds=10.0)
+    patience = Patience(first_seconds=0.0, return_seconds=10.0, budget=unshared())
     await run_calls(log, cast(Any, tools), RUN, patience=patience, resumed=False, reply=NOBODY)
 
     ((finished,), (result,)) = kept.batches[-1].calls, kept.batches[-1].items

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from threadmesh.errors import InvalidArgument, MeshError, Overloaded, Unavailable
 from threadmesh.retry import full_jitter, persist
+from threadmesh.retry_budget import unshared
 
 
 class Operation:
@@ -27,14 +28,14 @@ async def test_a_passing_outage_is_waited_out() -> None:
     def begin() -> Awaitable[int]:
         return operation()
 
-    assert await persist(begin, seconds=30) == 7
+    assert await persist(begin, seconds=30, budget=unshared()) == 7
 
 
 async def test_a_refusal_is_not_repeated() -> None:
     operation = Operation(InvalidArgument("no"), 7)
 
     with pytest.raises(InvalidArgument):
-        await persist(operation, seconds=30)
+        await persist(operation, seconds=30, budget=unshared())
 
     assert operation.outcomes == [7]
 
@@ -43,7 +44,7 @@ async def test_what_the_caller_wants_to_hear_of_is_not_repeated() -> None:
     for outcomes in ((Overloaded(), 7), (Unavailable(), Overloaded(), 7)):
         operation = Operation(*outcomes)
         with pytest.raises(Overloaded):
-            await persist(operation, seconds=30, unless=(Overloaded,))
+            await persist(operation, seconds=30, budget=unshared(), unless=(Overloaded,))
 
         assert operation.outcomes == [7]
 
@@ -52,7 +53,7 @@ async def test_the_last_error_is_raised_when_the_time_is_over() -> None:
     operation = Operation(Unavailable("first"), 7)
 
     with pytest.raises(Unavailable, match="first"):
-        await persist(operation, seconds=0)
+        await persist(operation, seconds=0, budget=unshared())
 
 
 @given(st.integers(1, 10_000))

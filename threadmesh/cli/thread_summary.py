@@ -22,6 +22,7 @@ from threadmesh.codec import decode_message, encode_message
 from threadmesh.conversation import Message
 from threadmesh.errors import MeshError, ModelNotFound
 from threadmesh.retry import persist
+from threadmesh.retry_budget import unshared
 from threadmesh.rpc.channel import MeshChannel, translated, translated_stream
 from threadmesh.summaries import pieces, prompt, room_of
 
@@ -60,7 +61,7 @@ async def summarize_thread(
             async with reached(inference, peer="inference") as models:
                 text, tokens = await _summary(models, found, model=model, bar=bar)
         request = _request(found, text, tokens)
-        item = await persist(partial(_append, threads, request), seconds=_BUSY_SECONDS)
+        item = await persist(partial(_append, threads, request), seconds=_BUSY_SECONDS, budget=unshared())
     _show(found.thread, item, as_json=as_json)
 
 

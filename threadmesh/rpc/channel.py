@@ -15,21 +15,21 @@ from threadmesh.rpc.status import translated, translated_stream
 from threadmesh.telemetry.logs import current_ids
 
 _READS = {
-    "threadmesh.api.inference.v1.InferenceService": ["CountTokens", "Detokenize", "ListModels", "Tokenize"],
-    "threadmesh.api.tools.v1.ToolsService": ["ListTools", "ListResources", "ListPrompts"],
+    "threadmesh.api.inference.v1.InferenceService": ["CountTokens", "Detokenize", "Tokenize"],
+    "threadmesh.api.tools.v1.ToolsService": ["ListResources", "ListPrompts"],
     "threadmesh.api.context.v1.ThreadsService": [
         "GetThread",
         "ListThreads",
         "ListItems",
         "GetRetention",
-        "AssembleWindow",
     ],
     "threadmesh.api.context.v1.RunsService": ["GetRun", "ListRuns", "ListWaitingInput", "ListCalls"],
     "grpc.health.v1.Health": ["Check"],
 }
 _SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
-    # Only reads are repeated here; whoever writes decides for himself what a lost answer means.
+    # Only reads are repeated here, and of those only what no caller repeats itself (docs/overload.md); whoever writes
+    # decides for himself what a lost answer means.
     "methodConfig": [
         {
             "name": [

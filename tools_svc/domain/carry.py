@@ -76,7 +76,8 @@ class TaskCarrier:
 
         Raises `StoreUnavailable` before a claim.
         """
-        task = await persist(lambda: self._book.store.get(ticket.key), seconds=PATIENCE.total_seconds())
+        book = self._book
+        task = await persist(lambda: book.store.get(ticket.key), seconds=PATIENCE.total_seconds(), budget=book.retries)
         if task is None or self._claim(task, ticket) is None or not await self._reach(task.server):
             return
         claim = await self._book.change(ticket.key, partial(self._claim, ticket=ticket))
@@ -182,8 +183,8 @@ class TaskCarrier:
         def ours(task: Task) -> Task | None:
             return change(task) if task.same_claim(claim) else None
 
-        left = claim.deadline + PATIENCE - self._clock.now()
-        settled = await persist(lambda: self._book.change(claim.key, ours), seconds=left.total_seconds())
+        book, left = self._book, claim.deadline + PATIENCE - self._clock.now()
+        settled = await persist(lambda: book.change(claim.key, ours), seconds=left.total_seconds(), budget=book.retries)
         if settled is not None:
             self._tasks.ended(settled)
 

@@ -69,7 +69,7 @@ class TaskExecution:
 
     async def _followed(self) -> CallFinished:
         left = (self._task.deadline - self._clock.now()).total_seconds()
-        task = await persist(lambda: self._book.add(self._task), seconds=left)
+        task = await persist(lambda: self._book.add(self._task), seconds=left, budget=self._book.retries)
         self.kept.set()
         while True:
             self._tell(task)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
+from threadmesh.retry_budget import RetryBudget
 from tools_svc.domain.ports import TaskStore
 from tools_svc.domain.task import Task, TaskKey
 
@@ -12,8 +13,10 @@ from tools_svc.domain.task import Task, TaskKey
 class TaskBook:
     """Changes tasks so that nothing is overwritten unseen, and wakes those of this process who wait for it."""
 
-    def __init__(self, store: TaskStore) -> None:
+    def __init__(self, store: TaskStore, *, retries: RetryBudget) -> None:
+        """All who `persist` share the `retries` while the store is away."""
         self.store = store
+        self.retries = retries
         self.added = asyncio.Event()
         """Is set when a task was added or put back; whoever waits for it clears it."""
         self._hints: WeakValueDictionary[TaskKey, asyncio.Event] = WeakValueDictionary()

@@ -10,9 +10,9 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 
 from facade.domain.continuation import Continuations, Prompt, continued
+from facade.domain.limits import Mesh
 from facade.domain.metered import text_tokens
 from facade.domain.parameters import TurnParameters
-from facade.domain.ports import Inference
 from facade.edge import examples, sse
 from facade.edge.admission import Admission
 from facade.edge.answers.texts import TextCompletion
@@ -45,10 +45,8 @@ class CompletionOptions:
 class Completions:
     """Answers requests to go on with texts."""
 
-    def __init__(
-        self, inference: Inference, admission: Admission, metrics: FacadeMetrics, options: CompletionOptions
-    ) -> None:
-        self._inference, self._admission, self._metrics, self._options = inference, admission, metrics, options
+    def __init__(self, mesh: Mesh, admission: Admission, metrics: FacadeMetrics, options: CompletionOptions) -> None:
+        self._mesh, self._admission, self._metrics, self._options = mesh, admission, metrics, options
 
     def router(self) -> APIRouter:
         """Make the route."""
@@ -68,7 +66,7 @@ class Completions:
         asked = await read(request, CompletionRequest)
         self._check(asked)
         parameters = self._parameters(asked, request.state.key)
-        await self._admission.unless_refused(request, model=parameters.model, models=self._inference)
+        await self._admission.unless_refused(request, model=parameters.model, models=self._mesh.inference)
         held = self._admission.admit(request, tokens=_expected_tokens(asked))
         request.state.until_its_end.enter_context(held)
         echoes = await self._echoes(asked)
@@ -118,15 +116,13 @@ class Completions:
     async def _text(self, prompt: Prompt, asked: CompletionRequest) -> str:
         if isinstance(prompt, str):
             return prompt
-        return b"".join(await self._inference.detokenize(prompt, model=asked.model or "")).decode(errors="replace")
+        return b"".join(await self._mesh.inference.detokenize(prompt, model=asked.model or "")).decode(errors="replace")
 
     async def _chunks(
         self, wanted: Continuations, completion: Completion, *, usage: bool
     ) -> AsyncGenerator[bytes, None]:
         options = self._options
-        events = continued(
-            wanted, self._inference, at_once=options.max_choices, patience_seconds=options.patience_seconds
-        )
+        events = continued(wanted, self._mesh, at_once=options.max_choices, patience_seconds=options.patience_seconds)
         async with aclosing(events):
             async for number, event in events:
                 if (chunk := completion.take(number, event)) is not None:

@@ -9,6 +9,7 @@ from threadmesh.breaker import BreakerState
 from threadmesh.clock import SystemClock
 from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.errors import MeshError
+from threadmesh.retry_budget import unshared
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.inline_runner import InlineRunner
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
@@ -146,7 +147,12 @@ async def house(
         sources,
         catalogue=lambda: watcher.catalogue,
         settled=settled.wait if settled else watcher.settled,
-        tasks=Tasks(TaskBook(MemoryTasks()), runner, clock=FakeClock(), on_defect=ledger.defects.append),
+        tasks=Tasks(
+            TaskBook(MemoryTasks(), retries=unshared()),
+            runner,
+            clock=FakeClock(),
+            on_defect=ledger.defects.append,
+        ),
         substitutes=capabilities,
         clock=clock or FakeClock(),
         listener=ledger,

@@ -10,6 +10,7 @@ from tests.tools_svc.domain.given import Ledger, Run, batch, watching
 from tests.tools_svc.domain.test_execute import Tool
 from threadmesh.conversation import CallFinished
 from threadmesh.errors import MeshError, StoreUnavailable, Unavailable
+from threadmesh.retry_budget import unshared
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.inline_runner import InlineRunner
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool
@@ -152,7 +153,7 @@ async def process(
     watcher.add(source, policy)
     following = asyncio.create_task(watcher.follow(source))
     await watcher.settled()
-    book, ledger, heard = TaskBook(store), Ledger(), Heard()
+    book, ledger, heard = TaskBook(store, retries=unshared()), Ledger(), Heard()
     carrier = TaskCarrier(
         book,
         {"s": source},
