@@ -14,10 +14,12 @@ from facade.adapters.said_until import said_until
 from facade.adapters.threads_client import ThreadsClient
 from facade.domain.events import Run
 from facade.domain.records import NewItem, Said
+from facade.domain.retries import Retries
 from tests.contracts.test_facade_ports import ENDED, batch, claimed, new_run
 from tests.turn.mesh import served
 from threadmesh.api.context.v1.runs_service_pb2_grpc import RunsServiceStub
 from threadmesh.api.context.v1.threads_service_pb2_grpc import ThreadsServiceStub
+from threadmesh.clock import SystemClock
 from threadmesh.conversation import Role, message
 from threadmesh.errors import NotFound
 from threadmesh.rpc.channel import MeshChannel, connect
@@ -34,7 +36,7 @@ async def channel() -> AsyncIterator[MeshChannel]:
 
 @pytest.fixture
 def context(channel: MeshChannel) -> ContextClient:
-    return ContextClient(channel, owner="test", claim_seconds=10)
+    return ContextClient(channel, owner="test", claim_seconds=10, retries=Retries.by(SystemClock()))
 
 
 class Interrupted:

@@ -15,8 +15,10 @@ from facade.domain.parameters import ServerTools, TurnParameters
 from facade.domain.ports import Model
 from facade.domain.progress import progress_of
 from facade.domain.records import Batch, CallRecord, CallState
+from facade.domain.retries import Retries
 from facade.domain.turn import Turn
 from tests.facade.test_journal import RUN
+from threadmesh.clock import SystemClock
 from threadmesh.conversation import CallFinished, CallOutcome, FinishReason, ToolCall, ToolCallDelta, ToolDefinition
 
 CALL = ToolCall(id="c", name="shop__pay", arguments_json="{}")
@@ -83,7 +85,8 @@ async def test_what_the_model_had_read_is_read_from_the_log(
 ) -> None:
     """One that was planned by another rule goes out without the word, and tools_svc decides."""
     others = Others()
-    mesh = Mesh(inference=cast(Any, others), tools=cast(Any, others), context=cast(Any, others))
+    stub = cast(Any, others)
+    mesh = Mesh(inference=stub, tools=stub, context=stub, retries=Retries.by(SystemClock()))
     run = replace(RUN, epoch=2, parameters_json=PARAMETERS.to_json())
     records = [CallRecord(call=CALL, ordinal=0, state=CallState.INTENT)] if begun else []
     progress = progress_of(log(ModelStarted(model="m", backend="b", trusted_context=trusted)), records)
