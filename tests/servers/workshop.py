@@ -38,7 +38,7 @@ async def meta(ctx: Context[Any, Any]) -> CallToolResult:
     return CallToolResult(content=[], structured_content=sent)
 
 
-@server.tool()
+@server.tool(annotations=ToolAnnotations(open_world_hint=True))
 async def environment() -> list[str]:
     """Give the names of the environment variables."""
     return sorted(os.environ)

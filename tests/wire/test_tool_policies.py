@@ -110,6 +110,16 @@ async def test_a_tool_that_is_approved_after_untrusted_needs_the_callers_word_or
     assert [each.outcome for each in ends] == outcomes
 
 
+async def test_a_hint_of_a_server_makes_results_untrusted_unless_the_operator_vouches_for_them(tmp_path: Path) -> None:
+    vouched: dict[str, Any] = WORKSHOP_SERVER | {"untrusted": False}
+    who = {"description": "Who are you?", "parameters": {"type": "object"}, "tools": ["silent__environment"]}
+    async with mesh(tmp_path, capabilities={"who": who}, silent=WORKSHOP_SERVER, vouched=vouched) as running:
+        listed = (await running.tools.ListTools(pb.ListToolsRequest())).tools
+
+    untrusted = {tool.definition.name for tool in listed if tool.untrusted}
+    assert untrusted == {"silent__environment", "any__who"}
+
+
 async def test_a_server_that_fails_too_often_rests_is_probed_and_comes_back(tmp_path: Path) -> None:
     breaker = {"failures": 2, "rest_seconds": 0.2, "longest_rest_seconds": 0.2}
     shop = WORKSHOP_SERVER | {"breaker": breaker, "effects": {}, "tools": {"die": {"retries": 0}}}
