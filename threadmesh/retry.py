@@ -5,6 +5,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from tenacity import AsyncRetrying
+from tenacity.asyncio.retry import retry_if_exception
+
 from threadmesh.errors import MeshError
 from threadmesh.retry_budget import RetryBudget
 
@@ -60,16 +63,20 @@ async def _repeat(
     operation: Callable[[], Awaitable[Result]], budget: RetryBudget, *, ends: float, unless: tuple[type[MeshError], ...]
 ) -> Result:
     failures = 1
-    while True:
-        try:
-            result = await operation()
-        except MeshError as error:
-            failures += 1
-            if not await _bearable(error, budget, failures=failures, ends=ends, unless=unless):
-                raise
-        else:
-            budget.answered()
-            return result
+
+    async def attempt() -> Result:
+        return await operation()
+
+    async def bearable(error: BaseException) -> bool:
+        nonlocal failures
+        failures += 1
+        return isinstance(error, MeshError) and await _bearable(
+            error, budget, failures=failures, ends=ends, unless=unless
+        )
+
+    result: Result = await AsyncRetrying(retry=retry_if_exception(bearable), reraise=True)(attempt)
+    budget.answered()
+    return result
 
 
 async def _bearable(
