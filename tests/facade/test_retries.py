@@ -1,6 +1,7 @@
 """How much the facade's own repetitions add to what reaches a service that refuses everything."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, suppress
 from typing import Any, cast
@@ -23,13 +24,16 @@ from facade.domain.progress import Progress
 from facade.domain.records import Batch, CallRecord, CallState
 from facade.domain.retries import Retries
 from facade.domain.tokens import TokenCount
+from facade.edge.metrics import FacadeMetrics
 from tests.facade.test_journal import RUN, STARTED
 from tests.facade.test_outages_of_tools import NOBODY, Kept
 from tests.servers.refusing import Refusing, refusing_server
 from threadmesh.clock import SystemClock
 from threadmesh.conversation import ToolCall
 from threadmesh.errors import Unavailable
+from threadmesh.retry_budget import RetryLimits
 from threadmesh.rpc.channel import MeshChannel, connect
+from threadmesh.telemetry.metrics import new_registry
 
 Operation = Callable[[Mesh], Awaitable[object]]
 
@@ -183,3 +187,20 @@ async def test_grpc_repeats_no_read_that_the_facade_repeats(refusing: Refusing, 
             await ask[method](channel)
 
     assert refusing.asked == {method: 1}
+
+
+async def test_an_operator_sees_how_many_wait_for_what() -> None:
+    registry, retries = new_registry(), Retries.by(SystemClock())
+    FacadeMetrics(registry).watch_retries(retries)
+    for _ in range(2 * RetryLimits().failures):
+        retries.writes.failed()
+    await retries.writes.leave(until=0)
+    waiting = asyncio.create_task(retries.writes.leave(until=math.inf))
+    await asyncio.sleep(0)
+    seen = {
+        what: registry.get_sample_value("threadmesh_facade_retries_waiting", {"what": what})
+        for what in retries.by_name()
+    }
+    waiting.cancel()
+
+    assert seen == {"writes": 1} | dict.fromkeys(retries.by_name().keys() - {"writes"}, 0)
