@@ -44,11 +44,13 @@ class Roll:
 
     async def signed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Follow one program until its end."""
-        name = (await reader.readline()).decode().strip()
-        await self._events.put(f"{name} began")
-        await reader.read()
-        await self._events.put(f"{name} ended")
-        writer.close()
+        try:
+            name = (await reader.readline()).decode().strip()
+            await self._events.put(f"{name} began")
+            await reader.read()
+            await self._events.put(f"{name} ended")
+        finally:  # also where the test ends before the program does
+            writer.close()
 
 
 @asynccontextmanager

@@ -97,9 +97,12 @@ async def test_progress_comes_while_the_tool_still_works(service: Served, kind: 
         async def open_gate(progress: float, total: float | None, message: str | None) -> None:
             assert (progress, total, message) == (1, 2, "waiting")
             await client.call_tool("shop__open_gate", {"name": f"progress {kind}"})
+            opened.set()
 
+        opened = asyncio.Event()
         async with asyncio.timeout(30):
             result = await client.call_tool("shop__gate", {"name": f"progress {kind}"}, progress_callback=open_gate)
+            await opened.wait()  # else the client would leave in the middle of that answer
 
     assert _text(result) == "passed"
 
