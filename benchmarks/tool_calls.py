@@ -69,19 +69,20 @@ class Ways:
     tools: "ToolsServiceAsyncStub"
 
 
-def servers() -> dict[str, object]:
-    """Give the servers file: the server that does nothing, and one that breaks the protocol in every way.
+def servers(wanted: Sequence[str]) -> dict[str, object]:
+    """Give the servers file: the server that does nothing, and of the bad ones those that are wanted.
 
-    The bad one is there as an equal of the service, as it is started without a word, and at the lowest priority: what
-    it costs then is not for the CPU that it burns. Two more have a thousand tools, all of which change with each call:
-    their descriptions, or their names.
+    One that breaks the protocol in every way is there as an equal of the service, as it is started without a word, and
+    at the lowest priority: what it costs then is not for the CPU that it burns. Two more have a thousand tools, all of
+    which change with each call: their descriptions, or their names.
     """
     good = {"command": sys.executable, "args": [str(_SERVER)]}
     bad = {"command": sys.executable, "args": [str(_SERVERS / "crooked.py")], "timeout_seconds": _BAD_SECONDS}
     restless = {"command": sys.executable, "args": [str(_SERVERS / "restless.py")]}
     renaming = {"command": sys.executable, "args": [str(_SERVERS / "restless.py"), "--names"]}
     crooked = {"equal": bad | {"nice": 0}, "usual": bad, "lowest": bad | {"nice": 19}}
-    return {"mcpServers": {"good": good, **crooked, "restless": restless, "renaming": renaming}}
+    every = crooked | {"restless": restless, "renaming": renaming}
+    return {"mcpServers": {"good": good, **{name: every[name] for name in wanted}}}
 
 
 @asynccontextmanager
@@ -262,7 +263,7 @@ def main() -> int:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tool-calls-") as name, mesh_of_units(Path(name)) as units:
         units["tools"].end()
-        (Path(name) / "servers.json").write_text(json.dumps(servers()))
+        (Path(name) / "servers.json").write_text(json.dumps(servers(asked.servers)))
         units["tools"].start()
         units.models_are_ready()
         asyncio.run(measure(asked, units))
