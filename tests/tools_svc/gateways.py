@@ -34,6 +34,13 @@ SHOP = {
         "pid": {"untrusted": True},
     },
 }
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
 KINDS = ("http", "http-modern", "stdio")
 """How a client comes: by which transport, and with which of MCP's two ways to begin."""
 
