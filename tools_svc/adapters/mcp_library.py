@@ -15,14 +15,13 @@ from mcp.shared.exceptions import MCPError
 from threadmesh.errors import (
     MeshError,
     ResourceNotFound,
-    ToolAnswerUnreadable,
     ToolConnectionLost,
     ToolFailed,
     ToolServerUnavailable,
 )
 from tools_svc.adapters import mcp_library_values as values
 from tools_svc.adapters.mcp_errors import SDK_ERRORS, translated
-from tools_svc.adapters.mcp_raw import Raw, listed
+from tools_svc.adapters.mcp_raw import MOST_NAMED, Raw, listed, readable
 from tools_svc.domain.library import FilledPrompt, Library, ResourceContent
 
 log = structlog.get_logger()
@@ -33,8 +32,6 @@ _MOST_CHARACTERS = 256 * 1024
 
 _NOT_FOUND = {"-32002", "-32602"}
 """How servers say that there is no such resource: until MCP 2025-11-25, and since."""
-
-_MOST_NAMED = 10
 
 _REFRESH_SECONDS = 0.2
 _LONGEST_SECONDS = 24 * 3600.0  # whoever asks has a limit of his own, and a shorter one
@@ -118,14 +115,9 @@ class McpLibrary:
         self, entries: Sequence[Any], key: str, read: Callable[[Mapping[str, Any]], Value]
     ) -> tuple[Value, ...]:
         """Give the entries that can be read; one that cannot costs itself only."""
-        given, unreadable = list[Value](), list[str]()
-        for entry in entries:
-            try:
-                given.append(read(entry))
-            except ToolAnswerUnreadable as error:
-                unreadable.append(error.message)
+        given, unreadable = readable(entries, read)
         if unreadable:
-            why = unreadable[:_MOST_NAMED]
+            why = unreadable[:MOST_NAMED]
             log.warning(
                 "tool_server.entries_unreadable", server=self._server, list=key, entries=len(unreadable), why=why
             )

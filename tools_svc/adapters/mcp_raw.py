@@ -1,15 +1,21 @@
 """Results of MCP requests as they were sent."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import mcp_types as types
 from mcp.client import Client
 from pydantic import BaseModel, ConfigDict
 
+from threadmesh.errors import ToolAnswerUnreadable
+
+Value = TypeVar("Value")
+
 _MOST_PAGES = 100
+MOST_NAMED = 10
+"""Of entries that cannot be read, the log says why of so many."""
 
 
 class Raw(BaseModel):
@@ -59,3 +65,14 @@ async def listed(
         if not cursor or left < 0 or len(kept) >= most:
             break
     return Listing(kept=kept, seen=seen, cut=seen > len(kept) or bool(cursor))
+
+
+def readable(entries: Iterable[Any], read: Callable[[Any], Value]) -> tuple[list[Value], list[str]]:
+    """Give the entries of a list that can be read, and why the others cannot: each of them costs itself only."""
+    given, why = list[Value](), list[str]()
+    for entry in entries:
+        try:
+            given.append(read(entry))
+        except ToolAnswerUnreadable as error:
+            why.append(error.message)
+    return given, why

@@ -7,8 +7,7 @@ import mcp_types as types
 import structlog
 from mcp.client import Client
 
-from threadmesh.errors import ToolAnswerUnreadable
-from tools_svc.adapters.mcp_raw import listed
+from tools_svc.adapters.mcp_raw import MOST_NAMED, listed, readable
 from tools_svc.adapters.mcp_values import offered_tool
 from tools_svc.domain.tool import OfferedTool
 
@@ -17,8 +16,6 @@ log = structlog.get_logger()
 _MOST_TOOLS = 2_000
 _MOST_CHARACTERS = 1024 * 1024 + 256 * 1024
 """What the definitions of a server may have together: a little more than its shelf, which names what it leaves out."""
-
-_MOST_NAMED = 10
 
 Listed = list[tuple[dict[str, Any], OfferedTool]]
 """Each tool as it was sent, and as it was read."""
@@ -40,14 +37,9 @@ async def listed_tools(client: Client, *, server: str) -> Listed:
 
 
 def _read(entries: list[Any], server: str) -> Listed:
-    tools, unreadable = Listed(), list[str]()
-    for entry in entries:
-        try:
-            tools.append((entry, offered_tool(entry)))
-        except ToolAnswerUnreadable as error:
-            unreadable.append(error.message)
+    tools, unreadable = readable(entries, lambda entry: (entry, offered_tool(entry)))
     if unreadable:
-        log.warning("tool_server.tools_unreadable", server=server, tools=len(unreadable), why=unreadable[:_MOST_NAMED])
+        log.warning("tool_server.tools_unreadable", server=server, tools=len(unreadable), why=unreadable[:MOST_NAMED])
     return tools
 
 
