@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 
 from facade.adapters.followed_keys import FollowedKeys
 from facade.adapters.noted_uses import NotedUses
@@ -14,6 +15,9 @@ from threadmesh.clock import SystemClock
 from threadmesh.keys.key import KeyLimits
 from threadmesh.loopback import is_loopback
 from threadmesh.settings import ConfigurationError
+
+_MOST_LIMITS = 1_024
+"""Kinds of keys whose limits are remembered."""
 
 
 @asynccontextmanager
@@ -76,4 +80,5 @@ def usual_limits(settings: FacadeSettings) -> KeyLimits:
 def rate_limits(settings: FacadeSettings, keyring: Callable[[], Keyring]) -> RateLimits:
     """Give what counts; a key's own limits go before those of the settings."""
     usual = usual_limits(settings)
-    return RateLimits(lambda identity: keyring().limits_of(identity).over(usual), SystemClock())
+    over = lru_cache(maxsize=_MOST_LIMITS)(KeyLimits.over)  # a request asks for them eight times
+    return RateLimits(lambda identity: over(keyring().limits_of(identity), usual), SystemClock())

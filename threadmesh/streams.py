@@ -5,7 +5,7 @@ import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -42,6 +42,51 @@ class Silence:
         self._timer = self._loop.call_at(min(self._heard, now) + self._seconds, self._look)
 
 
+class _Gathered(Generic[Item]):
+    """What has come of a stream and waits for its reader."""
+
+    def __init__(self, *, hurry: Callable[[Sequence[Item]], bool], weight: Callable[[Item], int], ahead: int) -> None:
+        self.items: list[Item] = []
+        self.news = asyncio.Event()
+        self._hurry, self._weight, self._ahead = hurry, weight, ahead
+        self._room = asyncio.Event()
+        self._load = 0
+        self._pausing = False
+
+    async def fill(self, items: AsyncGenerator[Item, None]) -> None:
+        """Read the stream, which waits while what is here has the weight of what may be `ahead`."""
+        async with aclosing(items):
+            async for item in items:
+                self.items.append(item)
+                self._load += self._weight(item)
+                if not self._pausing or self._hurry(self.items):
+                    self.news.set()
+                while self._load >= self._ahead:
+                    self._room.clear()
+                    await self._room.wait()
+
+    async def pause(self, until: float) -> None:
+        """Wait until that time of the loop; less if something comes that is in a hurry, or the stream ends."""
+        loop = asyncio.get_running_loop()
+        if self._hurry(self.items) or until <= loop.time():
+            return
+        self._pausing = True
+        timer = loop.call_at(until, self.news.set)
+        try:
+            await self.news.wait()
+        finally:
+            timer.cancel()
+            self._pausing = False
+        self.news.clear()
+
+    def take(self) -> list[Item]:
+        """Give what waits, and make room."""
+        taken, self.items = self.items, []
+        self._load = 0
+        self._room.set()
+        return taken
+
+
 async def gathered(
     items: AsyncGenerator[Item, None],
     *,
@@ -53,44 +98,27 @@ async def gathered(
 ) -> AsyncGenerator[list[Item], None]:
     """Give what has come since the last time, as soon as something has; an empty list after `every` seconds of silence.
 
-    What comes within `apart` seconds after the last time waits until these are over, unless it is in a `hurry`.
+    What comes within `apart` seconds after the last time waits until these are over, or until something comes that is
+    in a `hurry` or the end of the stream.
     The stream goes on while its reader is busy, until what waits for that has a `weight` of `ahead` together. What it
     raises is raised after the items before. Closing this closes the stream.
     """
-    waiting: list[Item] = []
-    load = 0
-    news, room = asyncio.Event(), asyncio.Event()
-
-    async def gather() -> None:
-        nonlocal load
-        async with aclosing(items):
-            async for item in items:
-                waiting.append(item)
-                load += weight(item)
-                news.set()
-                while load >= ahead:
-                    room.clear()
-                    await room.wait()
-
-    gathering = asyncio.ensure_future(gather())
-    gathering.add_done_callback(lambda _: news.set())
-    silence = Silence(every, news.set)
-    loop, given = asyncio.get_running_loop(), 0.0
+    waiting = _Gathered(hurry=hurry, weight=weight, ahead=ahead)
+    gathering = asyncio.ensure_future(waiting.fill(items))
+    gathering.add_done_callback(lambda _: waiting.news.set())
+    silence = Silence(every, waiting.news.set)
+    loop, given = asyncio.get_running_loop(), -math.inf
     try:
-        while waiting or not gathering.done():
-            if not waiting:
-                await news.wait()
-            news.clear()
-            if waiting and apart and not hurry(waiting) and (early := given + apart - loop.time()) > 0:
-                await asyncio.sleep(early)
-            if waiting:
+        while waiting.items or not gathering.done():
+            if not waiting.items:
+                await waiting.news.wait()
+            waiting.news.clear()
+            if waiting.items and apart and not gathering.done():
+                await waiting.pause(given + apart)
+            if waiting.items:
                 given = loop.time()
-                taken = waiting.copy()
-                waiting.clear()
-                load = 0
-                room.set()
                 silence.heard()
-                yield taken
+                yield waiting.take()
             elif not gathering.done():
                 yield []
         gathering.result()

@@ -1,7 +1,7 @@
 """What a request asks for, apart from what it says; kept with the run so that any process can go on with it."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
@@ -95,7 +95,7 @@ class TurnParameters:
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(_fields(self), default=_fields, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> "TurnParameters":
@@ -115,6 +115,11 @@ class TurnParameters:
             asking_tools=tuple(raw.pop("asking_tools", ())),
             **raw,
         )
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Give the fields of a dataclass as they are; `asdict` copies what is in them as well."""
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
 def _sampling(raw: dict[str, Any]) -> Sampling:

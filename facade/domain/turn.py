@@ -20,7 +20,7 @@ from facade.domain.progress import Progress
 from facade.domain.question import bounded
 from facade.domain.records import CallRecord, CallState, NewItem
 from facade.domain.together import together
-from facade.domain.tokens import TokenCount
+from facade.domain.tokens import SHORT_BYTES, TokenCount
 from threadmesh.conversation import Failure, FinishReason, ToolCall
 from threadmesh.errors import (
     Cancelled,
@@ -166,7 +166,7 @@ class Turn:
         await ask(self._at.begun, self._journal, in_round=self._at.round, items=items, seconds=seconds)
 
     def _call_log(self) -> CallLog:
-        count = TokenCount(self._mesh.inference, self._parameters.model)
+        count = TokenCount(self._mesh.inference, self._parameters.model, short=SHORT_BYTES)
         shape = ResultShape(characters=self._limits.result_characters, count=count)
         return CallLog(self._at.begun, self._journal, in_round=self._at.round, shape=shape, attempts=self._at.attempts)
 

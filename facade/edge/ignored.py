@@ -42,8 +42,9 @@ def _vain_fields(asked: BaseModel, *, within: str = "") -> Iterator[str]:
 
 
 def _given(asked: BaseModel) -> Iterator[tuple[str, FieldInfo, Any]]:
-    for name, field in type(asked).model_fields.items():
-        yield field.alias or name, field, getattr(asked, name)
+    fields = type(asked).model_fields
+    for name in asked.model_fields_set & fields.keys():
+        yield fields[name].alias or name, fields[name], getattr(asked, name)
 
 
 def _parts(value: Any, path: str) -> Iterator[tuple[str, BaseModel]]:

@@ -59,3 +59,31 @@ def test_the_secrets_of_the_settings_are_hidden_each_by_itself(
     log.info("tried", key="second-of-the-keys")
 
     assert json.loads(written.getvalue())["key"] == "***"
+
+
+def test_a_line_says_who_wrote_it_when_and_for_whom(written: io.StringIO) -> None:
+    with logs.bound_ids(run_id="run_1"):
+        log.warning("seen", number=1)
+        logging.getLogger("library").warning("seen")
+
+    ours, theirs = map(json.loads, written.getvalue().splitlines())
+    assert (ours["logger"], theirs["logger"]) == (__name__, "library")
+    assert ours.keys() - {"number"} == theirs.keys() == {"event", "level", "logger", "run_id", "timestamp", "unit"}
+    assert (ours["level"], ours["run_id"], ours["number"]) == ("warning", "run_1", 1)
+
+
+def test_what_is_below_the_level_is_not_written() -> None:
+    stream = io.StringIO()
+    logs.configure(unit="test", level="warning", stream=stream)
+    log.info("said")
+    logging.getLogger("library").info("said")
+    log.error("wrong")
+
+    assert [json.loads(line)["event"] for line in stream.getvalue().splitlines()] == ["wrong"]
+
+
+def test_a_log_that_cannot_be_written_stops_nobody(written: io.StringIO) -> None:
+    log.info("said")
+    written.close()
+    log.info("lost")
+    assert written.closed

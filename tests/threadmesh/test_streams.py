@@ -140,8 +140,8 @@ async def test_who_is_heard_in_time_is_not_silent() -> None:
 
 async def test_what_comes_too_soon_waits() -> None:
     loop = asyncio.get_running_loop()
-    pause = asyncio.Event()
-    async with asyncio.timeout(10), aclosing(gathered(stream(1, pause, 2), every=60, apart=0.05)) as pieces:
+    pause, never = asyncio.Event(), asyncio.Event()
+    async with asyncio.timeout(10), aclosing(gathered(stream(1, pause, 2, never), every=60, apart=0.05)) as pieces:
         began = loop.time()
         assert await anext(pieces) == [1]
         pause.set()
@@ -156,6 +156,21 @@ async def test_what_is_in_a_hurry_does_not_wait() -> None:
         assert await anext(pieces) == [1]
         pause.set()
         assert await anext(pieces) == [2]
+
+
+@pytest.mark.parametrize("last", [(3,), ()], ids=["an item in a hurry", "the end"])
+async def test_what_waits_goes_with_what_is_in_a_hurry(last: tuple[int, ...]) -> None:
+    pause, later = asyncio.Event(), asyncio.Event()
+    items = gathered(stream(1, pause, 2, later, *last), every=60, apart=60, hurry=lambda waiting: waiting[-1] == 3)
+    async with asyncio.timeout(10), aclosing(items) as pieces:
+        assert await anext(pieces) == [1]
+        pause.set()
+        waiting = asyncio.ensure_future(anext(pieces))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        later.set()
+        assert await waiting == [2, *last]
 
 
 async def test_streams_side_by_side_are_given_as_they_come() -> None:

@@ -4,6 +4,7 @@ Names, labels and buckets of the RPC metrics are those of the gRPC ecosystem, so
 """
 
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -40,22 +41,28 @@ class ServerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ["grpc_type", "grpc_service", "grpc_method"]
-        self._started = Counter("grpc_server_started_total", "RPCs begun.", labels, registry=registry)
-        self._handled = Counter(
+        started = Counter("grpc_server_started_total", "RPCs begun.", labels, registry=registry)
+        handled = Counter(
             "grpc_server_handled_total", "RPCs ended, by status code.", [*labels, "grpc_code"], registry=registry
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "grpc_server_handling_seconds", "Time from begin to end.", labels, buckets=SECONDS, registry=registry
+        )
+        # The library looks a child up under a lock; only methods that there are get here, so this does not grow.
+        self._started, self._handled, self._seconds = (
+            cache(started.labels),
+            cache(handled.labels),
+            cache(seconds.labels),
         )
 
     def started(self, kind: str, service: str, method: str) -> None:
         """Count an RPC that begins."""
-        self._started.labels(kind, service, method).inc()
+        self._started(kind, service, method).inc()
 
     def handled(self, kind: str, service: str, method: str, *, code: str, seconds: float) -> None:
         """Count an RPC that ended with `code` after `seconds`."""
-        self._handled.labels(kind, service, method, code).inc()
-        self._seconds.labels(kind, service, method).observe(seconds)
+        self._handled(kind, service, method, code).inc()
+        self._seconds(kind, service, method).observe(seconds)
 
 
 class LinkMetrics:

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 import anyio
 
@@ -23,12 +23,12 @@ class Exchange:
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
-        loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[ToolOutput | Asked | MeshError] = loop.create_future()
-        self._accepted: asyncio.Future[Accepted] = loop.create_future()
-        self._progress: asyncio.Future[CallProgress] = loop.create_future()
+        self._news = asyncio.Event()
+        self._answer: ToolOutput | Asked | MeshError | None = None
+        self._answered = asyncio.Event()
+        self._accepted: Accepted | None = None
+        self._progress: CallProgress | None = None
         self._latest = CallProgress(progress=0)
-        self._asked: asyncio.Future[None] = loop.create_future()
         self._questions: list[Asked] = []
         self._replies: list[asyncio.Future[tuple[Answer, ...]]] = []
 
@@ -42,7 +42,8 @@ class Exchange:
 
     def accept(self, handle: str) -> None:
         """Take note that the server keeps the call."""
-        self._accepted.set_result(Accepted(handle=handle))
+        self._accepted = Accepted(handle=handle)
+        self._news.set()
 
     async def ask(self, question: Question) -> tuple[Answer, ...]:
         """Ask while the call goes on, and give the answer; none if the call is over before."""
@@ -54,8 +55,7 @@ class Exchange:
                 replied.set_result(tuple(answers))
 
         self._questions.append(Asked(questions=(question,), reply=reply))
-        if not self._asked.done():
-            self._asked.set_result(None)
+        self._news.set()
         return await replied
 
     def close(self) -> None:
@@ -67,38 +67,36 @@ class Exchange:
 
     def settle(self, answer: ToolOutput | Asked | MeshError) -> None:
         """Set the answer; the first stays."""
-        if not self._answer.done():
-            self._answer.set_result(answer)
+        if self._answer is None:
+            self._answer = answer
+            self._answered.set()
+            self._news.set()
 
     def _show(self, progress: CallProgress) -> None:
-        self._latest = progress
-        if self._progress.done():
-            self._progress = asyncio.get_running_loop().create_future()
-        self._progress.set_result(progress)
+        self._latest = self._progress = progress
+        self._news.set()
 
     async def updates(self) -> AsyncGenerator[Update, None]:
         """Give progress, at most twenty times a second, and questions, then the answer.
 
         Raises what the connection's task met.
         """
-        news: set[asyncio.Future[Any]] = {self._answer, self._accepted}
         while True:
-            heard: set[asyncio.Future[Any]] = {self._progress, self._asked}
-            await asyncio.wait(news | heard, return_when=asyncio.FIRST_COMPLETED)
-            if self._accepted in news and self._accepted.done():
-                news.discard(self._accepted)
-                yield self._accepted.result()
-            if self._progress.done():
-                progress, self._progress = self._progress.result(), asyncio.get_running_loop().create_future()
+            await self._news.wait()
+            self._news.clear()
+            if self._accepted is not None:
+                accepted, self._accepted = self._accepted, None
+                yield accepted
+            if self._progress is not None:
+                progress, self._progress = self._progress, None
                 yield progress
-            if self._asked.done():
-                self._asked = asyncio.get_running_loop().create_future()
             while self._questions:
                 yield self._questions.pop(0)
-            if self._answer.done():
+            if self._answer is not None:
                 break
-            await asyncio.wait({self._answer}, timeout=_PACE_SECONDS)
-        answer = self._answer.result()
-        if isinstance(answer, MeshError):
-            raise answer
-        yield answer
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PACE_SECONDS):
+                    await self._answered.wait()
+        if isinstance(self._answer, MeshError):
+            raise self._answer
+        yield self._answer

@@ -1,9 +1,10 @@
 """Signs of life in a stream that has nothing to say."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TypeVar
+
+from threadmesh.streams import gathered
 
 Item = TypeVar("Item")
 
@@ -15,20 +16,9 @@ async def with_heartbeats(
     items: AsyncGenerator[Item, None], *, every: float = SECONDS
 ) -> AsyncGenerator[Item | None, None]:
     """Give the items, and None whenever `every` seconds pass without one. Closes `items` when it is closed."""
-    async with aclosing(items):
-        coming = asyncio.ensure_future(anext(items))
-        try:
-            while True:
-                done, _ = await asyncio.wait({coming}, timeout=every)
-                if not done:
-                    yield None
-                    continue
-                try:
-                    item = coming.result()
-                except StopAsyncIteration:
-                    return
+    async with aclosing(gathered(items, every=every, ahead=1)) as pieces:
+        async for piece in pieces:
+            if not piece:
+                yield None
+            for item in piece:
                 yield item
-                coming = asyncio.ensure_future(anext(items))
-        finally:
-            coming.cancel()
-            await asyncio.wait({coming})
