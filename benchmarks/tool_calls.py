@@ -1,8 +1,9 @@
 """What a tool call costs beside the tool itself, and what a bad tool server costs the others.
 
 `python -m benchmarks.tool_calls` runs a mesh of processes with a scripted model and calls the same tool in turn:
-directly over MCP (stdio), through tools_svc (gRPC, validation), and through the whole mesh (a chat in which the model
-must call it, less the same chat without: that is the call with its journal, and one more round of the scripted model).
+directly over MCP (stdio), through tools_svc (gRPC, validation), and through the whole mesh: in a chat in which the
+model must call it, from the end of the model's round to the beginning of its next one, as the log of inference_svc
+says. That is the call with its journal, and what is done before and after it to ask the model.
 Then it calls eight tools of a second each at once, and the good server's tool again while another server hangs, floods,
 sends a line without an end or one that is too long, once started as an equal, once as usual and once at the lowest
 priority, or has a thousand tools that are others all the time, and reads how much memory the service gained and how
@@ -18,6 +19,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from statistics import quantiles
@@ -56,6 +58,8 @@ _WARM_CALLS = 5
 _BAD_SECONDS = 2
 _BAD_EVERY_SECONDS = 0.5
 _BETWEEN_SECONDS = 0.02
+_ROUNDS = 2
+"""Of the model, in a chat with a call."""
 _ids = count()
 
 Call = Callable[[], Awaitable[None]]
@@ -196,16 +200,26 @@ async def measure(asked: Namespace, units: Units) -> None:
             for name in turned(list(found.calls), number):
                 samples[name] += await timed(found.calls[name], times=asked.calls)
         medians = {name: report(name, each)[0] for name, each in samples.items()}
-        direct, chatted, called = (medians[each] for each in ("directly over MCP", "a chat", "a chat with the call"))
+        between = report("between two rounds of the model", between_rounds(units["inference"].log))[0]
+        direct = medians["directly over MCP"]
         print(f"tools_svc adds {medians['through tools_svc'] - direct:.2f} ms at the median")
-        print(
-            f"the mesh adds {called - chatted - direct:.2f} ms at the median, a round of the model included; target 5"
-        )
+        print(f"the mesh adds {between - direct:.2f} ms at the median; target 5")
         together = await timed(lambda: execute(found.tools, *[_WAIT] * _AT_ONCE, seconds=1.0), times=asked.rounds)
         report(f"{_AT_ONCE} calls of 1 s at once", [*together, *together])
         process = units["tools"].process
         assert process is not None
         await isolation(asked, found, process.pid, metrics=f"http://127.0.0.1:{units.ports['tools_metrics']}/metrics")
+
+
+def between_rounds(log: Path) -> list[float]:
+    """Give the milliseconds between the rounds of the runs that had two, in their order."""
+    rounds: dict[str, list[tuple[float, float]]] = {}
+    for line in log.read_text().splitlines():
+        told = json.loads(line) if line.startswith("{") else {}
+        if told.get("method", "").endswith("/Generate") and told["code"] == "OK":
+            end = datetime.fromisoformat(told["timestamp"]).timestamp()
+            rounds.setdefault(told["run_id"], []).append((end - told["seconds"], end))
+    return [1e3 * (later[0] - earlier[1]) for earlier, later in (run for run in rounds.values() if len(run) == _ROUNDS)]
 
 
 async def isolation(asked: Namespace, found: Ways, pid: int, *, metrics: str) -> None:

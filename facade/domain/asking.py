@@ -13,6 +13,7 @@ from facade.domain.parameters import TurnParameters
 from facade.domain.ports import Generation, Model
 from facade.domain.progress import Progress
 from facade.domain.question import Place, budget_of, instructions_of, question, with_seed_of
+from facade.domain.reading import Reading
 from facade.domain.records import Window
 from facade.domain.tokens import TokenCount
 from facade.domain.trust import is_trusted, tools_in
@@ -44,6 +45,8 @@ class Asking:
         self._parameters = parameters
         self._at = at
         self._choice = choice
+        self._instructions: int | None = None
+        self._reading = Reading(mesh.context, run)
 
     @property
     def _answer(self) -> Answer:
@@ -75,7 +78,7 @@ class Asking:
         One that was broken off is gone on with where it ended, by the same model elsewhere or once it is back.
         """
         budget = budget_of(model, self._parameters) - await self._instruction_tokens()
-        window = await self._window(budget)
+        window = await self._reading.window(budget, said=journal.said)
         if self._parameters.whole_thread and window.omitted_items:
             raise ContextLengthExceeded("The conversation is longer than the model can read.", field="messages")
         breaks = 0
@@ -84,7 +87,7 @@ class Asking:
                 trusted = await self._trusts(window, catalogue)
                 await self._hear(self._question(model, window, catalogue), journal, trusted_context=trusted)
             except ContextLengthExceeded as error:
-                budget, window = await self._shorter(budget, window, error)
+                budget, window = await self._reading.shorter(budget, window, error)
             except MeshError as error:
                 breaks += 1
                 if not error.retryable or self._answer.started is None or breaks > _MOST_BREAKS:
@@ -94,9 +97,12 @@ class Asking:
                 return
 
     async def _instruction_tokens(self) -> int:
-        if not (said := instructions_of(self._parameters)):
-            return 0
-        return sum(await TokenCount(self._mesh.inference, self._parameters.model).of(said))
+        """Count what holds for this run alone, once: it is the same in each round."""
+        if self._instructions is None:
+            said = instructions_of(self._parameters)
+            count = TokenCount(self._mesh.inference, self._parameters.model)
+            self._instructions = sum(await count.of(said)) if said else 0
+        return self._instructions
 
     async def _hear(self, generation: Generation, journal: Journal, *, trusted_context: bool) -> None:
         """Read an answer to its end. Until it has begun nothing was shown, so it may be asked for again.
@@ -123,18 +129,6 @@ class Asking:
             hidden=self.is_own,
         )
         self._mesh.retries.answers.answered()  # it has left its place in the engine to somebody who waits for one
-
-    async def _shorter(self, budget: int, window: Window, error: MeshError) -> tuple[int, Window]:
-        """Leave more of the thread out: stored token counts are estimates. Raises `error` when nothing more can go."""
-        while budget > window.least_tokens:
-            budget = max(budget * 2 // 3, window.least_tokens)
-            shorter = await self._window(budget)
-            if shorter.tokens < window.tokens:
-                return budget, shorter
-        raise error
-
-    async def _window(self, budget: int) -> Window:
-        return await self._mesh.context.window(self._run, token_budget=budget)
 
     def _question(self, model: Model, window: Window, catalogue: Catalogue) -> Generation:
         last = self._at.round == self._limits.tool_rounds

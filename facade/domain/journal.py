@@ -30,6 +30,8 @@ class Journal:
         self._writing = asyncio.Lock()
         self._closed = False
         self._flowing = False
+        self.said: list[NewItem] = []
+        """What was added to the thread between the rounds of the model."""
         self.writes = 0
         """Counts the acknowledged writes: each of them renewed the run's lease."""
         self.cancel_requested = asyncio.Event()
@@ -62,6 +64,7 @@ class Journal:
             batch = self._batch(self._take(), items, calls)
             if batch.events or items or calls:
                 await self._append(batch)
+                self.said += items
 
     async def require_action(
         self, asked: Sequence[CallRecord], *, items: Sequence[NewItem], calls: Sequence[CallRecord], seconds: float

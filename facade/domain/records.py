@@ -1,13 +1,16 @@
 """What stands in threads and runs, and what is asked for there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from facade.domain.events import RunEvent
 from facade.domain.parameters import TurnParameters
-from threadmesh.conversation import Approval, CallFinished, Message, ToolCall
+from threadmesh.conversation import Approval, CallFinished, Message, Text, ToolCall
 from threadmesh.questions import Answer, InputRequired, unanswered
+
+_AROUND = 16
+"""Tokens that a template may put around a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +128,26 @@ class Window:
     least_tokens: int = 0
     summary: int | None = None
     retells_others: bool = False
+
+    def extended(self, items: Sequence[NewItem], *, budget: int) -> "Window | None":
+        """Give the window with what its run has said since; None where that may be another one than the thread's.
+
+        It is the same where everything fits, however many tokens a byte of text may have: then nothing is chosen.
+        """
+        said = [item.message for item in items]
+        tokens = self.tokens + sum(item.tokens or _most_tokens(item.message) for item in items)
+        if self.omitted_items or self.summary is not None or tokens > budget or not all(map(_is_text, said)):
+            return None
+        return replace(self, messages=(*self.messages, *said), tokens=tokens)
+
+
+def _most_tokens(message: Message) -> int:
+    calls = sum(len(call.name.encode()) + len(call.arguments_json.encode()) for call in message.tool_calls)
+    return _AROUND + len(message.text.encode()) + calls
+
+
+def _is_text(message: Message) -> bool:
+    return all(isinstance(part, Text) for part in message.parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
