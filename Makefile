@@ -25,7 +25,7 @@ install: $(VENV)/.installed  ## Install what running needs, the bundled model in
 install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin/promtool  ## Install what testing needs
 
 test: install-dev $(CLIENTS)/venv/.installed  ## Run all tests that take minutes, two at a time but for those that must be alone
-	CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 -m "not alone"
+	CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 -m "not alone and not thorough"
 	$(BIN)/pytest -m alone
 
 chaos: install-dev  ## Kill processes at every point, on every store (takes about twenty minutes)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,13 @@ def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield started
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+def _marked(case: Case) -> Any:
+    """Of each point where a facade or inference dies, one text and one set of calls is enough for every day."""
+    seldom = case.unit in ("facade", "inference") and case.ask in (TEXT[1], ACTS[0])
+    return pytest.param(case, marks=pytest.mark.thorough if seldom else (), id=str(case))
+
+
+@pytest.mark.parametrize("case", list(map(_marked, CASES)))
 def test_a_process_dies_and_the_answer_comes_to_its_end(units: Units, case: Case) -> None:
     victim = units[case.unit]
     name = f"{Path(case.crash).name}-{next(_numbers)}".replace(":", "-").replace(".", "-")

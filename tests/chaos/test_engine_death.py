@@ -45,8 +45,17 @@ def units(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Units]:
         yield started
 
 
-@pytest.mark.parametrize("drawn", DRAWN)
-@pytest.mark.parametrize("asked", ASKED)
+_SELDOM = {("text", "drawn"), ("schema", "greedy"), ("call", "greedy")}
+
+
+@pytest.mark.parametrize(
+    ("asked", "drawn"),
+    [
+        pytest.param(asked, drawn, marks=pytest.mark.thorough if (asked, drawn) in _SELDOM else ())
+        for asked in ASKED
+        for drawn in DRAWN
+    ],
+)
 def test_an_answer_is_the_same_whether_its_engine_dies_or_not(units: Units, asked: str, drawn: str) -> None:
     def read(crash: str) -> tuple[Reader, int]:
         units["inference"].start(crash)
