@@ -92,7 +92,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; exits with 78 and one line a problem when the configuration is wrong."""
     try:
         settings = FacadeSettings.load()
-        logs.configure(unit="facade", level=settings.log_level)
+        logs.configure(unit="facade", level=settings.log_level, for_good=True)
         run_process(run(settings))
     except ConfigurationError as error:
         print(f"facade: configuration: {error.message}", file=sys.stderr)  # noqa: T201  # logs may not exist yet

@@ -49,7 +49,7 @@ def main() -> None:
     """Carry tasks until SIGTERM or SIGINT; exits with 78 and one line a problem when the configuration is wrong."""
     try:
         settings = ToolsSettings.load()
-        logs.configure(unit="worker", level=settings.log_level)
+        logs.configure(unit="worker", level=settings.log_level, for_good=True)
         run(settings)
     except ConfigurationError as error:
         print(f"worker: configuration: {error.message}", file=sys.stderr)  # noqa: T201  # logs may not exist yet

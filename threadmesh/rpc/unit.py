@@ -37,7 +37,7 @@ def main(unit: str, settings: type[Settings], app: App[Settings]) -> None:
     """Run a unit until SIGTERM or SIGINT; exits with 78 and one line a problem when its configuration is wrong."""
     try:
         chosen = settings.load()
-        logs.configure(unit=unit, level=chosen.log_level)
+        logs.configure(unit=unit, level=chosen.log_level, for_good=True)
         run_process(run(chosen, app))
     except ConfigurationError as error:
         print(f"{unit}: configuration: {error.message}", file=sys.stderr)  # noqa: T201  # logs may not exist yet

@@ -37,8 +37,11 @@ def _hidden(_: object, __: str, rendered: Any) -> str:
     return line
 
 
-def configure(*, unit: str, level: str = "info", stream: TextIO | None = None) -> None:
-    """Send all logs of this process, also those of libraries, to `stream` (default: stderr) as JSON lines."""
+def configure(*, unit: str, level: str = "info", stream: TextIO | None = None, for_good: bool = False) -> None:
+    """Send all logs of this process, also those of libraries, to `stream` (default: stderr) as JSON lines.
+
+    What is said `for_good` cannot be changed: whoever has logged once goes on as it is, which costs each line less.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     processors = _rendering(unit)
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
@@ -53,8 +56,7 @@ def configure(*, unit: str, level: str = "info", stream: TextIO | None = None) -
         processors=[*_SHARED, *processors],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
         logger_factory=lambda *_: _Lines(handler),
-        # A process has its log until it ends; a test looks at its own for a while.
-        cache_logger_on_first_use=stream is None,
+        cache_logger_on_first_use=for_good,
     )
 
 
