@@ -28,8 +28,8 @@ test: install-dev $(CLIENTS)/venv/.installed  ## Run all tests that take minutes
 	CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 -m "not alone and not thorough"
 	$(BIN)/pytest -m alone
 
-chaos: install-dev  ## Kill processes at every point, on every store (takes about twenty minutes)
-	CHAOS_STORES=sqlite,postgres,redis $(BIN)/pytest tests/chaos --timeout 600
+chaos: install-dev  ## Kill processes at every point, on every store (takes about half an hour)
+	CHAOS_STORES=sqlite,postgres,redis $(BIN)/pytest tests/chaos --timeout 600 --numprocesses 3 --dist loadfile
 
 bench: install  ## Measure the mesh beside llama-server and llama-cpp-python's server (takes about an hour)
 	$(BIN)/python -m benchmarks
