@@ -77,24 +77,39 @@ class Mesh:
 
 def tools_settings(directory: Path, tools: dict[str, Any] | None = None, **effects: str) -> ToolsSettings:
     """Give the settings of a tools service with the workshop, with effects and policies of its tools."""
-    directory.mkdir(exist_ok=True)
-    servers = directory / "servers.json"
     workshop = {"command": sys.executable, "args": [WORKSHOP, "stdio"], "effects": effects, "tools": tools or {}}
-    servers.write_text(json.dumps({"mcpServers": {"workshop": workshop}}))
-    return ToolsSettings(servers_file=str(servers))
+    return _settings_with(directory, workshop=workshop)
+
+
+def settings_without_tools(directory: Path) -> ToolsSettings:
+    """Give the settings of a tools service that has no servers."""
+    return _settings_with(directory)
+
+
+def _settings_with(directory: Path, **servers: Any) -> ToolsSettings:
+    directory.mkdir(exist_ok=True)
+    file = directory / "servers.json"
+    file.write_text(json.dumps({"mcpServers": servers}))
+    return ToolsSettings(servers_file=str(file))
 
 
 @asynccontextmanager
-async def running(directory: Path, *, wait_for_tools: bool = True, **changed: Any) -> AsyncIterator[Mesh]:
-    """Run a mesh whose state is in `directory`; `changed` are settings of the facade, also where other units are."""
+async def running(directory: Path, *, workshop: bool = True, **changed: Any) -> AsyncIterator[Mesh]:
+    """Run a mesh whose state is in `directory`; `changed` are settings of the facade, also where other units are.
+
+    It begins when there are tools; without a `workshop` there are none, unless the tools service is another one.
+    """
+    tools = tools_settings if workshop else settings_without_tools
+    units: dict[str, tuple[Callable[..., Any], Callable[[], Any]]] = {
+        "inference": (inference_app, lambda: InferenceSettings(model="none", script=str(SCRIPT))),
+        "tools": (tools_app, lambda: tools(directory)),
+        "context": (context_app, lambda: ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
+    }
     async with AsyncExitStack() as stack:
-        ports = {
-            "inference": await served(stack, inference_app, InferenceSettings(model="none", script=str(SCRIPT))),
-            "tools": await served(stack, tools_app, tools_settings(directory)),
-            "context": await served(stack, context_app, ContextSettings(store=f"sqlite:{directory / 'context.db'}")),
-        }
-        targets: dict[str, Any] = {f"{unit}_target": f"127.0.0.1:{port}" for unit, port in ports.items()}
-        targets |= {"keys_file": str(_keys_file(directory)), **changed}
+        targets: dict[str, Any] = {"keys_file": str(_keys_file(directory)), **changed}
+        for name, (app, settings) in units.items():
+            if f"{name}_target" not in changed:
+                targets[f"{name}_target"] = f"127.0.0.1:{await served(stack, app, settings())}"
         context = await stack.enter_async_context(connect(targets["context_target"]))
         tool_channel = await stack.enter_async_context(connect(targets["tools_target"]))
         url = await facade(stack, targets)
@@ -106,7 +121,7 @@ async def running(directory: Path, *, wait_for_tools: bool = True, **changed: An
             tools=tool_channel,
             targets=targets,
         )
-        if wait_for_tools:
+        if workshop:
             await mesh.tools_are_ready()
         yield mesh
 

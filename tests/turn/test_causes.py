@@ -49,7 +49,7 @@ class Failing(InferenceServicer):
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def http(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[httpx2.AsyncClient]:
     directory = tmp_path_factory.mktemp("mesh")
-    async with running_with(Failing, directory, turn_seconds=20, wait_for_tools=False) as (mesh, _):
+    async with running_with(Failing, directory, turn_seconds=20, workshop=False) as (mesh, _):
         headers = {"authorization": f"Bearer {KEY}"}
         async with httpx2.AsyncClient(base_url=mesh.url, timeout=30, headers=headers) as client:
             yield client

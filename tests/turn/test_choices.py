@@ -118,7 +118,7 @@ async def test_a_model_that_fails_one_answer_fails_them_all(mesh: Mesh) -> None:
 
 async def test_another_facade_goes_on_with_every_answer(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:
-        mesh = await stack.enter_async_context(running(tmp_path, wait_for_tools=False))
+        mesh = await stack.enter_async_context(running(tmp_path, workshop=False))
         http = await stack.enter_async_context(
             httpx2.AsyncClient(timeout=30, headers={"authorization": f"Bearer {KEY}"})
         )
@@ -148,7 +148,7 @@ async def test_each_answer_has_a_seed_made_of_the_requests(tmp_path: Path) -> No
             seeds.append(request.sampling.seed)
             return super().Generate(request, context)
 
-    async with running_with(Noting, tmp_path, wait_for_tools=False) as (mesh, _):
+    async with running_with(Noting, tmp_path, workshop=False) as (mesh, _):
         for seed in (7, 2**63 - 1):
             await mesh.openai.chat.completions.create(model="scripted", messages=HELLO, n=2, seed=seed)
 

@@ -44,7 +44,7 @@ async def mesh(tmp_path: Path) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
         port = await served(stack, inference_app, settings)
         target = f"127.0.0.1:{port}"
-        yield await stack.enter_async_context(running(tmp_path, inference_target=target, wait_for_tools=False))
+        yield await stack.enter_async_context(running(tmp_path, inference_target=target, workshop=False))
 
 
 async def test_texts_become_vectors_in_their_order_in_either_form(mesh: Mesh) -> None:
@@ -78,7 +78,7 @@ async def test_the_model_that_made_the_vectors_is_named_also_where_none_was_aske
 
 
 async def test_a_client_who_leaves_stops_the_work_and_gives_its_place_back(tmp_path: Path) -> None:
-    async with running_with(Endless, tmp_path, wait_for_tools=False, places=1) as (mesh, servicer):
+    async with running_with(Endless, tmp_path, workshop=False, places=1) as (mesh, servicer):
         async with asyncio.timeout(20):
             asking = asyncio.create_task(mesh.openai.embeddings.create(model="scripted", input="a"))
             await servicer.begun.wait()

@@ -37,7 +37,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[
     directory: Path = tmp_path_factory.mktemp("limited")
     file = directory / "keys.toml"
     keys = {way: made(file, limits=KeyLimits(requests_per_minute=2)) for way in (*ROUTES, SOCKET)}
-    async with running(directory, wait_for_tools=False, keys_file=str(file)) as running_mesh:
+    async with running(directory, workshop=False, keys_file=str(file)) as running_mesh:
         yield running_mesh.url, keys
 
 

@@ -57,7 +57,7 @@ async def test_a_model_is_told_how_long_the_turn_may_take(tmp_path: Path) -> Non
 
 
 async def test_an_engine_tells_keys_apart_also_where_they_share_prompts(tmp_path: Path) -> None:
-    async with running_with(Noting, tmp_path, share_prompts=True, wait_for_tools=False) as (mesh, servicer):
+    async with running_with(Noting, tmp_path, share_prompts=True, workshop=False) as (mesh, servicer):
         for key in (KEY, OTHER_KEY):
             client = mesh.openai.with_options(api_key=key)
             await client.chat.completions.create(model="scripted", messages=HELLO)

@@ -12,9 +12,8 @@ from context_svc.app import app as context_app
 from context_svc.settings import ContextSettings
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
-from tests.turn.mesh import SCRIPT, running, served
+from tests.turn.mesh import SCRIPT, running, served, settings_without_tools
 from tools_svc.app import app as tools_app
-from tools_svc.settings import ToolsSettings
 
 SLOW: Any = [{"role": "user", "content": "slow"}]
 HELLO: Any = [{"role": "user", "content": "hello"}]
@@ -69,15 +68,11 @@ async def test_a_model_that_stays_away_is_a_503_and_the_thread_goes_on_later(tmp
 
 
 async def test_a_tools_service_that_comes_back_at_once_is_waited_for(tmp_path: Path) -> None:
-    servers = tmp_path / "none.json"
-    servers.write_text('{"mcpServers": {}}')
-    settings = ToolsSettings(servers_file=str(servers))
+    settings = settings_without_tools(tmp_path)
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(AsyncExitStack())
         port = await served(first, tools_app, settings)
-        mesh = await stack.enter_async_context(
-            running(tmp_path, tools_target=f"127.0.0.1:{port}", wait_for_tools=False)
-        )
+        mesh = await stack.enter_async_context(running(tmp_path, tools_target=f"127.0.0.1:{port}", workshop=False))
         await first.aclose()
         asking = asyncio.create_task(
             mesh.openai.chat.completions.create(model="scripted", messages=HELLO, metadata={"tools": "all"})

@@ -45,7 +45,7 @@ async def test_beyond_its_places_a_facade_refuses_before_it_keeps_anything_and_i
     tmp_path: Path,
 ) -> None:
     async with (
-        running(tmp_path, places=4, wait_for_tools=False) as mesh,
+        running(tmp_path, places=4, workshop=False) as mesh,
         client(mesh) as http,
         AsyncExitStack() as open_,
     ):
@@ -65,7 +65,7 @@ async def test_beyond_its_places_a_facade_refuses_before_it_keeps_anything_and_i
 
 async def test_one_keys_many_answers_leave_places_to_another(tmp_path: Path) -> None:
     async with (
-        running(tmp_path, places=8, wait_for_tools=False) as mesh,
+        running(tmp_path, places=8, workshop=False) as mesh,
         client(mesh) as http,
         AsyncExitStack() as open_,
     ):
@@ -77,7 +77,7 @@ async def test_one_keys_many_answers_leave_places_to_another(tmp_path: Path) -> 
 
 
 async def test_a_request_whose_client_leaves_frees_its_place_without_a_stream_too(tmp_path: Path) -> None:
-    async with running(tmp_path, places=1, wait_for_tools=False) as mesh, client(mesh) as http:
+    async with running(tmp_path, places=1, workshop=False) as mesh, client(mesh) as http:
         for stream in (True, False):
             asking = asyncio.create_task(http.post(CHAT, json=body("hang", stream=stream), headers=MINE))
 
@@ -96,7 +96,7 @@ async def test_a_request_whose_client_leaves_frees_its_place_without_a_stream_to
 
 async def test_a_repeated_request_takes_no_second_place(tmp_path: Path) -> None:
     keyed = MINE | {"idempotency-key": "once"}
-    async with running(tmp_path, places=4, wait_for_tools=False) as mesh, client(mesh) as http:
+    async with running(tmp_path, places=4, workshop=False) as mesh, client(mesh) as http:
         for _ in range(5):
             assert (await http.post(CHAT, json=body("hello"), headers=keyed)).status_code == 200
 
@@ -105,7 +105,7 @@ async def test_a_repeated_request_takes_no_second_place(tmp_path: Path) -> None:
 
 async def test_who_comes_back_at_once_after_an_engine_has_refused_begins_no_run(tmp_path: Path) -> None:
     """A37: refusing one key costs the others little."""
-    async with running(tmp_path, wait_for_tools=False) as mesh, client(mesh) as http, AsyncExitStack() as open_:
+    async with running(tmp_path, workshop=False) as mesh, client(mesh) as http, AsyncExitStack() as open_:
         await http.post(CHAT, json=body("busy"), headers=MINE)
         alone = await http.post(CHAT, json=body("hello"), headers=MINE)
         await hanging(open_, http, MINE)
@@ -126,7 +126,7 @@ async def test_who_comes_back_at_once_after_an_engine_has_refused_begins_no_run(
 
 
 async def test_what_an_engine_refuses_is_an_overload_with_a_time_to_come_back(tmp_path: Path) -> None:
-    async with running(tmp_path, wait_for_tools=False) as mesh:
+    async with running(tmp_path, workshop=False) as mesh:
         for stream in (True, False):
             with pytest.raises(openai.RateLimitError) as caught:
                 await mesh.openai.chat.completions.create(**body("busy"), stream=stream)

@@ -71,7 +71,7 @@ async def test_a_key_does_not_keep_what_an_engine_has_refused(tmp_path: Path) ->
         script = str(Path(__file__).with_name("script.json"))
         port = await served(busy, inference_app, InferenceSettings(model="none", script=script))
         target = f"127.0.0.1:{port}"
-        mesh = await stack.enter_async_context(running(tmp_path, inference_target=target, wait_for_tools=False))
+        mesh = await stack.enter_async_context(running(tmp_path, inference_target=target, workshop=False))
         http = await stack.enter_async_context(client(mesh))
         headers = keyed("once", **{"x-thread-key": "calm"})
         refused = await http.post(CHAT, json=body(CHAT, "busy"), headers=headers)

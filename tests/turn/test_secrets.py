@@ -70,7 +70,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
         patched.setattr(logging.getLogger("httpx2"), "disabled", True)  # the client of this test
         async with AsyncExitStack() as stack:
             tools = await served(stack, tools_app, tools_settings(directory))
-            behind: dict[str, Any] = {"tools_target": f"127.0.0.1:{tools}", "wait_for_tools": False}
+            behind: dict[str, Any] = {"tools_target": f"127.0.0.1:{tools}", "workshop": False}
             mesh = await stack.enter_async_context(running(directory, **behind))
             await mesh.tools_are_ready()
             await until(lambda: logged_by_a_server(stream))

@@ -42,7 +42,7 @@ async def mesh(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mesh]:
     async with AsyncExitStack() as stack:
         port = await served(stack, inference_app, InferenceSettings(model="none", script=str(script)))
         settings = {"inference_target": f"127.0.0.1:{port}", "stalled_seconds": 0.5}
-        yield await stack.enter_async_context(running(directory, wait_for_tools=False, **settings))
+        yield await stack.enter_async_context(running(directory, workshop=False, **settings))
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -131,7 +131,7 @@ async def test_a_stored_completion_of_another_tenant_is_not_there(mesh: Mesh) ->
 
 
 async def test_it_is_there_when_the_log_of_its_run_is_forgotten(tmp_path: Path) -> None:
-    async with running(tmp_path, wait_for_tools=False) as mesh:
+    async with running(tmp_path, workshop=False) as mesh:
         answer = await ask(mesh, "think")
         async with sqlite_store(tmp_path / "context.db", SystemClock()) as store:
             assert await forget_logs([answer.id.replace("chatcmpl-", "run_")], store=store) == 1

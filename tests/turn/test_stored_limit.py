@@ -67,7 +67,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
     free = made_key(file, tenant="home", limits=KeyLimits(stored_bytes=0))
     reader = made_key(file, tenant="work", scopes=frozenset({Scope.MODELS_READ}))
     async with AsyncExitStack() as stack:
-        mesh = await stack.enter_async_context(running(tmp_path, keys_file=file, wait_for_tools=False, stored_bytes=1))
+        mesh = await stack.enter_async_context(running(tmp_path, keys_file=file, workshop=False, stored_bytes=1))
         http = await stack.enter_async_context(httpx2.AsyncClient(base_url=mesh.url, timeout=30))
         yield Home(mesh=mesh, http=http, limited=limited, free=free, reader=reader)
 

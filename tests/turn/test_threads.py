@@ -228,7 +228,7 @@ async def test_the_operators_rule_for_a_thread_is_shown(tmp_path_factory: pytest
     async with AsyncExitStack() as stack:
         rules = ContextSettings(store="memory:", retention="kept:* max_age=2h max_items=5 only=summarized")
         target = f"127.0.0.1:{await served(stack, context_app, rules)}"
-        mesh = await stack.enter_async_context(running(directory, wait_for_tools=False, context_target=target))
+        mesh = await stack.enter_async_context(running(directory, workshop=False, context_target=target))
         http = await stack.enter_async_context(client_of(mesh))
         ruled, free = [await thread(http, key) for key in ("kept:1", "free")]
 
