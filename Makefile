@@ -29,7 +29,7 @@ test: install-dev $(CLIENTS)/venv/.installed  ## Run all tests that take minutes
 	$(BIN)/pytest -m alone
 
 chaos: install-dev  ## Kill processes at every point, on every store (takes about half an hour)
-	CHAOS_STORES=sqlite,postgres,redis $(BIN)/pytest tests/chaos --timeout 600 --numprocesses 3 --dist loadfile
+	CHAOS_STORES=sqlite,postgres,redis $(BIN)/pytest tests/chaos tests/tools_svc/test_tasks.py --timeout 600 --numprocesses 3 --dist loadfile
 
 bench: install  ## Measure the mesh beside llama-server and llama-cpp-python's server (takes about an hour)
 	$(BIN)/python -m benchmarks

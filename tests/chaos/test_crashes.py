@@ -87,9 +87,17 @@ def units(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield started
 
 
+EVERY_DAY = {
+    "facade": (TEXT[0], ACTS[1]),
+    "inference": (TEXT[0], ACTS[1]),
+    "tools": (ACTS[1],),
+    "context": (COUNT, ACTS[0]),
+}
+"""Of each point where a unit dies, a text or some calls are enough for every day, or one of each."""
+
+
 def _marked(case: Case) -> Any:
-    """Of each point where a facade or inference dies, one text and one set of calls is enough for every day."""
-    seldom = case.unit in ("facade", "inference") and case.ask in (TEXT[1], ACTS[0])
+    seldom = case.ask not in EVERY_DAY[case.unit]
     return pytest.param(case, marks=pytest.mark.thorough if seldom else (), id=str(case))
 
 

@@ -128,8 +128,17 @@ async def finished(stub: "ToolsServiceAsyncStub", request: pb.ExecuteToolsReques
 KINDS = ["inline", "filesystem", "redis"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("tool", ["repeatable", "unsafe"])
+_SELDOM = {("inline", "repeatable"), ("filesystem", "unsafe"), ("redis", "repeatable")}
+
+
+@pytest.mark.parametrize(
+    ("kind", "tool"),
+    [
+        pytest.param(kind, tool, marks=pytest.mark.thorough if (kind, tool) in _SELDOM else ())
+        for kind in KINDS
+        for tool in ("repeatable", "unsafe")
+    ],
+)
 async def test_a_process_that_is_killed_in_the_middle_of_a_task(tmp_path: Path, kind: str, tool: str) -> None:
     """A task that may be repeated goes out again; any other ends as UNKNOWN and is never sent twice."""
     with house(tmp_path, kind) as home:
