@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check install --progress-bar off
 MODEL := requirements/model.lock
 CLIENTS := .build/clients
+ALONE = $(shell grep -rl --include='test_*.py' 'mark\.alone' tests)
+# Tests start hundreds of processes; without bytecode kept, each of them would compile all of ours.
+test chaos: export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help up down status install install-dev test chaos bench bench-quick check lint types imports protos breaking docs try-servers list-recipes clients coverage fuzz long-threads format generate lock clean
 
@@ -26,7 +29,7 @@ install-dev: $(VENV)/.installed-dev .build/envoy.binpb .build/prometheus/usr/bin
 
 test: install-dev $(CLIENTS)/venv/.installed  ## Run all tests that take minutes, two at a time but for those that must be alone
 	CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 -m "not alone and not thorough"
-	$(BIN)/pytest -m alone
+	$(BIN)/pytest -m alone $(ALONE)
 
 chaos: install-dev  ## Kill processes at every point, on every store (takes about half an hour)
 	CHAOS_STORES=sqlite,postgres,redis $(BIN)/pytest tests/chaos tests/tools_svc/test_tasks.py --timeout 600 --numprocesses 3 --dist loadfile
