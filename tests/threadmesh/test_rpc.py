@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
@@ -34,6 +35,9 @@ from threadmesh.rpc.status import from_rpc_error
 from threadmesh.telemetry.logs import bound_ids
 from threadmesh.telemetry.metrics import new_registry
 from threadmesh.testing.loopback import channel_for
+
+_FLOOD = 4_000
+"""Calls at once; gRPC lets 1,000 wait for a server, and 3,000 at most (`grpc.server.max_pending_requests`)."""
 
 
 @pytest.fixture
@@ -111,6 +115,14 @@ async def test_an_overload_tells_grpcs_own_retries_when_to_come_back(channel: Me
         )
 
     assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "2500"
+
+
+async def test_whoever_the_library_turns_away_in_a_flood_may_come_back(channel: MeshChannel) -> None:
+    """Of thousands of calls at one moment it cancels most that its server has not taken yet."""
+    answers = await asyncio.gather(*(approve(channel, "missing", 30) for _ in range(_FLOOD)), return_exceptions=True)
+
+    assert Counter(map(type, answers)).keys() == {ToolNotFound, Unavailable}
+    assert all(error.retryable for error in answers if isinstance(error, Unavailable))
 
 
 async def test_a_defect_tells_the_caller_nothing(channel: MeshChannel) -> None:
@@ -231,6 +243,7 @@ async def test_a_peer_that_goes_away_in_the_middle_was_reached(servicer: Behavin
         (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2"),
         (grpc.StatusCode.INTERNAL, "Internal error from Core"),
         (grpc.StatusCode.UNKNOWN, "Stream removed (TSI_DATA_CORRUPTED)"),
+        (grpc.StatusCode.CANCELLED, "CANCELLED"),
     ],
 )
 def test_a_connection_that_is_lost_is_no_defect_of_anybody(code: grpc.StatusCode, details: str) -> None:

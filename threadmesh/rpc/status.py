@@ -16,7 +16,6 @@ from grpc_status import rpc_status
 
 from threadmesh.errors import (
     Aborted,
-    Cancelled,
     Code,
     DeadlineExceeded,
     Internal,
@@ -45,7 +44,6 @@ _UNLIMITED = 1e9
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _BY_CODE: dict[Code, type[MeshError]] = {
     Code.ABORTED: Aborted,
-    Code.CANCELLED: Cancelled,
     Code.DEADLINE_EXCEEDED: DeadlineExceeded,
     Code.INVALID_ARGUMENT: InvalidArgument,
     Code.UNAVAILABLE: Unavailable,
@@ -171,11 +169,12 @@ def _connection_lost(error: AioRpcError) -> bool:
     """A replica killed in the middle of a stream shows as UNAVAILABLE, or through a proxy as INTERNAL RST_STREAM.
 
     One that is killed while a message is on its way to it shows as INTERNAL of the library's own. Bytes that TLS finds
-    changed show as UNKNOWN, and end the connection.
+    changed show as UNKNOWN, and end the connection. CANCELLED is what a server with too many calls says of those it has
+    not taken: whoever stops a call himself hears no status.
     """
     details = error.details() or ""
     match error.code():
-        case grpc.StatusCode.UNAVAILABLE:
+        case grpc.StatusCode.UNAVAILABLE | grpc.StatusCode.CANCELLED:
             return True
         case grpc.StatusCode.INTERNAL:
             return "RST_STREAM" in details or details == _NOT_SENT

@@ -96,9 +96,9 @@ class _Outgoing(_Stream):
         self._turn = asyncio.Lock()
 
     async def send(self, item: SessionMessage) -> None:
-        text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
         try:
             async with self._turn:
+                text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
                 self._pipe.write(text.encode() + b"\n")
                 await self._pipe.drain()
         except OSError as error:
