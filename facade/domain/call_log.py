@@ -57,8 +57,12 @@ class CallLog:
     @property
     def open(self) -> list[ToolCall]:
         """The calls that have no end yet and can go on, in their order."""
-        left = ((call_id, record.call) for call_id, record in self._records.items() if call_id not in self._finished)
-        return [call for call_id, call in left if call_id not in self.asking]
+        return [self._records[call_id].call for call_id in self.unfinished if call_id not in self.asking]
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The ids of the calls that have no end yet, in their order."""
+        return [call_id for call_id in self._records if call_id not in self._finished]
 
     def record(self, call_id: str) -> CallRecord:
         """Give what stands in the journal of a call."""

@@ -1,12 +1,14 @@
 """The writer's side of a run's log. Nothing is shown to anybody before it is durable here."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from facade.domain.events import Body, Delta, Run, RunEvent, RunFinished
 from facade.domain.ports import Writer
 from facade.domain.records import Batch, CallRecord, NewItem
+from threadmesh.errors import MeshError
 
 _PENDING_EVENTS = 256
 """Events that may wait for the store before the model is made to wait."""
@@ -18,6 +20,9 @@ class Journal:
     Events that are only `emit`ted travel together: a write starts at once when none is under way, else as soon as the
     one under way is acknowledged. So a slow store gets larger batches. Writes in the middle of an answer are patient;
     the first token is never held back, nor is anything that somebody waits for.
+
+    A write that has failed may have been done nevertheless. It is repeated as it was before there is another one: what
+    came behind it would else stand in its place.
     """
 
     def __init__(self, writer: Writer, run: Run) -> None:
@@ -30,6 +35,9 @@ class Journal:
         self._writing = asyncio.Lock()
         self._closed = False
         self._flowing = False
+        self._unsure: Batch | None = None
+        self.trouble: MeshError | None = None
+        """Why the last write has failed; None if it was acknowledged."""
         self.said: list[NewItem] = []
         """What was added to the thread between the rounds of the model."""
         self.writes = 0
@@ -61,6 +69,7 @@ class Journal:
 
     async def _commit(self, items: Sequence[NewItem], calls: Sequence[CallRecord]) -> None:
         async with self._writing:
+            await self._repeat()
             batch = self._batch(self._take(), items, calls)
             if batch.events or items or calls:
                 await self._append(batch)
@@ -71,13 +80,16 @@ class Journal:
     ) -> None:
         """Write what is pending with items and calls, and give the run up until persons have spoken."""
         async with self._writing:
+            await self._repeat()
             batch = self._batch(self._take(), items, calls)
-            await self._writer.require_action(batch, asked, seconds=seconds)
+            with self._noticing(batch):
+                await self._writer.require_action(batch, asked, seconds=seconds)
             self._next += len(batch.events)
 
     async def finish(self, finished: RunFinished, *, items: Sequence[NewItem] = ()) -> None:
         """Write what is pending, the last items and the terminal event, and return when they are durable."""
         async with self._writing:
+            await self._repeat()
             batch = self._batch(self._take(), items)
             await self._writer.finish(batch, finished)
             self._next += len(batch.events) + 1
@@ -96,16 +108,36 @@ class Journal:
             await self._work.wait()
             self._work.clear()
             async with self._writing:
+                await self._repeat()
                 if self._pending:
                     await self._append(self._batch(self._take(), patient=self._flowing))
 
+    async def _repeat(self) -> None:
+        if self._unsure is not None:
+            await self._append(self._unsure)
+
     async def _append(self, batch: Batch) -> None:
         self._flowing = isinstance(batch.events[-1].body, Delta) if batch.events else False
-        if await self._writer.append(batch):
+        with self._noticing(batch):
+            cancel_requested = await self._writer.append(batch)
+        if cancel_requested:
             self.cancel_requested.set()
         self._next += len(batch.events)
         self.writes += 1
         self._room.set()
+
+    @contextmanager
+    def _noticing(self, batch: Batch) -> Iterator[None]:
+        """Notice whether a batch is written; of one that is refused for good nothing may follow but the end."""
+        try:
+            yield
+        except MeshError as error:
+            self.trouble = error
+            self._unsure = batch if error.retryable else None
+            if not error.retryable:
+                self._pending.clear()
+            raise
+        self.trouble = self._unsure = None
 
     def _take(self) -> list[RunEvent]:
         events, self._pending = self._pending, []

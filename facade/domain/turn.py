@@ -29,6 +29,7 @@ from threadmesh.errors import (
     MeshError,
 )
 
+_MADE = (CallState.INTENT, CallState.AWAITING_INPUT)
 _MOST_CALLS = 128
 """Tool calls of one answer, and no more of it is kept."""
 
@@ -46,6 +47,8 @@ class Turn:
         )
         self._at = progress or Progress()
         self._asking = Asking(mesh, journal.run, limits, self._parameters, self._at)
+        self._log: CallLog | None = None
+        self._sent = journal.run.epoch > 1  # by another process, for all we know
         self.leaving = False
         """Whether a cancellation means to leave the run to others, without an end."""
 
@@ -64,7 +67,7 @@ class Turn:
         except TimeoutError:
             return await self._give_up(RunState.FAILED, DeadlineExceeded(seconds=self._limits.seconds))
         except asyncio.CancelledError:
-            await asyncio.shield(self._leave() if self.leaving else self._cancelled())
+            await asyncio.shield(self._leave() if self.leaving else self._stopped())
             raise
         except Exception:
             await self._give_up(RunState.FAILED, Internal())
@@ -100,6 +103,7 @@ class Turn:
             if theirs or not own or self._at.round == self._limits.tool_rounds:
                 return reason
             self._at.next_round()
+            self._log, self._sent = None, False
 
     async def _choices(self, model: Model, catalogue: Catalogue) -> FinishReason:
         """Ask for several answers at once; those that are not the first only stand in the log."""
@@ -122,8 +126,9 @@ class Turn:
                 await self._ask_persons(asked)
                 return False
             await self._journal.commit(items=asked, calls=self._at.begun)
-        log = self._call_log()
+        log = self._log = self._call_log()
         await heed(self._at.begun, log, self._journal, wanted=self._asking.is_wanted)
+        self._sent = True
         await run_calls(
             log,
             self._mesh.tools,
@@ -138,6 +143,8 @@ class Turn:
             approvals=approvals(self._at.begun),
             trusted_context=self._at.answer.has_trusted_context,
         )
+        if self._journal.trouble:
+            await self._journal.commit()  # no model reads a result that may not be durable
         if log.asking:
             await ask_input(log, self._journal, in_round=self._at.round, seconds=self._limits.approval_seconds)
         return not log.asking
@@ -175,8 +182,14 @@ class Turn:
         await self._journal.commit()
         await self._mesh.context.hand_over(self._journal.run)
 
-    async def _cancelled(self) -> None:
-        """Tell first who waits for answers: whoever takes the run over when this is broken off does the same."""
+    async def _stopped(self) -> None:
+        """End the run because somebody wants it to, or because it cannot be written down how it goes on.
+
+        Tell first who waits for answers: whoever takes the run over when this is broken off does the same.
+        """
+        if trouble := self._journal.trouble:
+            await self._give_up(RunState.FAILED, trouble)
+            return
         await self._forsake()
         await self._end(RunState.CANCELLED, Cancelled())
 
@@ -187,8 +200,19 @@ class Turn:
         return state
 
     async def _end(self, state: RunState, error: MeshError) -> None:
+        if self._journal.trouble is None or self._journal.trouble.retryable:
+            await self._end_calls(error)
         finished = RunFinished(state=state, usage=self._at.usage, failure=Failure.of(error))
         await self._journal.finish(finished, items=self._last_items(incomplete=True))
+
+    async def _end_calls(self, error: MeshError) -> None:
+        """Give the calls an end that the run leaves without one; of those that were sent nobody knows what they did."""
+        made = {record.call.id for record in self._at.begun if record.state in _MADE}
+        log = self._log or self._call_log()
+        left = [call_id for call_id in log.unfinished if self._log or call_id in made]
+        if left:
+            await self._journal.commit()  # what waits may leave no room for what is added
+            await log.end(left, error, sent=self._sent)
 
     async def _forsake(self) -> None:
         open_calls = [record.call.id for record in self._at.begun if record.state is not CallState.FINISHED]

@@ -11,7 +11,7 @@ from facade.domain.events import ModelFinished, ModelStarted, Run, RunFinished, 
 from facade.domain.journal import Journal
 from facade.domain.records import Batch, CallRecord, NewItem
 from threadmesh.conversation import FinishReason, Role, TextDelta, message
-from threadmesh.errors import StaleEpoch
+from threadmesh.errors import InvalidArgument, StaleEpoch, Unavailable
 
 RUN = Run(id="r", thread_id="t", state=RunState.RUNNING, create_time=datetime(2026, 1, 1, tzinfo=UTC), next_sequence=3)
 STARTED = ModelStarted(model="m", backend="b")
@@ -37,6 +37,10 @@ class Store:
 
     async def finish(self, batch: Batch, finished: RunFinished) -> None:
         await self.batches.put(batch)
+
+    def given(self) -> list[Batch]:
+        """Give what has come since the last time."""
+        return [self.batches.get_nowait() for _ in range(self.batches.qsize())]
 
     async def written(self) -> Batch:
         """Acknowledge the next batch and give it."""
@@ -128,6 +132,60 @@ async def test_a_refused_write_ends_the_writing(store: Store) -> None:
 
     with pytest.raises(StaleEpoch):
         await helper
+
+
+async def _broken(store: Store, error: Exception) -> Journal:
+    """Give a journal whose first write has failed, while something else waits."""
+    journal = Journal(store, RUN)
+    helper = asyncio.create_task(journal.write_pending())
+    await journal.emit(TextDelta(text="a"))
+    lost = await store.batches.get()
+    await journal.emit(TextDelta(text="b"))
+    await store.acknowledge.put(error)
+    with pytest.raises(type(error)):
+        await helper
+    assert [each.body for each in lost.events] == [TextDelta(text="a")]
+    assert journal.trouble is error
+    return journal
+
+
+@pytest.mark.parametrize("way", ["commit", "finish", "require_action"])
+async def test_what_may_not_have_been_written_is_written_again_before_anything_else(store: Store, way: str) -> None:
+    journal = await _broken(store, Unavailable())
+    await store.acknowledge.put(False)
+    await store.acknowledge.put(False)
+
+    match way:
+        case "commit":
+            await journal.commit()
+        case "finish":
+            await journal.finish(RunFinished(state=RunState.FAILED))
+        case _:
+            await journal.require_action([], items=[], calls=[], seconds=1)
+
+    first, second = store.given()
+    assert (first.first_sequence, [each.body for each in first.events]) == (3, [TextDelta(text="a")])
+    assert (second.first_sequence, [each.body for each in second.events]) == (4, [TextDelta(text="b")])
+    assert journal.trouble is None
+
+
+async def test_nothing_else_is_written_while_that_fails(store: Store) -> None:
+    journal = await _broken(store, Unavailable())
+    await store.acknowledge.put(Unavailable())
+
+    with pytest.raises(Unavailable):
+        await journal.finish(RunFinished(state=RunState.FAILED))
+
+    assert [each.first_sequence for each in store.given()] == [3]
+
+
+async def test_what_was_refused_for_good_is_not_written_again(store: Store) -> None:
+    journal = await _broken(store, InvalidArgument())
+
+    await journal.finish(RunFinished(state=RunState.FAILED))
+
+    (last,) = store.given()
+    assert (last.first_sequence, last.events) == (3, [])
 
 
 async def test_a_request_to_stop_comes_with_an_acknowledgement(store: Store) -> None:

@@ -125,7 +125,7 @@ def test_nobody_is_told_to_repeat_a_request_whose_tools_ran() -> None:
 
 
 STATUSES = {
-    "CANCELLED": (499, "cancelled"),
+    "CANCELLED": (503, "unavailable"),
     "INVALID_ARGUMENT": (400, "invalid_argument"),
     "DEADLINE_EXCEEDED": (504, "deadline_exceeded"),
     "RESOURCE_EXHAUSTED": (429, "overloaded"),

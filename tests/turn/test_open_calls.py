@@ -1,0 +1,60 @@
+"""Runs that end while their calls are under way: each call has an end, which says what nobody knows."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.turn.mesh import KEY, Mesh, running, until
+from tests.turn.test_tool_recovery import waiting_at_the_gate
+from threadmesh.api.context.v1 import threads_service_pb2 as threads
+from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(timeout=30, headers={"authorization": f"Bearer {KEY}"}) as client:
+        yield client
+
+
+async def ended(mesh: Mesh, http: httpx2.AsyncClient, run_id: str) -> dict[str, Any]:
+    """Wait for the end of a run and give it, with its calls and what its thread holds."""
+    found: dict[str, Any] = {}
+
+    async def is_over() -> bool:
+        found.update((await http.get(f"{mesh.url}/v1/runs/{run_id}")).json())
+        return found["status"] in {"cancelled", "failed", "succeeded"}
+
+    await until(is_over)
+    found["calls"] = (await http.get(f"{mesh.url}/v1/runs/{run_id}/calls")).json()["data"]
+    items = (await mesh.threads.ListItems(threads.ListItemsRequest(thread_id=found["thread_id"]))).items
+    found["roles"] = [conversation.Role.Name(item.message.role).removeprefix("ROLE_").lower() for item in items]
+    found["words"] = items[-1].message.parts[0].text
+    return found
+
+
+async def test_a_call_that_is_under_way_when_its_run_is_cancelled_has_an_unknown_outcome(
+    tmp_path: Path, http: httpx2.AsyncClient
+) -> None:
+    async with running(tmp_path) as mesh:
+        run_id = await waiting_at_the_gate(http, mesh.url)
+        await http.post(f"{mesh.url}/v1/runs/{run_id}/cancel")
+        run = await ended(mesh, http, run_id)
+
+    assert run["status"] == "cancelled"
+    assert [call["outcome"] for call in run["calls"]] == ["unknown"]
+    assert run["roles"] == ["user", "assistant", "tool"]
+    assert "unknown" in run["words"]
+
+
+async def test_a_call_that_is_under_way_when_the_time_of_its_run_is_over_has_an_unknown_outcome(
+    tmp_path: Path, http: httpx2.AsyncClient
+) -> None:
+    async with running(tmp_path, turn_seconds=2) as mesh:
+        run = await ended(mesh, http, await waiting_at_the_gate(http, mesh.url))
+
+    assert run["status"] == "failed"
+    assert [call["outcome"] for call in run["calls"]] == ["unknown"]
+    assert run["roles"] == ["user", "assistant", "tool"]
