@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import pytest
@@ -17,7 +17,13 @@ from tools_svc.adapters.server_config import StdioServer
 LARGE = 1 << 20
 SENT = 8
 DEAF = "import signal; signal.pause()"
-HEARING = f"import sys; [print(line.strip()[:20], flush=True) for line in sys.stdin if len(line) > {LARGE}]"
+HEARING = f"""
+import json, sys
+for line in sys.stdin:
+    sent = json.loads(line)
+    assert len(sent["params"]["text"]) == {LARGE}
+    print(json.dumps({{"jsonrpc": "2.0", "method": sent["method"]}}), flush=True)
+"""
 
 
 class Counted(JSONRPCNotification):
@@ -54,11 +60,12 @@ async def test_of_all_that_is_sent_to_a_server_that_does_not_read_one_message_ta
     assert (held, ended) == (["m0"], [])
 
 
-async def test_what_waited_is_sent_whole_and_in_order_once_the_server_reads() -> None:
-    async with stdio_transport("hearing", server(HEARING), Lifeline()) as (_, outgoing), asyncio.timeout(30):
+async def test_what_waited_arrives_whole_and_in_order_once_the_server_reads() -> None:
+    async with stdio_transport("hearing", server(HEARING), Lifeline()) as (incoming, outgoing), asyncio.timeout(30):
         await asyncio.gather(*map(outgoing.send, messages()))
+        heard = [cast(Any, await anext(incoming)).message.method for _ in range(SENT)]
 
-    assert written == [f"m{number}" for number in range(SENT)]
+    assert heard == [f"m{number}" for number in range(SENT)]
 
 
 async def test_whoever_sends_to_a_server_that_has_ended_is_told_and_so_is_the_owner() -> None:
