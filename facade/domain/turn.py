@@ -29,7 +29,8 @@ from threadmesh.errors import (
     MeshError,
 )
 
-_MADE = (CallState.INTENT, CallState.AWAITING_INPUT)
+_UNDER_WAY = (CallState.INTENT, CallState.AWAITING_INPUT)
+"""How far calls are that may have been sent, or have been."""
 _MOST_CALLS = 128
 """Tool calls of one answer, and no more of it is kept."""
 
@@ -207,9 +208,9 @@ class Turn:
 
     async def _end_calls(self, error: MeshError) -> None:
         """Give the calls an end that the run leaves without one; of those that were sent nobody knows what they did."""
-        made = {record.call.id for record in self._at.begun if record.state in _MADE}
+        under_way = {record.call.id for record in self._at.begun if record.state in _UNDER_WAY}
         log = self._log or self._call_log()
-        left = [call_id for call_id in log.unfinished if self._log or call_id in made]
+        left = [call_id for call_id in log.unfinished if self._log or call_id in under_way]
         if left:
             await self._journal.commit()  # what waits may leave no room for what is added
             await log.end(left, error, sent=self._sent)
