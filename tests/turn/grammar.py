@@ -8,6 +8,7 @@ one whose reader has left may end anywhere.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qs
@@ -40,6 +41,11 @@ def check(text: str, *, whole: bool = True, resumed: bool = False) -> None:
     if whole:
         _require(bool(end) or (resumed and not told), "the stream ends with a finish, a terminal event or an error")
         _require(bool(done) == (end != "error"), "[DONE] follows every end but an error")
+
+
+def without_comments(stream: str) -> str:
+    """Give a stream as clients read it: a keep-alive may stand before any block, wherever the machine was slow."""
+    return re.sub(r"^:.*\n", "", stream, flags=re.MULTILINE)
 
 
 def _blocks(text: str, *, whole: bool) -> Iterator[Block]:

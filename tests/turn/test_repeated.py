@@ -15,6 +15,7 @@ import pytest_asyncio
 from inference_svc.app import app as inference_app
 from inference_svc.settings import InferenceSettings
 from tests.servers.given import QUESTIONER
+from tests.turn.grammar import without_comments
 from tests.turn.mesh import KEY, Mesh, running, served, tools_settings, until
 from threadmesh.api.context.v1 import runs_service_pb2 as runs
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
@@ -59,10 +60,6 @@ async def said(mesh: Mesh, thread_id: str) -> list[str]:
     return ["".join(part.text for part in item.message.parts) for item in response.items]
 
 
-def without_signs_of_life(text: str) -> str:
-    return text.replace(": keep-alive\n", "")
-
-
 async def test_a_key_does_not_keep_what_an_engine_has_refused(tmp_path: Path) -> None:
     rules = [{"match": "^busy$", "steps": [{"text": "There you are."}]}]
     (tmp_path / "idle.json").write_text(json.dumps({"rules": rules}))
@@ -105,12 +102,12 @@ async def test_a_request_that_failed_is_answered_anew_with_its_key(
 async def test_who_says_what_he_has_seen_goes_on_reading_the_run_that_failed(http: httpx2.AsyncClient) -> None:
     asked = body(CHAT, "break", stream=True)
     first = await http.post(CHAT, json=asked, headers=keyed("seen"))
-    blocks = without_signs_of_life(first.text).split("\n\n")
+    blocks = without_comments(first.text).split("\n\n")
     place = blocks[0].split("\n")[0].removeprefix("id: ")
     rest = await http.post(CHAT, json=asked, headers=keyed("seen", **{"last-event-id": place}))
 
     assert run_of(rest) == run_of(first)
-    assert without_signs_of_life(rest.text) == "\n\n".join(blocks[1:])
+    assert without_comments(rest.text) == "\n\n".join(blocks[1:])
 
 
 @pytest.mark.parametrize("path", BOTH)
@@ -224,7 +221,7 @@ async def test_a_response_is_given_again_by_its_key(http: httpx2.AsyncClient, st
 
     assert ["idempotent-replayed" in each.headers for each in answers] == [False, True]
     assert "The tool said" in answers[0].text
-    assert without_signs_of_life(answers[0].text) == without_signs_of_life(answers[1].text)
+    assert without_comments(answers[0].text) == without_comments(answers[1].text)
 
 
 async def test_a_response_is_given_again_with_the_tools_that_it_was_made_with(tmp_path: Path) -> None:
@@ -246,7 +243,7 @@ async def test_a_response_is_given_again_with_the_tools_that_it_was_made_with(tm
         anew = await http.post(RESPONSES, json=asked)
 
     assert "mcp_list_tools" in before.text
-    assert without_signs_of_life(again.text) == without_signs_of_life(before.text)
+    assert without_comments(again.text) == without_comments(before.text)
     assert '"name":"meet"' in before.text
     assert '"name":"meet"' not in anew.text
 

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from tests.turn.grammar import without_comments
 from tests.turn.mesh import KEY, Mesh
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,7 +80,7 @@ async def stream(http: httpx2.AsyncClient, **body: Any) -> list[dict[str, Any]]:
 
 
 def events_of(text: str) -> Iterator[dict[str, Any]]:
-    for block in text.split("\n\n"):
+    for block in without_comments(text).split("\n\n"):
         name, _, data = block.partition("\ndata: ")
         if data:
             event = json.loads(data)

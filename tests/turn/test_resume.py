@@ -11,6 +11,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
+from tests.turn.grammar import without_comments
 from tests.turn.mesh import KEY, OTHER_KEY, Mesh, facade, running, until
 from threadmesh.api.context.v1 import runs_service_pb2 as pb
 
@@ -37,7 +38,11 @@ async def streamed(mesh: Mesh, http: httpx2.AsyncClient, body: dict[str, Any], *
     """Give the completion's id and its whole stream."""
     response = await http.post(f"{mesh.url}/v1/chat/completions", json=body, headers=headers)
     assert response.status_code == 200, response.text
-    return completion_of(response), response.text.replace(": keep-alive\n", "")
+    return completion_of(response), without_comments(response.text)
+
+
+async def rest_of(http: httpx2.AsyncClient, url: str, **how: Any) -> str:
+    return without_comments((await http.get(url, **how)).text)
 
 
 def completion_of(response: httpx2.Response) -> str:
@@ -62,11 +67,11 @@ async def test_a_stream_goes_on_behind_every_event_to_the_byte(
     url = f"{mesh.url}/v1/chat/completions/{completion}/stream"
 
     assert len({place for place, _ in cuts(whole)}) == len(cuts(whole)) > 5
-    assert (await http.get(url)).text == whole
+    assert await rest_of(http, url) == whole
     for place, rest in cuts(whole):
-        assert (await http.get(url, headers={"last-event-id": place})).text == rest
+        assert await rest_of(http, url, headers={"last-event-id": place}) == rest
     last = cuts(whole)[-2][0].split(":")[1].split(".")[0]
-    assert whole.endswith((await http.get(url, params={"starting_after": last})).text)
+    assert whole.endswith(await rest_of(http, url, params={"starting_after": last}))
 
 
 async def test_a_stream_is_picked_up_while_it_runs(mesh: Mesh, http: httpx2.AsyncClient) -> None:
@@ -77,12 +82,12 @@ async def test_a_stream_is_picked_up_while_it_runs(mesh: Mesh, http: httpx2.Asyn
             seen += piece
             if seen.count("\n\n") >= 3:
                 break
-    seen = seen[: seen.rindex("\n\n") + 2]
+    seen = without_comments(seen[: seen.rindex("\n\n") + 2])
     place = seen.split("id: ")[-1].split("\n")[0]
     url = f"{mesh.url}/v1/chat/completions/{completion_of(response)}/stream"
-    rest = (await http.get(url, headers={"last-event-id": place})).text
+    rest = await rest_of(http, url, headers={"last-event-id": place})
 
-    assert seen + rest == (await http.get(url)).text
+    assert seen + rest == await rest_of(http, url)
     assert text_of(seen + rest) == "one two three four five six seven eight nine ten"
 
 
@@ -94,7 +99,7 @@ async def test_a_repeated_request_goes_on_behind_its_last_event(mesh: Mesh, http
 
     assert completion_of(again) == completion
     assert again.headers["idempotent-replayed"] == "true"
-    assert again.text == rest
+    assert without_comments(again.text) == rest
 
 
 async def test_a_stream_goes_on_from_another_facade(tmp_path: Path, http: httpx2.AsyncClient) -> None:
@@ -103,7 +108,7 @@ async def test_a_stream_goes_on_from_another_facade(tmp_path: Path, http: httpx2
         completion, whole = await streamed(mesh, http, SLOW)
         for place, rest in cuts(whole):
             url = f"{other}/v1/chat/completions/{completion}/stream"
-            assert (await http.get(url, headers={"last-event-id": place})).text == rest
+            assert await rest_of(http, url, headers={"last-event-id": place}) == rest
 
 
 @pytest.mark.parametrize(
