@@ -28,6 +28,8 @@ from threadmesh.streams import begun
 _SILENCE_SECONDS = 10.0
 """A watched log shows a sign of life every second."""
 _HEARTBEAT_SECONDS = 1.0
+_OPENING_SECONDS = 4.0
+"""How long it is waited for a log of which nothing has been read."""
 _RUNS = 100
 
 
@@ -37,12 +39,21 @@ class ContextClient:
     A reader of a run that is written here gets what the store has acknowledged without asking it again.
     """
 
-    def __init__(self, channel: MeshChannel, *, owner: str, claim_seconds: float, retries: Retries) -> None:
+    def __init__(
+        self,
+        channel: MeshChannel,
+        *,
+        owner: str,
+        claim_seconds: float,
+        retries: Retries,
+        patience: float = PERSIST_SECONDS,
+    ) -> None:
         self._runs = runs_rpc.RunsServiceStub(channel)
         self._threads = threads_rpc.ThreadsServiceStub(channel)
         self._owner = owner
         self._claim_seconds = claim_seconds
         self._retries = retries
+        self._patience = patience
         self._appender = Appender(self._runs)
         self._logs = LocalLogs()
         self._foreseen = ForeseenWindows()
@@ -143,7 +154,7 @@ class ContextClient:
         """Give what was written to a run before this process became its writer."""
         events: list[RunEvent] = []
         if run.next_sequence:
-            async with aclosing(self._stored(run.id, None)) as pieces:
+            async with aclosing(self._stored(run.id, None, began=True)) as pieces:
                 async for piece in pieces:
                     events += piece
                     if events and events[-1].sequence >= run.next_sequence - 1:
@@ -153,7 +164,7 @@ class ContextClient:
     async def renew(self, run: Run) -> bool:
         """Stay the run's writer; gives whether somebody asked to stop it. A short outage is waited out."""
         request = pb.RenewRunRequest(run_id=run.id, epoch=run.epoch)
-        response = await persist(lambda: self._renew(request), seconds=PERSIST_SECONDS, budget=self._retries.renewals)
+        response = await persist(lambda: self._renew(request), seconds=self._patience, budget=self._retries.renewals)
         if log := self._logs.find(run.id):
             log.prove()
         return response.cancel_requested
@@ -165,7 +176,7 @@ class ContextClient:
     @asynccontextmanager
     async def writer(self) -> AsyncIterator[RunWriter]:
         """Open the way to write to a run."""
-        writer = RunWriter(self._runs, self._appender, self._logs, self._retries.writes)
+        writer = RunWriter(self._runs, self._appender, self._logs, self._retries.writes, seconds=self._patience)
         with self._appender.used():
             try:
                 yield writer
@@ -177,7 +188,9 @@ class ContextClient:
 
         An outage of the service is waited out where the log was left.
         """
+        began = False
         if log := self._logs.find(run_id):
+            began = True
             tail = log.tail(after=-1 if after is None else after, heartbeat=_HEARTBEAT_SECONDS)
             async with aclosing(tail) as pieces:
                 async for events in pieces:
@@ -186,17 +199,17 @@ class ContextClient:
                         after = events[-1].sequence
                         if isinstance(events[-1].body, RunFinished):
                             return
-        async with aclosing(self._stored(run_id, after)) as pieces:
+        async with aclosing(self._stored(run_id, after, began=began)) as pieces:
             async for events in pieces:
                 yield events
 
-    async def _stored(self, run_id: str, after: int | None) -> AsyncGenerator[Sequence[RunEvent], None]:
-        """Tail the log in the store."""
+    async def _stored(self, run_id: str, after: int | None, *, began: bool) -> AsyncGenerator[Sequence[RunEvent], None]:
+        """Tail the log in the store; whoever has begun to read, or to write, waits longer for it."""
         ended = False
         while not ended:
-            tail = await persist(
-                partial(self._tail, run_id, after), seconds=PERSIST_SECONDS, budget=self._retries.reads
-            )
+            seconds = self._patience if began else min(_OPENING_SECONDS, self._patience)
+            tail = await persist(partial(self._tail, run_id, after), seconds=seconds, budget=self._retries.reads)
+            began = True
             try:
                 async with aclosing(tail) as responses:
                     async for response in responses:
@@ -246,7 +259,7 @@ class ContextClient:
         request = threads.AssembleWindowRequest(
             thread_id=run.thread_id, run_id=run.id, token_budget=max(1, token_budget)
         )
-        response = await persist(lambda: self._assemble(request), seconds=PERSIST_SECONDS, budget=self._retries.reads)
+        response = await persist(lambda: self._assemble(request), seconds=self._patience, budget=self._retries.reads)
         return decode_window(response)
 
     async def _assemble(self, request: threads.AssembleWindowRequest) -> threads.AssembleWindowResponse:

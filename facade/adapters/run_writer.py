@@ -26,8 +26,10 @@ from threadmesh.rpc.channel import translated
 PEER = "context"
 SECONDS = 5.0
 """Limit of one read or write; the store answers in milliseconds or not at all."""
-PERSIST_SECONDS = 4.0
-"""How long a write is repeated while the service is away; the run's lease lasts a little longer."""
+PERSIST_SECONDS = 15.0
+"""How long what a run writes is repeated while the service is away. That is longer than the run's lease: a write that
+comes when the run is another's is kept out by its epoch.
+"""
 _PATIENCE_SECONDS = 0.004
 _APART_SECONDS = 0.02
 _UNUSED_SECONDS = 2.0
@@ -174,12 +176,19 @@ class RunWriter:
     """
 
     def __init__(
-        self, runs: "rpc.RunsServiceAsyncStub", appender: Appender, logs: LocalLogs, retries: RetryBudget
+        self,
+        runs: "rpc.RunsServiceAsyncStub",
+        appender: Appender,
+        logs: LocalLogs,
+        retries: RetryBudget,
+        *,
+        seconds: float = PERSIST_SECONDS,
     ) -> None:
         self._runs = runs
         self._appender = appender
         self._logs = logs
         self._retries = retries
+        self._seconds = seconds
         self._written: set[str] = set()
 
     async def append(self, batch: Batch) -> bool:
@@ -189,7 +198,7 @@ class RunWriter:
         _crash("before", batch)
         acknowledged = await persist(
             lambda: self._appender.append(request, patient=batch.patient),
-            seconds=PERSIST_SECONDS,
+            seconds=self._seconds,
             budget=self._retries,
         )
         _crash("after", batch)
@@ -201,7 +210,7 @@ class RunWriter:
         self._written.add(batch.run_id)
         request = encode_require_action(batch, asked, seconds)
         crash_point("run.before_waiting")
-        answer = await persist(lambda: self._require_action(request), seconds=PERSIST_SECONDS, budget=self._retries)
+        answer = await persist(lambda: self._require_action(request), seconds=self._seconds, budget=self._retries)
         crash_point("run.after_waiting")
         until = time_of(answer.run, "action_expire_time")
         time = until - timedelta(seconds=seconds) if until else None
@@ -220,7 +229,7 @@ class RunWriter:
             finished=encode_run_finished(finished),
         )
         crash_point("run.before_terminal")
-        answer = await persist(lambda: self._finish(request), seconds=PERSIST_SECONDS, budget=self._retries)
+        answer = await persist(lambda: self._finish(request), seconds=self._seconds, budget=self._retries)
         crash_point("run.after_terminal")
         time = time_of(answer.run, "finish_time")
         self._log(batch, [*batch.events, RunEvent(sequence=0, body=finished, time=time)])

@@ -87,7 +87,13 @@ class Journal:
             self._next += len(batch.events)
 
     async def finish(self, finished: RunFinished, *, items: Sequence[NewItem] = ()) -> None:
-        """Write what is pending, the last items and the terminal event, and return when they are durable."""
+        """Write what is pending, the last items and the terminal event, and return when they are durable.
+
+        A cancellation comes through only then: nobody else ends a run whose end was about to be written.
+        """
+        await _to_its_end(self._finish(finished, items))
+
+    async def _finish(self, finished: RunFinished, items: Sequence[NewItem]) -> None:
         async with self._writing:
             await self._repeat()
             batch = self._batch(self._take(), items)

@@ -9,6 +9,7 @@ from facade.domain.limits import Limits, Mesh
 from facade.domain.ports import Context
 from facade.domain.progress import Progress, progress_of
 from facade.domain.turn import Turn
+from threadmesh.errors import MeshError
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,16 @@ async def _stop_when_asked(context: Context, journal: Journal, running: asyncio.
             async with asyncio.timeout(seconds):
                 await journal.cancel_requested.wait()
         except TimeoutError:
-            if journal.writes == writes and await context.renew(journal.run):
+            if journal.writes == writes and await _is_to_stop(context, journal.run):
                 break
     running.cancel()
+
+
+async def _is_to_stop(context: Context, run: Run) -> bool:
+    """Renew the lease; if it cannot be renewed, the next write tells whether the run is still this process's."""
+    try:
+        return await context.renew(run)
+    except MeshError as error:
+        if not error.retryable:
+            raise
+        return False

@@ -105,7 +105,8 @@ class Executor:
                 log.warning("turn.taken_over")
             except* MeshError as errors:
                 log.warning("turn.lost", errors=[str(error) for error in errors.exceptions])
-                await self._cancel(run)
+                if not _may_go_on(errors):
+                    await self._cancel(run)
             except* Exception as errors:
                 outcome = "defect"
                 log.error("turn.defect", exc_info=errors)
@@ -141,3 +142,8 @@ class Executor:
             await self._mesh.context.cancel(run.id)
         except MeshError as error:
             log.info("cancel.failed", run_id=run.id, reason=error.reason)
+
+
+def _may_go_on(errors: BaseExceptionGroup[MeshError]) -> bool:
+    """Say whether it was only the store that was away: whoever takes the run over goes on where its log ends."""
+    return errors.subgroup(lambda error: isinstance(error, MeshError) and not error.retryable) is None

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from facade.domain.events import ModelEvent, ModelFinished, ModelStarted, RunFinished, RunState, ToolEvent
+from facade.domain.events import ModelEvent, ModelFinished, ModelStarted, Run, RunFinished, RunState, ToolEvent
 from facade.domain.journal import Journal
 from facade.domain.limits import Limits, Mesh
 from facade.domain.offer import Offer
@@ -29,10 +29,14 @@ from threadmesh.errors import Unavailable
 class Others:
     """The other units; `order` tells what is durable, and when the model is asked."""
 
-    def __init__(self, *, failing: int, endless: bool = False) -> None:
-        """Let the write of a number fail, and perhaps a model's answer have no end."""
-        self._failing, self._endless = failing, endless
+    def __init__(self, *, failing: int = 0, endless: bool = False, renewals: int = 0) -> None:
+        """Let the write of a number fail, and an answer have no end, or one behind so many renewals that fail."""
+        self._failing, self._endless, self._renewals = failing, endless, renewals
         self._writes = 0
+        self._renewed = asyncio.Event()
+        self.ending = asyncio.Event()
+        self.may_end = asyncio.Event()
+        self.may_end.set()
         self._spoken = asyncio.Event()
         self.order: list[str] = []
         self.numbers: list[int] = []
@@ -59,6 +63,8 @@ class Others:
         self._spoken.set()
         if self._endless:
             await asyncio.Event().wait()
+        if self._renewals:
+            await self._renewed.wait()
         yield ModelFinished(reason=FinishReason.STOP)
 
     async def execute(self, calls: Sequence[ToolCall], **_: Any) -> AsyncGenerator[tuple[str, ToolEvent], None]:
@@ -78,7 +84,15 @@ class Others:
         self._keep(batch)
         return False
 
+    async def renew(self, _: Run) -> bool:
+        self._renewals -= 1
+        if not self._renewals:
+            self._renewed.set()
+        raise Unavailable(peer="context")
+
     async def finish(self, batch: Batch, finished: RunFinished) -> None:
+        self.ending.set()
+        await self.may_end.wait()
         self._keep(batch)
         self.finished = finished
 
@@ -106,6 +120,33 @@ async def test_a_run_whose_words_could_not_be_written_fails_with_why_and_without
     assert (others.finished.state, others.finished.failure.reason) == (RunState.FAILED, "UNAVAILABLE")
     assert others.numbers == list(range(len(others.numbers)))
     assert others.order == ["model", "one ", "two ", "three "]
+
+
+async def test_a_run_whose_lease_cannot_be_renewed_goes_on() -> None:
+    others = Others(renewals=2)
+    run = replace(RUN, epoch=1, next_sequence=0, parameters_json=TurnParameters().to_json())
+    async with asyncio.timeout(10):
+        state = await run_turn(mesh_of(others), run, limits=Limits(), renew_seconds=0.01, signals=Signals())
+
+    assert state is RunState.SUCCEEDED
+    assert others.order == ["model", "one ", "two ", "three "]
+
+
+async def test_who_stops_a_run_whose_end_is_being_written_does_not_break_that_off() -> None:
+    others, signals = Others(), Signals()
+    others.may_end.clear()
+    run = replace(RUN, epoch=1, next_sequence=0, parameters_json=TurnParameters().to_json())
+    async with asyncio.timeout(10):
+        turn = asyncio.create_task(run_turn(mesh_of(others), run, limits=Limits(), renew_seconds=60, signals=signals))
+        await others.ending.wait()
+        signals.stop.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        others.may_end.set()
+        await turn
+
+    assert others.finished is not None
+    assert others.finished.state is RunState.SUCCEEDED
 
 
 async def test_no_model_is_asked_before_a_result_is_durable_whose_first_write_failed() -> None:

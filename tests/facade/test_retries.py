@@ -125,7 +125,7 @@ async def mesh(refusing: Refusing) -> AsyncIterator[Mesh]:
         yield Mesh(
             inference=InferenceClient(inference),
             tools=ToolsClient(tools),
-            context=ContextClient(context, owner="test", claim_seconds=10, retries=retries),
+            context=ContextClient(context, owner="test", claim_seconds=10, retries=retries, patience=4),
             retries=retries,
         )
 
