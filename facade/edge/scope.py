@@ -12,12 +12,15 @@ from facade.edge.envelope import refusal
 from facade.edge.errors import defect, response_of
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.telemetry.logs import bound_ids
+from threadmesh.telemetry.trace import traceparent_of
 
 log = structlog.get_logger()
 
 
 class RequestScope:
     """ASGI middleware: takes the client's `X-Request-Id` or makes one, binds it to the logs, and returns it.
+
+    The client's `traceparent` is bound, too, and goes with every RPC.
 
     `request.state.headers` are added to the response, and `request.state.until_its_end` is closed when that has ended.
     """
@@ -31,10 +34,13 @@ class RequestScope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope))
-        headers = {"x-request-id": request_id}
+        sent = Headers(scope=scope)
+        ids = {"request_id": _request_id(sent)}
+        if trace := traceparent_of(sent.get("traceparent", "")):
+            ids["traceparent"] = trace
+        headers = {"x-request-id": ids["request_id"]}
         watched = _Watched(send, headers)
-        with ExitStack() as until_its_end, bound_ids(request_id=request_id):
+        with ExitStack() as until_its_end, bound_ids(**ids):
             scope.setdefault("state", {}).update(headers=headers, until_its_end=until_its_end)
             try:
                 await self._answer(scope, receive, watched)

@@ -34,7 +34,8 @@ async def echo(value: Any, count: int = 1, note: str | None = None) -> CallToolR
 @server.tool()
 async def meta(ctx: Context[Any, Any]) -> CallToolResult:
     """Give what came with the call."""
-    sent = {key: value for key, value in (ctx.request_context.meta or {}).items() if key.startswith("threadmesh/")}
+    about = ("threadmesh/", "traceparent")  # and not what the SDKs tell each other
+    sent = {key: value for key, value in (ctx.request_context.meta or {}).items() if key.startswith(about)}
     return CallToolResult(content=[], structured_content=sent)
 
 

@@ -151,10 +151,18 @@ async def test_a_callee_gets_no_more_time_than_its_caller_has(servicer: Behaving
 
 
 async def test_the_ids_of_a_request_travel_with_its_calls(servicer: Behaving, channel: MeshChannel) -> None:
-    with bound_ids(request_id="r1", thread_id="t1", run_id="n1"):
+    ids = {"request_id": "r1", "thread_id": "t1", "run_id": "n1", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    with bound_ids(**ids):
         await approve(channel, "fine")
 
-    assert servicer.ids == {"request_id": "r1", "thread_id": "t1", "run_id": "n1"}
+    assert servicer.ids == ids
+
+
+async def test_a_trace_that_cannot_be_one_goes_no_further(servicer: Behaving, channel: MeshChannel) -> None:
+    with bound_ids(request_id="r1", traceparent="00-zz-zz-01"):
+        await approve(channel, "fine")
+
+    assert servicer.ids == {"request_id": "r1"}
 
 
 async def test_leaving_a_stream_stops_its_servicer(servicer: Behaving, channel: MeshChannel) -> None:

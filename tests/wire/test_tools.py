@@ -22,6 +22,7 @@ from threadmesh.errors import (
 from threadmesh.rpc.channel import translated
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 ODD = "an odd name/with signs"
 NOWHERE = {"command": "no-such-command-anywhere"}
 
@@ -310,7 +311,8 @@ async def test_watching_calls_begins_after_the_given_event(running: Mesh, run_id
 
 async def test_a_call_carries_its_ids_to_the_server(running: Mesh) -> None:
     request = pb.ExecuteToolsRequest(run_id="r1", thread_id="t1", calls=[call("workshop__meta", "c1")])
-    given = await _drained(running.tools.ExecuteTools(request, metadata=[("x-request-id", "q1")]))
+    sent = [("x-request-id", "q1"), ("traceparent", TRACE)]
+    given = await _drained(running.tools.ExecuteTools(request, metadata=sent))
 
     meta = json.loads(given[-2].finished.structured_json)
     assert meta.pop("threadmesh/idempotencyKey")
@@ -319,6 +321,7 @@ async def test_a_call_carries_its_ids_to_the_server(running: Mesh) -> None:
         "threadmesh/threadId": "t1",
         "threadmesh/callId": "c1",
         "threadmesh/requestId": "q1",
+        "traceparent": TRACE,
     }
 
 

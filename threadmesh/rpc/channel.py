@@ -9,10 +9,10 @@ import grpc
 from threadmesh.links.client import SecuredChannels
 from threadmesh.links.link import PLAINTEXT, ClientLink
 from threadmesh.rpc import deadline
+from threadmesh.rpc.ids import as_metadata
 from threadmesh.rpc.keepalive import KEEPALIVE, Keepalive
 from threadmesh.rpc.server import MESSAGE_BYTES
 from threadmesh.rpc.status import translated, translated_stream
-from threadmesh.telemetry.logs import current_ids
 
 _READS = {
     "threadmesh.api.inference.v1.InferenceService": ["CountTokens", "Detokenize", "Tokenize"],
@@ -138,9 +138,7 @@ class _Call:
         if (channel := self._channels.current()) is not self._channel:
             self._channel = channel
             self._call = self._made()
-        ids = [(f"x-{name.replace('_', '-')}", value) for name, value in current_ids().items()]
-        sent = [*(metadata or ()), *((key, value) for key, value in ids if value.isascii() and value.isprintable())]
-        sent += self._channels.authorization()
+        sent = [*(metadata or ()), *as_metadata(), *self._channels.authorization()]
         return self._call(request, timeout=deadline.budget(timeout), metadata=sent, **options)
 
     def _made(self) -> Any:

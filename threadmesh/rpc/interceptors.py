@@ -15,8 +15,9 @@ from threadmesh.errors import Aborted, Cancelled, DeadlineExceeded, Internal, In
 from threadmesh.links.guard import Guard
 from threadmesh.rpc import deadline
 from threadmesh.rpc.guarded import guarded
+from threadmesh.rpc.ids import ids_in
 from threadmesh.rpc.status import abort
-from threadmesh.telemetry.logs import IDS, bind_ids
+from threadmesh.telemetry.logs import bind_ids
 from threadmesh.telemetry.metrics import ServerMetrics
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -180,8 +181,7 @@ def _enter_request(context: Context, *, streams: bool) -> None:
 
     Nothing is undone afterwards: each RPC has a task of its own, and an abandoned stream is closed from another one.
     """
-    sent = {key.replace("x-", "").replace("-", "_"): value for key, value in context.invocation_metadata() or ()}
-    bind_ids(**{name: str(sent[name])[:256] for name in IDS if sent.get(name)})
+    bind_ids(**ids_in(context.invocation_metadata() or ()))
     seconds: float | None = context.time_remaining()
     deadline.limit(UNARY_SECONDS if seconds is None and not streams else seconds)
 

@@ -9,7 +9,7 @@ import structlog
 from structlog.contextvars import bind_contextvars, bound_contextvars, merge_contextvars
 from structlog.typing import EventDict, Processor
 
-IDS = ("request_id", "thread_id", "run_id")
+IDS = ("request_id", "thread_id", "run_id", "traceparent")
 """The ids that travel with every request and stand in every line it causes."""
 
 bound_ids = bound_contextvars

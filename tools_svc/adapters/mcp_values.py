@@ -18,6 +18,7 @@ _IDS = {
     "call_id": "threadmesh/callId",
     "request_id": "threadmesh/requestId",
     "idempotency_key": "threadmesh/idempotencyKey",
+    "traceparent": "traceparent",
 }
 _MEDIA = ("image", "audio")
 _LONGEST_MIME_TYPE = 127

@@ -29,13 +29,15 @@ class Batch:
     `timeout_seconds` shortens what each call may take. Calls that are `resumed` may have been sent before. `approvals`
     are the hashes of definitions that persons have approved, by the calls' ids. With `answers_questions` somebody has
     the questions of servers answered; `continuations` are the answers, by the calls' ids. With a `trusted_context`, the
-    model that asks for the calls had read no untrusted results.
+    model that asks for the calls had read no untrusted results. The `traceparent` is the trace that they are part of,
+    which ends at the servers of tools and where a call becomes a task.
     """
 
     calls: tuple[ToolCall, ...]
     run_id: str = ""
     thread_id: str = ""
     request_id: str = ""
+    traceparent: str = ""
     epoch: int = 0
     timeout_seconds: float | None = None
     resumed: bool = False
@@ -66,6 +68,7 @@ class Invocation:
     run_id: str = ""
     thread_id: str = ""
     request_id: str = ""
+    traceparent: str = ""
     idempotency_key: str = ""
     durable: bool = False
     handle: str = ""

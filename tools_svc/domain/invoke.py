@@ -25,6 +25,7 @@ def invocation(planned: Planned, batch: Batch) -> Invocation:
         run_id=batch.run_id,
         thread_id=batch.thread_id,
         request_id=batch.request_id,
+        traceparent=batch.traceparent,
         idempotency_key=idempotency_key(batch.run_id, planned.call.id),
         may_ask=batch.answers_questions,
         answers=() if goes_on.held else goes_on.answers,

@@ -1,6 +1,6 @@
 """Requests and events of the tools service to and from protobuf. Pure functions, total by construction."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import assert_never
 
@@ -47,14 +47,15 @@ _BREAKER_STATES = {
 }
 
 
-def decode_batch(request: pb.ExecuteToolsRequest, *, request_id: str) -> Batch:
-    """Decode a batch of calls."""
+def decode_batch(request: pb.ExecuteToolsRequest, *, ids: Mapping[str, str]) -> Batch:
+    """Decode a batch of calls that came with the `ids` of a request."""
     timeout = request.timeout.ToTimedelta().total_seconds() if request.HasField("timeout") else None
     return Batch(
         calls=tuple(map(decode_tool_call, request.calls)),
         run_id=request.run_id,
         thread_id=request.thread_id,
-        request_id=request_id,
+        request_id=ids.get("request_id", ""),
+        traceparent=ids.get("traceparent", ""),
         epoch=request.epoch,
         timeout_seconds=timeout,
         resumed=request.resumed,

@@ -39,7 +39,8 @@ class LocalTools:
     async def execute(self, call: ToolCall) -> AsyncGenerator[CallStarted | CallProgress | CallFinished, None]:
         """Run a call of nobody's run to its end."""
         self._on_batch(1)
-        batch = Batch(calls=(call,), request_id=current_ids().get("request_id", ""))
+        ids = current_ids()
+        batch = Batch(calls=(call,), request_id=ids.get("request_id", ""), traceparent=ids.get("traceparent", ""))
         async with aclosing(self._executor.execute(batch)) as events:
             async for event in events:
                 if not isinstance(event.event, InputRequired):  # nobody is there who answers

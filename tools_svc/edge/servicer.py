@@ -79,7 +79,7 @@ class ToolsServicer(ToolsServiceServicer):
         self, request: pb.ExecuteToolsRequest, context: Context
     ) -> AsyncIterator[pb.ExecuteToolsResponse]:
         """Run a batch of calls and stream what happens."""
-        batch = codec.decode_batch(request, request_id=current_ids().get("request_id", ""))
+        batch = codec.decode_batch(request, ids=current_ids())
         self._on_batch(len(batch.calls))
         sequence = 0
         async with aclosing(self._beating(self._executor.execute(batch))) as events:
