@@ -105,7 +105,7 @@ class Executor:
                 log.warning("turn.taken_over")
             except* MeshError as errors:
                 log.warning("turn.lost", errors=[str(error) for error in errors.exceptions])
-                if not _may_go_on(errors):
+                if signals.stop.is_set() or not _may_go_on(errors):
                     await self._cancel(run)
             except* Exception as errors:
                 outcome = "defect"

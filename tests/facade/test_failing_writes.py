@@ -37,7 +37,7 @@ class Others:
         self.ending = asyncio.Event()
         self.may_end = asyncio.Event()
         self.may_end.set()
-        self._spoken = asyncio.Event()
+        self.spoken = asyncio.Event()
         self.order: list[str] = []
         self.numbers: list[int] = []
         self.finished: RunFinished | None = None
@@ -60,7 +60,7 @@ class Others:
         for word in ("one ", "two ", "three "):
             yield TextDelta(text=word)
             await asyncio.sleep(0)
-        self._spoken.set()
+        self.spoken.set()
         if self._endless:
             await asyncio.Event().wait()
         if self._renewals:
@@ -79,7 +79,7 @@ class Others:
         self._writes += 1
         if self._writes == self._failing:
             if isinstance(batch.events[-1].body, TextDelta):
-                await self._spoken.wait()  # other words are pending by then
+                await self.spoken.wait()  # other words are pending by then
             raise Unavailable(peer="context")
         self._keep(batch)
         return False

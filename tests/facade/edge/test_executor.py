@@ -20,8 +20,8 @@ from threadmesh.telemetry.metrics import new_registry
 class Unwritable(Others):
     """A store that takes no end of a run; `cancelled` are the runs that it was asked to stop."""
 
-    def __init__(self, error: MeshError) -> None:
-        super().__init__()
+    def __init__(self, error: MeshError, *, endless: bool = False) -> None:
+        super().__init__(endless=endless)
         self._error = error
         self.cancelled: list[str] = []
 
@@ -46,3 +46,16 @@ async def test_a_run_is_left_to_others_where_only_the_store_was_away(error: Mesh
 
     assert others.order[0] == "model"
     assert others.cancelled == stopped
+
+
+async def test_a_run_that_was_stopped_here_is_left_to_nobody_who_would_go_on_with_it() -> None:
+    others = Unwritable(Unavailable(peer="context"), endless=True)
+    over = asyncio.Event()
+    run = replace(RUN, epoch=1, next_sequence=0, parameters_json=TurnParameters().to_json())
+    async with asyncio.timeout(10), Executor(mesh_of(others), Limits(), FacadeMetrics(new_registry())) as executor:
+        executor.start(run, on_end=over.set)
+        await others.spoken.wait()
+        executor.cancel(run)
+        await over.wait()
+
+    assert others.cancelled == [RUN.id, RUN.id], "at once, and when its end could not be written"
