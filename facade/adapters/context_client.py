@@ -188,9 +188,8 @@ class ContextClient:
 
         An outage of the service is waited out where the log was left.
         """
-        began = False
-        if log := self._logs.find(run_id):
-            began = True
+        log = self._logs.find(run_id)
+        if log:
             tail = log.tail(after=-1 if after is None else after, heartbeat=_HEARTBEAT_SECONDS)
             async with aclosing(tail) as pieces:
                 async for events in pieces:
@@ -199,7 +198,7 @@ class ContextClient:
                         after = events[-1].sequence
                         if isinstance(events[-1].body, RunFinished):
                             return
-        async with aclosing(self._stored(run_id, after, began=began)) as pieces:
+        async with aclosing(self._stored(run_id, after, began=log is not None)) as pieces:
             async for events in pieces:
                 yield events
 
