@@ -12,6 +12,7 @@ from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.domain.run_turn import Signals, run_turn
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.errors import MeshError, RunAlreadyFinished, StaleEpoch, Unavailable
+from threadmesh.retry import persist
 from threadmesh.rpc import deadline
 from threadmesh.telemetry.logs import bound_ids
 
@@ -138,8 +139,13 @@ class Executor:
             await asyncio.gather(claiming, leaving, return_exceptions=True)
 
     async def _cancel(self, run: Run) -> None:
+        """Ask the store to have the run stopped, by whoever writes it; a short outage is waited out."""
         try:
-            await self._mesh.context.cancel(run.id)
+            await persist(
+                lambda: self._mesh.context.cancel(run.id),
+                seconds=self._limits.return_seconds,
+                budget=self._mesh.retries.writes,
+            )
         except MeshError as error:
             log.info("cancel.failed", run_id=run.id, reason=error.reason)
 
