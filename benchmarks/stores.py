@@ -12,7 +12,7 @@ import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
@@ -21,7 +21,7 @@ from time import perf_counter
 from context_svc.adapters.postgres_store import postgres_store
 from context_svc.adapters.redis_store import redis_store
 from context_svc.adapters.sqlite_store import sqlite_store
-from context_svc.domain.append_events import Write, append_to_runs, finish
+from context_svc.domain.append_events import Write, append_events, append_to_runs
 from context_svc.domain.claim import claim
 from context_svc.domain.item import new_item
 from context_svc.domain.ports import Store
@@ -132,7 +132,7 @@ async def measure(store: Store, figures: Figures, *, runs: int, appends: int, fi
         open_runs = [outcome for outcome in outcomes if isinstance(outcome, Run)]
     figures.rate.append(runs * appends * _EVENTS / (perf_counter() - began))
     for run in open_runs:
-        await finish(write_of(run, -1), finished=_DONE, store=store)
+        await append_events(replace(write_of(run, -1), finished=_DONE), store=store)
 
 
 async def recovered(store: Store, restart: Callable[[], None]) -> float:

@@ -17,7 +17,7 @@ from threadmesh.errors import MeshError, SequenceMismatch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Write:
-    """What a writer adds to its run: event bodies numbered from `first_sequence`, items for the thread, calls.
+    """What a writer adds to its run: event bodies numbered from `first_sequence`, items for the thread, calls, an end.
 
     `digest` is equal for two requests exactly when they are the same.
     """
@@ -29,10 +29,14 @@ class Write:
     bodies: tuple[bytes, ...] = ()
     items: tuple[NewItem, ...] = ()
     calls: tuple[Call, ...] = ()
+    finished: RunFinished | None = None
 
 
 async def append_events(write: Write, *, store: RunStore) -> Run:
     """Give the run after the write, its lease renewed. Repeating the last write changes nothing and gives the same.
+
+    With an end the run is in its final state: its last events and items, its terminal event and its state are stored in
+    one transaction, and the thread's next run may be claimed at once.
 
     Raises `RunNotFound`, `StaleEpoch`, `RunAlreadyFinished`, and `SequenceMismatch` with the number the log expects.
     """
@@ -48,15 +52,9 @@ async def append_to_runs(writes: Sequence[Write | MeshError], *, store: RunStore
     return [next(outcomes) if isinstance(write, Write) else write for write in writes]
 
 
-async def finish(write: Write, *, finished: RunFinished, store: RunStore) -> Run:
-    """Give the run in its final state: its last events and items, its terminal event and its state in one transaction.
-
-    The thread's next run may be claimed at once. Raises as `append_events` does.
-    """
-    return await store.change(Scope(run_id=write.run_id), partial(_finish, write, finished))
-
-
 def _appending(write: Write) -> tuple[Scope, Decide[Run]]:
+    if write.finished is not None:
+        return Scope(run_id=write.run_id), partial(_finish, write, write.finished)
     return Scope(run_id=write.run_id, only_run=not write.items), partial(_append, write)
 
 

@@ -28,6 +28,8 @@ _RESOLUTIONS_BACK: dict[int, Resolution] = {wire: resolution for resolution, wir
 
 def decode_require_action(request: pb.RequireActionRequest) -> tuple[Write, list[Action], float]:
     """Decode a last write, the calls it asks about, and for how many seconds."""
+    if request.write.HasField("finished"):
+        raise InvalidArgument("A run that waits has no end yet.", field="write")
     write = replace(decode_append(request.write), digest=digest(request))
     actions = [_decode_action(action) for action in request.actions]
     return write, actions, request.timeout.ToTimedelta().total_seconds()

@@ -119,6 +119,7 @@ def decode_append(request: pb.AppendEventsRequest) -> Write:
         items=tuple(map(_decode_item, request.items)),
         calls=tuple(_decode_call(call, request.run_id) for call in request.calls),
         digest=digest(request),
+        finished=_decode_finished(request.finished) if request.HasField("finished") else None,
     )
 
 
@@ -130,7 +131,10 @@ def decode_writes(requests: Iterable[pb.AppendEventsRequest]) -> list[Write | Me
 def encode_appended(run: Run) -> pb.AppendEventsResponse:
     """Encode the acknowledgement of a write."""
     return pb.AppendEventsResponse(
-        run_id=run.id, next_sequence=run.next_sequence, cancel_requested=run.cancel_requested
+        run_id=run.id,
+        next_sequence=run.next_sequence,
+        cancel_requested=run.cancel_requested,
+        finish_time=timestamp(run.finish_time) if run.finish_time else None,
     )
 
 
@@ -141,17 +145,17 @@ def encode_outcome(outcome: Run | MeshError) -> pb.AppendOutcome:
     return pb.AppendOutcome(appended=encode_appended(outcome))
 
 
-def decode_finish(request: pb.FinishRunRequest) -> tuple[Write, RunFinished]:
+def decode_finish(request: pb.FinishRunRequest) -> Write:
     """Decode the end of a run."""
-    write = Write(
+    return Write(
         run_id=request.run_id,
         epoch=request.epoch,
         first_sequence=request.first_sequence,
         bodies=tuple(_bodies(request.events)),
         items=tuple(map(_decode_item, request.items)),
         digest=digest(request),
+        finished=_decode_finished(request.finished),
     )
-    return write, _decode_finished(request.finished)
 
 
 def encode_event(event: Event) -> pb.RunEvent:
@@ -193,7 +197,7 @@ def _bodies(events: Iterable[pb.RunEvent]) -> Iterator[bytes]:
     for place, event in enumerate(events):
         field = f"events[{place}]"
         if event.HasField("run_finished"):
-            raise InvalidArgument("A log is ended by `FinishRun` only.", field=field)
+            raise InvalidArgument("A log is ended by `finished` only.", field=field)
         event.ClearField("sequence")
         event.ClearField("create_time")
         body = event.SerializeToString()

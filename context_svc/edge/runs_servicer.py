@@ -8,7 +8,7 @@ import grpc
 import structlog
 
 from context_svc.domain.answer_call import answer_call
-from context_svc.domain.append_events import append_events, append_to_runs, finish
+from context_svc.domain.append_events import append_events, append_to_runs
 from context_svc.domain.cancel import cancel
 from context_svc.domain.claim import claim, renew
 from context_svc.domain.decide_call import decide_call
@@ -154,7 +154,9 @@ class RunsServicer(rpc.RunsServiceServicer):
     ) -> AsyncIterator[pb.AppendEventsResponse]:
         """Write to runs, each request in one transaction, and acknowledge in order."""
         async for request in request_iterator:
-            yield encode_appended(await append_events(decode_append(request), store=self._store))
+            run = await append_events(decode_append(request), store=self._store)
+            _tell_end(run)
+            yield encode_appended(run)
 
     async def AppendToRuns(
         self, request_iterator: AsyncIterator[pb.AppendToRunsRequest], context: Context
@@ -162,6 +164,9 @@ class RunsServicer(rpc.RunsServiceServicer):
         """Write to many runs, each request with one commit, and answer in order."""
         async for request in request_iterator:
             outcomes = await append_to_runs(decode_writes(request.writes), store=self._store)
+            for outcome in outcomes:
+                if isinstance(outcome, Run):
+                    _tell_end(outcome)
             yield pb.AppendToRunsResponse(outcomes=map(encode_outcome, outcomes))
 
     async def WatchRun(self, request: pb.WatchRunRequest, context: Context) -> AsyncIterator[pb.WatchRunResponse]:
@@ -175,9 +180,8 @@ class RunsServicer(rpc.RunsServiceServicer):
 
     async def FinishRun(self, request: pb.FinishRunRequest, context: Context) -> pb.FinishRunResponse:
         """End a run: its last items, its terminal event and its state in one transaction."""
-        write, finished = decode_finish(request)
-        run = await finish(write, finished=finished, store=self._store)
-        _tell("run.finished", run, events=run.next_sequence)
+        run = await append_events(decode_finish(request), store=self._store)
+        _tell_end(run)
         return pb.FinishRunResponse(run=encode_run(run))
 
     async def CancelRun(self, request: pb.CancelRunRequest, context: Context) -> pb.CancelRunResponse:
@@ -235,6 +239,12 @@ class RunsServicer(rpc.RunsServiceServicer):
         calls = await self._store.calls(request.run_id)
         run = await visible_run(request, self._store)
         return pb.ListCallsResponse(calls=(encode_decided(call, run) for call in calls))
+
+
+def _tell_end(run: Run) -> None:
+    """Log that a run has ended, if the write that gave it was its last."""
+    if run.finished:
+        _tell("run.finished", run, events=run.next_sequence)
 
 
 def _tell(event: str, run: Run, **facts: object) -> None:

@@ -219,19 +219,14 @@ class RunWriter:
     async def finish(self, batch: Batch, finished: RunFinished) -> None:
         """Write the last batch and the terminal event."""
         self._written.add(batch.run_id)
-        last = encode_batch(batch)
-        request = pb.FinishRunRequest(
-            run_id=last.run_id,
-            epoch=last.epoch,
-            first_sequence=last.first_sequence,
-            events=last.events,
-            items=last.items,
-            finished=encode_run_finished(finished),
-        )
+        request = encode_batch(batch)
+        request.finished.CopyFrom(encode_run_finished(finished))
         crash_point("run.before_terminal")
-        answer = await persist(lambda: self._finish(request), seconds=self._seconds, budget=self._retries)
+        acknowledged = await persist(
+            lambda: self._appender.append(request), seconds=self._seconds, budget=self._retries
+        )
         crash_point("run.after_terminal")
-        time = time_of(answer.run, "finish_time")
+        time = time_of(acknowledged, "finish_time")
         self._log(batch, [*batch.events, RunEvent(sequence=0, body=finished, time=time)])
 
     def close(self) -> None:
@@ -242,10 +237,6 @@ class RunWriter:
     async def _require_action(self, request: pb.RequireActionRequest) -> pb.RequireActionResponse:
         async with translated(PEER):
             return await self._runs.RequireAction(request, timeout=SECONDS)
-
-    async def _finish(self, request: pb.FinishRunRequest) -> pb.FinishRunResponse:
-        async with translated(PEER):
-            return await self._runs.FinishRun(request, timeout=SECONDS)
 
     def _log(self, batch: Batch, events: Sequence[RunEvent]) -> None:
         if log := self._logs.find(batch.run_id):

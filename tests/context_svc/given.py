@@ -13,7 +13,7 @@ from context_svc.adapters.memory_store import MemoryStore
 from context_svc.adapters.postgres_store import postgres_store
 from context_svc.adapters.redis_store import redis_store
 from context_svc.adapters.sqlite_store import sqlite_store
-from context_svc.domain.append_events import Write, append_events, finish
+from context_svc.domain.append_events import Write, append_events
 from context_svc.domain.call import Call
 from context_svc.domain.change import Moment
 from context_svc.domain.claim import claim
@@ -177,10 +177,11 @@ def writing(
     epoch: int | None = None,
     items: tuple[NewItem, ...] = (),
     calls: tuple[Call, ...] = (),
+    finished: RunFinished | None = None,
 ) -> Write:
     first = run.next_sequence if first is None else first
     epoch = run.epoch if epoch is None else epoch
-    content = repr((run.id, epoch, first, bodies, items, calls))
+    content = repr((run.id, epoch, first, bodies, items, calls, finished))
     return Write(
         run_id=run.id,
         epoch=epoch,
@@ -189,6 +190,7 @@ def writing(
         items=items,
         calls=calls,
         digest=hashlib.sha256(content.encode()).hexdigest(),
+        finished=finished,
     )
 
 
@@ -197,8 +199,7 @@ async def appended(store: Store, run: Run, *bodies: bytes) -> Run:
 
 
 async def finished(store: Store, run: Run, *bodies: bytes, items: tuple[NewItem, ...] = ()) -> Run:
-    write = writing(run, *bodies, items=items)
-    return await finish(write, finished=SUCCEEDED, store=store)
+    return await append_events(writing(run, *bodies, items=items, finished=SUCCEEDED), store=store)
 
 
 async def texts(store: Store, thread_id: str) -> list[str]:

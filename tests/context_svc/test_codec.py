@@ -135,7 +135,8 @@ def test_equal_requests_have_equal_digests_and_others_have_not() -> None:
 def test_the_end_of_a_run_comes_back_as_it_was_given(finished: RunFinished) -> None:
     wire = encode_event(Event(sequence=3, create_time=NOW, body=finished)).run_finished
 
-    assert decode_finish(pb.FinishRunRequest(run_id="r", finished=wire))[1] == finished
+    assert decode_finish(pb.FinishRunRequest(run_id="r", finished=wire)).finished == finished
+    assert decode_append(pb.AppendEventsRequest(run_id="r", finished=wire)).finished == finished
 
 
 def test_a_run_shows_how_it_ended() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from context_svc.domain.append_events import append_events, append_to_runs, finish
+from context_svc.domain.append_events import append_events, append_to_runs
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.cancel import cancel
 from context_svc.domain.claim import renew
@@ -194,10 +194,10 @@ async def test_finishing_commits_the_last_events_items_and_the_state_together(st
 
 async def test_finishing_twice_ends_the_run_once(store: Store, clock: FakeClock) -> None:
     run = await running(store, clock)
-    write = writing(run, items=(said("answer", Role.ASSISTANT),))
+    write = writing(run, items=(said("answer", Role.ASSISTANT),), finished=SUCCEEDED)
 
-    first = await finish(write, finished=SUCCEEDED, store=store)
-    again = await finish(write, finished=SUCCEEDED, store=store)
+    first = await append_events(write, store=store)
+    again = await append_events(write, store=store)
 
     assert again == first == await store.run(run.id)
     assert await texts(store, run.thread_id) == ["hello", "answer"]
@@ -210,7 +210,7 @@ async def test_an_ended_run_takes_no_writes(store: Store, clock: FakeClock) -> N
     for late in (
         append_events(writing(ended, b"x"), store=store),
         append_events(writing(run, b"a", first=0), store=store),
-        finish(writing(ended), finished=RunFinished(state=RunState.FAILED), store=store),
+        append_events(writing(ended, finished=RunFinished(state=RunState.FAILED)), store=store),
         renew(run.id, epoch=run.epoch, store=store),
     ):
         with pytest.raises(RunAlreadyFinished):
@@ -283,7 +283,7 @@ async def test_what_is_asked_of_an_unknown_run_is_not_found(store: Store, clock:
         claimed(store, clock, run),
         renew(run.id, epoch=1, store=store),
         append_events(writing(run, b"x"), store=store),
-        finish(writing(run), finished=SUCCEEDED, store=store),
+        append_events(writing(run, finished=SUCCEEDED), store=store),
     ):
         with pytest.raises(RunNotFound):
             await asked

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from context_svc.domain.append_events import append_events, finish
+from context_svc.domain.append_events import append_events
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.claim import claim, renew
 from context_svc.domain.ports import Store
@@ -342,7 +342,7 @@ async def test_a_writer_that_was_taken_over_changes_nothing(store: Store, clock:
     with pytest.raises(StaleEpoch):
         await renew(old.id, epoch=old.epoch, store=store)
     with pytest.raises(StaleEpoch):
-        await finish(writing(old), finished=SUCCEEDED, store=store)
+        await append_events(writing(old, finished=SUCCEEDED), store=store)
 
     assert await store.run(old.id) == new
     assert (await store.log(old.id, after=-1)).events == ()

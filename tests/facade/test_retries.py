@@ -101,7 +101,6 @@ REPEATED: dict[str, Operation] = {
     "ListTools": lambda mesh: asking(mesh).catalogue(),
     "ExecuteTools": call,
     "AppendToRuns": append,
-    "FinishRun": finish,
     "RenewRun": lambda mesh: mesh.context.renew(RUN),
     "WatchRun": watch,
     "AssembleWindow": lambda mesh: mesh.context.window(RUN, token_budget=100),

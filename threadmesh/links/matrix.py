@@ -34,7 +34,7 @@ MATRIX: Mapping[str, Mapping[str, Methods]] = {
         RUNS: frozenset(
             {
                 *("StartRun", "GetRun", "ListRuns", "ClaimRun", "TakeOverRun", "HandOverRun", "RenewRun", "CancelRun"),
-                *("AppendToRuns", "WatchRun", "FinishRun", "RequireAction", "ResolveCall", "AnswerCall", "ListCalls"),
+                *("AppendToRuns", "WatchRun", "RequireAction", "ResolveCall", "AnswerCall", "ListCalls"),
                 "ListWaitingInput",
             }
         ),

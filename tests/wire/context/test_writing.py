@@ -10,6 +10,7 @@ from threadmesh.api.context.v1 import runs_service_pb2 as pb
 from threadmesh.api.context.v1 import threads_service_pb2 as threads_pb
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
 from threadmesh.errors import InvalidArgument, RunAlreadyFinished, SequenceMismatch, StaleEpoch
+from threadmesh.rpc.channel import translated
 from threadmesh.testing.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -97,13 +98,53 @@ async def test_a_refused_write_harms_no_other_of_its_request(runs: "Runs") -> No
     assert answers[1].outcomes[0].appended.next_sequence == 1
 
 
-async def test_only_finish_run_ends_a_log(runs: "Runs") -> None:
+async def test_an_event_ends_no_log(runs: "Runs") -> None:
     run = await running(runs)
 
     with pytest.raises(InvalidArgument) as caught:
         await appended(runs, [writing(run, 0, text("a"), pb.RunEvent(run_finished=SUCCEEDED))])
 
     assert caught.value.field == "events[1]"
+
+
+async def test_a_write_can_end_its_run(runs: "Runs", threads: "Threads", clock: FakeClock) -> None:
+    run, other = await running(runs, thread_key="discord:1:2"), await running(runs)
+    clock.advance(1)
+    last = writing(run, 1, text("lo"))
+    last.items.append(said("Hello", conversation.ROLE_ASSISTANT))
+    last.finished.CopyFrom(SUCCEEDED)
+    sent = [pb.AppendToRunsRequest(writes=[writing(run, 0, text("Hel")), writing(other, 0, text("x")), last])]
+
+    first, again = [
+        [each async for each in runs.AppendToRuns(iter(requests), timeout=SECONDS)][-1].outcomes[-1].appended
+        for requests in (sent, [pb.AppendToRunsRequest(writes=[last])])
+    ]
+
+    ended = (await runs.GetRun(pb.GetRunRequest(run_id=run.id), timeout=SECONDS)).run
+    assert (ended.state, ended.next_sequence, ended.owner) == (pb.RUN_STATE_SUCCEEDED, 3, "")
+    assert first == again == pb.AppendEventsResponse(run_id=run.id, next_sequence=3, finish_time=ended.finish_time)
+    assert [event.WhichOneof("event") for event in await watched(runs, run)] == [
+        "text_delta", "text_delta", "run_finished",
+    ]  # fmt: skip
+    listed = await threads.ListItems(threads_pb.ListItemsRequest(thread_id=run.thread_id), timeout=SECONDS)
+    assert [item.message.parts[0].text for item in listed.items] == ["hello", "Hello"]
+    assert (await running(runs, thread_key="discord:1:2")).thread_id == run.thread_id  # the next one has its turn
+
+
+async def test_a_run_that_waits_has_no_end(runs: "Runs") -> None:
+    run = await running(runs)
+    write = writing(run, 0, text("a"))
+    write.calls.append(pb.Call(id="c", name="t", arguments_json="{}", state=pb.CALL_STATE_AWAITING_APPROVAL))
+    write.finished.CopyFrom(SUCCEEDED)
+    request = pb.RequireActionRequest(write=write, actions=[pb.RequiredAction(call_id="c")])
+    request.timeout.FromSeconds(60)
+
+    with pytest.raises(InvalidArgument) as caught:
+        async with translated("context"):
+            await runs.RequireAction(request, timeout=SECONDS)
+
+    assert caught.value.field == "write"
+    assert (await runs.GetRun(pb.GetRunRequest(run_id=run.id), timeout=SECONDS)).run.state == pb.RUN_STATE_RUNNING
 
 
 async def test_an_ended_run_refuses_writes(runs: "Runs") -> None:

@@ -657,6 +657,7 @@ class AppendEventsRequest(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
+    FINISHED_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
     epoch: _builtins.int
@@ -675,6 +676,10 @@ class AppendEventsRequest(_message.Message):
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___Call]:
         """Holds the new states of tool calls."""
 
+    @_builtins.property
+    def finished(self) -> Global___RunFinished:
+        """Ends the run, if it is there, as `FinishRun` does; becomes the log's terminal event, behind the events."""
+
     def __init__(
         self,
         *,
@@ -684,10 +689,11 @@ class AppendEventsRequest(_message.Message):
         events: _abc.Iterable[Global___RunEvent] | None = ...,
         items: _abc.Iterable[_threads_service_pb2.NewItem] | None = ...,
         calls: _abc.Iterable[Global___Call] | None = ...,
+        finished: Global___RunFinished | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finished", b"finished"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "epoch", b"epoch", "events", b"events", "first_sequence", b"first_sequence", "items", b"items", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "epoch", b"epoch", "events", b"events", "finished", b"finished", "first_sequence", b"first_sequence", "items", b"items", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -702,22 +708,28 @@ class AppendEventsResponse(_message.Message):
     RUN_ID_FIELD_NUMBER: _builtins.int
     NEXT_SEQUENCE_FIELD_NUMBER: _builtins.int
     CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    FINISH_TIME_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run."""
     next_sequence: _builtins.int
     """Numbers the event that the log expects next."""
     cancel_requested: _builtins.bool
     """Says that somebody asked to stop the run."""
+    @_builtins.property
+    def finish_time(self) -> _timestamp_pb2.Timestamp:
+        """Says when the run has ended, if it has."""
+
     def __init__(
         self,
         *,
         run_id: _builtins.str = ...,
         next_sequence: _builtins.int = ...,
         cancel_requested: _builtins.bool = ...,
+        finish_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["finish_time", b"finish_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "next_sequence", b"next_sequence", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel_requested", b"cancel_requested", "finish_time", b"finish_time", "next_sequence", b"next_sequence", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -999,7 +1011,7 @@ class RequireActionRequest(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def write(self) -> Global___AppendEventsRequest:
-        """Is the last write, in which the calls are AWAITING_APPROVAL or AWAITING_INPUT."""
+        """Is the last write, in which the calls are AWAITING_APPROVAL or AWAITING_INPUT. It does not end the run."""
 
     @_builtins.property
     def actions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RequiredAction]:

@@ -212,7 +212,8 @@ class RunsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def FinishRun(self, request, context):
-        """Ends a run: its last items, its terminal event and its state in one transaction.
+        """Ends a run: its last items, its terminal event and its state in one transaction. Who has a stream of writes open can
+        say the same there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

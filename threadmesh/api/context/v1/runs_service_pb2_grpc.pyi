@@ -74,7 +74,9 @@ class RunsServiceStub:
     OUT_OF_RANGE and the reason EVENT_LOG_EXPIRED.
     """
     FinishRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.FinishRunRequest, _runs_service_pb2.FinishRunResponse]
-    """Ends a run: its last items, its terminal event and its state in one transaction."""
+    """Ends a run: its last items, its terminal event and its state in one transaction. Who has a stream of writes open can
+    say the same there.
+    """
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
     RequireAction: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.RequireActionRequest, _runs_service_pb2.RequireActionResponse]
@@ -153,7 +155,9 @@ class RunsServiceAsyncStub(RunsServiceStub):
     OUT_OF_RANGE and the reason EVENT_LOG_EXPIRED.
     """
     FinishRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.FinishRunRequest, _runs_service_pb2.FinishRunResponse]  # type: ignore[assignment]
-    """Ends a run: its last items, its terminal event and its state in one transaction."""
+    """Ends a run: its last items, its terminal event and its state in one transaction. Who has a stream of writes open can
+    say the same there.
+    """
     CancelRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
     RequireAction: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.RequireActionRequest, _runs_service_pb2.RequireActionResponse]  # type: ignore[assignment]
@@ -295,7 +299,9 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _runs_service_pb2.FinishRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_runs_service_pb2.FinishRunResponse, _abc.Awaitable[_runs_service_pb2.FinishRunResponse]]:
-        """Ends a run: its last items, its terminal event and its state in one transaction."""
+        """Ends a run: its last items, its terminal event and its state in one transaction. Who has a stream of writes open can
+        say the same there.
+        """
 
     @_abc_1.abstractmethod
     def CancelRun(
