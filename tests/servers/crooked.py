@@ -22,6 +22,7 @@ TOOLS: list[Any] = [
     {"name": "huge_inner_id", "inputSchema": _ANY},
     {"name": "huge_hidden_id", "inputSchema": _ANY},
     {"name": "huge_notification", "inputSchema": _ANY},
+    {"name": "huge_question", "inputSchema": _ANY},
     {"name": "endless", "inputSchema": _ANY},
     {"name": "silent", "inputSchema": _ANY},
     {"name": "protocol_error", "inputSchema": _ANY},
@@ -105,6 +106,17 @@ def _huge_notification(number: int) -> None:
     _answered(number, text("went on"))
 
 
+def _huge_question(number: int) -> None:
+    """Ask without asking whether one may, and pass on what came of it."""
+    for question in ("q", 2_000_000):
+        send({"id": question, "method": "elicitation/create", "params": {"message": "x" * 5_000_000}})
+        given = json.loads(sys.stdin.readline())
+        if given.get("id") != question or "error" not in given:
+            _answered(number, text(f"{question} had no answer: {given}"))
+            return
+    _answered(number, text("refused"))
+
+
 def _endless(number: int) -> None:
     sys.stdout.write(f'{{"jsonrpc": "2.0", "id": {number}, "result": "')
     while True:
@@ -126,6 +138,7 @@ CALLS: dict[str, Callable[[int], None]] = {
         {"result": text("x" * 5_000_000) | {"id": number}, "id": number, "more": {"id": number, "x": "x" * 1_000}}
     ),
     "huge_notification": _huge_notification,
+    "huge_question": _huge_question,
     "endless": _endless,
     "silent": lambda _: None,
     "protocol_error": lambda number: send({"id": number, "error": {"code": -32602, "message": "no such thing"}}),

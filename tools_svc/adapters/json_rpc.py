@@ -1,6 +1,7 @@
 """JSON-RPC messages out of bytes that a tool server sent."""
 
 import json
+from contextlib import suppress
 
 import structlog
 from mcp.shared.message import SessionMessage
@@ -19,7 +20,8 @@ _ANSWERS = {"result", "error"}
 def message(name: str, text: bytes | Oversized) -> SessionMessage | None:
     """Read a message of the server `name`; an answer that was too large becomes an error of the call that it answers.
 
-    Gives None for a notification or request that was too large: it answers no call, and is left out. Raises
+    A request that was too large is given without its params: whatever cannot do without is refused. Gives None for a
+    notification, and for a request whose id is not certain: it answers no call, and is left out. Raises
     `ToolConnectionLost` for what is no message, and for a large one that does not say for certain which call it
     answers: any call may have taken effect, so none may be ended as failed.
     """
@@ -47,15 +49,22 @@ def answers(text: Oversized) -> bool:
 
 
 def _too_large(name: str, text: Oversized) -> SessionMessage | None:
-    """Answer the call whose result was thrown away."""
+    """Answer the call whose result was thrown away, or leave the params of a request away."""
     log.warning("tool_server.message_too_large", server=name, bytes=text.length)
     found = fields(text.head, text.tail)
-    if "method" in dict(found):
-        return None
     ids = {value for field, value in found if field == "id"}
+    if (method := dict(found).get("method")) is not None:
+        return _bare(method, ids.pop()) if len(ids) == 1 else None
     if len(ids) != 1 or not answers(text) or not (number := ids.pop()).isdigit():
         raise ToolConnectionLost(f"The tool's server sent a message of {text.length} bytes.")
     return failed(int(number), RESULT_TOO_LARGE, f"{text.length} bytes")
+
+
+def _bare(method: bytes, request: bytes) -> SessionMessage | None:
+    text = b'{"jsonrpc": "2.0", "id": %b, "method": %b}' % (request, method)
+    with suppress(ValueError):
+        return SessionMessage(_parsed(text))
+    return None
 
 
 def failed(request: int | str, code: int, words: str) -> SessionMessage:

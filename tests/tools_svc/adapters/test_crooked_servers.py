@@ -46,6 +46,7 @@ def _words(answer: ToolOutput) -> str:
         ("twice", "first"),
         ("half_surrogate", "half ? pair"),
         ("huge_notification", "went on"),
+        ("huge_question", "refused"),
         ("blocks", "x" * 1_000),
     ],
 )
