@@ -24,6 +24,7 @@ from threadmesh.gateway.pages import page
 from threadmesh.gateway.port import ToolsService
 from threadmesh.telemetry.logs import bound_ids
 from threadmesh.telemetry.metrics import installed_version
+from threadmesh.telemetry.trace import traceparent_of
 
 log = structlog.get_logger()
 
@@ -93,7 +94,7 @@ class Gateway(Server[Any]):
     async def _call_tool(self, context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         call = ToolCall(id=f"mcp-{uuid4().hex}", name=params.name, arguments_json=json.dumps(params.arguments or {}))
         gone = context.request.scope[GONE] if context.request else asyncio.Event()
-        with bound_ids(request_id=call.id), as_mcp_errors():
+        with bound_ids(request_id=call.id, **_trace(context)), as_mcp_errors():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_cancel_when, gone, tasks.cancel_scope)
                 result = await self._carried(context, call)
@@ -125,6 +126,12 @@ class Gateway(Server[Any]):
     async def _stop(self, call: ToolCall) -> None:
         with anyio.move_on_after(_STOP_SECONDS, shield=True), suppress(MeshError):
             await self._tools.cancel(call.id)
+
+
+def _trace(context: Context) -> dict[str, str]:
+    """Give the trace that a request is part of, as MCP clients say it."""
+    trace = traceparent_of(str((context.meta or {}).get("traceparent", "")))
+    return {"traceparent": trace} if trace else {}
 
 
 async def _cancel_when(gone: asyncio.Event, scope: anyio.CancelScope) -> None:

@@ -5,6 +5,7 @@ import base64
 from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import anyio
 import httpx2
@@ -13,9 +14,11 @@ import pytest_asyncio
 from mcp.client import Client
 from mcp.client.subscriptions import ResourceUpdated
 from mcp.shared.exceptions import MCPError
-from mcp_types import BlobResourceContents, TextContent, TextResourceContents
+from mcp_types import BlobResourceContents, RequestParamsMeta, TextContent, TextResourceContents
 
 from tests.tools_svc.gateways import ACCEPT, INITIALIZE, KINDS, SHOP, Served, Told, connected, served
+
+TRACE = f"00-{'a' * 32}-{'b' * 16}-01"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -54,6 +57,18 @@ async def test_a_call_gives_text_and_structure_with_every_digit(service: Served,
     assert not result.is_error
     assert result.structured_content == {"value": value, "count": 1, "note": None}
     assert result.content == [TextContent(text="echo")]
+
+
+@pytest.mark.parametrize(("sent", "told"), [(TRACE, {"traceparent": TRACE}), ("00-zz", {})])
+async def test_the_trace_of_a_call_goes_on_to_its_server(
+    service: Served, kind: str, sent: str, told: dict[str, str]
+) -> None:
+    async with connected(kind, service) as client:
+        result = await client.call_tool("shop__meta", meta=cast(RequestParamsMeta, {"traceparent": sent}))
+
+    given = result.structured_content or {}
+    assert {key: value for key, value in given.items() if key == "traceparent"} == told
+    assert given["threadmesh/requestId"].startswith("mcp-")
 
 
 async def test_a_call_that_fails_is_a_result_that_says_why(service: Served, kind: str) -> None:
