@@ -16,7 +16,7 @@ from context_svc.domain.receipt import RECEIPT_LIFETIME, valid_receipt
 from context_svc.domain.release import released
 from context_svc.domain.run import Multitask, Run, RunState
 from context_svc.domain.thread import Thread, new_thread
-from threadmesh.errors import Overloaded, ThreadBusy, ThreadNotFound
+from threadmesh.errors import Overloaded, ThreadBusy, ThreadChanged, ThreadNotFound
 
 QUEUE_DEPTH = 8
 """How many runs of one thread may wait behind the one that is being answered."""
@@ -31,7 +31,7 @@ class StartRequest:
     ended, a new run takes its place; input of one that said nothing leaves the thread. An `owner` becomes the run's
     writer at once if nothing is ahead of it. A thread that is made is described by `metadata`. A `tenant` has keys of
     his own, and finds no threads but his; None finds all threads by their ids. A run in a thread that stays is refused
-    if the tenant has stored `limit` bytes; 0 is no limit.
+    if the tenant has stored `limit` bytes; 0 is no limit. With a `number`, it is refused if the run would have another.
     """
 
     input: tuple[NewItem, ...]
@@ -49,6 +49,7 @@ class StartRequest:
     tenant: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     limit: int = 0
+    number: int | None = None
 
     @property
     def stays(self) -> bool:
@@ -80,8 +81,8 @@ class Started:
 async def start(request: StartRequest, *, store: RunStore) -> Started:
     """Give the run of the request, QUEUED unless it was replayed or claimed; its input is as durable as the run itself.
 
-    Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `Overloaded` (the thread's queue is full),
-    `IdempotencyKeyReused` and `InsufficientQuota`.
+    Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `ThreadChanged` (the run would have another number), `Overloaded`
+    (the thread's queue is full), `IdempotencyKeyReused` and `InsufficientQuota`.
     """
     scope = Scope(
         thread_id=request.thread_id,
@@ -98,6 +99,8 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
     if found and not (found.finished and found.id == request.instead_of):
         return NOTHING, Started(run=found, replayed=True)
     thread = _thread(request, state)
+    if request.number not in {None, thread.run_count}:
+        raise ThreadChanged
     unanswered = _unanswered(found, thread, state) if found else ()
     if request.stays:
         require_room(state, request.limit)

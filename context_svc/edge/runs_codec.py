@@ -74,6 +74,7 @@ def decode_start(request: pb.StartRunRequest) -> StartRequest:
         tenant=tenant_of(request),
         metadata=dict(request.metadata),
         limit=request.stored_bytes_limit,
+        number=request.number if request.HasField("number") else None,
         multitask=_MULTITASKS.get(request.multitask, Multitask.ENQUEUE),
         timeout=request.timeout.ToTimedelta().total_seconds() if timed else _TIMEOUT_SECONDS,
     )
@@ -85,6 +86,7 @@ def encode_run(run: Run) -> pb.Run:
         id=run.id,
         tenant=run.tenant,
         thread_id=run.thread_id,
+        number=run.number,
         state=_STATES[run.state],
         epoch=run.epoch,
         owner=run.owner,

@@ -231,12 +231,6 @@ class ContextClient:
         async with translated(PEER):
             await self._runs.CancelRun(pb.CancelRunRequest(run_id=run_id), timeout=SECONDS)
 
-    async def latest(self, thread_id: str) -> str:
-        """Name the run of a thread that was made last."""
-        async with translated(PEER):
-            response = await self._runs.ListRuns(pb.ListRunsRequest(thread_id=thread_id, page_size=1), timeout=SECONDS)
-        return response.runs[0].id if response.runs else ""
-
     async def earliest(self, thread_id: str) -> Run | None:
         """Give the run of a thread that was made first."""
         request = pb.ListRunsRequest(thread_id=thread_id, page_size=_RUNS)

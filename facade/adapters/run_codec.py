@@ -39,6 +39,7 @@ def decode_run(run: pb.Run) -> Run:
         id=run.id,
         tenant=run.tenant,
         thread_id=run.thread_id,
+        number=run.number,
         state=_STATES.get(run.state, RunState.QUEUED),
         create_time=run.create_time.ToDatetime(tzinfo=UTC),
         epoch=run.epoch,

@@ -35,6 +35,7 @@ def encode_start(new: NewRun, *, owner: str) -> pb.StartRunRequest:
         tenant=new.tenant,
         metadata=new.metadata,
         stored_bytes_limit=new.stored_limit,
+        number=new.number,
     )
     request.timeout.FromTimedelta(timedelta(seconds=new.timeout_seconds))
     if new.thread_id:

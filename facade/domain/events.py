@@ -107,7 +107,7 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One request being answered, for a tenant.
+    """One request being answered, for a tenant; `number` counts those of its thread that were made before.
 
     Once it has been claimed, `first_input` numbers the entry of its thread with which its input begins, and
     `first_answer` the one that its first answer will be.
@@ -116,6 +116,7 @@ class Run:
     id: str
     tenant: str = ""
     thread_id: str
+    number: int = 0
     state: RunState
     create_time: datetime
     epoch: int = 0

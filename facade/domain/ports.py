@@ -266,10 +266,6 @@ class Context(Protocol):
         """Ask the run's writer to stop."""
         ...
 
-    async def latest(self, thread_id: str) -> str:
-        """Name the run of a thread that was made last; empty for a thread without one."""
-        ...
-
     async def earliest(self, thread_id: str) -> Run | None:
         """Give the run of a thread that was made first; None for a thread without one."""
         ...

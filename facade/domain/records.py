@@ -159,7 +159,7 @@ class NewRun:
     key finds that one, and is what it finds from then on. A window of `window_tokens` is read together with the run,
     unless they are 0. A thread that is made is described by `metadata`. Its `tenant` alone sees the run and its thread,
     and has keys of his own. In a thread that stays, it is refused if that tenant has stored `stored_limit` bytes; 0 is
-    no limit.
+    no limit. With a `number`, it is refused if another run has that in the thread by now.
     """
 
     input: Sequence[Message]
@@ -178,6 +178,7 @@ class NewRun:
     metadata: Mapping[str, str] = field(default_factory=dict)
     tenant: str = ""
     stored_limit: int = 0
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """What all requests that are answered by a run have in common: how it begins, how it is read, and who has left."""
 
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -25,6 +25,7 @@ from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.metrics import FacadeMetrics
 from facade.edge.readers import Reader, Readers, Seat
 from threadmesh.crash_points import crash_point
+from threadmesh.errors import ThreadChanged
 from threadmesh.keys.key import Scope
 
 Result = TypeVar("Result")
@@ -54,26 +55,34 @@ class Answering:
         self._keepalive_seconds = keepalive_seconds
         self._readers = Readers()
 
-    async def start(self, new: NewRun, request: Request) -> tuple[Run, bool]:
+    async def start(
+        self, new: NewRun, request: Request, *, elsewhere: Callable[[], Awaitable[NewRun]] | None = None
+    ) -> tuple[Run, bool]:
         """Make the run of a request and begin it, or find the one that an earlier sending of it has made (then True).
 
-        What came to nothing is tried anew, unless a tool was called: that could happen twice. Raises
-        `InsufficientScope`, `RateLimitExceeded`, `Overloaded` and `InsufficientQuota` before anything is kept.
+        What came to nothing is tried anew, unless a tool was called: that could happen twice. Where another run has its
+        number by now, the one `elsewhere` is made. Raises `InsufficientScope`, `RateLimitExceeded`, `Overloaded` and
+        `InsufficientQuota` before anything is kept.
         """
         if new.parameters.server_tools:
             require(request, Scope.TOOLS)
         await self._admission.unless_refused(request, model=new.parameters.model, models=self._inference)
         with self._admission.admit(request, tokens=expected_tokens(new)) as held:
-            parameters = replace(new.parameters, caller=request.state.key)
-            called = replace(new, parameters=parameters, stored_limit=stored_limit(request))
-            counted = await with_tokens(called, self._inference)
-            foreseen = await with_window(counted, self._inference, self._limits)
-            run, replayed = await self._found(attempted(foreseen, request), request)
+            try:
+                run, replayed = await self._found(new, request)
+            except ThreadChanged:
+                if elsewhere is None:
+                    raise
+                run, replayed = await self._found(await elsewhere(), request)
             if not replayed:
                 self._executor.start(run, on_end=held.pop_all().close)
         return run, replayed
 
-    async def _found(self, new: NewRun, request: Request) -> tuple[Run, bool]:
+    async def _found(self, asked: NewRun, request: Request) -> tuple[Run, bool]:
+        parameters = replace(asked.parameters, caller=request.state.key)
+        called = replace(asked, parameters=parameters, stored_limit=stored_limit(request))
+        counted = await with_tokens(called, self._inference)
+        new = attempted(await with_window(counted, self._inference, self._limits), request)
         run, replayed = await self._context.start(new, claim=True)
         if replayed and may_be_answered_anew(run, new, request) and not await self._context.calls(run.id):
             return await self._context.start(replace(new, instead_of=run.id), claim=True)

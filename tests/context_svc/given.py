@@ -143,9 +143,11 @@ async def started(
     multitask: Multitask = Multitask.ENQUEUE,
     timeout: float = 600.0,
     instead_of: str = "",
+    number: int | None = None,
 ) -> Started:
     request = StartRequest(
         thread_id=thread_id,
+        number=number,
         thread_key=thread_key,
         input=(said(text),),
         parameters_json='{"model":"small"}',

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -31,6 +32,7 @@ from threadmesh.errors import (
     RunAlreadyFinished,
     StaleEpoch,
     ThreadBusy,
+    ThreadChanged,
     ThreadNotFound,
 )
 from threadmesh.testing.clock import FakeClock
@@ -176,6 +178,21 @@ async def test_many_starts_at_once_for_a_new_key_share_one_thread(store: Store) 
 
 
 # A busy thread
+
+
+async def test_a_run_of_a_number_is_made_only_once(store: Store) -> None:
+    first = (await started(store, thread_key="k")).run
+    wanted = partial(started, store, thread_id=first.thread_id, number=first.number + 1)
+
+    outcomes = await asyncio.gather(wanted(), wanted(key="i"), wanted(), return_exceptions=True)
+    made = [outcome for outcome in outcomes if isinstance(outcome, Started)]
+    assert [each.run.number for each in made] == [1]
+    assert [type(each) for each in outcomes if each not in made] == [ThreadChanged] * 2
+
+    other = await started(store, thread_key="other", number=0, key="o")
+    await started(store, thread_key="other", number=1)
+    again = await started(store, thread_key="other", number=0, key="o")
+    assert (again.replayed, again.run.id) == (True, other.run.id)
 
 
 async def test_reject_refuses_a_busy_thread_and_only_that(store: Store) -> None:

@@ -1,5 +1,6 @@
 """Responses as OpenAI's own client sees them, over the real units."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -213,6 +214,19 @@ async def test_two_ways_to_go_on_do_not_hear_of_each_other(mesh: Mesh) -> None:
     assert right.usage is not None
     assert further.usage is not None
     assert right.usage.input_tokens < further.usage.input_tokens
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_ways_to_go_on_that_are_begun_at_once_do_not_hear_of_each_other(mesh: Mesh, stored: bool) -> None:
+    first = await ask(mesh, "one")
+    asked = [f"{name} way to go on" for name in ("a second", "a third", "a fourth")]
+    ways = await asyncio.gather(*(ask(mesh, each, previous_response_id=first.id, store=stored) for each in asked))
+
+    usages = [way.usage.input_tokens for way in ways if way.usage]
+    alone = await ask(mesh, asked[0], previous_response_id=first.id)
+    assert alone.usage is not None
+    assert max(usages) <= alone.usage.input_tokens
+    assert [way.output_text for way in ways] == [f"You said: {each}" for each in asked]
 
 
 async def test_what_the_model_was_told_is_listed_in_pages(mesh: Mesh) -> None:

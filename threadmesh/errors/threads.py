@@ -46,7 +46,7 @@ class ThreadDiffers(PreconditionFailed):
 
 
 class ThreadChanged(PreconditionFailed):
-    """The thread was summarized, or items of it were removed, since it was read; read it again."""
+    """The thread is not as it was read: it was summarized, has other runs, or lost items; read it again."""
 
     reason = "THREAD_CHANGED"
 

@@ -1,6 +1,5 @@
 """The beginning of a response: the run that answers a request, in the thread that it goes on with."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from fastapi import Request
@@ -18,7 +17,6 @@ from facade.edge.responses.offered import needs_catalogue
 from facade.edge.responses.references import Read, References
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.tool_results import refuse, require_calls
-from threadmesh.conversation import Message
 from threadmesh.errors import InvalidArgument
 
 
@@ -65,7 +63,7 @@ class Beginning:
         return asked.model_copy(update={"input": items})
 
     async def run(self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request) -> NewRun:
-        """Give the run that answers the request, behind `previous` if that is one.
+        """Give the run that answers the request, behind `previous` if that is one: directly, or it is refused.
 
         Raises `InvalidArgument` for results of calls that nobody has made.
         """
@@ -76,19 +74,17 @@ class Beginning:
             cache_scope="" if self._options.share_prompts else request.state.key,
             timeout_seconds=self._options.run_seconds,
         )
-        results = unasked_results(asked)
-        if previous is not None and await self._context.latest(previous.thread_id) != previous.id:
-            # Something was said behind it since: this is another way to go on, in a thread of its own.
-            before = [each.message for each in await self._context.said_until(previous)]
-            refuse(results, calls={call.id for message in before for call in message.tool_calls})
-            return _apart(new, before)
         if previous is not None:
-            new = replace(new, thread_id=previous.thread_id, thread_key="")
+            new = replace(new, thread_id=previous.thread_id, thread_key="", number=previous.number + 1)
         place = {"thread_id": new.thread_id, "thread_key": new.thread_key}
-        await require_calls(results, self._threads, tenant=new.tenant, **place)
+        await require_calls(unasked_results(asked), self._threads, tenant=new.tenant, **place)
         return new
 
+    async def apart(self, new: NewRun, asked: ResponseRequest, previous: Run) -> NewRun:
+        """Let a run go on behind a copy of what was said up to the end of `previous`, in a thread of its own.
 
-def _apart(new: NewRun, before: Sequence[Message]) -> NewRun:
-    """Let a run go on behind a copy of what was said before, in a thread of its own."""
-    return replace(new, input=(*before, *new.input), thread_id="", thread_key="")
+        Raises `InvalidArgument` for results of calls that nobody has made there.
+        """
+        before = [each.message for each in await self._context.said_until(previous)]
+        refuse(unasked_results(asked), calls={call.id for message in before for call in message.tool_calls})
+        return replace(new, input=(*before, *new.input), thread_id="", number=None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -104,7 +105,9 @@ class Responses:
             if followed is not None:
                 return followed
         new = await self._beginning.run(asked, control, previous, request)
-        run, replayed = await self._answering.start(new, request)
+        # Where something was said behind it since, this is another way to go on.
+        elsewhere = partial(self._beginning.apart, new, asked, previous) if previous else None
+        run, replayed = await self._answering.start(new, request, elsewhere=elsewhere)
         # What an earlier sending was told of the servers' tools may not be what they offer now.
         echo = Echo.from_json(TurnParameters.from_json(run.parameters_json).response_json)
         reader = Reader.of(replayed=replayed, stops=control.cancel_on_disconnect and not asked.background)

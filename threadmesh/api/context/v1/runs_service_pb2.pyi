@@ -207,6 +207,7 @@ class StartRunRequest(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     STORED_BYTES_LIMIT_FIELD_NUMBER: _builtins.int
     INSTEAD_OF_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names an existing thread."""
     thread_key: _builtins.str
@@ -236,6 +237,10 @@ class StartRunRequest(_message.Message):
     instead_of: _builtins.str
     """Names a run that has ended and is not what the key is to find any more: where it finds this one, a new run takes its
     place, and where it finds another one by now, that one. Input of a run that has said nothing leaves its thread.
+    """
+    number: _builtins.int
+    """Refuses the run with THREAD_CHANGED unless it has this number in its thread: another one was made meanwhile. A
+    repetition is never refused.
     """
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.NewItem]:
@@ -268,15 +273,20 @@ class StartRunRequest(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         stored_bytes_limit: _builtins.int = ...,
         instead_of: _builtins.str = ...,
+        number: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "_tenant", b"_tenant", "number", b"number", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "instead_of", b"instead_of", "metadata", b"metadata", "multitask", b"multitask", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "stored_bytes_limit", b"stored_bytes_limit", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_number", b"_number", "_tenant", b"_tenant", "attempt_key", b"attempt_key", "fingerprint", b"fingerprint", "idempotency_key", b"idempotency_key", "input", b"input", "instead_of", b"instead_of", "metadata", b"metadata", "multitask", b"multitask", "number", b"number", "owner", b"owner", "parameters_json", b"parameters_json", "repetition", b"repetition", "stored_bytes_limit", b"stored_bytes_limit", "tenant", b"tenant", "thread", b"thread", "thread_id", b"thread_id", "thread_key", b"thread_key", "timeout", b"timeout", "window_token_budget", b"window_token_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__number: _TypeAlias = _typing.Literal["number"]  # noqa: Y015
+    _WhichOneofArgType__number: _TypeAlias = _typing.Literal["_number", b"_number"]  # noqa: Y015
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
     _WhichOneofReturnType_thread: _TypeAlias = _typing.Literal["thread_id", "thread_key"]  # noqa: Y015
     _WhichOneofArgType_thread: _TypeAlias = _typing.Literal["thread", b"thread"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__number) -> _WhichOneofReturnType__number | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__tenant) -> _WhichOneofReturnType__tenant | None: ...
     @_typing.overload
@@ -1404,6 +1414,7 @@ class Run(_message.Message):
     TENANT_FIELD_NUMBER: _builtins.int
     FIRST_ANSWER_FIELD_NUMBER: _builtins.int
     FIRST_INPUT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Names the run."""
     thread_id: _builtins.str
@@ -1430,6 +1441,8 @@ class Run(_message.Message):
     """
     first_input: _builtins.int
     """Numbers the item of its thread that is the first of its input, once it has been claimed."""
+    number: _builtins.int
+    """Counts the runs of its thread that were made before it."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Says when it was made."""
@@ -1470,10 +1483,11 @@ class Run(_message.Message):
         tenant: _builtins.str = ...,
         first_answer: _builtins.int = ...,
         first_input: _builtins.int = ...,
+        number: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "create_time", b"create_time", "deadline", b"deadline", "finish_time", b"finish_time", "finished", b"finished"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_answer", b"first_answer", "first_input", b"first_input", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_expire_time", b"action_expire_time", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "deadline", b"deadline", "epoch", b"epoch", "finish_time", b"finish_time", "finished", b"finished", "first_answer", b"first_answer", "first_input", b"first_input", "first_sequence", b"first_sequence", "id", b"id", "next_sequence", b"next_sequence", "number", b"number", "owner", b"owner", "parameters_json", b"parameters_json", "state", b"state", "tenant", b"tenant", "thread_id", b"thread_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
