@@ -9,7 +9,7 @@ from threadmesh.conversation import Failure, FinishReason, Usage
 
 
 class RunState(StrEnum):
-    """How far a run is."""
+    """How far a run is. One that is DELETED has ended, and nobody is told of it."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -17,6 +17,7 @@ class RunState(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     REQUIRES_ACTION = "requires_action"
+    DELETED = "deleted"
 
 
 class Multitask(StrEnum):

@@ -133,7 +133,7 @@ def _found(request: StartRequest, state: State) -> Run | None:
     """Give the run that an earlier sending of the request has made."""
     looks = request.idempotency_key or request.repetition
     known = looks and valid_receipt(state, fingerprint=request.fingerprint)
-    return state.existing_run() if known else None
+    return state.existing_run() if known and state.existing_run().state is not RunState.DELETED else None
 
 
 def _unanswered(run: Run, thread: Thread, state: State) -> tuple[int, ...]:

@@ -105,10 +105,10 @@ def encode_run(run: Run) -> pb.Run:
 
 
 def decode_states(states: Iterable[int]) -> tuple[RunState, ...]:
-    """Decode the states to keep."""
+    """Decode the states to keep; none are all that are told of."""
     if unknown := [state for state in states if state not in _STATES_BACK]:
         raise InvalidArgument("There is no such state of a run.", field="states", state=unknown[0])
-    return tuple(_STATES_BACK[state] for state in states)
+    return tuple(_STATES_BACK[state] for state in states) or tuple(_STATES)
 
 
 def decode_append(request: pb.AppendEventsRequest) -> Write:

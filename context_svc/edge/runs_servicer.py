@@ -12,6 +12,7 @@ from context_svc.domain.append_events import append_events, append_to_runs
 from context_svc.domain.cancel import cancel
 from context_svc.domain.claim import claim, renew
 from context_svc.domain.decide_call import decide_call
+from context_svc.domain.delete_run import delete_run
 from context_svc.domain.lease import LEASE_SECONDS
 from context_svc.domain.ports import Store
 from context_svc.domain.read_window import first_window
@@ -190,6 +191,13 @@ class RunsServicer(rpc.RunsServiceServicer):
         run = await cancel(request.run_id, store=self._store)
         _tell("run.cancelled", run)
         return pb.CancelRunResponse(run=encode_run(run))
+
+    async def DeleteRun(self, request: pb.DeleteRunRequest, context: Context) -> pb.DeleteRunResponse:
+        """Forget a run that has ended."""
+        run = await visible_run(request, self._store)
+        await delete_run(request.run_id, store=self._store)
+        _tell("run.deleted", run)
+        return pb.DeleteRunResponse()
 
     async def RequireAction(self, request: pb.RequireActionRequest, context: Context) -> pb.RequireActionResponse:
         """Let a run wait until persons have decided about its calls."""

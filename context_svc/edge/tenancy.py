@@ -1,7 +1,7 @@
 """Whose threads and runs a request may see: those of others are not there for it."""
 
 from context_svc.domain.ports import RunStore, ThreadStore
-from context_svc.domain.run import Run
+from context_svc.domain.run import Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.api.context.v1 import runs_service_pb2 as runs
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
@@ -26,6 +26,7 @@ AboutRun = (
     runs.GetRunRequest
     | runs.WatchRunRequest
     | runs.CancelRunRequest
+    | runs.DeleteRunRequest
     | runs.ResolveCallRequest
     | runs.AnswerCallRequest
     | runs.ListWaitingInputRequest
@@ -69,9 +70,9 @@ async def visible_thread(request: AboutThread, store: ThreadStore) -> Thread:
 
 
 async def visible_run(request: AboutRun, store: RunStore) -> Run:
-    """Give the request's run. Raises `RunNotFound`, also for a run of somebody else."""
+    """Give the request's run. Raises `RunNotFound`, also for a run that was deleted, or of somebody else."""
     run = await store.run(request.run_id)
-    if tenant_of(request) not in {None, run.tenant}:
+    if tenant_of(request) not in {None, run.tenant} or run.state is RunState.DELETED:
         raise RunNotFound
     return run
 

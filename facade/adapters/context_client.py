@@ -231,6 +231,11 @@ class ContextClient:
         async with translated(PEER):
             await self._runs.CancelRun(pb.CancelRunRequest(run_id=run_id), timeout=SECONDS)
 
+    async def delete(self, run: Run) -> None:
+        """Forget a run that has ended."""
+        async with translated(PEER):
+            await self._runs.DeleteRun(pb.DeleteRunRequest(run_id=run.id), timeout=SECONDS)
+
     async def earliest(self, thread_id: str) -> Run | None:
         """Give the run of a thread that was made first."""
         request = pb.ListRunsRequest(thread_id=thread_id, page_size=_RUNS)

@@ -266,6 +266,13 @@ class Context(Protocol):
         """Ask the run's writer to stop."""
         ...
 
+    async def delete(self, run: Run) -> None:
+        """Forget a run that has ended, and what it said where no other run was told that.
+
+        Raises `RunNotFound`, and `ThreadBusy` while it is open.
+        """
+        ...
+
     async def earliest(self, thread_id: str) -> Run | None:
         """Give the run of a thread that was made first; None for a thread without one."""
         ...

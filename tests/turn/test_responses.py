@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import httpx2
 import pytest
-from openai import APIStatusError
+from openai import APIStatusError, BadRequestError, NotFoundError
 from openai.types.responses import Response
 
 from tests.turn.grammar import without_comments
@@ -227,6 +227,31 @@ async def test_ways_to_go_on_that_are_begun_at_once_do_not_hear_of_each_other(me
     assert alone.usage is not None
     assert max(usages) <= alone.usage.input_tokens
     assert [way.output_text for way in ways] == [f"You said: {each}" for each in asked]
+
+
+async def test_a_response_is_deleted_alone_and_the_others_of_its_chain_go_on(mesh: Mesh) -> None:
+    first = await ask(mesh, "one")
+    second = await ask(mesh, "two", previous_response_id=first.id)
+    last = await ask(mesh, "three", previous_response_id=second.id)
+    await mesh.openai.responses.delete(first.id)
+    await mesh.openai.responses.delete(last.id)
+
+    for gone in (first.id, last.id):
+        with pytest.raises(NotFoundError):
+            await mesh.openai.responses.retrieve(gone)
+        with pytest.raises(BadRequestError):
+            await ask(mesh, "four", previous_response_id=gone)
+    assert (await mesh.openai.responses.retrieve(second.id)).output_text == "You said: two"
+    listed = await mesh.openai.responses.input_items.list(second.id, order="asc")
+    assert len(listed.data) == 3
+    further = await ask(mesh, "four", previous_response_id=second.id)
+    both = [each.usage.input_tokens for each in (further, last) if each.usage]
+    assert both[0] == both[1]  # it has not heard of the third
+
+    await mesh.openai.responses.delete(further.id)
+    await mesh.openai.responses.delete(second.id)
+    with pytest.raises(NotFoundError):
+        await mesh.openai.responses.delete(second.id)
 
 
 async def test_what_the_model_was_told_is_listed_in_pages(mesh: Mesh) -> None:

@@ -34,6 +34,7 @@ MATRIX: Mapping[str, Mapping[str, Methods]] = {
         RUNS: frozenset(
             {
                 *("StartRun", "GetRun", "ListRuns", "ClaimRun", "TakeOverRun", "HandOverRun", "RenewRun", "CancelRun"),
+                "DeleteRun",
                 *("AppendToRuns", "WatchRun", "RequireAction", "ResolveCall", "AnswerCall", "ListCalls"),
                 "ListWaitingInput",
             }

@@ -198,12 +198,16 @@ class Responses:
         return page(items, limit=limit, order=order, after=after)
 
     async def delete(self, request: Request, response: str) -> dict[str, Any]:
-        """Delete a response with the thread that was made for it; one that was named is left alone."""
+        """Delete a response, with the last of its thread that too; one in a named thread is left alone."""
         shown = await self._found.response(response, request)
         thread = await self._threads.thread(shown.run.thread_id, tenant=request.state.tenant)
         if not thread.ephemeral:
             raise PreconditionFailed("This response is part of a conversation; delete its items, or the conversation.")
-        await self._threads.delete(thread.id, tenant=thread.tenant)
+        runs, _ = await self._context.runs(None, thread_id=thread.id, after="", limit=2, tenant=thread.tenant)
+        if len(runs) > 1:
+            await self._context.delete(shown.run)
+        else:
+            await self._threads.delete(thread.id, tenant=thread.tenant)
         return {"id": response, "object": "response", "deleted": True}
 
     async def _answer(self, shown: Shown, asked: ResponseRequest, request: Request, *, reader: Reader) -> Response:

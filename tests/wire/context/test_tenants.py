@@ -55,6 +55,7 @@ ABOUT_RUNS: list[tuple[str, Callable[..., Any]]] = [
         ),
     ),
     ("CancelRun", runs_pb.CancelRunRequest),
+    ("DeleteRun", runs_pb.DeleteRunRequest),
 ]
 
 

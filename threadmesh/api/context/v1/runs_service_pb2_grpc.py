@@ -90,6 +90,11 @@ class RunsServiceStub:
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.FinishRunRequest.SerializeToString,
                 response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.FinishRunResponse.FromString,
                 _registered_method=True)
+        self.DeleteRun = channel.unary_unary(
+                '/threadmesh.api.context.v1.RunsService/DeleteRun',
+                request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.DeleteRunRequest.SerializeToString,
+                response_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.DeleteRunResponse.FromString,
+                _registered_method=True)
         self.CancelRun = channel.unary_unary(
                 '/threadmesh.api.context.v1.RunsService/CancelRun',
                 request_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.CancelRunRequest.SerializeToString,
@@ -219,6 +224,14 @@ class RunsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteRun(self, request, context):
+        """Forgets a run that has ended, with its log and its calls: nobody finds it any more. Its items leave the thread if no
+        other run was started behind it; else those were told them. An open run is refused.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelRun(self, request, context):
         """Asks the writer of a run to stop; a run without a writer ends at once.
         """
@@ -333,6 +346,11 @@ def add_RunsServiceServicer_to_server(servicer, server):
                     servicer.FinishRun,
                     request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.FinishRunRequest.FromString,
                     response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.FinishRunResponse.SerializeToString,
+            ),
+            'DeleteRun': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteRun,
+                    request_deserializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.DeleteRunRequest.FromString,
+                    response_serializer=threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.DeleteRunResponse.SerializeToString,
             ),
             'CancelRun': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelRun,
@@ -663,6 +681,33 @@ class RunsService:
             '/threadmesh.api.context.v1.RunsService/FinishRun',
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.FinishRunRequest.SerializeToString,
             threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.FinishRunResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteRun(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/threadmesh.api.context.v1.RunsService/DeleteRun',
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.DeleteRunRequest.SerializeToString,
+            threadmesh_dot_api_dot_context_dot_v1_dot_runs__service__pb2.DeleteRunResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,10 @@ class RunsServiceStub:
     """Ends a run: its last items, its terminal event and its state in one transaction. Who has a stream of writes open can
     say the same there.
     """
+    DeleteRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.DeleteRunRequest, _runs_service_pb2.DeleteRunResponse]
+    """Forgets a run that has ended, with its log and its calls: nobody finds it any more. Its items leave the thread if no
+    other run was started behind it; else those were told them. An open run is refused.
+    """
     CancelRun: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
     RequireAction: _grpc.UnaryUnaryMultiCallable[_runs_service_pb2.RequireActionRequest, _runs_service_pb2.RequireActionResponse]
@@ -157,6 +161,10 @@ class RunsServiceAsyncStub(RunsServiceStub):
     FinishRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.FinishRunRequest, _runs_service_pb2.FinishRunResponse]  # type: ignore[assignment]
     """Ends a run: its last items, its terminal event and its state in one transaction. Who has a stream of writes open can
     say the same there.
+    """
+    DeleteRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.DeleteRunRequest, _runs_service_pb2.DeleteRunResponse]  # type: ignore[assignment]
+    """Forgets a run that has ended, with its log and its calls: nobody finds it any more. Its items leave the thread if no
+    other run was started behind it; else those were told them. An open run is refused.
     """
     CancelRun: _aio.UnaryUnaryMultiCallable[_runs_service_pb2.CancelRunRequest, _runs_service_pb2.CancelRunResponse]  # type: ignore[assignment]
     """Asks the writer of a run to stop; a run without a writer ends at once."""
@@ -301,6 +309,16 @@ class RunsServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_runs_service_pb2.FinishRunResponse, _abc.Awaitable[_runs_service_pb2.FinishRunResponse]]:
         """Ends a run: its last items, its terminal event and its state in one transaction. Who has a stream of writes open can
         say the same there.
+        """
+
+    @_abc_1.abstractmethod
+    def DeleteRun(
+        self,
+        request: _runs_service_pb2.DeleteRunRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_runs_service_pb2.DeleteRunResponse, _abc.Awaitable[_runs_service_pb2.DeleteRunResponse]]:
+        """Forgets a run that has ended, with its log and its calls: nobody finds it any more. Its items leave the thread if no
+        other run was started behind it; else those were told them. An open run is refused.
         """
 
     @_abc_1.abstractmethod
