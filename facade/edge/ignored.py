@@ -8,6 +8,7 @@ from pydantic.fields import FieldInfo
 
 from facade.edge.chat.fields import InVain
 
+_HEADER = "x-threadmesh-ignored"
 _SAID = frozenset({"messages", "input", "items"})
 """Fields with entries of a conversation: these come back with all that answers carry, which asks for nothing."""
 
@@ -21,7 +22,13 @@ def named(fields: Iterable[str]) -> dict[str, str]:
     """Give the header that names these fields; none where there are none."""
     names = sorted(fields)
     told = (name if name.isascii() and name.isprintable() else "?" for name in names)
-    return {"x-threadmesh-ignored": ", ".join(told)[:1024]} if names else {}
+    return {_HEADER: ", ".join(told)[:1024]} if names else {}
+
+
+def name_also(headers: dict[str, str], fields: Iterable[str]) -> None:
+    """Name these fields in the header as well, if there are any."""
+    before = headers.get(_HEADER)
+    headers.update(named({*(before.split(", ") if before else ()), *fields}))
 
 
 def unknown_fields(asked: BaseModel, *, within: str = "") -> Iterator[str]:

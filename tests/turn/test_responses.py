@@ -172,6 +172,23 @@ async def test_a_call_that_needs_approval_ends_the_response_and_its_approval_beg
     assert further.output_text == "You said: hello"
 
 
+async def test_an_approval_lets_a_response_go_on_as_it_was_asked_for(mesh: Mesh) -> None:
+    name, question = await asked(mesh)
+    answer = {"type": "mcp_approval_response", "approval_request_id": question["id"], "approve": True}
+    others: dict[str, Any] = {"metadata": {"a": "b"}, "background": True, "max_output_tokens": 1, "zeal": 1}
+    same: dict[str, Any] = {"tools": [{**WORKSHOP, "require_approval": "always"}], "model": "scripted"}
+    given = await raw(mesh, "/v1/responses", "POST", input=[answer], previous_response_id=name, **same, **others)
+    first = await mesh.openai.responses.retrieve(name)
+    unasked = await ask(mesh, "progress", tools=[WORKSHOP])
+
+    body = given.json()
+    assert given.headers["x-threadmesh-ignored"] == "background, max_output_tokens, metadata, zeal"
+    assert (body["status"], body["background"], body["metadata"]) == ("completed", False, {})
+    assert first.usage is not None
+    assert unasked.usage is not None
+    assert body["usage"]["total_tokens"] + first.usage.total_tokens == unasked.usage.total_tokens
+
+
 async def test_a_call_that_is_denied_is_told_as_failed_and_stays_so(mesh: Mesh) -> None:
     name, question = await asked(mesh, require_approval={"never": {"tool_names": ["fail"]}})
     denial = {"type": "mcp_approval_response", "approval_request_id": question["id"], "approve": False, "reason": "No."}
@@ -310,6 +327,7 @@ async def test_an_answer_that_breaks_ends_as_failed(mesh: Mesh) -> None:
     last = events[-1]["response"]
     assert (last["status"], last["error"]["code"]) == ("failed", "backend_unavailable")
     assert last["output"][0]["status"] == "incomplete"
+    assert last["usage"] is None
 
 
 async def test_an_answer_that_was_cut_says_by_what(mesh: Mesh) -> None:
@@ -318,6 +336,7 @@ async def test_an_answer_that_was_cut_says_by_what(mesh: Mesh) -> None:
     assert answer.status == "incomplete"
     assert answer.incomplete_details is not None
     assert answer.incomplete_details.reason == "max_output_tokens"
+    assert [item.status for item in answer.output if item.type == "message"] == ["incomplete"]
 
 
 async def test_calls_of_the_meshs_tools_are_limited(mesh: Mesh) -> None:

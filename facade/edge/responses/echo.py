@@ -25,6 +25,16 @@ def echo(request: ResponseRequest, offered: Mapping[str, Sequence[offer.Tool]]) 
     )
 
 
+def other_wishes(request: ResponseRequest, shown: Echo) -> set[str]:
+    """Name the fields that want something else than the request which a response repeats."""
+    wanted = echo(request, {}).fields
+    return {
+        name
+        for name in request.model_fields_set & wanted.keys() - {"previous_response_id"}
+        if wanted[name] != shown.fields.get(name)
+    }
+
+
 def _told_tool(tool: Tool) -> dict[str, Any]:
     """Repeat a tool; OpenAI's clients take for granted that a function has parameters and says whether it is strict."""
     given: dict[str, Any] = tool.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -21,10 +21,14 @@ from threadmesh.conversation import (
     CallFinished,
     CallProgress,
     CallStarted,
+    FinishReason,
     ReasoningDelta,
     TextDelta,
     ToolCallDelta,
 )
+
+CUT = (FinishReason.LENGTH, FinishReason.CONTENT_FILTER)
+"""Why an answer has ended that is not whole."""
 
 
 class Output:
@@ -71,8 +75,8 @@ class Output:
                 yield from self._spoken().grow(text)
             case ToolCallDelta() as delta:
                 yield from self._ask(event, delta)
-            case ModelFinished():
-                yield from self._close()
+            case ModelFinished(reason=reason):
+                yield from self._close("incomplete" if reason in CUT else "completed")
             case CallAwaiting() as awaiting:
                 yield from self._close()
                 yield from self._question(event, awaiting)

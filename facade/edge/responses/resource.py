@@ -39,7 +39,10 @@ class Resource:
         *,
         at: datetime | None = None,
     ) -> dict[str, Any]:
-        """Give the object with all of the fields that clients take for granted; it has `finished` at a time."""
+        """Give the object with all of the fields that clients take for granted; it has `finished` at a time.
+
+        Of one that was broken off nobody may know what it took: then there is no usage.
+        """
         return {
             "id": response_id(self._run, self._after),
             "object": "response",
@@ -49,7 +52,7 @@ class Resource:
             "error": _error(finished),
             "incomplete_details": _incomplete(finished),
             "output": output,
-            "usage": usage_body(finished.usage) if finished else None,
+            "usage": usage_body(finished.usage) if finished and finished.usage != Usage() else None,
             **self._echo,
             "model": self.model,
         }

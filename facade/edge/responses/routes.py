@@ -17,7 +17,7 @@ from facade.edge.answers.common import Deleted, ItemPage
 from facade.edge.answers.responses import ResponseAnswer
 from facade.edge.body import read
 from facade.edge.controls import DESCRIBED, controls
-from facade.edge.ignored import named
+from facade.edge.ignored import name_also, named
 from facade.edge.keys import offered_tools, require
 from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer as answered
@@ -27,6 +27,7 @@ from facade.edge.readers import Reader
 from facade.edge.responses.approvals import answer, asked_run, require_ended, says_more, unanswered
 from facade.edge.responses.beginning import Beginning, ResponseOptions
 from facade.edge.responses.decode import is_alone
+from facade.edge.responses.echo import other_wishes
 from facade.edge.responses.entries import Entries
 from facade.edge.responses.events import blocks, last_number
 from facade.edge.responses.found import Found, Shown
@@ -121,10 +122,10 @@ class Responses:
     async def _go_on(
         self, answers: Sequence[McpApprovalItem], asked: ResponseRequest, request: Request, *, more: bool
     ) -> Response | None:
-        """Let the run that waits for these answers go on; what follows is the response.
+        """Let the run that waits for these answers go on, as it was asked for; what follows is the response.
 
-        None if there is `more` to answer, and the calls in question have ended. Raises `InvalidArgument` if they have
-        not.
+        What the request wants otherwise is named in `x-threadmesh-ignored`. None if there is `more` to answer, and the
+        calls in question have ended. Raises `InvalidArgument` if they have not.
         """
         require(request, Scope.RUNS_WRITE)
         run_id, by_call = asked_run(answers)
@@ -135,6 +136,7 @@ class Responses:
         if more:
             await require_ended(run, by_call, self._context)
             return None
+        name_also(request.state.headers, other_wishes(asked, echo))
         part = await answer(run, by_call, self._context)
         with bound_ids(run_id=run.id, thread_id=run.thread_id):
             response = await self._answer(Shown(run, echo, part), asked, request, reader=Reader.WATCHER)
@@ -216,7 +218,7 @@ class Responses:
         if asked.stream:
             shows = lambda events: blocks(run, events, echo, part)  # noqa: E731  # it is short
             return await self._answering.stream(run, log, request, shows, reader=reader)
-        if asked.background:
+        if asked.background and echo.background:
             return json_response(await present(replace(run, next_sequence=0), log, echo, part))
         collecting = collected(run, log, echo, part)
         return await self._answering.unless_left(run, request, collecting, reader=reader) or LEFT

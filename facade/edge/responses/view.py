@@ -1,12 +1,13 @@
 """A part of a run as a response: its items, its model, and how it ended."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished, RunState
-from facade.edge.responses.names import Part
-from facade.edge.responses.output import Output
+from facade.edge.responses.names import FROM_THE_BEGINNING, Part
+from facade.edge.responses.output import CUT, Output
 from facade.edge.responses.parts import Event
 from facade.edge.responses.resource import Resource
 from facade.edge.responses.stored import Echo
@@ -66,6 +67,8 @@ class View:
         return self.resource.ended(self.output.items, finished, at=self.end_time)
 
     def _end(self, finished: RunFinished, event: RunEvent) -> Iterator[Event]:
+        if self._after != FROM_THE_BEGINNING:
+            finished = replace(finished, usage=self._usage)
         self.finished, self.end_time = finished, event.time
-        whole = finished.failure is None and finished.reason is not FinishReason.LENGTH
+        whole = finished.failure is None and finished.reason not in CUT
         yield from self.output.end("completed" if whole else "incomplete")
