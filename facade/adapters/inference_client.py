@@ -56,6 +56,8 @@ class InferenceClient:
                 context_tokens=model.context_tokens or _ASSUMED_CONTEXT_TOKENS,
                 ready=model.ready,
                 create_seconds=model.create_seconds,
+                temperature=model.temperature if model.HasField("temperature") else None,
+                top_p=model.top_p if model.HasField("top_p") else None,
             )
             for model in sorted(await self._models(), key=_is_silent)
         ]

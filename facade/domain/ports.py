@@ -16,13 +16,18 @@ from threadmesh.questions import Answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """A model that can be asked for; `context_tokens` is what prompt and answer may fill together."""
+    """A model that can be asked for; `context_tokens` is what prompt and answer may fill together.
+
+    `temperature` and `top_p` are those of requests that name none, if that is known.
+    """
 
     name: str
     backend: str
     context_tokens: int
     ready: bool
     create_seconds: int = 0
+    temperature: float | None = None
+    top_p: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

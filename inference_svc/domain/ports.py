@@ -34,7 +34,8 @@ class Model:
 
     `fingerprint` identifies the weights, the form they are held in, and the template; `created` is in seconds since
     1970. `context_tokens` and `embedding_dimensions` are 0 while they are not known, `fingerprint` is empty then.
-    `base` names the model that this one is an adapter of; `details` say how it computes, for people.
+    `base` names the model that this one is an adapter of; `details` say how it computes, for people. `temperature` and
+    `top_p` are those of requests that name none; None where that is not known.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Model:
     base: str = ""
     embedding_dimensions: int = 0
     details: Mapping[str, str] = field(default_factory=dict)
+    temperature: float | None = None
+    top_p: float | None = None
 
     @property
     def ready(self) -> bool:

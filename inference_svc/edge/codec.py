@@ -175,6 +175,8 @@ def encode_model(model: Model) -> pb.Model:
         state=_STATES[model.state],
         base_model=model.base,
         embedding_dimensions=model.embedding_dimensions,
+        temperature=model.temperature,
+        top_p=model.top_p,
     )
 
 

@@ -55,6 +55,14 @@ def test_a_seed_repeats_an_answer(openai: OpenAI) -> None:
     assert ask() == ask()
 
 
+def test_a_response_says_how_the_model_has_drawn(openai: OpenAI) -> None:
+    unsaid = openai.responses.create(model=MODEL, input="Say hello.", max_output_tokens=16)
+    said = openai.responses.create(model=MODEL, input="Say hello.", max_output_tokens=16, temperature=0.7, top_p=0.5)
+
+    assert (unsaid.temperature, unsaid.top_p) == (0.2, 0.9)  # what its makers recommend
+    assert (said.temperature, said.top_p) == (0.7, 0.5)
+
+
 def test_the_shape_of_the_earlier_orchestrator_is_kept(mesh: Mesh) -> None:
     with mesh.http() as http:
         response = http.post("/v1/chat/completions", json={"messages": say("Say hello."), "max_tokens": 8})

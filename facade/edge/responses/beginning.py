@@ -1,5 +1,6 @@
 """The beginning of a response: the run that answers a request, in the thread that it goes on with."""
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from fastapi import Request
@@ -7,6 +8,7 @@ from fastapi import Request
 from facade.domain.events import Run
 from facade.domain.limits import Mesh
 from facade.domain.offer import Offer
+from facade.domain.ports import Model
 from facade.domain.records import NewRun
 from facade.domain.threads import Threads
 from facade.edge.controls import Controls
@@ -17,7 +19,7 @@ from facade.edge.responses.offered import needs_catalogue
 from facade.edge.responses.references import Read, References
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.tool_results import refuse, require_calls
-from threadmesh.errors import InvalidArgument
+from threadmesh.errors import InvalidArgument, MeshError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class Beginning:
     """Finds what requests for responses name, and makes runs of them."""
 
     def __init__(self, mesh: Mesh, threads: Threads, options: ResponseOptions) -> None:
-        self._context, self._tools = mesh.context, mesh.tools
+        self._context, self._tools, self._inference = mesh.context, mesh.tools, mesh.inference
         self._threads, self._options = threads, options
         self._found = Found(mesh.context)
         self._references = References(mesh.context, threads)
@@ -69,7 +71,7 @@ class Beginning:
         """
         offer = await self._tools.offer() if needs_catalogue(asked) else Offer()
         new = new_run(
-            Asked(request=asked, control=control, offer=offer),
+            Asked(request=asked, control=control, offer=offer, model=await self._model(asked)),
             tenant=request.state.tenant,
             cache_scope="" if self._options.share_prompts else request.state.key,
             timeout_seconds=self._options.run_seconds,
@@ -79,6 +81,12 @@ class Beginning:
         place = {"thread_id": new.thread_id, "thread_key": new.thread_key}
         await require_calls(unasked_results(asked), self._threads, tenant=new.tenant, **place)
         return new
+
+    async def _model(self, asked: ResponseRequest) -> Model | None:
+        """Give the model that will answer; None if that is not known now, which is told where it is asked."""
+        with suppress(MeshError):
+            return await self._inference.model(asked.model or "")
+        return None
 
     async def apart(self, new: NewRun, asked: ResponseRequest, previous: Run) -> NewRun:
         """Let a run go on behind a copy of what was said up to the end of `previous`, in a thread of its own.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from facade.domain.offer import Offer
 from facade.domain.parameters import ResponseFormat, TurnParameters
+from facade.domain.ports import Model
 from facade.domain.records import NewRun
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import canonical
@@ -26,11 +27,14 @@ _NO_EFFORT = ("none", "minimal")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What a request asks for, with the tools that its servers have now, and the thread that it goes on with."""
+    """What a request asks for, and of whom, if that is known, with the tools that its servers have now, and the thread
+    that it goes on with.
+    """
 
     request: ResponseRequest
     control: Controls
     offer: Offer = Offer()
+    model: Model | None = None
     thread_id: str = ""
 
     @property
@@ -84,7 +88,7 @@ def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
         max_tool_calls=request.max_tool_calls,
         whole_thread=request.truncation == "disabled",
         asking_tools=asking_tools(request, offered),
-        response_json=echo(request, offered).to_json(),
+        response_json=echo(request, offered, asked.model).to_json(),
     )
     return ruled(parameters, request.tool_choice, asked.offer)
 

@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from facade.domain import offer
+from facade.domain.ports import Model
 from facade.edge.responses.offered import told
 from facade.edge.responses.schemas import FunctionTool, ResponseRequest, Tool
 from facade.edge.responses.stored import Echo
 
 
-def echo(request: ResponseRequest, offered: Mapping[str, Sequence[offer.Tool]]) -> Echo:
-    """Give what of a request is kept with its run."""
+def echo(request: ResponseRequest, offered: Mapping[str, Sequence[offer.Tool]], model: Model | None = None) -> Echo:
+    """Give what of a request is kept with its run; how the `model` draws where the request does not say."""
     given = request.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"service_tier"})
+    drawn = {"temperature": model and model.temperature, "top_p": model and model.top_p}
+    given = {name: value for name, value in drawn.items() if value is not None} | given
     fields = {name: given.get(name, otherwise) for name, otherwise in _REPEATED.items()}
     fields["tools"] = [_told_tool(tool) for tool in request.tools or ()]
     fields["conversation"] = request.conversation_named()

@@ -65,6 +65,8 @@ class LlamaCppBackend:
             created=self._options.created,
             capabilities=served.capabilities if served else (Capability.GENERATE,),
             details=served.details if served else {},
+            temperature=self._options.drawing.temperature,
+            top_p=self._options.drawing.top_p,
         )
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Event, None]:

@@ -1404,6 +1404,8 @@ class Model(_message.Message):
     BASE_MODEL_FIELD_NUMBER: _builtins.int
     EMBEDDING_DIMENSIONS_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
+    TEMPERATURE_FIELD_NUMBER: _builtins.int
+    TOP_P_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Names the model."""
     backend: _builtins.str
@@ -1422,6 +1424,12 @@ class Model(_message.Message):
     """Names the model that this adapter changes; empty for models that are no adapters."""
     embedding_dimensions: _builtins.int
     """Counts the components of its vectors; 0 for models that make none, and while that is not known."""
+    temperature: _builtins.float
+    """Says how hot its answers are drawn where a request does not say; absent for models that draw nothing, and while that
+    is not known.
+    """
+    top_p: _builtins.float
+    """Says from how much of the probability they are drawn, likewise."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___Capability.ValueType]:
         """Says what it can be asked for."""
@@ -1444,11 +1452,20 @@ class Model(_message.Message):
         base_model: _builtins.str = ...,
         embedding_dimensions: _builtins.int = ...,
         details: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        temperature: _builtins.float | None = ...,
+        top_p: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "_top_p", b"_top_p", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backend", b"backend", "base_model", b"base_model", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "create_seconds", b"create_seconds", "details", b"details", "embedding_dimensions", b"embedding_dimensions", "fingerprint", b"fingerprint", "name", b"name", "ready", b"ready", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_temperature", b"_temperature", "_top_p", b"_top_p", "backend", b"backend", "base_model", b"base_model", "capabilities", b"capabilities", "context_tokens", b"context_tokens", "create_seconds", b"create_seconds", "details", b"details", "embedding_dimensions", b"embedding_dimensions", "fingerprint", b"fingerprint", "name", b"name", "ready", b"ready", "state", b"state", "temperature", b"temperature", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
+    _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
+    _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
+    _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
