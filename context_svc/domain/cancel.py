@@ -15,7 +15,7 @@ from threadmesh.errors import Cancelled
 async def cancel(run_id: str, *, store: RunStore) -> Run:
     """Give the run as it is after the request; it may still be RUNNING until its writer has stopped.
 
-    One whose tools' servers have asked something gets a writer once more, who tells them that nobody answers.
+    One that has asked persons gets a writer once more, who ends its calls and tells servers that nobody answers.
     Cancelling a run that has ended changes nothing. Raises `RunNotFound`.
     """
     return await store.change(Scope(run_id=run_id), partial(_cancel))

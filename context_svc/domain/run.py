@@ -86,8 +86,8 @@ class Run:
 
     @property
     def has_asked(self) -> bool:
-        """Whether a tool's server has asked persons something: it may be waiting for the answer."""
-        return any(action.asked is not None for action in self.actions)
+        """Whether persons were asked something: calls wait for that, and servers of tools may."""
+        return bool(self.actions)
 
     def prolonged(self, seconds: float) -> "Run":
         """Give the run with its deadline so many seconds later; earlier, if they are negative."""

@@ -81,12 +81,12 @@ class ToolsClient:
                 if (event := decode_response(response)) is not None:
                     yield response.call_id, event
 
-    async def forsake(self, run: Run, calls: Iterable[str]) -> None:
-        """Say that nobody answers what these calls ask."""
-        await asyncio.gather(*(self._forsake(run.id, call_id) for call_id in calls))
+    async def forsake(self, run: Run, calls: Iterable[str], *, stop: bool = False) -> None:
+        """Say that nobody answers what these calls ask, or that they are to stop."""
+        await asyncio.gather(*(self._forsake(run.id, call_id, stop=stop) for call_id in calls))
 
-    async def _forsake(self, run_id: str, call_id: str) -> None:
-        request = pb.CancelCallRequest(run_id=run_id, call_id=call_id, if_asking=True)
+    async def _forsake(self, run_id: str, call_id: str, *, stop: bool) -> None:
+        request = pb.CancelCallRequest(run_id=run_id, call_id=call_id, if_asking=not stop)
         with suppress(MeshError):
             async with translated(_PEER):
                 await self._stub.CancelCall(request, timeout=_MOMENT_SECONDS)

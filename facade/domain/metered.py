@@ -143,9 +143,9 @@ class MeteredTools:
                 async for event in events:
                     yield event
 
-    async def forsake(self, run: Run, calls: Iterable[str]) -> None:
-        """Say that nobody answers what these calls ask."""
-        await self._tools.forsake(run, calls)
+    async def forsake(self, run: Run, calls: Iterable[str], *, stop: bool = False) -> None:
+        """Say that nobody answers what these calls ask, or that they are to stop."""
+        await self._tools.forsake(run, calls, stop=stop)
 
     def _refusal(self, caller: str) -> RateLimitExceeded | None:
         try:

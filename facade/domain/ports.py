@@ -164,10 +164,11 @@ class Tools(Protocol):
         """
         ...
 
-    async def forsake(self, run: Run, calls: Iterable[str]) -> None:
+    async def forsake(self, run: Run, calls: Iterable[str], *, stop: bool = False) -> None:
         """Say that nobody answers what these calls of a run ask: those that wait for that, or will, are stopped.
 
-        The others go on. A service that cannot be reached in a moment is left as it is.
+        The others go on, unless all are to `stop`, as well as their tools allow. A service that cannot be reached in a
+        moment is left as it is.
         """
         ...
 

@@ -14,9 +14,13 @@ from threadmesh.errors import MeshError
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What somebody of this process tells a turn: to `stop` its run, or to `leave` it to other processes."""
+    """What somebody of this process tells a turn: to `stop` its run, or to `leave` it to other processes.
+
+    Where a run is stopped by somebody who does not want its `calls` either, that is said before.
+    """
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    calls: asyncio.Event = field(default_factory=asyncio.Event)
     leave: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -33,8 +37,8 @@ async def run_turn(mesh: Mesh, run: Run, *, limits: Limits, renew_seconds: float
         running = group.create_task(turn.run(), name=f"turn {run.id}")
         helpers = [
             group.create_task(journal.write_pending()),
-            group.create_task(_stop_when_asked(mesh.context, journal, running, renew_seconds)),
-            group.create_task(_stop_when_told(signals.stop, running)),
+            group.create_task(_stop_when_asked(mesh.context, journal, turn, running, renew_seconds)),
+            group.create_task(_stop_when_told(signals, turn, running)),
             group.create_task(_leave_when_told(signals.leave, turn, running)),
         ]
         await asyncio.wait([running])
@@ -45,8 +49,9 @@ async def run_turn(mesh: Mesh, run: Run, *, limits: Limits, renew_seconds: float
     return running.result()
 
 
-async def _stop_when_told(stop: asyncio.Event, running: asyncio.Task[RunState]) -> None:
-    await stop.wait()
+async def _stop_when_told(signals: Signals, turn: Turn, running: asyncio.Task[RunState]) -> None:
+    await signals.stop.wait()
+    turn.unwanted = signals.calls.is_set()
     running.cancel()
 
 
@@ -56,7 +61,9 @@ async def _leave_when_told(leave: asyncio.Event, turn: Turn, running: asyncio.Ta
     running.cancel()
 
 
-async def _stop_when_asked(context: Context, journal: Journal, running: asyncio.Task[RunState], seconds: float) -> None:
+async def _stop_when_asked(
+    context: Context, journal: Journal, turn: Turn, running: asyncio.Task[RunState], seconds: float
+) -> None:
     """Renew the lease whenever nothing was written for a while; a write renews it too, and tells the same."""
     if journal.run.cancel_requested:
         journal.cancel_requested.set()
@@ -68,6 +75,7 @@ async def _stop_when_asked(context: Context, journal: Journal, running: asyncio.
         except TimeoutError:
             if journal.writes == writes and await _is_to_stop(context, journal.run):
                 break
+    turn.unwanted = True
     running.cancel()
 
 

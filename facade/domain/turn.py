@@ -31,6 +31,8 @@ from threadmesh.errors import (
 
 _UNDER_WAY = (CallState.INTENT, CallState.AWAITING_INPUT)
 """How far calls are that may have been sent, or have been."""
+_NOT_SENT = (CallState.PLANNED, CallState.AWAITING_APPROVAL)
+"""How far calls are whose round waits for a person."""
 _MOST_CALLS = 128
 """Tool calls of one answer, and no more of it is kept."""
 
@@ -52,6 +54,8 @@ class Turn:
         self._sent = journal.run.epoch > 1  # by another process, for all we know
         self.leaving = False
         """Whether a cancellation means to leave the run to others, without an end."""
+        self.unwanted = False
+        """Whether a cancellation was asked for: then its calls are to be stopped, too."""
 
     async def run(self) -> RunState:
         """Answer, and finish the run whatever happens, also when this is cancelled; gives how it ended.
@@ -208,6 +212,10 @@ class Turn:
 
     async def _end_calls(self, error: MeshError) -> None:
         """Give the calls an end that the run leaves without one; of those that were sent nobody knows what they did."""
+        if self._log is None and (waiting := [each.call.id for each in self._at.begun if each.state in _NOT_SENT]):
+            self._log = self._call_log()
+            await self._journal.commit()
+            await self._log.end(waiting, error, sent=False)
         under_way = {record.call.id for record in self._at.begun if record.state in _UNDER_WAY}
         log = self._log or self._call_log()
         left = [call_id for call_id in log.unfinished if self._log or call_id in under_way]
@@ -218,7 +226,7 @@ class Turn:
     async def _forsake(self) -> None:
         open_calls = [record.call.id for record in self._at.begun if record.state is not CallState.FINISHED]
         if open_calls:
-            await self._mesh.tools.forsake(self._journal.run, open_calls)
+            await self._mesh.tools.forsake(self._journal.run, open_calls, stop=self.unwanted)
 
     def _last_items(self, *, incomplete: bool = False) -> list[NewItem]:
         if self._at.begun:

@@ -71,9 +71,14 @@ class Executor:
         """Answer a run in the background, once it is its turn in its thread; `on_end` is called when that is over."""
         self._spawn(self._answer(run, claim=not run.epoch), f"run {run.id}").add_done_callback(lambda _: on_end())
 
-    def cancel(self, run: Run) -> None:
-        """Stop a run: at once where it is answered here, and by asking for it wherever it waits or is answered."""
+    def cancel(self, run: Run, *, calls: bool = False) -> None:
+        """Stop a run: at once where it is answered here, and by asking for it wherever it waits or is answered.
+
+        Its `calls` are told to stop, too, if somebody wants that: who only leaves has not said so.
+        """
         if signals := self._signals.get(run.id):
+            if calls:
+                signals.calls.set()
             signals.stop.set()
         self._spawn(self._cancel(run), f"cancel {run.id}")
 

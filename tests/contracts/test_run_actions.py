@@ -17,7 +17,7 @@ from context_svc.domain.ports import Store
 from context_svc.domain.require_action import require_action
 from context_svc.domain.run import Run, RunState
 from context_svc.domain.take_over import MOST_WRITERS, take_over
-from tests.context_svc.given import appended, asking, claimed, queued, result, running, texts, writing
+from tests.context_svc.given import appended, asking, claimed, finished, queued, result, running, texts, writing
 from threadmesh.conversation import CallFinished, CallOutcome, Text, arguments_hash
 from threadmesh.errors import (
     ArgumentsDiffer,
@@ -231,13 +231,19 @@ async def test_nobody_decides_about_what_nobody_asks(store: Store, clock: FakeCl
         await decide_call("run_none", "c", APPROVED, store=store)
 
 
-async def test_a_waiting_run_is_stopped_at_once(store: Store, clock: FakeClock) -> None:
+async def test_a_waiting_run_that_is_stopped_gets_a_writer_at_once_who_ends_its_calls(
+    store: Store, clock: FakeClock
+) -> None:
     run = await waiting(store, clock)
     after = await cancel(run.id, store=store)
 
-    assert after.state is RunState.CANCELLED
+    assert (after.state, after.cancel_requested, after.owner) == (RunState.RUNNING, True, "")
     with pytest.raises(CallNotWaiting):
         await decided(store, run)
+    taken_over = await taken(store, clock)
+    assert taken_over is not None
+    assert (taken_over.id, taken_over.cancel_requested) == (run.id, True)
+    await finished(store, taken_over)
     assert (await claimed(store, clock, await queued(store, "k"))).state is RunState.RUNNING
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.turn.mesh import KEY, OTHER_KEY, Mesh, facade, running, served, tools_settings, until
 from threadmesh.api.context.v1 import runs_service_pb2 as runs
+from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from tools_svc.app import app as tools_app
 
 APPROVED = {"work": {"approval": "always"}}
@@ -188,11 +189,20 @@ async def test_the_process_that_asked_need_not_live(tmp_path: Path) -> None:
 async def test_a_run_that_waits_is_stopped_at_once(tmp_path: Path) -> None:
     async with house(tmp_path) as home, asking(home, "progress") as reading:
         asked = await reading.until("tool.awaiting_approval")
-        stopped = await home.post(f"/v1/runs/{reading.run_id}/cancel")
-        late = await home.post(f"/v1/runs/{reading.run_id}/calls/{asked['call_id']}/approve")
+        await home.post(f"/v1/runs/{reading.run_id}/cancel")
 
-    assert stopped.json()["status"] == "cancelled"
+        async def ended() -> bool:
+            return await home.status(reading.run_id) == "cancelled"
+
+        await until(ended)
+        late = await home.post(f"/v1/runs/{reading.run_id}/calls/{asked['call_id']}/approve")
+        (call,) = await home.calls(reading.run_id)
+        run = (await home.mesh.runs.GetRun(runs.GetRunRequest(run_id=reading.run_id))).run
+        items = (await home.mesh.threads.ListItems(threads.ListItemsRequest(thread_id=run.thread_id))).items
+
     assert late.status_code == 409
+    assert (call["status"], call["outcome"]) == ("finished", "failed")  # it was never sent
+    assert items[-1].message.tool_call_id == asked["call_id"]
 
 
 @pytest.mark.parametrize("word", ["approve", "deny", "resolve"])

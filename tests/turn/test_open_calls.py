@@ -1,5 +1,6 @@
 """Runs that end while their calls are under way: each call has an end, which says what nobody knows."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ import httpx2
 import pytest
 
 from tests.turn.mesh import KEY, Mesh, running, until
-from tests.turn.test_tool_recovery import waiting_at_the_gate
+from tests.turn.test_tool_recovery import ASK, call_about_the_gate, open_the_gate, waiting_at_the_gate
 from threadmesh.api.context.v1 import threads_service_pb2 as threads
 from threadmesh.api.conversation.v1 import conversation_pb2 as conversation
+from threadmesh.api.conversation.v1 import events_pb2 as events
+from threadmesh.api.tools.v1 import tools_service_pb2 as tools_pb
+from threadmesh.api.tools.v1.tools_service_pb2_grpc import ToolsServiceStub
 
 
 @pytest.fixture
@@ -42,11 +46,29 @@ async def test_a_call_that_is_under_way_when_its_run_is_cancelled_has_an_unknown
         run_id = await waiting_at_the_gate(http, mesh.url)
         await http.post(f"{mesh.url}/v1/runs/{run_id}/cancel")
         run = await ended(mesh, http, run_id)
+        async with asyncio.timeout(10):
+            await call_about_the_gate(mesh, "was_cancelled")  # its server was told to stop
 
     assert run["status"] == "cancelled"
     assert [call["outcome"] for call in run["calls"]] == ["unknown"]
     assert run["roles"] == ["user", "assistant", "tool"]
     assert "unknown" in run["words"]
+
+
+async def test_a_call_whose_client_only_leaves_runs_to_its_end(tmp_path: Path, http: httpx2.AsyncClient) -> None:
+    async with running(tmp_path) as mesh:
+        asked = {**ASK, "metadata": {**ASK["metadata"], "on_disconnect": "cancel"}}
+        run = await ended(mesh, http, await waiting_at_the_gate(http, mesh.url, asked))
+        await open_the_gate(mesh)
+        request = tools_pb.WatchCallsRequest(run_id=run["id"])
+        outcomes = [
+            event.finished.outcome
+            async for event in ToolsServiceStub(mesh.tools).WatchCalls(request)
+            if event.HasField("finished")
+        ]
+
+    assert run["status"] == "cancelled"
+    assert outcomes == [events.CALL_OUTCOME_SUCCEEDED]
 
 
 async def test_a_call_that_is_under_way_when_the_time_of_its_run_is_over_has_an_unknown_outcome(

@@ -1,7 +1,7 @@
 """Tool calls whose facade or tools service goes away in the middle."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any, cast
@@ -32,10 +32,10 @@ async def http() -> AsyncIterator[httpx2.AsyncClient]:
         yield client
 
 
-async def waiting_at_the_gate(http: httpx2.AsyncClient, url: str) -> str:
+async def waiting_at_the_gate(http: httpx2.AsyncClient, url: str, asked: Mapping[str, Any] | None = None) -> str:
     """Ask for a call that waits, and leave when it does; gives its run."""
     async with (
-        http.stream("POST", f"{url}/v1/chat/completions", json=ASK) as response,
+        http.stream("POST", f"{url}/v1/chat/completions", json=asked or ASK) as response,
         aclosing(cast("AsyncGenerator[str, None]", response.aiter_lines())) as lines,
     ):
         async for line in lines:
@@ -45,7 +45,11 @@ async def waiting_at_the_gate(http: httpx2.AsyncClient, url: str) -> str:
 
 
 async def open_the_gate(mesh: Mesh) -> None:
-    call = ToolCall(id="opens", name="workshop__open_gate", arguments_json=json.dumps({"name": "g"}))
+    await call_about_the_gate(mesh, "open_gate")
+
+
+async def call_about_the_gate(mesh: Mesh, tool: str) -> None:
+    call = ToolCall(id=f"calls {tool}", name=f"workshop__{tool}", arguments_json=json.dumps({"name": "g"}))
     async for event in ToolsServiceStub(mesh.tools).ExecuteTools(pb.ExecuteToolsRequest(calls=[call])):
         if event.HasField("finished"):
             assert event.finished.outcome == events.CALL_OUTCOME_SUCCEEDED

@@ -112,7 +112,7 @@ class Runs:
         """Stop a run; it may take a moment until it has."""
         run = await self._own(request, run_id)
         await self._context.cancel(run.id)
-        self._executor.cancel(run)
+        self._executor.cancel(run, calls=True)
         return run_body(await self._context.run(run.id))
 
     async def calls(self, request: Request, run_id: str) -> dict[str, Any]:
