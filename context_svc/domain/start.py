@@ -16,7 +16,7 @@ from context_svc.domain.receipt import RECEIPT_LIFETIME, valid_receipt
 from context_svc.domain.release import released
 from context_svc.domain.run import Multitask, Run, RunState
 from context_svc.domain.thread import Thread, new_thread
-from threadmesh.errors import Overloaded, ThreadBusy, ThreadChanged, ThreadNotFound
+from threadmesh.errors import InvalidArgument, Overloaded, ThreadBusy, ThreadChanged, ThreadNotFound
 
 QUEUE_DEPTH = 8
 """How many runs of one thread may wait behind the one that is being answered."""
@@ -82,7 +82,8 @@ async def start(request: StartRequest, *, store: RunStore) -> Started:
     """Give the run of the request, QUEUED unless it was replayed or claimed; its input is as durable as the run itself.
 
     Raises `ThreadNotFound`, `ThreadBusy` (on REJECT), `ThreadChanged` (the run would have another number), `Overloaded`
-    (the thread's queue is full), `IdempotencyKeyReused` and `InsufficientQuota`.
+    (the thread's queue is full), `IdempotencyKeyReused`, `InsufficientQuota`, and `InvalidArgument` without input where
+    nothing else was said.
     """
     scope = Scope(
         thread_id=request.thread_id,
@@ -101,6 +102,8 @@ def _start(request: StartRequest, state: State) -> tuple[Change, Started]:
     thread = _thread(request, state)
     if request.number not in {None, thread.run_count}:
         raise ThreadChanged
+    if not (request.input or thread.item_count or state.open_runs):
+        raise InvalidArgument("Nothing was said that could be answered.", field="input")
     unanswered = _unanswered(found, thread, state) if found else ()
     if request.stays:
         require_room(state, request.limit)

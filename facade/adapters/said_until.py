@@ -29,7 +29,8 @@ async def said_until(run: Run, *, runs: "Runs", threads: "Threads") -> Sequence[
     items = [item async for item in _items(run.thread_id, threads)]
     own = [count for count, item in enumerate(items, start=1) if item.run_id == run.id]
     if own or not any(item.run_id == run.id for item in waiting):
-        return list(map(decode_said, items[: own[-1] if own else 0]))
+        before = sum(item.sequence < run.first_input for item in items) if run.epoch else 0
+        return list(map(decode_said, items[: own[-1] if own else before]))
     if run.finished is not None:
         items = [item for item in items if item.create_time.ToDatetime(UTC) <= run.create_time]
     entered = {item.run_id for item in items}

@@ -115,6 +115,11 @@ def _of_no_branch(path: str, error: ErrorDetails) -> InvalidArgument:
     name = f"{path}.{tag}" if path else tag
     if error["type"] == "union_tag_invalid":
         return _told(name, "invalid_value", _unsupported(name, facts["expected_tags"]))
+    return missing(name)
+
+
+def missing(name: str) -> InvalidArgument:
+    """Tell of a field that is wanted here."""
     return _told(name, "missing_required_parameter", f"Missing required parameter: '{name}'.")
 
 

@@ -44,6 +44,24 @@ async def refused(asked: Any) -> APIStatusError:
     return refusal.value
 
 
+async def test_a_conversation_is_answered_as_it_stands(mesh: Mesh) -> None:
+    conversation = await mesh.openai.conversations.create(items=[said("hello")])
+    answer = await mesh.openai.responses.create(model="scripted", conversation=conversation.id)
+    told = await mesh.openai.responses.input_items.list(answer.id, order="asc")
+    behind = await mesh.openai.responses.create(model="scripted", previous_response_id=answer.id)
+    empty = await mesh.openai.conversations.create()
+
+    assert answer.output_text == "You said: hello"
+    assert [text_of(item.model_dump()) for item in told.data] == ["hello"]
+    assert await texts(mesh, conversation.id, order="asc") == ["hello", answer.output_text, behind.output_text]
+    for asked in (
+        mesh.openai.responses.create(model="scripted"),
+        mesh.openai.responses.create(model="scripted", conversation=empty.id),
+    ):
+        refusal = await refused(asked)
+        assert (refusal.status_code, refusal.param) == (400, "input")
+
+
 async def test_a_conversation_is_made_described_and_deleted(mesh: Mesh) -> None:
     conversations = mesh.openai.conversations
     conversation = await conversations.create(items=[said("hello")], metadata={"topic": "tea"})

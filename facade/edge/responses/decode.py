@@ -9,6 +9,7 @@ from facade.domain.records import NewRun
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import canonical
 from facade.edge.controls import Controls
+from facade.edge.invalid import missing
 from facade.edge.responses import schemas
 from facade.edge.responses.echo import echo
 from facade.edge.responses.include import LOGPROBS, check_include
@@ -41,6 +42,12 @@ class Asked:
     def alone(self) -> bool:
         """Whether all that the model is told stands in the request itself."""
         return not self.thread_id and is_alone(self.request, self.control)
+
+
+def require_input(request: ResponseRequest) -> None:
+    """Raise `InvalidArgument` for a request that says nothing and goes on with nothing."""
+    if not ("input" in request.model_fields_set or request.previous_response_id or request.conversation):
+        raise missing("input")
 
 
 def is_alone(request: ResponseRequest, control: Controls) -> bool:

@@ -26,7 +26,7 @@ from facade.edge.paging import Limit, Order, page
 from facade.edge.readers import Reader
 from facade.edge.responses.approvals import answer, asked_run, require_ended, says_more, unanswered
 from facade.edge.responses.beginning import Beginning, ResponseOptions
-from facade.edge.responses.decode import is_alone
+from facade.edge.responses.decode import is_alone, require_input
 from facade.edge.responses.echo import other_wishes
 from facade.edge.responses.entries import Entries
 from facade.edge.responses.events import blocks, last_number
@@ -95,6 +95,7 @@ class Responses:
     async def create(self, request: Request) -> Response:
         """Answer, as a whole, as a stream, or in the background."""
         asked = await read(request, ResponseRequest)
+        require_input(asked)
         offered = offered_tools(request, self._options.default_tools)
         place = await self._beginning.conversation(asked, request)
         control = controls(request.headers, asked.metadata or {}, default_tools=offered, conversation=place)

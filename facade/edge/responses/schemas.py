@@ -134,7 +134,7 @@ Input = str | Annotated[list[InputItem], Field(min_length=1, max_length=2048)]
 class ResponseRequest(SamplingFields):
     """The body of `POST /v1/responses`."""
 
-    input: Input
+    input: Input = Field(default=[], description="Absent: what was said before is answered as it stands.")
     model: str | None = Field(default=None, max_length=256, description="Absent: the default model.")
     instructions: str | None = Field(default=None, description="Hold for this response alone.")
     previous_response_id: str | None = Field(default=None, max_length=128)

@@ -244,7 +244,7 @@ class StartRunRequest(_message.Message):
     """
     @_builtins.property
     def input(self) -> _containers.RepeatedCompositeFieldContainer[_threads_service_pb2.NewItem]:
-        """Holds what is said to the model, oldest first."""
+        """Holds what is said to the model, oldest first; empty has it answer the thread as it stands."""
 
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
