@@ -28,6 +28,7 @@ from tests.context_svc.given import (
     texts,
 )
 from threadmesh.conversation import Media, Message, Role, Text
+from threadmesh.errors import InvalidArgument
 from threadmesh.testing.clock import FakeClock
 
 PICTURE = new_item(Message(role=Role.USER, parts=(Text(text="ünï 🦉"), Media(mime_type="image/png", data=b"\0\xff"))))
@@ -52,6 +53,22 @@ async def ended(store: Store, count: int = 1) -> list[Run]:
     """Runs that ended while they waited behind another one."""
     waiting = [await queued(store, "k") for _ in range(count)]
     return [await cancel(run.id, store=store) for run in waiting]
+
+
+async def test_a_run_without_input_answers_what_was_said_before(store: Store, clock: FakeClock) -> None:
+    with pytest.raises(InvalidArgument):
+        await asked(store)
+    first = await running(store, clock, "k")
+    run = await asked(store)
+    await finished(store, first, items=(said("one", Role.ASSISTANT),))
+
+    taken = await claimed(store, clock, run)
+    ended_run = await finished(store, taken, items=(said("two", Role.ASSISTANT),))
+
+    assert await store.input(run.id) == ()
+    assert (ended_run.first_item, ended_run.input_count) == (2, 0)
+    assert await texts(store, run.thread_id) == ["hello", "one", "two"]
+    assert await stored_exactly(store, "") > 0
 
 
 async def test_input_that_waits_is_the_same_when_it_stands_in_the_thread(store: Store, clock: FakeClock) -> None:
