@@ -40,7 +40,8 @@ _ERRORS_HEAD = """# Errors
 Written by `docs/generate.py` from the classes of errors. Every request that is not answered for is answered with
 `{"error": {"message", "type", "param", "code"}}`, `x-request-id` and `x-should-retry`; the message says in a sentence
 what is wrong and what helps, `param` where. A stream that has begun ends with the same object, without `[DONE]`; that
-of a response with `response.failed`, which has it as `error`. All routes are alike in this.
+of a response with `response.failed`, whose `error` has the code below as `reason` and one of OpenAI's as `code`. All
+routes are alike in this.
 
 OpenAI's clients choose their exception by the status, and send a request again by themselves when `x-should-retry` is
 `true`, after `retry-after-ms`. It is `false` once a tool may have been called: what may have had an effect is not had

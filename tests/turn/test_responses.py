@@ -325,7 +325,8 @@ async def test_an_answer_that_breaks_ends_as_failed(mesh: Mesh) -> None:
 
     assert kinds(events)[-1] == "failed"
     last = events[-1]["response"]
-    assert (last["status"], last["error"]["code"]) == ("failed", "backend_unavailable")
+    assert (last["status"], last["error"]["code"]) == ("failed", "server_error")
+    assert last["error"]["reason"] == "backend_unavailable"
     assert last["output"][0]["status"] == "incomplete"
     assert last["usage"] is None
 

@@ -8,8 +8,10 @@ from facade.domain.events import Run, RunFinished, RunState
 from facade.edge.errors import body_of
 from facade.edge.responses.names import FROM_THE_BEGINNING, response_id
 from threadmesh.conversation import FinishReason, Usage
+from threadmesh.errors import Code
 
 _INCOMPLETE = {FinishReason.LENGTH: "max_output_tokens", FinishReason.CONTENT_FILTER: "content_filter"}
+_CODES = {Code.INVALID_ARGUMENT: "invalid_prompt", Code.RESOURCE_EXHAUSTED: "rate_limit_exceeded"}
 _STATUSES = {
     RunState.QUEUED: "queued",
     RunState.RUNNING: "in_progress",
@@ -88,8 +90,10 @@ def usage_body(usage: Usage) -> dict[str, Any]:
 def _error(finished: RunFinished | None) -> dict[str, Any] | None:
     if finished is None or finished.failure is None or finished.state is RunState.CANCELLED:
         return None
-    told = body_of(finished.failure.error())["error"]
-    return {"code": told["code"], "message": told["message"]}
+    error = finished.failure.error()
+    told = body_of(error)["error"]
+    # Of all that can go wrong, OpenAI's responses have a word for little; ours stands beside it.
+    return {"code": _CODES.get(error.code, "server_error"), "message": told["message"], "reason": told["code"]}
 
 
 def _incomplete(finished: RunFinished | None) -> dict[str, Any] | None:
