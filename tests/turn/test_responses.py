@@ -233,6 +233,18 @@ async def test_two_ways_to_go_on_do_not_hear_of_each_other(mesh: Mesh) -> None:
     assert right.usage.input_tokens < further.usage.input_tokens
 
 
+async def test_a_thread_that_is_named_beside_the_response_before_is_named_as_ignored(mesh: Mesh) -> None:
+    first = await ask(mesh, "one", extra_headers={"x-thread-key": "mine"})
+    asked: dict[str, Any] = {"model": "scripted", "input": "two", "previous_response_id": first.id}
+    same, other, unknown = [
+        await raw(mesh, "/v1/responses", "POST", **asked, metadata={"thread_key": key})
+        for key in ("mine", "theirs", "theirs")
+    ]
+
+    assert "x-threadmesh-ignored" not in same.headers
+    assert other.headers["x-threadmesh-ignored"] == unknown.headers["x-threadmesh-ignored"] == "metadata.thread_key"
+
+
 @pytest.mark.parametrize("stored", [True, False])
 async def test_ways_to_go_on_that_are_begun_at_once_do_not_hear_of_each_other(mesh: Mesh, stored: bool) -> None:
     first = await ask(mesh, "one")

@@ -1,5 +1,6 @@
 """The beginning of a response: the run that answers a request, in the thread that it goes on with."""
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,7 @@ from facade.domain.records import NewRun
 from facade.domain.threads import Threads
 from facade.edge.controls import Controls
 from facade.edge.conversations.names import find
+from facade.edge.ignored import name_also
 from facade.edge.responses.decode import Asked, new_run, unasked_results
 from facade.edge.responses.found import Found
 from facade.edge.responses.offered import needs_catalogue
@@ -77,10 +79,20 @@ class Beginning:
             timeout_seconds=self._options.run_seconds,
         )
         if previous is not None:
+            name_also(request.state.headers, await self._elsewhere(new, asked, previous))
             new = replace(new, thread_id=previous.thread_id, thread_key="", number=previous.number + 1)
         place = {"thread_id": new.thread_id, "thread_key": new.thread_key}
         await require_calls(unasked_results(asked), self._threads, tenant=new.tenant, **place)
         return new
+
+    async def _elsewhere(self, new: NewRun, asked: ResponseRequest, previous: Run) -> Collection[str]:
+        """Name what says that the run is to be in another thread than the one that it goes on with."""
+        thread = await self._threads.of_key(new.thread_key, tenant=new.tenant) if new.thread_key else None
+        named = new.thread_id or (thread.id if thread else new.thread_key)
+        if named in {"", previous.thread_id}:
+            return ()
+        field = "thread_id" if new.thread_id else "thread_key"
+        return (f"metadata.{field}" if field in (asked.metadata or {}) else f"x-{field.replace('_', '-')}",)
 
     async def _model(self, asked: ResponseRequest) -> Model | None:
         """Give the model that will answer; None if that is not known now, which is told where it is asked."""
