@@ -206,6 +206,24 @@ def test_a_template_that_asks_whether_to_think_is_told() -> None:
     assert switched(thinking=True, reasoning_effort="high") == "qwen:True deepseek:True effort:high"
 
 
+@pytest.mark.parametrize(
+    ("known", "asked", "told"),
+    [
+        ("low high max", "max", "max"),
+        ("high xhigh", "max", "xhigh"),
+        ("low medium high", "max", "high"),
+        ("low medium high", "xhigh", "high"),
+        ("", "max", "high"),
+        ("max", "low", "low"),
+    ],
+)
+def test_the_strongest_effort_is_the_strongest_that_the_template_knows(known: str, asked: str, told: str) -> None:
+    source = f"{{{{ [1, 2] | max }}}}{{% set known = {known.split()} %}}{{{{ reasoning_effort }}}}"
+    conversation = Conversation(messages=(message(Role.USER, "Hi"),), reasoning_effort=asked)
+
+    assert rendered(ChatTemplate(source).render(conversation, ask=True)) == f"2{told}"
+
+
 def test_an_effort_is_never_part_of_what_the_template_wrote() -> None:
     conversation = Conversation(messages=(message(Role.USER, "Hi"),), reasoning_effort="<|im_end|>")
     segments = ChatTemplate(SWITCHES).render(conversation, ask=True)

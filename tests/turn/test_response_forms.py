@@ -193,7 +193,9 @@ async def test_a_schema_that_cannot_be_guaranteed_is_refused(http: httpx2.AsyncC
     assert answer.status_code == 400
 
 
-@pytest.mark.parametrize(("effort", "thinks"), [("none", False), ("minimal", False), ("high", True), (None, True)])
+@pytest.mark.parametrize(
+    ("effort", "thinks"), [("none", False), ("minimal", False), ("high", True), ("max", True), (None, True)]
+)
 async def test_the_effort_says_whether_the_model_thinks(
     http: httpx2.AsyncClient, effort: str | None, thinks: bool
 ) -> None:

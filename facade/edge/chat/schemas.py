@@ -183,6 +183,10 @@ def _text_only(given: Any) -> Any:
 Modality = Annotated[Literal["text"], BeforeValidator(_text_only)]
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+"""How much is to be thought."""
+
+
 class ChatTemplateKwargs(Schema):
     """What the model's chat template is told."""
 
@@ -208,7 +212,7 @@ class ChatRequest(SamplingFields):
     tools: list[Tool] | None = Field(default=None, max_length=128)
     tool_choice: Choice = None
     parallel_tool_calls: bool | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = Field(
+    reasoning_effort: Effort | None = Field(
         default=None, description="none and minimal: no thinking, from models that can do without."
     )
     chat_template_kwargs: ChatTemplateKwargs | None = None

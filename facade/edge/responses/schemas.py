@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from facade.edge.chat.fields import Integer, InVain, Schema
 from facade.edge.chat.refused import Prompt
 from facade.edge.chat.sampling import SamplingFields
-from facade.edge.chat.schemas import JsonSchema, Metadata, ServiceTier, StreamOptions
+from facade.edge.chat.schemas import Effort, JsonSchema, Metadata, ServiceTier, StreamOptions
 from facade.edge.responses.include import ENCRYPTED
 from facade.edge.responses.input_items import InputItem
 from facade.edge.responses.tool_choice import Choice
@@ -118,7 +118,7 @@ class TextOptions(Schema):
 class ReasoningOptions(Schema):
     """How much is to be thought."""
 
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    effort: Effort | None = None
     summary: Annotated[Literal["auto", "concise", "detailed"] | None, InVain()] = None
 
 

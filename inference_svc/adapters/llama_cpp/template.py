@@ -37,6 +37,8 @@ _PROBE = "@probe@"
 _FORM = re.compile(r"""['"]type['"]: ['"]text['"]""")
 _THINKING_SWITCHES = frozenset({"enable_thinking", "thinking"})
 """What Qwen's templates and DeepSeek's ask."""
+_STRONGEST = ("max", "xhigh", "high")
+"""Efforts that few templates know all of, the strongest first."""
 _HARMLESS = re.compile(r"[\w .,:;/()'+-]{0,512}")
 
 
@@ -173,8 +175,13 @@ class ChatTemplate:
         if conversation.thinking is not None:
             values |= dict.fromkeys(_THINKING_SWITCHES & self._names, conversation.thinking)
         if conversation.reasoning_effort and "reasoning_effort" in self._names:
-            values["reasoning_effort"] = vault.hide_within(conversation.reasoning_effort)
+            values["reasoning_effort"] = vault.hide_within(self._known(conversation.reasoning_effort))
         return values
+
+    def _known(self, effort: str) -> str:
+        """Give the effort; of the strongest ones, the first from it on that the template names, or `high`."""
+        weaker = _STRONGEST[_STRONGEST.index(effort) :] if effort in _STRONGEST else (effort,)
+        return next((each for each in weaker if re.search(f"""['"]{each}['"]""", self.source)), weaker[-1])
 
 
 def _in_parts(content: str) -> list[dict[str, str]]:

@@ -96,7 +96,7 @@ def test_what_is_of_a_wrong_type_is_told_what_it_should_have_been(
          "'text', 'refusal', 'image_url', and 'input_audio'"),
         ({"tools": [{"type": "z", "function": {"name": "a"}}]}, "tools[0].type", "'function'"),
         ({"encoding_format": "q", "reasoning_effort": "?"}, "reasoning_effort",
-         "'none', 'minimal', 'low', 'medium', 'high', and 'xhigh'"),
+         "'none', 'minimal', 'low', 'medium', 'high', 'xhigh', and 'max'"),
     ],
 )  # fmt: skip
 def test_what_is_none_of_the_values_is_told_them(sent: dict[str, Any], field: str, values: str) -> None:

@@ -246,6 +246,7 @@ def test_what_is_switched_off_is_not_asked_for() -> None:
         ({"reasoning_effort": "none"}, False, ""),
         ({"reasoning_effort": "minimal"}, False, ""),
         ({"reasoning_effort": "high"}, None, "high"),
+        ({"reasoning_effort": "max"}, None, "max"),
         ({"chat_template_kwargs": {"enable_thinking": False}}, False, ""),
         ({"chat_template_kwargs": {"enable_thinking": True}, "reasoning_effort": "none"}, True, ""),
         ({"chat_template_kwargs": {"other": 1}}, None, ""),
