@@ -17,6 +17,7 @@ from facade.domain.reading import Reading
 from facade.domain.records import Window
 from facade.domain.tokens import TokenCount
 from facade.domain.trust import is_trusted, tools_in
+from facade.domain.written import tell_place
 from threadmesh.conversation import ToolChoice, ToolChoiceMode
 from threadmesh.errors import (
     ContextLengthExceeded,
@@ -111,7 +112,11 @@ class Asking:
         """
 
         async def ask() -> AsyncGenerator[ModelEvent, None]:
-            return await begun(self._mesh.inference.generate(generation))
+            try:
+                return await begun(self._mesh.inference.generate(generation))
+            except MeshError as error:
+                tell_place(error, self._parameters.written, messages=generation.messages, tools=generation.tools)
+                raise
 
         begun_before = self._answer.started is not None
         seconds = self._limits.return_seconds if begun_before else self._limits.patience_seconds

@@ -1,9 +1,10 @@
 """What a request asks for, apart from what it says; kept with the run so that any process can go on with it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from facade.domain.written import Written
 from threadmesh.conversation import ToolChoice, ToolChoiceMode, ToolDefinition
 from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 
@@ -63,7 +64,8 @@ class TurnParameters:
     Calls of the `asking_tools` need a person's approval. `response_json` is what the edge keeps of a request for a
     response. Several `choices` are as many answers to the same prompt. What the answer will be like is a `prediction`,
     as far as the request knows. `stored_messages`
-    counts those of a chat completion that is stored; 0 where it is not.
+    counts those of a chat completion that is stored; 0 where it is not. `written` says where in the request its media
+    and tools stand.
     """
 
     model: str = ""
@@ -92,6 +94,7 @@ class TurnParameters:
     choices: int = 1
     prediction: str = ""
     stored_messages: int = 0
+    written: Written = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Write the parameters for the run's record."""

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from starlette.responses import Response
 
 from facade.domain.metered import text_tokens
-from facade.domain.ports import Inference
+from facade.domain.ports import Embedded, Inference
 from facade.edge import examples
 from facade.edge.admission import Admission
 from facade.edge.answers.models import EmbeddingList
@@ -19,6 +19,7 @@ from facade.edge.body import read
 from facade.edge.chat.fields import Integer, Schema
 from facade.edge.leaving import LEFT, unless_gone
 from facade.edge.openapi import answer, request_body
+from threadmesh.errors import MeshError
 
 Input = Annotated[str, Field(min_length=1)]
 
@@ -54,8 +55,7 @@ def router(inference: Inference, admission: Admission) -> APIRouter:
         asked = await read(request, EmbeddingRequest)
         texts = [asked.input] if isinstance(asked.input, str) else asked.input
         with admission.admit(request, tokens=text_tokens(texts)):
-            work = inference.embed(texts, model=asked.model or "", dimensions=asked.dimensions)
-            found = await unless_gone(request, work)
+            found = await unless_gone(request, _embedded(inference, asked, texts))
         if found is None:
             return LEFT
         admission.used(request, found.tokens)
@@ -69,6 +69,16 @@ def router(inference: Inference, admission: Admission) -> APIRouter:
         return Response(orjson.dumps(body), media_type="application/json")
 
     return routes
+
+
+async def _embedded(inference: Inference, asked: EmbeddingRequest, texts: Sequence[str]) -> Embedded:
+    """Make the vectors; of a text that is not in a list, an error tells no number."""
+    try:
+        return await inference.embed(texts, model=asked.model or "", dimensions=asked.dimensions)
+    except MeshError as error:
+        if isinstance(asked.input, str) and "field" in error.facts:
+            error.facts["field"] = error.facts["field"].replace("inputs[0]", "inputs")
+        raise
 
 
 def _packed(vector: Sequence[float]) -> str:

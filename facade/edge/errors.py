@@ -1,7 +1,6 @@
 """Errors in OpenAI's shape: `{"error": {"message", "type", "param", "code"}}`. Nothing else ever leaves the facade."""
 
 import math
-import re
 import uuid
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -18,6 +17,7 @@ from starlette.routing import Match
 
 from facade.domain.rate_limits import LIMITS
 from facade.edge.invalid import SHOWN, wrong
+from facade.edge.wire_fields import as_asked
 from threadmesh.errors import Cancelled, Code, Internal, InvalidArgument, MeshError
 
 log = structlog.get_logger()
@@ -81,40 +81,20 @@ _CODES = {"UNAUTHENTICATED": "invalid_api_key", "INTERNAL": "internal_error", "T
 TYPES = tuple(dict.fromkeys([*(shape.type for shape in (*_BY_CODE.values(), *_BY_REASON.values())), *LIMITS]))
 """All that `error.type` can be."""
 
-_SAID = re.compile(r"^(?:messages\b|input(?=\[\d+\]\.message))(\[\d+\])?(?:\.message)?")
-"""A message on the wire of the services."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-_FIELDS = {
-    "page_token": "after",
-    "ids[": "tokens[",
-    ".schema_json": ".schema",
-    ".parameters_json": ".function.parameters",
-    ".arguments_json": ".function.arguments",
-}
 
 
 def body_of(error: MeshError, *, path: str = "") -> dict[str, Any]:
     """Give the error's body; `param` is the offending field by its name in a request to this `path`."""
+    field = error.facts.get("field")
     return {
         "error": {
             "message": error.message,
             "type": error.facts.get("limited") or _shape(error).type,
-            "param": _as_asked(error.facts.get("field"), path),
+            "param": as_asked(field, path) if field else None,
             "code": error.facts.get("kind") or _CODES.get(error.reason, error.reason.lower()),
         }
     }
-
-
-def _as_asked(field: str | None, path: str) -> str | None:
-    """Give a field by its name in the OpenAI API; services know it by the name on their wire."""
-    if field and path.startswith("/v1/responses") and _SAID.match(field):
-        return "input"  # its items are not numbered as the messages that they become
-    if field and path.startswith("/v1/embeddings"):
-        return re.sub(r"^inputs\b", "input", field)
-    field = field and _SAID.sub(r"messages\1", field)
-    for wire, asked in _FIELDS.items():
-        field = field and field.replace(wire, asked)
-    return field
 
 
 def response_of(error: MeshError, *, path: str = "", tools_were_called: bool = False) -> Response:

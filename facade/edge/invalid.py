@@ -41,7 +41,7 @@ SHOWN = 64
 def invalid(error: ValidationError, raw: Any) -> InvalidArgument:
     """Tell of the deepest error: of a union, that is the one in the branch that was meant."""
     errors = error.errors(include_url=False)
-    told = [(field_path(each["loc"], raw, missing=each["type"] == "missing"), each) for each in errors]
+    told = [(_place(each, raw), each) for each in errors]
     path = max((where for where, _ in told), key=lambda where: where.count(".") + where.count("["))
     here = [each for where, each in told if where == path]
     # Of a union, the branches of another type say nothing about a value that one of them takes as to its type.
@@ -67,6 +67,8 @@ def wrong(path: str, errors: Sequence[ErrorDetails]) -> InvalidArgument:
             code, message = "missing_required_parameter", f"Missing required parameter: '{name}'."
         case "literal_error" | "enum":
             code, message = "invalid_value", _unsupported(name, first["ctx"]["expected"])
+        case "inconsistent":
+            code, message = "invalid_value", first["msg"]
         case "string_pattern_mismatch":
             wanted = f"Expected a string that matches the pattern '{first['ctx']['pattern']}'."
             code, message = "invalid_value", f"Invalid '{name}': string does not match pattern. {wanted}"
@@ -95,6 +97,12 @@ def field_path(location: Sequence[int | str], raw: Any, *, missing: bool = True)
             path += f".{part}" if path else str(part)
             raw = raw.get(part)
     return path
+
+
+def _place(error: ErrorDetails, raw: Any) -> str:
+    path = field_path(error["loc"], raw, missing=error["type"] == "missing")
+    of_it = error["ctx"]["field"] if error["type"] == "inconsistent" else ""
+    return ".".join(filter(None, (path, of_it)))
 
 
 def _told(path: str, code: str, message: str) -> InvalidArgument:

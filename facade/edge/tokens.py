@@ -1,5 +1,6 @@
 """`/v1/tokenize` and `/v1/detokenize`, in vLLM's form: what a model reads, in its own tokens."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -8,13 +9,16 @@ from pydantic import Field, model_validator
 from starlette.responses import Response
 
 from facade.domain.ports import Conversation, Inference, Tokenizable
+from facade.domain.written import tell_place
 from facade.edge import examples
 from facade.edge.answers.texts import TextOfTokens, Tokens
 from facade.edge.body import read
 from facade.edge.chat.decode import message_of, tool_of
-from facade.edge.chat.fields import Integer, Schema
+from facade.edge.chat.fields import Integer, Schema, inconsistent
 from facade.edge.chat.schemas import Message, Tool
+from facade.edge.chat.written import written
 from facade.edge.openapi import answer, request_body
+from threadmesh.errors import MeshError
 
 Token = Annotated[Integer, Field(ge=0, lt=2**31)]
 
@@ -35,7 +39,7 @@ class TokenizeRequest(Schema):
     @model_validator(mode="after")
     def _one_of_both(self) -> "TokenizeRequest":
         if (self.prompt is None) == (self.messages is None):
-            raise ValueError("must have either a prompt or messages")
+            raise inconsistent("prompt", "Send either a prompt or messages.")
         return self
 
     def read(self) -> Tokenizable:
@@ -66,8 +70,7 @@ def router(inference: Inference) -> APIRouter:
     async def tokenize(request: Request) -> Response:
         asked = await read(request, TokenizeRequest)
         name = asked.model or ""
-        special, ask = asked.add_special_tokens, asked.add_generation_prompt
-        tokens = list(await inference.tokenize(asked.read(), model=name, special=special, ask=ask))
+        tokens = list(await _tokenized(inference, asked))
         texts = await inference.detokenize(tokens, model=name) if asked.return_token_strs else None
         model = await inference.model(name)
         return _json(
@@ -91,6 +94,17 @@ def router(inference: Inference) -> APIRouter:
         return _json({"prompt": b"".join(pieces).decode(errors="replace")})
 
     return routes
+
+
+async def _tokenized(inference: Inference, asked: TokenizeRequest) -> Sequence[int]:
+    given, special, ask = asked.read(), asked.add_special_tokens, asked.add_generation_prompt
+    try:
+        return await inference.tokenize(given, model=asked.model or "", special=special, ask=ask)
+    except MeshError as error:
+        if isinstance(given, Conversation):
+            places = written(asked.messages or (), given.messages, asked.tools or ())
+            tell_place(error, places, messages=given.messages, tools=given.tools)
+        raise
 
 
 def _json(body: dict[str, Any]) -> Response:

@@ -220,7 +220,7 @@ class ScriptedBackend:
 
     def _unscripted(self, prompt: Prompt, last: Message, offered: Sequence[ToolDefinition]) -> list[Step]:
         if prompt.tool_choice.mode is ToolChoiceMode.REQUIRED:
-            return [Step.model_validate({"tool_call": self._least_call(offered)})]
+            return [Step.model_validate({"tool_call": self._least_call(offered, among=prompt.conversation.tools)})]
         if isinstance(prompt.response_format, Grammar):
             raise Unsupported("The scripted backend follows no grammars.", field="response_format.grammar")
         if isinstance(prompt.response_format, JsonSchema):
@@ -232,11 +232,12 @@ class ScriptedBackend:
             return [Step(text=json.dumps({"echo": last.text}))]
         return [Step(text=f"The tool said: {last.text}" if last.role is Role.TOOL else f"You said: {last.text}")]
 
-    def _least_call(self, offered: Sequence[ToolDefinition]) -> dict[str, Any]:
+    def _least_call(self, offered: Sequence[ToolDefinition], *, among: Sequence[ToolDefinition]) -> dict[str, Any]:
         if not offered:
             raise InvalidArgument("A tool call is required but no such tool is offered.", field="tool_choice")
         tool = offered[0]
-        schema = read_schema(tool.parameters_json or "{}", field="tools[0].parameters_json", lenient=True)
+        field = f"tools[{among.index(tool)}].parameters_json"
+        schema = read_schema(tool.parameters_json or "{}", field=field, lenient=True)
         arguments = self._script.arguments.get(tool.name, example_of({"type": "object", **schema}))
         return {"name": tool.name, "arguments": arguments}
 

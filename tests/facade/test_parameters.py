@@ -38,6 +38,7 @@ _PARAMETERS = st.builds(
     top_logprobs=st.none() | st.integers(0, 20),
     thinking=st.none() | st.booleans(),
     reasoning_effort=st.sampled_from(["", "high"]),
+    written=st.dictionaries(st.text(), st.text(), max_size=2),
 )
 
 

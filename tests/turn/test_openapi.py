@@ -40,9 +40,10 @@ CONFIG = SchemathesisConfig.from_dict(
 
 
 UNSAID = (
-    "only when (stream|logprobs) is true",
-    "(There is no|there are no|name two) (tools?|servers?|response)",
-    "must have (content|an? |either)",
+    "needs (stream|logprobs) to be true",
+    "(There is no|there are no) (tools?|servers?|response)",
+    "names (two functions alike|one server twice)",
+    "must have (content|an? )|Send either a prompt",
     "(not fetched|must be base64|holds no known format)",
     "names no call that waits",
     "longer than the model|and the model's context",

@@ -42,8 +42,8 @@ async def test_a_conversation_has_the_tokens_of_its_prompt(mesh: Mesh) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "param"),
     [
-        ("tokenize", {}, None),
-        ("tokenize", {"prompt": "a", "messages": HELLO}, None),
+        ("tokenize", {}, "prompt"),
+        ("tokenize", {"prompt": "a", "messages": HELLO}, "prompt"),
         ("detokenize", {"tokens": [1]}, "tokens[0]"),
         ("detokenize", {"tokens": [-1]}, "tokens[0]"),
         ("detokenize", {}, "tokens"),

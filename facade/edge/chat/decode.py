@@ -11,6 +11,7 @@ from facade.edge.chat.media import decode_base64, split_data_url
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import ChatRequest, canonical
 from facade.edge.chat.tool_choice import allowed, rule
+from facade.edge.chat.written import written
 from facade.edge.controls import Controls
 from facade.edge.tool_results import Step, refuse, unasked
 from threadmesh.conversation import (
@@ -55,6 +56,7 @@ def new_run(
         input=messages,
         parameters=replace(
             _parameters(request, controls),
+            written=written(request.messages, messages, request.tools or ()),
             cache_scope=cache_scope,
             include_usage=_include_usage(request),
             show_events=controls.events,

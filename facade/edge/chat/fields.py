@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic_core import PydanticCustomError
 
 
 def _whole(value: Any) -> Any:
@@ -43,6 +44,11 @@ class InVain:
             yield from (f"[{index}]" for index, each in enumerate(value) if each in self.only)
         elif value is not None and value not in self.but:
             yield ""
+
+
+def inconsistent(field: str, told: str) -> PydanticCustomError:
+    """Give the error of a `field` that does not go with others; what is `told` is a sentence."""
+    return PydanticCustomError("inconsistent", "{told}", {"told": told, "field": field})
 
 
 class Schema(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from facade.edge.chat.fields import Integer, InVain, Schema
+from facade.edge.chat.fields import Integer, InVain, Schema, inconsistent
 from facade.edge.chat.media import decode_base64, require_media, split_data_url
 from facade.edge.chat.prediction import Prediction
 from facade.edge.chat.refused import Audio, Functions, WebSearch
@@ -238,12 +238,12 @@ class ChatRequest(SamplingFields):
     @model_validator(mode="after")
     def _consistent(self) -> "ChatRequest":
         if self.stream_options is not None and not self.stream:
-            raise ValueError("may have stream_options only when stream is true")
+            raise inconsistent("stream_options", "stream_options needs stream to be true.")
         if self.top_logprobs is not None and not self.logprobs:
-            raise ValueError("may have top_logprobs only when logprobs is true")
+            raise inconsistent("top_logprobs", "top_logprobs needs logprobs to be true.")
         names = [tool.function.name for tool in self.tools or ()]
         if len(set(names)) < len(names):
-            raise ValueError("must not name two tools alike")
+            raise inconsistent("tools", "tools names two functions alike; give each its own name.")
         return self
 
 

@@ -19,6 +19,7 @@ from facade.edge.chat.messages import message_body
 from facade.edge.chat.schemas import Metadata
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing, page
+from threadmesh.errors import InvalidArgument, NotFound
 
 _MOST = 100
 _ONE = "/{completion}"
@@ -71,7 +72,7 @@ class StoredCompletions:
         Their threads and they themselves are read as far as the page goes. Those of another `model` are read as well.
         """
         tenant, metadata = request.state.tenant, _metadata(request)
-        last = (await self._shelf.find(after, tenant=tenant)).thread.id if after else ""
+        last = await self._thread_of(after, tenant=tenant) if after else ""
         bodies: list[dict[str, Any]] = []
         async with aclosing(self._shelf.listed(metadata, order=order, after=last, tenant=tenant)) as threads:
             async for thread in threads:
@@ -82,6 +83,12 @@ class StoredCompletions:
                 if len(bodies) > limit:
                     break
         return listing(bodies[:limit], has_more=len(bodies) > limit)
+
+    async def _thread_of(self, after: str, *, tenant: str) -> str:
+        try:
+            return (await self._shelf.find(after, tenant=tenant)).thread.id
+        except NotFound as error:
+            raise InvalidArgument("after names no stored completion.", field="after") from error
 
     async def get(self, request: Request, completion: str) -> dict[str, Any]:
         """Give a completion."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
-from facade.edge.chat.fields import Integer
+from facade.edge.chat.fields import Integer, inconsistent
 from facade.edge.chat.refused import Suffix
 from facade.edge.chat.sampling import SamplingFields
 from facade.edge.chat.schemas import Stop, StreamOptions
@@ -60,7 +60,7 @@ class CompletionRequest(SamplingFields):
     @model_validator(mode="after")
     def _consistent(self) -> "CompletionRequest":
         if self.stream_options is not None and not self.stream:
-            raise ValueError("may have stream_options only when stream is true")
+            raise inconsistent("stream_options", "stream_options needs stream to be true.")
         return self
 
     @property

@@ -12,6 +12,7 @@ from facade.domain.offer import Offer
 from facade.domain.ports import Model
 from facade.domain.records import NewRun
 from facade.domain.threads import Threads
+from facade.domain.written import Written
 from facade.edge.controls import Controls
 from facade.edge.conversations.names import find
 from facade.edge.ignored import name_also
@@ -66,14 +67,16 @@ class Beginning:
             raise InvalidArgument("input names only what the model reads anyway; say something new.", field="input")
         return asked.model_copy(update={"input": items})
 
-    async def run(self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request) -> NewRun:
+    async def run(
+        self, asked: ResponseRequest, control: Controls, previous: Run | None, request: Request, *, written: Written
+    ) -> NewRun:
         """Give the run that answers the request, behind `previous` if that is one: directly, or it is refused.
 
         Raises `InvalidArgument` for results of calls that nobody has made.
         """
         offer = await self._tools.offer() if needs_catalogue(asked) else Offer()
         new = new_run(
-            Asked(request=asked, control=control, offer=offer, model=await self._model(asked)),
+            Asked(request=asked, control=control, offer=offer, model=await self._model(asked), written=written),
             tenant=request.state.tenant,
             cache_scope="" if self._options.share_prompts else request.state.key,
             timeout_seconds=self._options.run_seconds,

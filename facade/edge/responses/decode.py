@@ -1,11 +1,12 @@
 """A request for a response to what the domain understands."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from facade.domain.offer import Offer
 from facade.domain.parameters import ResponseFormat, TurnParameters
 from facade.domain.ports import Model
 from facade.domain.records import NewRun
+from facade.domain.written import Written
 from facade.edge.chat.sampling import wishes
 from facade.edge.chat.schemas import canonical
 from facade.edge.controls import Controls
@@ -30,6 +31,8 @@ _NO_EFFORT = ("none", "minimal")
 class Asked:
     """What a request asks for, and of whom, if that is known, with the tools that its servers have now, and the thread
     that it goes on with.
+
+    What it names is found already; `written` says where its parts stood before.
     """
 
     request: ResponseRequest
@@ -37,6 +40,7 @@ class Asked:
     offer: Offer = Offer()
     model: Model | None = None
     thread_id: str = ""
+    written: Written = field(default_factory=dict)
 
     @property
     def alone(self) -> bool:
@@ -95,6 +99,7 @@ def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
         max_tool_calls=request.max_tool_calls,
         whole_thread=request.truncation == "disabled",
         asking_tools=asking_tools(request, offered),
+        written=asked.written,
         response_json=echo(request, offered, asked.model).to_json(),
     )
     return ruled(parameters, request.tool_choice, asked.offer)

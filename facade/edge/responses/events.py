@@ -47,7 +47,7 @@ class Events:
 
     def error(self, error: MeshError) -> Event:
         """Give the event for what keeps the log from being read."""
-        told = body_of(error)["error"]
+        told = body_of(error, path="/v1/responses")["error"]
         event = {"type": "error", "code": told["code"], "message": told["message"], "param": told["param"]}
         return next(self._numbered(iter([event])))
 

@@ -25,9 +25,9 @@ def messages_of(given: str | Sequence[items.InputItem]) -> tuple[Message, ...]:
 def _add(said: list[Message], item: items.InputItem) -> None:
     match item:
         case items.MessageItem(role="assistant"):
-            _join(said, Message(role=Role.ASSISTANT, parts=_parts(item.content)))
+            _join(said, Message(role=Role.ASSISTANT, parts=parts_of(item.content)))
         case items.MessageItem():
-            said.append(Message(role=Role(item.role), parts=_parts(item.content)))
+            said.append(Message(role=Role(item.role), parts=parts_of(item.content)))
         case items.ReasoningItem():
             texts = [part.text for part in item.content or item.summary]
             if texts:
@@ -36,7 +36,7 @@ def _add(said: list[Message], item: items.InputItem) -> None:
             call = ToolCall(id=item.call_id, name=item.name, arguments_json=item.arguments)
             _join(said, Message(role=Role.ASSISTANT, tool_calls=(call,)))
         case items.FunctionOutputItem():
-            said.append(Message(role=Role.TOOL, tool_call_id=item.call_id, parts=_parts(item.output)))
+            said.append(Message(role=Role.TOOL, tool_call_id=item.call_id, parts=parts_of(item.output)))
         case items.McpCallItem():
             name = joined_tool(item.server_label, item.name)
             call = ToolCall(id=item.id, name=name, arguments_json=item.arguments)
@@ -63,7 +63,8 @@ def _join(said: list[Message], more: Message) -> None:
         said.append(more)
 
 
-def _parts(content: items.Content) -> tuple[Part, ...]:
+def parts_of(content: items.Content) -> tuple[Part, ...]:
+    """Give what a content consists of."""
     if isinstance(content, str):
         return (Text(text=content),) if content else ()
     return tuple(map(_part, content))

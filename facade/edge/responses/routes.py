@@ -38,6 +38,7 @@ from facade.edge.responses.names import FROM_THE_BEGINNING, Part
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
 from facade.edge.responses.whole import collected, json_response, present
+from facade.edge.responses.written import written
 from threadmesh.errors import InvalidArgument, NotFound, PreconditionFailed
 from threadmesh.keys.key import Scope
 from threadmesh.telemetry.logs import bound_ids
@@ -100,13 +101,14 @@ class Responses:
         place = await self._beginning.conversation(asked, request)
         control = controls(request.headers, asked.metadata or {}, default_tools=offered, conversation=place)
         previous = await self._beginning.previous(asked, request)
+        places = written(asked)
         asked = await self._beginning.whole(asked, control, previous, request)
         if answers := unanswered(asked.input):
             more = says_more(asked.input, answers, alone=is_alone(asked, control))
             followed = await self._go_on(answers, asked, request, more=more)
             if followed is not None:
                 return followed
-        new = await self._beginning.run(asked, control, previous, request)
+        new = await self._beginning.run(asked, control, previous, request, written=places)
         # Where something was said behind it since, this is another way to go on.
         elsewhere = partial(self._beginning.apart, new, asked, previous) if previous else None
         run, replayed = await self._answering.start(new, request, elsewhere=elsewhere)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from facade.edge.chat.fields import Integer, InVain, Schema
+from facade.edge.chat.fields import Integer, InVain, Schema, inconsistent
 from facade.edge.chat.refused import Prompt
 from facade.edge.chat.sampling import SamplingFields
 from facade.edge.chat.schemas import Effort, JsonSchema, Metadata, ServiceTier, StreamOptions
@@ -163,17 +163,18 @@ class ResponseRequest(SamplingFields):
     @model_validator(mode="after")
     def _consistent(self) -> "ResponseRequest":
         if self.stream_options is not None and not self.stream:
-            raise ValueError("may have stream_options only when stream is true")
+            raise inconsistent("stream_options", "stream_options needs stream to be true.")
         if self.background and self.store is False:
-            raise ValueError("in the background must be stored")
+            raise inconsistent("store", "A response in the background must be stored.")
         if self.conversation is not None and self.previous_response_id is not None:
-            raise ValueError("may go on with a conversation or behind a previous_response_id, not with both")
+            both = "A response goes on with a conversation or behind a previous_response_id, not with both."
+            raise inconsistent("previous_response_id", both)
         names = [tool.name for tool in self.tools or () if isinstance(tool, FunctionTool)]
         if len(set(names)) < len(names):
-            raise ValueError("must not name two tools alike")
+            raise inconsistent("tools", "tools names two functions alike; give each its own name.")
         labels = [tool.server_label for tool in self.tools or () if isinstance(tool, McpTool)]
         if len(set(labels)) < len(labels):
-            raise ValueError("must not name two servers alike")
+            raise inconsistent("tools", "tools names one server twice; say all of it at once.")
         return self
 
     def conversation_named(self) -> dict[str, str] | None:

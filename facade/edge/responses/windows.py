@@ -20,6 +20,7 @@ from facade.domain.ports import Conversation
 from facade.domain.question import instructions_of
 from facade.domain.records import NewRun
 from facade.domain.threads import Threads
+from facade.domain.written import Written, tell_place
 from facade.edge import examples
 from facade.edge.admission import Admission
 from facade.edge.answers.texts import Compaction, InputTokens
@@ -39,7 +40,9 @@ from facade.edge.responses.references import Read, References
 from facade.edge.responses.resource import usage_body
 from facade.edge.responses.said import message_item
 from facade.edge.responses.schemas import Input, ResponseRequest
+from facade.edge.responses.written import written
 from threadmesh.conversation import Message, ToolChoiceMode, ToolDefinition
+from threadmesh.errors import MeshError
 from threadmesh.keys.key import Scope
 from threadmesh.rpc import deadline
 
@@ -114,6 +117,7 @@ class Windows:
     async def input_tokens(self, request: Request) -> Response:
         """Count the tokens of all that the request names, before anything of it is left out for want of room."""
         asked = await read(request, InputTokensRequest)
+        places = written(asked)
         before, items = await self._read(asked, request)
         asked = asked.model_copy(update={"input": items})
         offered_here = offered_tools(request, self._options.default_tools)
@@ -125,11 +129,16 @@ class Windows:
             require(request, Scope.TOOLS)
         offered = [tool.definition for tool in offer.chosen(new.parameters.server_tools).values()]
         said = [*instructions_of(new.parameters), *before, *(new.input if asked.input else ())]
-        tokens = 0
-        if said:
-            conversation = Conversation(messages=said, tools=_tools(new, offered))
-            tokens = await self._mesh.inference.count_all(conversation, model=new.parameters.model)
+        conversation = Conversation(messages=said, tools=_tools(new, offered))
+        tokens = await self._counted(conversation, places, model=new.parameters.model) if said else 0
         return _json({"object": "response.input_tokens", "input_tokens": tokens})
+
+    async def _counted(self, read: Conversation, places: Written, *, model: str) -> int:
+        try:
+            return await self._mesh.inference.count_all(read, model=model)
+        except MeshError as error:
+            tell_place(error, places, messages=read.messages, tools=read.tools)
+            raise
 
     async def compact(self, request: Request) -> Response:
         """Give what was said as a summary, with what must not be retold in other words beside it."""

@@ -66,14 +66,14 @@ def grammar_of(prompt: Prompt, form: ToolFormat, *, single: bool, freedom: Freed
     tools = callable_tools(prompt)
     if prompt.tool_choice.mode is ToolChoiceMode.REQUIRED:
         rules = SchemaGrammar(freedom=freedom)
-        return rules.text(_calls(rules, tools, form, single=single, named=bool(prompt.tool_choice.name)))
+        return rules.text(_calls(rules, prompt, form, single=single))
     if prompt.response_format is None:
         return ""
     if isinstance(prompt.response_format, Grammar):
         return check_gbnf(prompt.response_format.gbnf, field="response_format.grammar")
     rules = SchemaGrammar()
     answer = _answer(rules, prompt.response_format)
-    return rules.text(f"{answer} | {_calls(rules, tools, form, single=single, named=False)}" if tools else answer)
+    return rules.text(f"{answer} | {_calls(rules, prompt, form, single=single)}" if tools else answer)
 
 
 def without_bad_tools(prompt: Prompt, tried: Callable[[Prompt], str]) -> str:
@@ -123,10 +123,12 @@ def _answer(rules: SchemaGrammar, wanted: ResponseFormat) -> str:
             return rules.object()
 
 
-def _calls(
-    rules: SchemaGrammar, tools: tuple[ToolDefinition, ...], form: ToolFormat, *, single: bool, named: bool
-) -> str:
-    calls = [call for tool in tools if (call := _call(rules, tool, form, required=named or len(tools) == 1))]
+def _calls(rules: SchemaGrammar, prompt: Prompt, form: ToolFormat, *, single: bool) -> str:
+    tools = callable_tools(prompt)
+    named = prompt.tool_choice.mode is ToolChoiceMode.REQUIRED and bool(prompt.tool_choice.name)
+    required = named or len(tools) == 1
+    numbered = ((prompt.conversation.tools.index(tool), tool) for tool in tools)
+    calls = [call for index, tool in numbered if (call := _call(rules, tool, form, index=index, required=required))]
     if not calls:
         raise UnsupportedSchema(
             "No tool has parameters that can be guaranteed.", field="tools", kind="schema_unsupported"
@@ -143,10 +145,10 @@ def _calls(
     return f"{marked}{more}"
 
 
-def _call(rules: SchemaGrammar, tool: ToolDefinition, form: ToolFormat, *, required: bool) -> str:
+def _call(rules: SchemaGrammar, tool: ToolDefinition, form: ToolFormat, *, index: int, required: bool) -> str:
     """Give the name of a rule for a call of a tool; empty if its schema is unusable and others can be called."""
     try:
-        field = f"tools[{tool.name}].parameters_json"
+        field = f"tools[{index}].parameters_json"
         arguments = rules.schema(tool.parameters_json or _NO_PARAMETERS, field=field, lenient=not tool.strict)
     except UnsupportedSchema as error:
         if required or tool.strict:

@@ -95,6 +95,40 @@ def test_an_error_names_the_place_as_the_client_wrote_it(error: MeshError, param
     assert (told["param"], told["code"]) == (param, code)
 
 
+SCHEMA = "response_format.json_schema.schema_json#/a"
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "param"),
+    [
+        ("/v1/completions", "sampling.logit_bias[7]", "logit_bias.7"),
+        ("/v1/responses", "sampling.logit_bias[7]", "logit_bias.7"),
+        ("/v1/chat/completions", "sampling.ignore_eos", "ignore_eos"),
+        ("/v1/chat/completions", "sampling.dry.allowed_length", "dry_allowed_length"),
+        ("/v1/chat/completions", "sampling.mirostat.mode", "mirostat"),
+        ("/v1/chat/completions", "sampling.mirostat.tau", "mirostat_tau"),
+        ("/v1/chat/completions", "sampling.xtc.threshold", "xtc_threshold"),
+        ("/v1/chat/completions", "messages[2].content[1]", "messages[2].content[1]"),
+        ("/v1/chat/completions", "input[2].message.tool_calls[0].arguments_json",
+         "messages[2].tool_calls[0].function.arguments"),
+        ("/v1/chat/completions", SCHEMA, "response_format.json_schema.schema#/a"),
+        ("/v1/responses", SCHEMA, "text.format.schema#/a"),
+        ("/v1/responses", "response_format", "text.format"),
+        ("/v1/responses", "tools[0].parameters_json#/a", "tools[0].parameters#/a"),
+        ("/v1/responses", "input[0].message.parts[1]", "input"),
+        ("/v1/responses", "input[0].content[1]", "input[0].content[1]"),
+        ("/v1/responses", "messages", "input"),
+        ("/v1/embeddings", "inputs[0]", "input[0]"),
+        ("/v1/detokenize", "ids[3]", "tokens[3]"),
+        ("/v1/threads", "page_token", "after"),
+    ],
+)  # fmt: skip
+def test_a_field_of_the_services_has_its_name_in_the_request(path: str, field: str, param: str) -> None:
+    told = json.loads(bytes(response_of(ContextLengthExceeded(field=field), path=path).body))["error"]
+
+    assert told["param"] == param
+
+
 def test_an_overload_says_when_to_come_back() -> None:
     headers = response_of(Overloaded().after(2.5)).headers
 

@@ -7,8 +7,10 @@ from pydantic import ValidationError
 
 from facade.edge.chat.fields import Schema
 from facade.edge.chat.schemas import ChatRequest
+from facade.edge.completions.schemas import CompletionRequest
 from facade.edge.invalid import invalid
 from facade.edge.responses.schemas import ResponseRequest
+from facade.edge.tokens import TokenizeRequest
 
 USER = {"role": "user", "content": "x"}
 
@@ -120,6 +122,38 @@ def test_what_is_missing_is_named(body: dict[str, Any], field: str) -> None:
 def test_two_values_are_joined_without_a_comma() -> None:
     message = "Invalid value for 'truncation'. Supported values are: 'auto' and 'disabled'."
     assert told({"input": "a", "truncation": "q"}, ResponseRequest) == ("truncation", "invalid_value", message)
+
+
+FUNCTION = {"type": "function", "name": "f"}
+SERVER = {"type": "mcp", "server_label": "s"}
+
+
+@pytest.mark.parametrize(
+    ("model", "sent", "field", "words"),
+    [
+        (ChatRequest, {"stream_options": {}}, "stream_options", "stream_options needs stream to be true."),
+        (ChatRequest, {"top_logprobs": 1}, "top_logprobs", "top_logprobs needs logprobs to be true."),
+        (ChatRequest, {"tools": [{"type": "function", "function": {"name": "f"}}] * 2}, "tools",
+         "tools names two functions alike; give each its own name."),
+        (ResponseRequest, {"stream_options": {}}, "stream_options", "stream_options needs stream to be true."),
+        (ResponseRequest, {"tools": [FUNCTION] * 2}, "tools",
+         "tools names two functions alike; give each its own name."),
+        (ResponseRequest, {"tools": [SERVER] * 2}, "tools", "tools names one server twice; say all of it at once."),
+        (ResponseRequest, {"background": True, "store": False}, "store",
+         "A response in the background must be stored."),
+        (ResponseRequest, {"conversation": "conv_1", "previous_response_id": "resp_1"}, "previous_response_id",
+         "A response goes on with a conversation or behind a previous_response_id, not with both."),
+        (CompletionRequest, {"prompt": "a", "stream_options": {}}, "stream_options",
+         "stream_options needs stream to be true."),
+        (TokenizeRequest, {"prompt": "a"}, "prompt", "Send either a prompt or messages."),
+    ],
+)  # fmt: skip
+def test_what_does_not_go_together_is_told_by_one_of_the_fields(
+    model: type[Schema], sent: dict[str, Any], field: str, words: str
+) -> None:
+    given = {"input": "a"} if model is ResponseRequest else {"messages": [USER]}
+
+    assert told({**given, **sent}, model) == (field, "invalid_value", words)
 
 
 def test_what_our_own_rules_refuse_is_told_in_their_words() -> None:
