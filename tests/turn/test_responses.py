@@ -410,6 +410,12 @@ async def test_what_is_another_keys_or_not_stored_is_not_found(mesh: Mesh) -> No
         ({"tools": [{"type": "web_search"}]}, "tools[0]"),
         ({"tools": [{"type": "mcp", "server_label": "nowhere"}]}, "tools[0].server_label"),
         ({"tools": [{"type": "mcp", "server_label": "x", "server_url": "https://example.com"}]}, "tools[0]"),
+        ({"tools": [{**WORKSHOP, "tunnel_id": "t"}]}, "tools[0]"),
+        ({"tools": [{**WORKSHOP, "allowed_tools": {"read_only": True}}]}, "tools[0].allowed_tools.read_only"),
+        (
+            {"tools": [{**WORKSHOP, "require_approval": {"always": {"read_only": False}}}]},
+            "tools[0].require_approval.always.read_only",
+        ),
         ({"tools": [{**WORKSHOP, "allowed_tools": ["fly"]}]}, "tools[0].allowed_tools"),
         ({"tools": [FUNCTION, FUNCTION]}, "tools"),
         ({"text": {"format": {"type": "json_schema"}}}, "text.format"),

@@ -21,4 +21,5 @@ Audio = refused("asks for speech, which no model here makes")
 Suffix = refused(
     "asks for text that fits between two others; write the model's own tokens for that into the prompt instead"
 )
+ReadOnly = refused("chooses tools by what their servers say of them; name the tools in tool_names instead")
 Prompt = refused("names a template kept at OpenAI; send its messages instead")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from facade.edge.chat.fields import Integer, InVain, Schema, inconsistent
-from facade.edge.chat.refused import Prompt
+from facade.edge.chat.refused import Prompt, ReadOnly
 from facade.edge.chat.sampling import SamplingFields
 from facade.edge.chat.schemas import Effort, JsonSchema, Metadata, ServiceTier, StreamOptions
 from facade.edge.responses.include import ENCRYPTED
@@ -32,6 +32,7 @@ class ToolFilter(Schema):
     """Tools by their names."""
 
     tool_names: list[str] = Field(default_factory=list, max_length=512)
+    read_only: ReadOnly = None
 
 
 class ApprovalFilter(Schema):
@@ -55,7 +56,7 @@ class McpTool(Schema):
     @model_validator(mode="before")
     @classmethod
     def _configured(cls, given: Any) -> Any:
-        for field in ("server_url", "connector_id", "authorization", "headers"):
+        for field in ("server_url", "connector_id", "authorization", "headers", "tunnel_id"):
             if isinstance(given, dict) and given.get(field) is not None:
                 raise ValueError(f"may not have {field}: only servers of the mesh's own configuration are called")
         return given
