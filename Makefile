@@ -55,8 +55,8 @@ clients: install-dev $(CLIENTS)/venv/.installed  ## Try OpenAI's Node package, V
 	cd $(CLIENTS) && npm install --silent --no-package-lock --no-audit --no-fund
 	CLIENTS=$(CURDIR)/$(CLIENTS) $(BIN)/pytest tests/clients
 
-coverage: install-dev  ## Show which properties of OpenAI's API are answered for
-	$(BIN)/python docs/openai_coverage.py
+coverage: install-dev  ## Show which properties of OpenAI's API are answered for (DESCRIPTION=FILE: of its description)
+	$(BIN)/python docs/openai_coverage.py $(if $(DESCRIPTION),--description $(DESCRIPTION))
 
 fuzz: install-dev  ## Ask the engine for made-up schemas, grammars and templates, for some minutes
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-500} $(BIN)/pytest tests/inference_svc/test_fuzz.py --timeout 1800

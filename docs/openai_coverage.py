@@ -1,29 +1,42 @@
 """Prints which properties of OpenAI's API the facade answers for, by the types of OpenAI's own package.
 
-Exits with 1 when a property is neither known nor listed here with the reason why it is ignored.
+With `--description FILE`, by OpenAI's published description (.json or .json.gz), beside the document that is served.
+Exits with 1 when a property is neither known nor listed with the reason why it is refused or ignored.
 """
 
+import argparse
+import asyncio
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, get_args
 
+from openai.resources.models import AsyncModels
 from openai.types import completion_create_params as text_create_params
 from openai.types import embedding_create_params
 from openai.types.chat import completion_create_params
+from openai.types.conversations import conversation_create_params, conversation_update_params, item_create_params
 from openai.types.responses import input_token_count_params, response_compact_params, response_create_params
+from openai_compared import Coverage, described
+from openai_description import Document, read
+from openai_reasons import MODELS
 from pydantic import BaseModel
 
+from facade.app import app
 from facade.edge.chat.fields import InVain
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.completions.schemas import CompletionRequest
+from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.embeddings import EmbeddingRequest
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.windows import CompactRequest, InputTokensRequest
+from facade.settings import FacadeSettings
+from threadmesh.telemetry.metrics import new_registry
 
 _INPUT_PARTS = dict.fromkeys(
     ("input.content.detail", "input.output.detail"), "a model's own encoder says how closely it looks"
 )
+_ITEM_PARTS = {name.replace("input", "items", 1): why for name, why in _INPUT_PARTS.items()}
 _RESPONSE_PARTS = {
     **_INPUT_PARTS,
     "include": "what is thought is not encrypted; other values are honoured",
@@ -66,22 +79,11 @@ _IGNORED = {
     },
     "completions": {"stream_options.include_obfuscation": "streams are not padded"},
     "embeddings": {},
+    "conversations": _ITEM_PARTS,
+    "conversations, update": {},
+    "conversations, items": _ITEM_PARTS,
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Coverage:
-    """What of an endpoint's request is honoured, refused with a reason, ignored for one, and nothing of these.
-
-    Of `properties` there are so many; what is ignored may also be a part of one, or some of its values.
-    """
-
-    endpoint: str
-    properties: int
-    honoured: tuple[str, ...]
-    refused: tuple[str, ...]
-    ignored: dict[str, str]
-    missing: tuple[str, ...]
+_REFUSED = "Refused: it "
 
 
 def coverages() -> Iterator[Coverage]:
@@ -93,12 +95,19 @@ def coverages() -> Iterator[Coverage]:
     yield _coverage("responses, compact", compacted, CompactRequest)
     yield _coverage("completions", text_create_params.CompletionCreateParamsBase, CompletionRequest, "stream")
     yield _coverage("embeddings", embedding_create_params.EmbeddingCreateParams, EmbeddingRequest)
+    yield _coverage("conversations", conversation_create_params.ConversationCreateParams, NewConversation)
+    yield _coverage("conversations, update", conversation_update_params.ConversationUpdateParams, ConversationUpdate)
+    yield _coverage("conversations, items", item_create_params.ItemCreateParams, NewItems, said_by_query=("include",))
+    yield _models_coverage()
 
 
-def _coverage(endpoint: str, theirs: Any, ours: type[BaseModel], *more: str) -> Coverage:
-    names = sorted({*theirs.__annotations__, *more})
+def _coverage(
+    endpoint: str, theirs: Any, ours: type[BaseModel], *more: str, said_by_query: tuple[str, ...] = ()
+) -> Coverage:
+    names = sorted({*theirs.__annotations__, *more} - {*said_by_query})
     known = {field.alias or name: field for name, field in ours.model_fields.items()}
-    refused = {name for name, field in known.items() if (field.description or "").startswith("Refused")}
+    told = {name: field.description or "" for name, field in known.items()}
+    refused = {name: told[name].removeprefix(_REFUSED).rstrip(".") for name in names if _refuses(told.get(name, ""))}
     vain = set(_vain(ours))
     entirely = {name for name, field in known.items() if any(_entirely(each) for each in field.metadata)}
     to_ignore = vain | (set(names) - known.keys())
@@ -106,11 +115,28 @@ def _coverage(endpoint: str, theirs: Any, ours: type[BaseModel], *more: str) -> 
     return Coverage(
         endpoint=endpoint,
         properties=len(names),
-        honoured=tuple(name for name in names if name in known.keys() - refused - entirely),
-        refused=tuple(name for name in names if name in refused),
+        honoured=tuple(name for name in names if name in known.keys() - refused.keys() - entirely),
+        refused=refused,
         ignored=ignored,
         missing=tuple(sorted(to_ignore - ignored.keys())),
     )
+
+
+def _refuses(description: str) -> bool:
+    return description.startswith(_REFUSED)
+
+
+def _models_coverage() -> Coverage:
+    """Tell of the models, of which nothing but a path is sent: what can be done with them."""
+    names = [name for name, what in vars(AsyncModels).items() if asyncio.iscoroutinefunction(what) or name == "list"]
+    honoured = tuple(name for name in names if name not in MODELS)
+    return Coverage(endpoint="models", properties=len(names), honoured=honoured, refused=MODELS, ignored={}, missing=())
+
+
+async def _served() -> Document:
+    """Give the document of a facade with nobody behind it."""
+    async with app(FacadeSettings(), new_registry()) as built:
+        return built.openapi()
 
 
 def _vain(model: type[BaseModel], *, within: str = "") -> Iterator[str]:
@@ -135,12 +161,17 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def main() -> int:
     """Print the coverage; 1 when something is missing."""
-    found = list(coverages())
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--description", type=Path, help="OpenAI's published description, .json or .json.gz")
+    chosen = parser.parse_args().description
+    found = list(described(read(chosen), asyncio.run(_served())) if chosen else coverages())
     for each in found:
         counts = f"{len(each.honoured)} of {each.properties} honoured, {len(each.refused)} refused with a reason"
         print(f"{each.endpoint}: {counts}")  # noqa: T201
+        for name, why in each.refused.items():
+            print(f"  {name}: refused; {why}")  # noqa: T201
         for name, why in each.ignored.items():
-            print(f"  {name}: ignored and named in x-threadmesh-ignored; {why}")  # noqa: T201
+            print(f"  {name}: ignored; {why}")  # noqa: T201
         for name in each.missing:
             print(f"  {name}: MISSING")  # noqa: T201
     return int(any(each.missing for each in found))
