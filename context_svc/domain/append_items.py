@@ -20,6 +20,14 @@ class _Request:
     limit: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appended:
+    """The items as stored, in the order of the request, and whether an earlier sending of it added them."""
+
+    items: tuple[Item, ...]
+    replayed: bool
+
+
 async def append_items(
     thread_id: str,
     items: tuple[NewItem, ...],
@@ -29,8 +37,8 @@ async def append_items(
     store: ThreadStore,
     tenant: str = "",
     limit: int = 0,
-) -> tuple[Item, ...]:
-    """Give the items as stored, in the order of the request; a repetition with the same `request_id` stores nothing.
+) -> Appended:
+    """Give the items as stored; a repetition with the same `request_id` stores nothing.
 
     Raises `ThreadNotFound`, `ThreadBusy` while the thread has an open run, `IdempotencyKeyReused` when the
     `fingerprint` differs from the first request's, `InvalidArgument` for a pinned tool call without its results, and
@@ -41,16 +49,19 @@ async def append_items(
     key = f"items:{thread_id}:{request_id}" if request_id else ""
     request = _Request(key=key, fingerprint=fingerprint, limit=limit)
     scope = Scope(thread_id=thread_id, receipt_key=key, tenant=tenant, measured=bool(limit))
-    first = await store.change(scope, partial(_append, items, pinned, request))
+    first, replayed = await store.change(scope, partial(_append, items, pinned, request))
     after = first - 1 if first else None
     stored = await store.items(thread_id, after=after, limit=len(items), descending=False)
-    return tuple(item for item in stored if item.sequence < first + len(items))  # some may have been pruned since
+    known = (item for item in stored if item.sequence < first + len(items))  # some may have been pruned since
+    return Appended(items=tuple(known), replayed=replayed)
 
 
-def _append(items: tuple[NewItem, ...], pinned: Sequence[int], request: _Request, state: State) -> tuple[Change, int]:
+def _append(
+    items: tuple[NewItem, ...], pinned: Sequence[int], request: _Request, state: State
+) -> tuple[Change, tuple[int, bool]]:
     thread, now = state.existing_thread(), state.now.time
     if receipt := valid_receipt(state, fingerprint=request.fingerprint):
-        return NOTHING, receipt.first_item
+        return NOTHING, (receipt.first_item, True)
     if state.open_runs:
         raise ThreadBusy
     require_room(state, request.limit)
@@ -69,4 +80,4 @@ def _append(items: tuple[NewItem, ...], pinned: Sequence[int], request: _Request
         items=numbered(items, thread_id=thread.id, first=first, now=now),
         receipt=receipt if request.key else None,
     )
-    return change, first
+    return change, (first, False)

@@ -33,7 +33,15 @@ class NewThread:
         return f"thread@{self.tenant}:{self.request_id}" if self.request_id else ""
 
 
-async def create_thread(new: NewThread, *, store: ThreadStore) -> Thread:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Created:
+    """The thread, and whether an earlier sending of the request made it."""
+
+    thread: Thread
+    replayed: bool
+
+
+async def create_thread(new: NewThread, *, store: ThreadStore) -> Created:
     """Give the new thread; a repetition with the same `request_id` gives the one that the first request made.
 
     Raises `IdempotencyKeyReused` when the first request was a different one, `ThreadNotFound` when its thread is gone,
@@ -43,7 +51,9 @@ async def create_thread(new: NewThread, *, store: ThreadStore) -> Thread:
     pinned = pinned_places(new.items)
     scope = Scope(receipt_key=new.receipt_key, tenant=new.tenant, measured=bool(new.limit))
     thread = await store.change(scope, partial(_create, new, tuple(pinned)))
-    return thread if isinstance(thread, Thread) else await store.thread(thread)
+    if isinstance(thread, Thread):
+        return Created(thread=thread, replayed=False)
+    return Created(thread=await store.thread(thread), replayed=True)
 
 
 def _create(new: NewThread, pinned: tuple[int, ...], state: State) -> tuple[Change, Thread | str]:

@@ -75,8 +75,8 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         """Make a thread without a key, with its first items."""
         limit = taken_limit(request)
         new = decode_new_thread(request, fingerprint=digest(request), limit=limit)
-        thread = await create_thread(new, store=self._store)
-        return pb.CreateThreadResponse(thread=encode_thread(thread))
+        created = await create_thread(new, store=self._store)
+        return pb.CreateThreadResponse(thread=encode_thread(created.thread), replayed=created.replayed)
 
     async def UpdateThread(self, request: pb.UpdateThreadRequest, context: Context) -> pb.UpdateThreadResponse:
         """Replace what describes a thread."""
@@ -112,7 +112,7 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         """Add items to a thread without running a model."""
         await require_thread(request, self._store)
         limit = taken_limit(request)
-        items = await append_items(
+        appended = await append_items(
             request.thread_id,
             tuple(map(decode_told, request.items)),
             request_id=plain(request.request_id, field="request_id"),
@@ -123,7 +123,8 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
         )
         asked = any(item.pinned for item in request.items)
         pinned = (await self._store.thread(request.thread_id)).pinned if asked else ()
-        return pb.AppendItemsResponse(items=[encode_item(each, pinned=each.sequence in pinned) for each in items])
+        items = [encode_item(each, pinned=each.sequence in pinned) for each in appended.items]
+        return pb.AppendItemsResponse(items=items, replayed=appended.replayed)
 
     async def GetItem(self, request: pb.GetItemRequest, context: Context) -> pb.GetItemResponse:
         """Give one item of a thread."""

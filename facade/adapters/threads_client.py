@@ -22,7 +22,7 @@ class ThreadsClient:
     def __init__(self, channel: MeshChannel) -> None:
         self._threads = rpc.ThreadsServiceStub(channel)
 
-    async def create(self, new: NewThread, *, tenant: str) -> Thread:
+    async def create(self, new: NewThread, *, tenant: str) -> tuple[Thread, bool]:
         """Make a thread."""
         request = pb.CreateThreadRequest(
             metadata=new.metadata,
@@ -33,7 +33,7 @@ class ThreadsClient:
         )
         async with translated(PEER):
             response = await self._threads.CreateThread(request, timeout=SECONDS)
-        return decode_thread(response.thread)
+        return decode_thread(response.thread), response.replayed
 
     async def thread(self, thread_id: str, *, tenant: str) -> Thread:
         """Give a thread."""
@@ -95,7 +95,7 @@ class ThreadsClient:
 
     async def append(
         self, thread_id: str, messages: Sequence[Message], *, request_id: str, tenant: str, stored_limit: int = 0
-    ) -> Sequence[Said]:
+    ) -> tuple[Sequence[Said], bool]:
         """Add messages."""
         request = pb.AppendItemsRequest(
             thread_id=thread_id,
@@ -106,7 +106,7 @@ class ThreadsClient:
         )
         async with translated(PEER):
             response = await self._threads.AppendItems(request, timeout=SECONDS)
-        return [decode_said(item) for item in response.items]
+        return [decode_said(item) for item in response.items], response.replayed
 
     async def said(
         self, thread_id: str, *, after: int | None, limit: int, descending: bool, tenant: str

@@ -59,8 +59,11 @@ class Wanted:
 class Threads(Protocol):
     """Where threads are kept. All of it is a tenant's: threads of others are not found."""
 
-    async def create(self, new: NewThread, *, tenant: str) -> Thread:
-        """Make a thread. Raises `InsufficientQuota`."""
+    async def create(self, new: NewThread, *, tenant: str) -> tuple[Thread, bool]:
+        """Make a thread; gives it, and whether an earlier request with its `request_id` made it.
+
+        Raises `InsufficientQuota`.
+        """
         ...
 
     async def thread(self, thread_id: str, *, tenant: str) -> Thread:
@@ -100,8 +103,8 @@ class Threads(Protocol):
 
     async def append(
         self, thread_id: str, messages: Sequence[Message], *, request_id: str, tenant: str, stored_limit: int = 0
-    ) -> Sequence[Said]:
-        """Add messages; the same `request_id` adds them only once.
+    ) -> tuple[Sequence[Said], bool]:
+        """Add messages; gives them as entries, and whether an earlier request with the same `request_id` added them.
 
         Raises `ThreadBusy` while there is an open run, and `InsufficientQuota` if the tenant has stored `stored_limit`
         bytes.

@@ -104,6 +104,11 @@ def controls(
     )
 
 
+def replayed_header(*, replayed: bool) -> dict[str, str]:
+    """Give the header that says that an earlier request with the key was answered; none where it was not."""
+    return {"idempotent-replayed": "true"} if replayed else {}
+
+
 def _read(name: str, header: str, headers: Mapping[str, str], metadata: Mapping[str, str]) -> str:
     place = header if header in headers else f"metadata.{name}"
     value = headers.get(header, metadata.get(name, "")).strip()

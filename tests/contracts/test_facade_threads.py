@@ -30,7 +30,7 @@ async def threads(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 async def test_a_thread_is_made_described_and_deleted(threads: Threads) -> None:
-    made = await threads.create(NewThread(metadata={"a": "b"}, messages=[HELLO], request_id="r"), tenant="t")
+    made, _ = await threads.create(NewThread(metadata={"a": "b"}, messages=[HELLO], request_id="r"), tenant="t")
 
     assert (await threads.thread(made.id, tenant="t")) == made
     assert (made.tenant, made.key, made.metadata, made.ephemeral) == ("t", "", {"a": "b"}, False)
@@ -41,14 +41,14 @@ async def test_a_thread_is_made_described_and_deleted(threads: Threads) -> None:
 
 
 async def test_what_is_said_is_read_in_pages_and_goes_in_parts(threads: Threads) -> None:
-    thread = (await threads.create(NewThread(metadata={}), tenant="")).id
-    added = await threads.append(thread, [HELLO, ASKING, HELLO], request_id="r", tenant="")
-    again = await threads.append(thread, [HELLO, ASKING, HELLO], request_id="r", tenant="")
+    thread = (await threads.create(NewThread(metadata={}), tenant=""))[0].id
+    added, known = await threads.append(thread, [HELLO, ASKING, HELLO], request_id="r", tenant="")
+    again, replayed = await threads.append(thread, [HELLO, ASKING, HELLO], request_id="r", tenant="")
 
     first, more = await threads.said(thread, after=None, limit=2, descending=False, tenant="")
     last, none = await threads.said(thread, after=1, limit=2, descending=False, tenant="")
     assert ([*first, *last], more, none) == (list(added), True, False)
-    assert list(again) == list(added)
+    assert (list(again), known, replayed) == (list(added), False, True)
     assert await threads.entry(thread, 1, tenant="") == added[1]
     rest = Message(role=Role.ASSISTANT, tool_calls=ASKING.tool_calls)
     await threads.delete_entry(thread, 1, remaining=rest, tenant="")
@@ -59,7 +59,7 @@ async def test_what_is_said_is_read_in_pages_and_goes_in_parts(threads: Threads)
 
 
 async def test_threads_are_listed_for_their_tenant(threads: Threads) -> None:
-    mine = [await threads.create(NewThread(metadata={}), tenant="a") for _ in range(2)]
+    mine = [(await threads.create(NewThread(metadata={}), tenant="a"))[0] for _ in range(2)]
     await threads.create(NewThread(metadata={}), tenant="b")
 
     async with aclosing(threads.threads(Wanted(), tenant="a")) as found:

@@ -45,7 +45,7 @@ async def turns(store: Store, count: int, *, key: str = "k", tokens: int = 10) -
 
 
 async def added(store: Store, thread: Thread, *items: NewItem) -> tuple[Item, ...]:
-    return await append_items(thread.id, items, request_id="", fingerprint="", store=store)
+    return (await append_items(thread.id, items, request_id="", fingerprint="", store=store)).items
 
 
 async def swept(store: Store, clock: FakeClock, rules: str, *, dry_run: bool = False) -> list[Removal]:
@@ -296,7 +296,7 @@ async def test_a_replayed_append_gives_what_is_left_of_it(store: Store, clock: F
 
     again = await append_items(thread.id, items, request_id="r", fingerprint="f", store=store)
 
-    assert again == first[:1]
+    assert (again.items, again.replayed) == (first.items[:1], True)
     assert await kept(store, thread) == ["be kind", "two"]
 
 

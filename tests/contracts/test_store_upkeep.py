@@ -90,10 +90,10 @@ async def test_a_number_is_never_used_again(store: Store) -> None:
     thread_id = await conversation(store)
     await pruned(store, thread_id, range(10))
 
-    (item,) = await append_items(thread_id, (said("new"),), request_id="", fingerprint="", store=store)
+    appended = await append_items(thread_id, (said("new"),), request_id="", fingerprint="", store=store)
 
     thread = await store.thread(thread_id)
-    assert item.sequence == 10
+    assert [item.sequence for item in appended.items] == [10]
     assert (thread.first_item, thread.item_count) == (10, 11)
 
 

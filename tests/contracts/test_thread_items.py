@@ -28,7 +28,7 @@ RULE = said("be brief", Role.SYSTEM)
 
 
 async def made(store: Store, *items: NewItem) -> str:
-    return (await create_thread(NewThread(metadata={}, items=items), store=store)).id
+    return (await create_thread(NewThread(metadata={}, items=items), store=store)).thread.id
 
 
 async def words(store: Store, thread_id: str) -> list[str]:
@@ -39,12 +39,12 @@ async def words(store: Store, thread_id: str) -> list[str]:
 async def test_a_thread_without_a_key_is_listed_and_has_its_first_items(store: Store) -> None:
     new = NewThread(metadata={"topic": "tea"}, items=(RULE, said("hello")), tenant="a")
 
-    thread = await create_thread(new, store=store)
+    thread = (await create_thread(new, store=store)).thread
 
     assert await store.thread(thread.id) == thread
     assert (thread.key, thread.ephemeral, thread.item_count, thread.tenant) == ("", False, 2, "a")
     assert await words(store, thread.id) == ["be brief", "hello"]
-    other = await create_thread(NewThread(metadata={}), store=store)
+    other = (await create_thread(NewThread(metadata={}), store=store)).thread
     assert {each.id for each in await store.threads(key_prefix="", after=None, limit=9)} == {thread.id, other.id}
     assert [each.id for each in await store.threads(key_prefix="", after=None, limit=9, tenant="a")] == [thread.id]
 
@@ -62,14 +62,15 @@ async def test_creating_twice_with_one_request_id_creates_once_for_each_tenant(s
     new = NewThread(metadata={}, items=(said("hello"),), request_id="r", fingerprint="f")
 
     first = await create_thread(new, store=store)
-    await append_items(first.id, (said("more"),), request_id="", fingerprint="", store=store)
+    await append_items(first.thread.id, (said("more"),), request_id="", fingerprint="", store=store)
+    again = await create_thread(new, store=store)
 
-    assert (await create_thread(new, store=store)).id == first.id
-    assert await words(store, first.id) == ["hello", "more"]
+    assert (again.thread.id, first.replayed, again.replayed) == (first.thread.id, False, True)
+    assert await words(store, first.thread.id) == ["hello", "more"]
     with pytest.raises(IdempotencyKeyReused):
         await create_thread(NewThread(metadata={}, request_id="r", fingerprint="g"), store=store)
     others = NewThread(metadata={}, request_id="r", fingerprint="f", tenant="b")
-    assert (await create_thread(others, store=store)).id != first.id
+    assert (await create_thread(others, store=store)).thread.id != first.thread.id
 
 
 async def test_what_describes_a_thread_is_replaced(store: Store) -> None:

@@ -30,7 +30,8 @@ async def made(store: Store, key: str = "k") -> Thread:
 
 
 async def added(store: Store, thread: Thread, *items: NewItem, request_id: str = "") -> tuple[Item, ...]:
-    return await append_items(thread.id, items, request_id=request_id, fingerprint=repr(items), store=store)
+    appended = await append_items(thread.id, items, request_id=request_id, fingerprint=repr(items), store=store)
+    return appended.items
 
 
 async def listed(store: Store, prefix: str = "", *, limit: int = 100, after: Cursor | None = None) -> list[str]:

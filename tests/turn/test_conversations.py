@@ -295,17 +295,16 @@ async def test_a_thread_of_a_stateless_request_is_no_conversation(mesh: Mesh) ->
 
 
 async def test_a_repeated_request_with_a_key_changes_nothing(mesh: Mesh) -> None:
-    once = {"idempotency-key": "make-one"}
-    first = await made(mesh, said("hello"), extra_headers=once)
-    for _ in range(2):
-        await mesh.openai.conversations.items.create(
-            first,
-            items=[said("more")],
-            extra_headers={"idempotency-key": "add-one"},
-        )
+    conversations = mesh.openai.conversations.with_raw_response
+    once, adding = {"idempotency-key": "make-one"}, {"idempotency-key": "add-one"}
+    made_twice = [await conversations.create(items=[said("hello")], extra_headers=once) for _ in range(2)]
+    first, again = [answer.parse().id for answer in made_twice]
+    added = [await conversations.items.create(first, items=[said("more")], extra_headers=adding) for _ in range(2)]
 
-    assert await made(mesh, said("hello"), extra_headers=once) == first
+    assert again == first
     assert await texts(mesh, first) == ["hello", "more"]
+    for answers in (made_twice, added):
+        assert [answer.headers.get("idempotent-replayed") for answer in answers] == [None, "true"]
 
 
 @pytest.mark.parametrize(

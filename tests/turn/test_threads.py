@@ -71,10 +71,12 @@ async def test_a_thread_is_made_found_described_and_deleted(http: httpx2.AsyncCl
 
 async def test_a_nameless_thread_is_made_once_for_an_idempotency_key(http: httpx2.AsyncClient) -> None:
     first, other = [await asked(http, "POST", "/v1/threads") for _ in range(2)]
-    repeated = [await asked(http, "POST", "/v1/threads", headers={"idempotency-key": "thread once"}) for _ in range(2)]
+    once = {"idempotency-key": "thread once"}
+    repeated = [await http.post("/v1/threads", headers=once) for _ in range(2)]
 
     assert (first["key"], first["id"] == other["id"]) == (None, False)
-    assert repeated[0] == repeated[1]
+    assert repeated[0].json() == repeated[1].json()
+    assert [answer.headers.get("idempotent-replayed") for answer in repeated] == [None, "true"]
 
 
 async def test_threads_are_listed_by_key_and_prefix_in_pages(http: httpx2.AsyncClient) -> None:

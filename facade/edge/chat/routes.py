@@ -28,7 +28,7 @@ from facade.edge.chat.encode import run_id
 from facade.edge.chat.place import read_place
 from facade.edge.chat.schemas import ChatRequest
 from facade.edge.chat.whole import Answer, collected
-from facade.edge.controls import DESCRIBED, Controls, controls
+from facade.edge.controls import DESCRIBED, Controls, controls, replayed_header
 from facade.edge.keys import offered_tools
 from facade.edge.leaving import LEFT
 from facade.edge.openapi import answer, answer_stream, request_body
@@ -140,6 +140,4 @@ class Chat:
 
 def _headers(run: Run, shown: Presentation, *, replayed: bool) -> dict[str, str]:
     headers = {"x-run-id": run.id, "x-thread-id": run.thread_id, "x-prompt-bytes": str(shown.prompt_bytes)}
-    if replayed:
-        headers["idempotent-replayed"] = "true"
-    return headers
+    return headers | replayed_header(replayed=replayed)

@@ -11,7 +11,7 @@ from facade.edge import examples
 from facade.edge.answers.common import Deleted, ItemPage
 from facade.edge.answers.kept import ConversationAnswer, ItemAnswer
 from facade.edge.body import read
-from facade.edge.controls import controls
+from facade.edge.controls import controls, replayed_header
 from facade.edge.conversations import pages
 from facade.edge.conversations.names import conversation_body, find
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
@@ -87,7 +87,9 @@ class Conversations:
             request_id=_request_id(request),
             stored_limit=stored_limit(request),
         )
-        return conversation_body(await self._threads.create(new, tenant=request.state.tenant))
+        thread, replayed = await self._threads.create(new, tenant=request.state.tenant)
+        request.state.headers.update(replayed_header(replayed=replayed))
+        return conversation_body(thread)
 
     async def get(self, request: Request, conversation: str) -> dict[str, Any]:
         """Give a conversation."""
@@ -113,13 +115,14 @@ class Conversations:
         if not messages:
             raise InvalidArgument("None of these items says anything to a model.", field="items")
         thread = await self._find(request, conversation)
-        said = await self._threads.append(
+        said, replayed = await self._threads.append(
             thread.id,
             messages,
             request_id=_request_id(request),
             tenant=thread.tenant,
             stored_limit=stored_limit(request),
         )
+        request.state.headers.update(replayed_header(replayed=replayed))
         shown = self._shown(thread)
         return listing([item for entry in said for item in await shown.items(entry)], has_more=False)
 

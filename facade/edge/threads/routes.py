@@ -13,7 +13,7 @@ from facade.edge import examples
 from facade.edge.answers.common import Deleted
 from facade.edge.answers.threads import PrunedAnswer, RetentionAnswer, ThreadAnswer, ThreadPage
 from facade.edge.body import read
-from facade.edge.controls import controls
+from facade.edge.controls import controls, replayed_header
 from facade.edge.keys import stored_limit
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order
@@ -90,7 +90,9 @@ class ThreadKeeping:
             return thread_body(await self._threads.resolve(asked.key, metadata, tenant=tenant, stored_limit=limit))
         request_id = controls(request.headers, {}, default_tools="").idempotency_key
         new = Unnamed(metadata=metadata, request_id=request_id, stored_limit=limit)
-        return thread_body(await self._threads.create(new, tenant=tenant))
+        thread, replayed = await self._threads.create(new, tenant=tenant)
+        request.state.headers.update(replayed_header(replayed=replayed))
+        return thread_body(thread)
 
     async def get(self, request: Request, thread_id: str) -> dict[str, Any]:
         """Give a thread."""
