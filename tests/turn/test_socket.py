@@ -114,14 +114,26 @@ async def test_a_wrong_message_is_an_error_and_the_connection_goes_on(
 
 @pytest.mark.parametrize(("requests", "padding"), [(18, 0), (4, 2_000_000)], ids=["many", "long"])
 async def test_more_than_some_waiting_requests_are_refused(mesh: Mesh, requests: int, padding: int) -> None:
-    hang = json.dumps({"type": "response.create", "input": "hang", "unknown": "x" * padding})
+    hang = {"type": "response.create", "input": "hang", "unknown": "x" * padding}
     async with raw(mesh) as socket:
-        for _ in range(requests):
-            await socket.send(hang)
+        for number in range(requests):
+            await socket.send(json.dumps({**hang, "stream_id": f"lane-{number}"}))
         while (event := json.loads(await socket.recv()))["type"] != "error":
             pass
 
     assert (event["status"], event["error"]["code"]) == (429, "too_many_waiting")
+    # The one before the last where it comes before the first one is being answered.
+    assert event["stream_id"] in {f"lane-{requests - 1}", f"lane-{requests - 2}"}
+
+
+async def test_the_first_event_names_what_was_ignored(mesh: Mesh) -> None:
+    async with mesh.openai.responses.connect() as connection:
+        events = await answered(connection, input="hello", zeal=1)
+        (refused,) = await answered(connection, input="hello", zeal=1, model="nobody")
+
+    assert events[0].headers["x-threadmesh-ignored"] == "zeal"
+    assert not any("headers" in event.model_dump() for event in events[1:])
+    assert refused.model_dump()["headers"]["x-threadmesh-ignored"] == "zeal"
 
 
 async def test_leaving_stops_the_response(mesh: Mesh) -> None:

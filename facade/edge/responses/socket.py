@@ -6,7 +6,8 @@ messages. So a key, limits, logs and figures, and what a client that leaves mean
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -30,7 +31,8 @@ _MOST_WAITING = 16
 _MOST_WAITING_BYTES = 4 * 1024 * 1024
 """What waits together; a single request may be as long as any other, if nothing waits before it."""
 _UPGRADE_REQUIRED = 426
-_OF_LIMITS = ("retry-after", "x-ratelimit-", "x-should-retry")
+_TOLD = ("retry-after", "x-ratelimit-", "x-should-retry", "x-threadmesh-ignored")
+"""Headers of a response that its first message carries, by what they begin with."""
 
 
 class UpgradeRequired(MeshError):
@@ -113,7 +115,7 @@ class _Connection:
                 self._waiting.append(content)
                 self._news.set()
             else:
-                await self._tell(_error(response_of(TooManyWaiting())))
+                await self._tell(_error(response_of(TooManyWaiting())), _lane_of(content))
 
     def _has_room(self, size: int) -> bool:
         if not self._waiting:
@@ -170,6 +172,7 @@ class _Told(WholeAnswer):
     def __init__(self, connection: _Connection, stream_id: str | None) -> None:
         super().__init__()
         self._connection, self._stream_id = connection, stream_id
+        self._begun = False
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
         await super().send(message)
@@ -178,7 +181,9 @@ class _Told(WholeAnswer):
                 self._connection.begun(run_id)
         elif self.headers.get("content-type", "").startswith("text/event-stream"):
             for event in self._events():
-                await self._connection.tell(event, self._stream_id)
+                told = event if self._begun else event | _headers_told(self.headers)
+                self._begun = True
+                await self._connection.tell(told, self._stream_id)
         elif self._body and not message.get("more_body", False):  # one whose client has left has none
             await self._connection.tell(_error(self.response()), self._stream_id)
 
@@ -199,6 +204,17 @@ def _foreign(headers: Headers) -> bool:
 
 def _error(response: Response) -> dict[str, Any]:
     """Tell a response without events in the words of connections, with the headers that say when to come back."""
-    headers = {name: value for name, value in response.headers.items() if name.startswith(_OF_LIMITS)}
     told = {"type": "error", "status": response.status_code, **orjson.loads(response.body)}
-    return {**told, "headers": headers} if headers else told
+    return told | _headers_told(response.headers)
+
+
+def _headers_told(given: Mapping[str, str]) -> dict[str, Any]:
+    headers = {name: value for name, value in given.items() if name.startswith(_TOLD)}
+    return {"headers": headers} if headers else {}
+
+
+def _lane_of(message: bytes) -> str | None:
+    """Name the lane of a message that is not looked at further."""
+    with suppress(MeshError):
+        return stream_id_of(strict_json.decode(message))
+    return None
