@@ -68,6 +68,7 @@ async def test_a_conversation_is_made_described_and_deleted(mesh: Mesh) -> None:
 
     found = await conversations.retrieve(conversation.id)
     changed = await conversations.update(conversation.id, metadata={"mood": "good"})
+    emptied = await conversations.update(conversation.id, metadata=None)
     gone = await conversations.delete(conversation.id)
 
     assert conversation.id.startswith("conv_")
@@ -77,6 +78,7 @@ async def test_a_conversation_is_made_described_and_deleted(mesh: Mesh) -> None:
         {"topic": "tea"},
     )
     assert changed.metadata == {"mood": "good"}
+    assert emptied.metadata == {}
     assert (gone.id, gone.object, gone.deleted) == (conversation.id, "conversation.deleted", True)
     error = await refused(conversations.retrieve(conversation.id))
     assert (error.status_code, error.code) == (404, "conversation_not_found")

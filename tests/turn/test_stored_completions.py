@@ -83,6 +83,15 @@ async def test_they_are_listed_by_age_in_pages_with_what_they_have(mesh: Mesh) -
     assert await listed(mesh, metadata={"set": "one"}, model="another") == []
 
 
+async def test_null_leaves_no_metadata(mesh: Mesh) -> None:
+    name = (await ask(mesh, metadata={"set": "gone"})).id
+
+    changed = await mesh.openai.chat.completions.update(name, metadata=None)
+
+    assert changed.model_dump()["metadata"] == {}
+    assert (await mesh.openai.chat.completions.retrieve(name)).model_dump()["metadata"] == {}
+
+
 async def test_its_metadata_is_replaced_and_its_place_stays(mesh: Mesh) -> None:
     names = [(await ask(mesh, metadata={"set": "two"})).id for _ in range(2)]
     changed = await mesh.openai.chat.completions.update(names[0], metadata={"set": "two", "new": "1"})

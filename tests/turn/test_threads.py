@@ -63,6 +63,7 @@ async def test_a_thread_is_made_found_described_and_deleted(http: httpx2.AsyncCl
     assert await asked(http, "GET", place) == made
     changed = await asked(http, "POST", place, json={"metadata": {"mood": "good"}})
     assert changed == {**made, "metadata": {"mood": "good"}}
+    assert (await asked(http, "POST", place, json={"metadata": None}))["metadata"] == {}
     gone = await asked(http, "DELETE", place)
     assert gone == {"id": made["id"], "object": "threadmesh.thread.deleted", "deleted": True}
     for method, rest in (("GET", ""), ("DELETE", ""), ("GET", "/window"), ("POST", "/warm"), ("GET", "/retention")):

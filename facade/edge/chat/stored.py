@@ -28,7 +28,7 @@ _ONE = "/{completion}"
 class CompletionUpdate(Schema):
     """The body of `POST /v1/chat/completions/{id}`."""
 
-    metadata: Metadata = Field(description="Replaces all that there was.")
+    metadata: Metadata | None = Field(description="Replaces all that there was; null leaves none.")
 
 
 class StoredCompletions:
@@ -98,8 +98,9 @@ class StoredCompletions:
         """Replace the metadata of a completion."""
         asked = await read(request, CompletionUpdate)
         kept = await self._shelf.find(completion, tenant=request.state.tenant)
-        await self._threads.update(kept.thread.id, asked.metadata, tenant=kept.thread.tenant)
-        return {**await self._shelf.body(kept), "metadata": asked.metadata}
+        metadata = asked.metadata or {}
+        await self._threads.update(kept.thread.id, metadata, tenant=kept.thread.tenant)
+        return {**await self._shelf.body(kept), "metadata": metadata}
 
     async def delete(self, request: Request, completion: str) -> dict[str, Any]:
         """Delete a completion."""

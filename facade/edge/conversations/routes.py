@@ -99,7 +99,7 @@ class Conversations:
         """Replace the metadata of a conversation."""
         asked = await read(request, ConversationUpdate)
         thread = await self._find(request, conversation)
-        return conversation_body(await self._threads.update(thread.id, asked.metadata, tenant=thread.tenant))
+        return conversation_body(await self._threads.update(thread.id, asked.metadata or {}, tenant=thread.tenant))
 
     async def delete(self, request: Request, conversation: str) -> dict[str, Any]:
         """Delete a conversation."""

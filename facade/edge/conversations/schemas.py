@@ -22,7 +22,7 @@ class NewConversation(Schema):
 class ConversationUpdate(Schema):
     """The body of `POST /v1/conversations/{id}`."""
 
-    metadata: Metadata = Field(description="Replaces all that there was.")
+    metadata: Metadata | None = Field(description="Replaces all that there was; null leaves none.")
 
 
 class NewItems(Schema):

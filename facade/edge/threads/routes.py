@@ -102,7 +102,7 @@ class ThreadKeeping:
         """Replace the metadata of a thread."""
         asked = await read(request, ThreadUpdate)
         thread = await self._find(request, thread_id)
-        return thread_body(await self._threads.update(thread.id, asked.metadata, tenant=thread.tenant))
+        return thread_body(await self._threads.update(thread.id, asked.metadata or {}, tenant=thread.tenant))
 
     async def delete(self, request: Request, thread_id: str) -> dict[str, Any]:
         """Delete a thread."""

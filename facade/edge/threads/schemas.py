@@ -51,7 +51,7 @@ class NewThread(Schema):
 class ThreadUpdate(Schema):
     """The body of `POST /v1/threads/{id}`."""
 
-    metadata: Metadata = Field(description="Replaces all that there was.")
+    metadata: Metadata | None = Field(description="Replaces all that there was; null leaves none.")
 
 
 class PruneRequest(Schema):
