@@ -158,14 +158,11 @@ def _format(wanted: schemas.ResponseFormat | None) -> ResponseFormat:
 
 def message_of(message: schemas.Message) -> Message:
     """Give an entry of the conversation."""
-    content = message.content
-    parts: tuple[Part, ...] = ()
-    if isinstance(content, str):
-        parts = (Text(text=content),) if content else ()
-    elif content is not None:
-        parts = tuple(map(_part, content))
-    if message.reasoning_content and message.role == "assistant":
-        parts = (Reasoning(text=message.reasoning_content), *parts)
+    parts = _content(message.content)
+    if message.role == "assistant":
+        thought, refused = message.reasoning_content, message.refusal
+        before = (Reasoning(text=thought),) if thought else ()
+        parts = (*before, *parts, *((Refusal(text=refused),) if refused else ()))
     return Message(
         role=Role(message.role),
         parts=parts,
@@ -174,6 +171,12 @@ def message_of(message: schemas.Message) -> Message:
         # The name of a tool's result says that the mesh ran the tool; models read that of the call.
         name="" if message.role == "tool" else message.name or "",
     )
+
+
+def _content(content: schemas.Content | None) -> tuple[Part, ...]:
+    if isinstance(content, str):
+        return (Text(text=content),) if content else ()
+    return tuple(map(_part, content or ()))
 
 
 def _part(part: schemas.Part) -> Part:

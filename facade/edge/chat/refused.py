@@ -16,6 +16,7 @@ def refused(reason: str) -> Any:
 
 
 Functions = refused("is the old form of tools; send tools and tool_choice instead")
+FunctionCall = refused("is the old form of tool_calls; send tool_calls instead")
 WebSearch = refused("needs the web; give the model a search tool instead, for example as a tool server of the mesh")
 Audio = refused("asks for speech, which no model here makes")
 Suffix = refused(

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from facade.edge.chat.fields import Integer, InVain, Schema, inconsistent
 from facade.edge.chat.media import decode_base64, require_media, split_data_url
 from facade.edge.chat.prediction import Prediction
-from facade.edge.chat.refused import Audio, Functions, WebSearch
+from facade.edge.chat.refused import Audio, FunctionCall, Functions, WebSearch
 from facade.edge.chat.sampling import SamplingFields
 from facade.edge.chat.tool_choice import Choice
 
@@ -107,13 +107,15 @@ class Message(Schema):
     name: str | None = Field(default=None, max_length=256)
     tool_calls: list[ToolCall] | None = Field(default=None, max_length=128)
     tool_call_id: str | None = Field(default=None, max_length=256)
+    function_call: FunctionCall = None
+    refusal: str | None = Field(default=None, description="What an earlier answer said in refusing.")
     reasoning_content: str | None = Field(default=None, description="The thinking of an earlier answer.")
 
     @model_validator(mode="after")
     def _complete(self) -> "Message":
         if self.role == "tool" and not self.tool_call_id:
             raise ValueError("of role tool must have a tool_call_id")
-        if self.content is None and not (self.role == "assistant" and self.tool_calls):
+        if self.content is None and not (self.role == "assistant" and (self.tool_calls or self.refusal)):
             raise ValueError("must have content")
         return self
 

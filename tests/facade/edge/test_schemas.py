@@ -11,11 +11,12 @@ from facade.edge.chat.schemas import ChatRequest
 from facade.edge.controls import controls
 from facade.edge.ignored import ignored_headers
 from facade.edge.invalid import invalid
-from threadmesh.conversation import Media, Reasoning, Role, Text, ToolChoiceMode
+from threadmesh.conversation import Media, Reasoning, Refusal, Role, Text, ToolChoiceMode
 from threadmesh.errors import InvalidArgument
 from threadmesh.sampling import Dry, Mirostat, Sampling, Xtc
 
 USER = {"role": "user", "content": "hi"}
+CALL = {"name": "f", "arguments": "{}"}
 
 
 def refusal(body: dict[str, Any]) -> InvalidArgument:
@@ -63,6 +64,12 @@ def refusal(body: dict[str, Any]) -> InvalidArgument:
         ({"functions": []}, "functions"),
         ({"function_call": "auto"}, "function_call"),
         ({"web_search_options": {}}, "web_search_options"),
+        (
+            {"messages": [USER, {"role": "assistant", "content": "a", "function_call": CALL}]},
+            "messages[1].function_call",
+        ),
+        ({"messages": [USER, {"role": "assistant", "function_call": CALL}]}, "messages[1].function_call"),
+        ({"messages": [{"role": "user", "refusal": "no"}]}, "messages[0]"),
         ({"modalities": ["text", "audio"]}, "modalities[1]"),
         ({"seed": 2**63}, "seed"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
@@ -262,6 +269,14 @@ def test_the_thinking_of_earlier_answers_comes_back() -> None:
     said = {"role": "assistant", "content": "Yes.", "reasoning_content": "hm"}
 
     assert decoded({"messages": [USER, said, USER]}).input[1].parts == (Reasoning(text="hm"), Text(text="Yes."))
+
+
+@pytest.mark.parametrize("content", [None, "Well.", [{"type": "text", "text": "Well."}]])
+def test_what_an_earlier_answer_said_in_refusing_comes_back(content: Any) -> None:
+    said = {"role": "assistant", "content": content, "refusal": "No.", "function_call": None}
+
+    before = (Text(text="Well."),) if content else ()
+    assert decoded({"messages": [USER, said, USER]}).input[1].parts == (*before, Refusal(text="No."))
 
 
 def test_a_tool_result_must_answer_a_call() -> None:
