@@ -39,6 +39,13 @@ _INPUT_PARTS = dict.fromkeys(
 _ITEM_PARTS = {name.replace("input", "items", 1): why for name, why in _INPUT_PARTS.items()}
 _RESPONSE_PARTS = {
     **_INPUT_PARTS,
+    "access_programs": "there are none",
+    "background_options": "what is made in the background is kept for a day",
+    "context_management": "what is too old is left out by itself",
+    "image": "no model here makes images",
+    "moderation": "there is no moderation model",
+    "prompt_cache_options": "prompts are cached by what they begin with",
+    "prompt_cache_retention": "prompts are cached by what they begin with",
     "include": "what is thought is not encrypted; other values are honoured",
     "reasoning.summary": "what is thought comes whole",
     "service_tier": "there is one",
@@ -55,16 +62,7 @@ _IGNORED = {
         "stream_options.include_obfuscation": "streams are not padded",
         "verbosity": "models here do not know it",
     },
-    "responses": {
-        "access_programs": "there are none",
-        "background_options": "what is made in the background is kept for a day",
-        "context_management": "what is too old is left out by itself",
-        "image": "no model here makes images",
-        "moderation": "there is no moderation model",
-        "prompt_cache_options": "prompts are cached by what they begin with",
-        "prompt_cache_retention": "prompts are cached by what they begin with",
-        **_RESPONSE_PARTS,
-    },
+    "responses": _RESPONSE_PARTS,
     "responses, input tokens": {
         **_RESPONSE_PARTS,
         "conversation": "threads are named by headers or metadata",

@@ -84,6 +84,26 @@ async def test_what_changes_nothing_is_named_with_its_path(
     assert await ignored(http, path, **body) == named
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, {"verbosity": "low"}),
+        (CHAT, {"service_tier": "priority"}),
+        (CHAT, {"moderation": {"model": "m"}, "prompt_cache_options": {}, "prompt_cache_retention": "24h"}),
+        (RESPONSES, {"moderation": {"model": "m"}, "prompt_cache_options": {}, "prompt_cache_retention": "24h"}),
+        (RESPONSES, {"access_programs": [], "background_options": {}, "image": {}}),
+        (RESPONSES, {"context_management": [{"type": "compaction", "compact_threshold": 1000}]}),
+        ("/v1/responses/input_tokens", {"personality": "friendly"}),
+    ],
+)
+async def test_a_known_field_that_changes_nothing_is_named_and_not_refused(
+    http: httpx2.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    response = await http.post(path, json={"model": "scripted", **SAID[path], **body}, headers=STRICT)
+
+    assert (response.status_code, response.headers["x-threadmesh-ignored"]) == (200, ", ".join(sorted(body)))
+
+
 @pytest.mark.parametrize("detail", ["high", "auto", None])
 async def test_how_closely_to_look_at_an_image_is_the_models_own(http: httpx2.AsyncClient, detail: str | None) -> None:
     image = {"type": "image_url", "image_url": {"url": PNG, "detail": detail}}

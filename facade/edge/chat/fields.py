@@ -40,10 +40,14 @@ class InVain:
 
     def places(self, value: Any) -> Iterator[str]:
         """Yield what follows the field's name in the path of each value that is in vain."""
-        if isinstance(value, list):
+        if self.only and isinstance(value, list):
             yield from (f"[{index}]" for index, each in enumerate(value) if each in self.only)
         elif value is not None and value not in self.but:
             yield ""
+
+
+Vain = Annotated[Any, InVain()]
+"""The type of a field that is known by its name only."""
 
 
 def inconsistent(field: str, told: str) -> PydanticCustomError:

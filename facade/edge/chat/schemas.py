@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
-from facade.edge.chat.fields import Integer, InVain, Schema, inconsistent
+from facade.edge.chat.fields import Integer, InVain, Schema, Vain, inconsistent
 from facade.edge.chat.media import decode_base64, require_media, split_data_url
 from facade.edge.chat.prediction import Prediction
 from facade.edge.chat.refused import Audio, FunctionCall, Functions, WebSearch
@@ -231,6 +231,10 @@ class ChatRequest(SamplingFields):
         default=None, max_length=512, description="Not needed: what prompts have in common is found by itself."
     )
     service_tier: ServiceTier = None
+    verbosity: Annotated[Literal["low", "medium", "high"] | None, InVain()] = None
+    moderation: Vain = None
+    prompt_cache_options: Vain = None
+    prompt_cache_retention: Vain = None
     modalities: list[Modality] | None = None
     audio: Audio = None
     functions: Functions = None

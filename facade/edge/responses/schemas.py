@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from facade.edge.chat.fields import Integer, InVain, Schema, inconsistent
+from facade.edge.chat.fields import Integer, InVain, Schema, Vain, inconsistent
 from facade.edge.chat.refused import Prompt, ReadOnly
 from facade.edge.chat.sampling import SamplingFields
 from facade.edge.chat.schemas import Effort, JsonSchema, Metadata, ServiceTier, StreamOptions
@@ -159,6 +159,13 @@ class ResponseRequest(SamplingFields):
     safety_identifier: str | None = Field(default=None, max_length=64)
     prompt_cache_key: str | None = Field(default=None, max_length=512)
     service_tier: ServiceTier = None
+    access_programs: Vain = None
+    background_options: Vain = None
+    context_management: Vain = None
+    image: Vain = None
+    moderation: Vain = None
+    prompt_cache_options: Vain = None
+    prompt_cache_retention: Vain = None
     prompt: Prompt = None
 
     @model_validator(mode="after")

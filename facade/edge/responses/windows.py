@@ -25,7 +25,7 @@ from facade.edge import examples
 from facade.edge.admission import Admission
 from facade.edge.answers.texts import Compaction, InputTokens
 from facade.edge.body import read
-from facade.edge.chat.fields import Schema
+from facade.edge.chat.fields import Schema, Vain
 from facade.edge.chat.schemas import ServiceTier
 from facade.edge.controls import controls
 from facade.edge.keys import offered_tools, require
@@ -61,6 +61,8 @@ class InputTokensRequest(ResponseRequest):
 
     input: Input = Field(default="", json_schema_extra=_nullable)
 
+    personality: Vain = None
+
     _absent = field_validator("input", mode="before")(_nothing)
 
 
@@ -73,6 +75,9 @@ class CompactRequest(Schema):
     instructions: str | None = Field(default=None, description="Not part of the result; send them with each request.")
     prompt_cache_key: str | None = Field(default=None, max_length=512)
     service_tier: ServiceTier = None
+    image: Vain = None
+    prompt_cache_options: Vain = None
+    prompt_cache_retention: Vain = None
 
     _absent = field_validator("input", mode="before")(_nothing)
 
