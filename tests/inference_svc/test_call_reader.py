@@ -33,9 +33,11 @@ def ids() -> Callable[[], str]:
     return lambda: f"id{next(numbers)}"
 
 
-def parse(form: ToolFormat, text: str, *, size: int = 1, single: bool = False) -> tuple[str, list[Call]]:
+def parse(
+    form: ToolFormat, text: str, *, size: int = 1, single: bool = False, forced: bool = False
+) -> tuple[str, list[Call]]:
     """Give the text and the calls of an answer that comes in pieces of `size` characters."""
-    parser = ToolCallParser(form, single=single, new_id=ids())
+    parser = ToolCallParser(form, single=single, forced=forced, new_id=ids())
     pieces: list[Piece] = []
     for begin in range(0, len(text), size):
         if not parser.complete:
@@ -124,9 +126,7 @@ def test_an_object_later_in_a_text_is_no_bare_call() -> None:
     assert parse(LLAMA3, answer) == (answer, [])
 
 
-@pytest.mark.parametrize(
-    "answer", ["<tool_call>\nnonsense", '<tool_call>{"nam', "<tool_call>", "a <tool", '<tool_call>{"x": 1}']
-)
+@pytest.mark.parametrize("answer", ["<tool_call>\nnonsense", "a <tool", '<tool_call>{"x": 1}'])
 @pytest.mark.parametrize("size", [1, 1_000])
 def test_what_turns_out_to_be_no_call_is_text(answer: str, size: int) -> None:
     assert parse(HERMES, answer, size=size) == (answer, [])
@@ -134,6 +134,40 @@ def test_what_turns_out_to_be_no_call_is_text(answer: str, size: int) -> None:
 
 def test_a_call_cut_short_keeps_what_was_written() -> None:
     assert parse(HERMES, '<tool_call>{"name": "a", "arguments": {"x": "lo') == ("", [("a", '{"x": "lo')])
+
+
+@pytest.mark.parametrize(
+    ("form", "answer", "said"),
+    [
+        (HERMES, "Wait. <tool_call>", "Wait. "),
+        (HERMES, '<tool_call>\n{"name', ""),
+        (MISTRAL, '[TOOL_CALLS][{"na', ""),
+        (MISTRAL, "[TOOL_CALLS]weath", ""),
+        (LLAMA3, '<|python_tag|>{"na', ""),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_a_call_cut_short_before_its_name_is_not_text(form: ToolFormat, answer: str, said: str, size: int) -> None:
+    assert parse(form, answer, size=size) == (said, [])
+
+
+@pytest.mark.parametrize(
+    ("form", "answer"),
+    [
+        (HERMES, hermes(("a", {}), ("b", {}))),
+        (MISTRAL, '[TOOL_CALLS][{"name": "a", "arguments": {}}, {"name": "b", "arguments": {}}]'),
+        (LLAMA3, '{"name": "a", "parameters": {}}; {"name": "b", "parameters": {}}'),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1_000])
+def test_nothing_of_a_forced_call_is_text_wherever_it_is_cut(form: ToolFormat, answer: str, size: int) -> None:
+    for end in range(len(answer)):
+        assert parse(form, answer[:end], size=size, forced=True)[0] == ""
+
+
+@pytest.mark.parametrize(("form", "answer"), [(HERMES, "<tool_cal"), (MISTRAL, "[TOOL"), (LLAMA3, '{"name')])
+def test_what_might_have_been_text_still_is_text_where_no_call_is_forced(form: ToolFormat, answer: str) -> None:
+    assert parse(form, answer) == (answer, [])
 
 
 def test_arguments_written_as_a_text_are_opened() -> None:

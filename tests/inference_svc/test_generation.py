@@ -175,6 +175,17 @@ async def test_a_forced_call_within_too_few_tokens_ended_by_its_length(backend: 
     assert text_of(events) == ""
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 5, 8])
+async def test_a_forced_call_cut_before_its_name_says_nothing(backend: LlamaCppBackend, tokens: int) -> None:
+    required = ToolChoice(mode=ToolChoiceMode.REQUIRED)
+    asked = prompt("Find.", tools=(SEARCH,), tool_choice=required, sampling=GREEDY, max_tokens=tokens, logprobs=1)
+    events = await answered(backend, asked)
+
+    assert (text_of(events), calls_of(events)) == ("", [])
+    assert end_of(events).reason is FinishReason.LENGTH
+    assert end_of(events).usage.completion_tokens == tokens
+
+
 async def test_one_tool_with_an_unusable_schema_does_not_spoil_the_others(backend: LlamaCppBackend) -> None:
     bad = ToolDefinition(name="bad", parameters_json='{"$ref": "#"}')
     required = ToolChoice(mode=ToolChoiceMode.REQUIRED)

@@ -21,6 +21,7 @@ from inference_svc.domain.lookup import Prediction
 from inference_svc.domain.prompt import Conversation, Prompt
 from inference_svc.domain.sampling import Drawing
 from inference_svc.domain.thinking_grammar import after_thinking
+from threadmesh.conversation import ToolChoiceMode
 from threadmesh.errors import ContextLengthExceeded, InvalidArgument
 
 
@@ -115,7 +116,8 @@ class JobMaker:
         if prompt.raw is not None:
             return Answer(stop=prompt.stop, silent=silent)
         if grammar.callable_tools(prompt):
-            parser = ToolCallParser(self._form, single=self._single(prompt))
+            forced = prompt.tool_choice.mode is ToolChoiceMode.REQUIRED
+            parser = ToolCallParser(self._form, single=self._single(prompt), forced=forced)
         if self._reasoning is not None:
             parser = ReasoningParser(self._reasoning, thinking=thinking, answer=parser)
         return Answer(stop=prompt.stop, parser=parser, silent=silent)

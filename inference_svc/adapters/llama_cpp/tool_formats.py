@@ -53,11 +53,15 @@ def format_of(template: str) -> ToolFormat:
 class ToolCallParser:
     """Tells tool calls from text in one answer; see `inference_svc.domain.answer.Parser`.
 
-    What looks like a call and turns out not to be one is text.
+    What looks like a call and turns out not to be one is text. What was certainly the beginning of a call that did not
+    come is nothing.
     """
 
-    def __init__(self, form: ToolFormat, *, single: bool, new_id: Callable[[], str] | None = None) -> None:
-        self._form, self._single, self._new_id = form, single, new_id or form.new_id
+    def __init__(
+        self, form: ToolFormat, *, single: bool, forced: bool = False, new_id: Callable[[], str] | None = None
+    ) -> None:
+        """Begin an answer, which holds nothing but calls if they are `forced`."""
+        self._form, self._single, self._forced, self._new_id = form, single, forced, new_id or form.new_id
         self._text = self._marker = ""
         self._call: CallReader | None = None
         self._spoke = self._after = False
@@ -80,12 +84,14 @@ class ToolCallParser:
         return pieces
 
     def finish(self) -> Sequence[Piece]:
-        """Give what was held back; the rest of a call that has begun is not text."""
-        rest = "" if self._after else self._text
+        """Give what was held back, if it can have been text; the beginning of a call that was cut off is none."""
+        rest = self._text
         if self._call is not None:
-            rest = "" if self._call.name else self._marker + self._call.raw + rest
+            rest = self._call.raw + rest
+        certain = self._call is not None and (self._marker or self.called)
+        silent = self._forced or self._after or certain
         self._call, self._text = None, ""
-        return (Said(text=rest),) if rest else ()
+        return (Said(text=rest),) if rest and not silent else ()
 
     def _advance(self, pieces: list[Piece]) -> bool:
         """Read on; False when more text is needed."""
