@@ -1,5 +1,6 @@
 """What a request asks for in vain is named in its response, whatever route it takes and however deep it stands."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -149,8 +150,12 @@ async def test_an_answer_can_be_sent_back_as_it_came_also_to_strict_routes(http:
 @pytest.mark.parametrize("tier", [None, "auto", "default", "flex", "priority"])
 async def test_the_tier_of_a_response_is_the_one_that_there_is(http: httpx2.AsyncClient, tier: str | None) -> None:
     response = await http.post(RESPONSES, json={"input": "hello", "service_tier": tier})
+    completion = await http.post(CHAT, json={**SAID[CHAT], "service_tier": tier})
+    stream = await http.post(CHAT, json={**SAID[CHAT], "service_tier": tier, "stream": True})
 
-    assert response.json()["service_tier"] == "default"
+    assert (response.json()["service_tier"], completion.json()["service_tier"]) == ("default", "default")
+    chunks = [json.loads(line[6:]) for line in stream.text.splitlines() if line.startswith("data: {")]
+    assert {chunk["service_tier"] for chunk in chunks} == {"default"}
 
 
 @pytest.mark.parametrize("place", ["", "/input_items"])

@@ -37,6 +37,7 @@ class Completion(BaseModel):
             "object": "chat.completion",
             "created": 1767225600,
             "model": "small",
+            "service_tier": "default",
             "choices": [
                 {
                     "index": 0,
@@ -52,5 +53,6 @@ class Completion(BaseModel):
     object: Literal["chat.completion"]
     created: int
     model: str
+    service_tier: Literal["default"]
     choices: list[Choice]
     usage: Usage

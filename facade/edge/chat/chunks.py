@@ -8,7 +8,7 @@ from facade.domain.events import Delta, ModelFinished, ModelStarted, Run, RunEve
 from facade.edge import sse
 from facade.edge.answering import Log
 from facade.edge.chat.decode import Presentation
-from facade.edge.chat.encode import call_event, call_piece, completion_id, logprobs_body, usage_body
+from facade.edge.chat.encode import SERVICE_TIER, call_event, call_piece, completion_id, logprobs_body, usage_body
 from facade.edge.chat.place import Place, id_of
 from facade.edge.chat.shown import Shown
 from facade.edge.errors import body_of, defect
@@ -127,5 +127,6 @@ class Chunks:
             "object": "chat.completion.chunk",
             "created": int(self._run.create_time.timestamp()),
             "model": self._model,
+            "service_tier": SERVICE_TIER,
             "system_fingerprint": self._fingerprint,
         }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from facade.domain.events import ModelFinished, ModelStarted, Run, RunEvent, RunFinished
-from facade.edge.chat.encode import call_piece, completion_id, logprobs_body, usage_body
+from facade.edge.chat.encode import SERVICE_TIER, call_piece, completion_id, logprobs_body, usage_body
 from facade.edge.chat.shown import Shown
 from threadmesh.conversation import (
     FinishReason,
@@ -48,6 +48,7 @@ class Completion:
             "object": "chat.completion",
             "created": int(self._run.create_time.timestamp()),
             "model": self._model,
+            "service_tier": SERVICE_TIER,
             "system_fingerprint": self._fingerprint,
             "choices": [
                 {"index": index, **choice.body(choice.reason if several else finished.reason)}

@@ -18,6 +18,9 @@ from threadmesh.conversation import (
 )
 from threadmesh.questions import CallAwaitingInput, Form, Question, SamplingRequest
 
+SERVICE_TIER = "default"
+"""The tier that answers are made with, whichever was asked for: there is one."""
+
 
 def completion_id(run: Run) -> str:
     """Give the completion's id, from which the run's id can be read back."""
