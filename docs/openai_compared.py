@@ -65,7 +65,8 @@ def _verdicts(theirs: Request, ours: Request) -> dict[str, Verdict]:
 
 def _verdict(path: str, ours: Request) -> Verdict:
     if path in ours:
-        in_vain = _reason(IN_VAIN, path)
+        by_name_only = ours[path].anything
+        in_vain = _reason(IN_VAIN, path) or (_reason(IGNORED, path) if by_name_only else "")
         return _refused(ours[path].refusal) if ours[path].refusal else ("ignored" if in_vain else "honoured", in_vain)
     for verdict, reasons in (("refused", REFUSED), ("ignored", IGNORED), ("honoured", UNDESCRIBED)):
         if why := _reason(reasons, path):

@@ -47,7 +47,6 @@ IGNORED = {
     r"personality": "models here have their own",
     r"reasoning\.(context|generate_summary|mode)": "what is thought comes whole, as the model's template has it",
     r"tools\[\w+\]\.(allowed_callers|defer_loading|output_schema)": "models are told of all tools, and call them",
-    r"verbosity": "models here do not know it",
 }
 """Paths that mean nothing here."""
 
@@ -57,7 +56,7 @@ IN_VAIN = {
     r"reasoning\.summary": "what is thought comes whole",
     r"service_tier": "there is one",
     r"(.*\.|\?)?include_obfuscation": "streams are not padded",
-    r"text\.verbosity": "models here do not know it",
+    r"(text\.)?verbosity": "models here do not know it",
 }
 """Paths that are read, and that change nothing, or not with all of their values."""
 

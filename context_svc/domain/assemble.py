@@ -47,7 +47,7 @@ def is_said(item: Item) -> bool:
     return item.kind is not ItemKind.SUMMARY and not is_instruction(item)
 
 
-def assemble(material: Material, *, budget: int, run_id: str = "") -> Window:
+def assemble(material: Material, *, budget: int, run_id: str = "", shorten_input: bool = False) -> Window:
     """Give the window of at most `budget` tokens (0 for no limit).
 
     Always in it are the first instruction, the pinned items, and the instructions and turns of the run `run_id`; a turn
@@ -56,12 +56,15 @@ def assemble(material: Material, *, budget: int, run_id: str = "") -> Window:
     left out, the summary stands for them if it takes no more than half of the turns' room, or if they leave it room.
     Each tool call is followed by exactly one result.
 
+    With `shorten_input`, the run's own turns are as those of others, but for the one that its last message of a person
+    begins, and those behind it.
+
     Only what the run itself said can exceed the budget, since its tokens may be estimates. Raises
     `ContextLengthExceeded` when the first instruction and the pinned items alone do.
     """
     pinned = {item.sequence: item for item in material.pinned}
     told = instructions_of(_every(material), pinned=list(pinned), run_id=run_id)
-    own, others = _split(_turns(filter(is_said, material.items)), run_id=run_id)
+    own, others = _split(_turns(filter(is_said, material.items)), run_id=run_id, shorten_input=shorten_input)
     held = [item for item in pinned.values() if is_said(item)]
     least = _needed(told, held, budget) + sum(map(tokens_of, told.own)) + sum(_rest(turn, pinned) for turn in own)
     also = _also_told(told, budget=budget, least=least)
@@ -95,13 +98,31 @@ def _turns(items: Iterable[Item]) -> list[list[Item]]:
     return turns
 
 
-def _split(turns: Iterable[list[Item]], *, run_id: str) -> tuple[list[list[Item]], list[list[Item]]]:
+def _split(
+    turns: Sequence[list[Item]], *, run_id: str, shorten_input: bool
+) -> tuple[list[list[Item]], list[list[Item]]]:
     own: list[list[Item]] = []
     others: list[list[Item]] = []
-    for turn in turns:
-        needed = bool(run_id) and any(item.run_id == run_id for item in turn)
+    begin = _asked_last(turns, run_id) if shorten_input else 0
+    for place, turn in enumerate(turns):
+        needed = bool(run_id) and place >= begin and any(item.run_id == run_id for item in turn)
         (own if needed else others).append(turn)
     return own, others
+
+
+def _asked_last(turns: Sequence[list[Item]], run_id: str) -> int:
+    """Place the run's last message of a person, or the calls before it whose results come behind it."""
+    begins = [turn[0].run_id == run_id and turn[0].message.role is Role.USER for turn in turns]
+    asked = max((place for place, begun in enumerate(begins) if begun), default=0)
+    made = {call.id for turn in turns for item in turn for call in item.message.tool_calls}
+    wanted: set[str] = set()
+    for place in range(len(turns) - 1, -1, -1):
+        for item in reversed(turns[place]):
+            wanted -= {call.id for call in item.message.tool_calls}
+            wanted |= {item.message.tool_call_id} & made
+        if place <= asked and not wanted:
+            return place
+    return 0
 
 
 def _needed(told: Instructions, held: Sequence[Item], budget: int) -> int:

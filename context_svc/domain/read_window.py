@@ -15,17 +15,21 @@ from threadmesh.errors import InvalidArgument
 _PAGE, _LARGEST_PAGE = 100, 1000
 
 
-async def read_window(thread_id: str, *, budget: int, run_id: str, threads: ThreadStore, runs: RunStore) -> Window:
+async def read_window(
+    thread_id: str, *, budget: int, run_id: str, threads: ThreadStore, runs: RunStore, shorten_input: bool = False
+) -> Window:
     """Give the newest part of a thread that fits `budget` tokens (0 for no limit), ready for a model.
 
     How late an instruction was said is known of the items that were read, and of older ones by the first time. Of a
     thread with more different ones than a store tells apart, the older ones are left out, except the first. The items
-    of the run `run_id` are never left out. Raises as `assemble` does, `ThreadNotFound`, `RunNotFound`, and
-    `InvalidArgument` for a run of another thread.
+    of the run `run_id` are never left out, unless `shorten_input` lets older ones go.
+
+    Raises as `assemble` does, `ThreadNotFound`, `RunNotFound`, and `InvalidArgument` for a run of another thread.
     """
     thread = await threads.thread(thread_id)
     own_from = await _own_from(run_id, thread_id, runs) if run_id else None
-    return await _read(thread, budget=budget, run_id=run_id, own_from=own_from, threads=threads)
+    material = await _read(thread, budget=budget, own_from=own_from, threads=threads)
+    return assemble(material, budget=budget, run_id=run_id, shorten_input=shorten_input)
 
 
 async def first_window(started: Started, *, budget: int, threads: ThreadStore) -> Window | None:
@@ -38,21 +42,21 @@ async def first_window(started: Started, *, budget: int, threads: ThreadStore) -
         return None
     if thread.item_count == len(items):
         return assemble(Material(items=items, item_count=len(items)), budget=budget, run_id=run.id)
-    return await _read(thread, budget=budget, run_id=run.id, own_from=run.first_item, threads=threads)
+    material = await _read(thread, budget=budget, own_from=run.first_item, threads=threads)
+    return assemble(material, budget=budget, run_id=run.id)
 
 
-async def _read(thread: Thread, *, budget: int, run_id: str, own_from: int | None, threads: ThreadStore) -> Window:
+async def _read(thread: Thread, *, budget: int, own_from: int | None, threads: ThreadStore) -> Material:
     instructions = await threads.instructions(thread.id)
     spent = _Spent(instructions, budget)
     newest = await _newest(thread.id, spent, own_from=own_from, threads=threads)
-    material = Material(
+    return Material(
         items=newest[::-1],
         instructions=instructions,
         pinned=await _pinned(thread, newest, threads),
         summary=await _summary(thread, threads),
         item_count=newest[0].sequence + 1 if newest else 0,
     )
-    return assemble(material, budget=budget, run_id=run_id)
 
 
 async def _own_from(run_id: str, thread_id: str, runs: RunStore) -> int | None:

@@ -214,6 +214,7 @@ class ThreadsServicer(rpc.ThreadsServiceServicer):
                 run_id=request.run_id,
                 threads=self._store,
                 runs=self._store,
+                shorten_input=request.shorten_input,
             )
         self._metrics.window_tokens.observe(window.tokens)
         return encode_window(window)

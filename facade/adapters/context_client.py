@@ -250,12 +250,12 @@ class ContextClient:
         """Give what was said in a run's thread up to its end."""
         return await said_until(run, runs=self._runs, threads=self._threads)
 
-    async def window(self, run: Run, *, token_budget: int) -> Window:
+    async def window(self, run: Run, *, token_budget: int, shorten_input: bool = False) -> Window:
         """Give the newest part of the run's thread that fits."""
-        if foreseen := self._foreseen.take(run.id, token_budget):
+        if (foreseen := self._foreseen.take(run.id, token_budget)) and not shorten_input:
             return foreseen
         request = threads.AssembleWindowRequest(
-            thread_id=run.thread_id, run_id=run.id, token_budget=max(1, token_budget)
+            thread_id=run.thread_id, run_id=run.id, token_budget=max(1, token_budget), shorten_input=shorten_input
         )
         response = await persist(lambda: self._assemble(request), seconds=self._patience, budget=self._retries.reads)
         return decode_window(response)

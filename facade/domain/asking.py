@@ -47,7 +47,7 @@ class Asking:
         self._at = at
         self._choice = choice
         self._instructions: int | None = None
-        self._reading = Reading(mesh.context, run)
+        self._reading = Reading(mesh.context, run, shortens_input=parameters.shortens_input)
 
     @property
     def _answer(self) -> Answer:
@@ -88,6 +88,8 @@ class Asking:
                 trusted = await self._trusts(window, catalogue)
                 await self._hear(self._question(model, window, catalogue), journal, trusted_context=trusted)
             except ContextLengthExceeded as error:
+                if self._parameters.whole_thread:
+                    raise
                 budget, window = await self._reading.shorter(budget, window, error)
             except MeshError as error:
                 breaks += 1

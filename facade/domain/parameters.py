@@ -58,7 +58,8 @@ class TurnParameters:
     always a key.
 
     `instructions` hold for this run alone and are no part of its thread. `max_tool_calls` limits those of the mesh.
-    Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out.
+    Where the model cannot read the `whole_thread`, the run fails instead of leaving the oldest turns out. One that
+    `shortens_input` leaves the oldest of its own input out, too, before it fails.
     Of the `forced_tools` one is called first. A `narrowed` request had more tools than it lets the model call: a call
     of any other fails and is not handed to the client.
     Calls of the `asking_tools` need a person's approval. `response_json` is what the edge keeps of a request for a
@@ -89,6 +90,7 @@ class TurnParameters:
     instructions: str = ""
     max_tool_calls: int | None = None
     whole_thread: bool = False
+    shortens_input: bool = False
     asking_tools: tuple[str, ...] = ()
     response_json: str = ""
     choices: int = 1

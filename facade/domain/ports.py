@@ -292,10 +292,11 @@ class Context(Protocol):
         """
         ...
 
-    async def window(self, run: Run, *, token_budget: int) -> Window:
+    async def window(self, run: Run, *, token_budget: int, shorten_input: bool = False) -> Window:
         """Give the newest part of the run's thread that fits.
 
-        What the run itself said is in it whether it fits or not. Raises `ContextLengthExceeded` when the thread's first
-        instruction and pinned items do not fit.
+        What the run itself said is in it whether it fits or not; with `shorten_input`, of the run's input only the
+        instructions and what its last message of a person begins. Raises `ContextLengthExceeded` when the thread's
+        first instruction and pinned items do not fit.
         """
         ...

@@ -239,6 +239,16 @@ async def test_a_window_leaves_old_turns_out_but_never_the_runs_own(context: Con
     assert (len(smallest.messages), smallest.omitted_items) == (1, 3)
 
 
+async def test_a_window_leaves_the_oldest_of_a_runs_input_out_where_that_is_asked_for(context: Context) -> None:
+    said = [message(Role.USER, "one"), message(Role.ASSISTANT, "two"), message(Role.USER, "three")]
+    run, _ = await context.start(replace(new_run("k"), input=said, window_tokens=1), claim=True)
+
+    shortened = await context.window(run, token_budget=1, shorten_input=True)
+    assert [each.text for each in shortened.messages] == ["three"]
+    whole = await context.window(run, token_budget=1)
+    assert (len(whole.messages), whole.omitted_items) == (3, 0)
+
+
 async def test_a_run_that_is_not_there_is_not_found(context: Context) -> None:
     with pytest.raises(RunNotFound):
         await context.claim("run_none")

@@ -88,6 +88,17 @@ async def test_a_window_holds_the_whole_history_that_came_with_its_run(store: St
     assert len(window.messages) == 251
 
 
+async def test_a_long_input_of_a_run_is_shortened_where_that_is_asked_for(store: Store, clock: FakeClock) -> None:
+    history = [said(f"{each}", Role.ASSISTANT if each % 2 else Role.USER, tokens=5) for each in range(250)]
+    request = StartRequest(input=(*history, said("now what?", tokens=5)), timeout=60, thread_key="k")
+    run = await claimed(store, clock, (await start(request, store=store)).run)
+
+    window = await read_window(run.thread_id, budget=19, run_id=run.id, threads=store, runs=store, shorten_input=True)
+
+    assert [each.text for each in window.messages] == ["248", "249", "now what?"]
+    assert window.omitted_items == 248
+
+
 async def test_a_window_is_refused_for_a_run_of_another_thread(store: Store) -> None:
     thread, run = await made(store), await queued(store, "other")
 

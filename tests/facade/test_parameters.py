@@ -39,6 +39,8 @@ _PARAMETERS = st.builds(
     thinking=st.none() | st.booleans(),
     reasoning_effort=st.sampled_from(["", "high"]),
     written=st.dictionaries(st.text(), st.text(), max_size=2),
+    whole_thread=st.booleans(),
+    shortens_input=st.booleans(),
 )
 
 

@@ -32,14 +32,16 @@ class Thread:
     def __init__(self, *windows: Window) -> None:
         self._windows = list(windows)
         self.asked: list[int] = []
+        self.shortened: list[bool] = []
 
-    async def window(self, _: object, *, token_budget: int) -> Window:
+    async def window(self, _: object, *, token_budget: int, shorten_input: bool) -> Window:
         self.asked.append(token_budget)
+        self.shortened.append(shorten_input)
         return self._windows.pop(0)
 
 
-def reading(found: Thread) -> Reading:
-    return Reading(cast(Any, found), RUN)
+def reading(found: Thread, *, shortens_input: bool = False) -> Reading:
+    return Reading(cast(Any, found), RUN, shortens_input=shortens_input)
 
 
 async def test_what_the_run_has_said_is_read_without_asking_again() -> None:
@@ -93,6 +95,32 @@ async def test_the_thread_is_asked_again_after_it_was_too_long() -> None:
 
     assert await read.window(BUDGET, said=[]) is FIRST
     assert found.asked == [BUDGET, BUDGET * 2 // 3, BUDGET]
+
+
+LONG = replace(FIRST, tokens=1_500, least_tokens=1_500)
+
+
+async def test_an_input_that_is_too_long_is_shortened_only_once_the_model_has_said_so() -> None:
+    found = Thread(LONG, replace(FIRST, tokens=900, least_tokens=400), FIRST, LONG)
+    read = reading(found, shortens_input=True)
+    whole = await read.window(BUDGET, said=[])
+    budget, window = await read.shorter(BUDGET, whole, ContextLengthExceeded())
+    budget, _ = await read.shorter(budget, window, ContextLengthExceeded())
+    await read.window(BUDGET, said=[ASKED])
+
+    assert found.asked == [BUDGET, BUDGET, BUDGET * 2 // 3, BUDGET]
+    assert found.shortened == [False, True, True, False], "each round begins as that of another process would"
+
+
+@pytest.mark.parametrize(("shortens_input", "asked"), [(False, 1), (True, 2)])
+async def test_an_input_that_cannot_be_shortened_is_too_long(shortens_input: bool, asked: int) -> None:
+    found = Thread(LONG, LONG)
+    read = reading(found, shortens_input=shortens_input)
+    whole = await read.window(BUDGET, said=[])
+
+    with pytest.raises(ContextLengthExceeded):
+        await read.shorter(BUDGET, whole, ContextLengthExceeded())
+    assert len(found.asked) == asked
 
 
 @given(before=st.lists(st.sampled_from([Role.SYSTEM, Role.USER, Role.ASSISTANT]), max_size=6), calls=st.integers(1, 3))

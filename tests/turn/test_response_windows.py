@@ -1,9 +1,10 @@
 """What a model would read for a response, counted and in short, as OpenAI's own client asks for it."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from openai import APIStatusError
+from openai.types.responses import Response
 
 from tests.turn.mesh import OTHER_KEY, Mesh
 
@@ -39,6 +40,45 @@ async def test_what_was_said_before_is_counted(mesh: Mesh) -> None:
     assert tokens == second.usage.input_tokens
     assert await counted(mesh, previous_response_id=first.id) < tokens
     assert await counted(mesh) == 0
+
+
+def say(text: str, role: str = "user") -> Any:
+    return {"role": role, "content": text}
+
+
+async def ask(mesh: Mesh, said: Any, **asked: Any) -> Response:
+    return cast("Response", await mesh.openai.responses.create(model="scripted", input=said, **asked))
+
+
+LONG = [say("word " * 350), say("Go on.", "assistant"), say("word " * 230)]
+
+
+async def test_the_oldest_of_an_input_that_is_too_long_is_left_out(mesh: Mesh) -> None:
+    response = await ask(mesh, [say("Be brief.", "developer"), *LONG], max_output_tokens=8, truncation="auto")
+    usual = await ask(mesh, LONG, max_output_tokens=8)
+
+    assert response.usage is not None
+    assert usual.usage is not None
+    assert 230 < usual.usage.input_tokens < response.usage.input_tokens < 250
+    assert response.output_text.startswith("You said: word")
+
+
+async def test_an_input_of_which_everything_fits_is_read_whole(mesh: Mesh) -> None:
+    """The room that is kept for an answer is no reason to leave something out."""
+    response = await ask(mesh, [say("word " * 200), say("Go on.", "assistant"), say("word " * 230)])
+
+    assert response.usage is not None
+    assert response.usage.input_tokens > 430
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [(LONG, {"truncation": "disabled"}), ([*LONG[:2], say("word " * 600)], {"truncation": "auto"})],
+)
+async def test_an_input_that_is_too_long_is_refused_where_nothing_may_go(mesh: Mesh, said: Any, asked: Any) -> None:
+    with pytest.raises(APIStatusError) as caught:
+        await ask(mesh, said, max_output_tokens=8, **asked)
+    assert (caught.value.status_code, caught.value.code) == (400, "context_length_exceeded")
 
 
 async def test_a_conversation_comes_back_in_short_and_goes_on(mesh: Mesh) -> None:
@@ -103,3 +143,18 @@ async def test_a_compaction_that_was_not_made_here_is_refused(mesh: Mesh) -> Non
         await mesh.openai.responses.create(model="scripted", input=[item])
 
     assert caught.value.param == "input[0].encrypted_content"
+
+
+async def test_nothing_is_left_out_of_a_whole_thread_that_the_model_finds_longer_than_it_was_taken_for(
+    mesh: Mesh,
+) -> None:
+    """Short words are more tokens than their letters would tell, and nobody counts them in a thread of its own."""
+    words = "a " * 270
+    first = await ask(mesh, words, max_output_tokens=1)
+    with pytest.raises(APIStatusError) as caught:
+        await ask(mesh, words, previous_response_id=first.id, max_output_tokens=1, truncation="disabled")
+    shortened = await ask(mesh, words, previous_response_id=first.id, max_output_tokens=1)
+
+    assert shortened.usage is not None
+    assert shortened.usage.input_tokens < 300
+    assert (caught.value.status_code, caught.value.code) == (400, "context_length_exceeded")

@@ -136,6 +136,27 @@ async def test_items_keep_their_ids_when_another_facade_goes_on(tmp_path: Path) 
     assert (run.state, run.epoch) == (pb.RUN_STATE_SUCCEEDED, 2)
 
 
+async def test_an_input_that_was_shortened_is_so_when_another_facade_goes_on(tmp_path: Path) -> None:
+    long = [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "Yes?"}]
+    async with running(tmp_path) as mesh, AsyncExitStack() as stack, client() as http:
+        first = await stack.enter_async_context(AsyncExitStack())
+        url = await facade(first, mesh.targets)
+        body = {"model": "scripted", "input": [*long, {"role": "user", "content": "slow"}], "background": True}
+        async with http.stream("POST", f"{url}/v1/responses", json={**body, "stream": True}) as response:
+            seen = ""
+            async for piece in response.aiter_text():
+                seen += piece
+                if "three" in seen:
+                    break
+        await first.aclose()
+        name = "resp_" + response.headers["x-run-id"].removeprefix("run_")
+        rest = (await http.get(f"{mesh.url}/v1/responses/{name}?stream=true")).text
+        run = await run_of(mesh, response.headers["x-run-id"])
+
+    assert f'"text":"{SAID}"' in rest
+    assert (run.state, run.epoch) == (pb.RUN_STATE_SUCCEEDED, 2)
+
+
 @pytest.mark.parametrize("facades", [2])
 async def test_a_run_that_waits_for_its_turn_is_handed_over_too(tmp_path: Path, facades: int) -> None:
     async with running(tmp_path) as mesh, AsyncExitStack() as stack, client() as http:

@@ -98,6 +98,7 @@ def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
         instructions=request.instructions or "",
         max_tool_calls=request.max_tool_calls,
         whole_thread=request.truncation == "disabled",
+        shortens_input=request.truncation != "disabled",
         asking_tools=asking_tools(request, offered),
         written=asked.written,
         response_json=echo(request, offered, asked.model).to_json(),

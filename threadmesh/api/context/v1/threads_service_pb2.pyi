@@ -1518,14 +1518,19 @@ class AssembleWindowRequest(_message.Message):
     TOKEN_BUDGET_FIELD_NUMBER: _builtins.int
     RUN_ID_FIELD_NUMBER: _builtins.int
     TENANT_FIELD_NUMBER: _builtins.int
+    SHORTEN_INPUT_FIELD_NUMBER: _builtins.int
     thread_id: _builtins.str
     """Names the thread."""
     token_budget: _builtins.int
     """Limits the window; 0 means no limit."""
     run_id: _builtins.str
-    """Names the run that will use the window: its own items are never left out."""
+    """Names the run that will use the window: its own items are never left out, unless its input may be shortened."""
     tenant: _builtins.str
     """Sees only what this tenant has; absent sees everything."""
+    shorten_input: _builtins.bool
+    """Lets older turns of the run's own input be left out as those of others are, but never its last message of a person,
+    what follows that, and its instructions.
+    """
     def __init__(
         self,
         *,
@@ -1533,10 +1538,11 @@ class AssembleWindowRequest(_message.Message):
         token_budget: _builtins.int = ...,
         run_id: _builtins.str = ...,
         tenant: _builtins.str | None = ...,
+        shorten_input: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "run_id", b"run_id", "tenant", b"tenant", "thread_id", b"thread_id", "token_budget", b"token_budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_tenant", b"_tenant", "run_id", b"run_id", "shorten_input", b"shorten_input", "tenant", b"tenant", "thread_id", b"thread_id", "token_budget", b"token_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__tenant: _TypeAlias = _typing.Literal["tenant"]  # noqa: Y015
     _WhichOneofArgType__tenant: _TypeAlias = _typing.Literal["_tenant", b"_tenant"]  # noqa: Y015
