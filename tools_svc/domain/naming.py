@@ -9,6 +9,7 @@ CAPABILITIES = "any"
 _SEPARATOR = "__"
 _SERVER = re.compile(r"[a-zA-Z0-9-]+(_[a-zA-Z0-9-]+)*")
 _OTHER = re.compile(r"[^a-zA-Z0-9_-]")
+_GIVEN = re.compile(r".*._[0-9a-f]{8}")
 _LONGEST_SERVER = 32
 
 
@@ -23,11 +24,12 @@ def is_server_name(name: str) -> bool:
 def public_name(server: str, tool: str) -> str:
     """Give the name of a server's tool, at most 64 of `a-zA-Z0-9_-`.
 
-    A tool whose own name has other characters or is too long gets a suffix made of its name, the same for ever.
+    A tool whose own name has other characters or is too long gets a suffix made of its name, the same for ever. So does
+    one whose own name ends like that, or it could pass for another tool.
     """
     plain = f"{server}{_SEPARATOR}{tool}"
     fitting = _OTHER.sub("_", plain)
-    if fitting == plain and len(plain) <= LONGEST:
+    if fitting == plain and len(plain) <= LONGEST and not _GIVEN.fullmatch(tool):
         return plain
     suffix = "_" + hashlib.sha256(tool.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return fitting[: LONGEST - len(suffix)] + suffix

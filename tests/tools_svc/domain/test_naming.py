@@ -29,6 +29,22 @@ def test_names_that_become_alike_stay_apart() -> None:
     assert max(map(len, names)) <= LONGEST
 
 
+@given(SERVERS, st.text(min_size=1))
+def test_no_tool_can_bear_the_name_that_another_one_is_given(server: str, tool: str) -> None:
+    """Who could take the name of a tool would get its calls, without its approval and its pin."""
+    given = public_name(server, tool)
+    literally = given.removeprefix(f"{server}__")
+
+    assert literally == tool or public_name(server, literally) != given
+
+
+def test_a_name_that_ends_like_a_given_one_gets_an_end_of_its_own() -> None:
+    given = public_name("ft", "send.message")
+
+    assert given == "ft__send_message_0b9a2d65"
+    assert public_name("ft", "send_message_0b9a2d65").startswith("ft__send_message_0b9a2d65_")
+
+
 @pytest.mark.parametrize("name", ["a__b", "a_", "_a", "", "a.b", "a b", "x" * 33, "ü"])
 def test_a_server_name_that_could_be_mistaken_is_refused(name: str) -> None:
     assert not is_server_name(name)
