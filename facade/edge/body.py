@@ -12,11 +12,11 @@ from facade.edge.invalid import invalid, unknown
 Model = TypeVar("Model", bound=BaseModel)
 
 
-async def read(request: Request, model: type[Model], *, optional: bool = False) -> Model:
+async def read(request: Request, model: type[Model], *, optional: bool = False, strict: bool = False) -> Model:
     """Read the request's body as a `model`; an `optional` one may be empty.
 
     Raises `InvalidArgument` whose `field` is the path of the first offending value, such as `messages[3].content`.
-    Unknown fields are ignored and named in the response, unless `X-Threadmesh-Strict: 1` wishes them to be refused.
+    Unknown fields are ignored and named in the response, unless `strict` or `X-Threadmesh-Strict: 1` has them refused.
     """
     body = await _bytes(request)
     raw = {} if optional and not body else strict_json.decode(body)
@@ -24,7 +24,7 @@ async def read(request: Request, model: type[Model], *, optional: bool = False) 
         asked = model.model_validate(raw)
     except ValidationError as error:
         raise invalid(error, raw) from error
-    if request.headers.get("x-threadmesh-strict") == "1":
+    if strict or request.headers.get("x-threadmesh-strict") == "1":
         _refuse_unknown(asked)
     request.state.headers.update(ignored_headers(asked))
     return asked

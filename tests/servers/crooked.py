@@ -22,6 +22,7 @@ TOOLS: list[Any] = [
     {"name": "huge_inner_id", "inputSchema": _ANY},
     {"name": "huge_hidden_id", "inputSchema": _ANY},
     {"name": "huge_notification", "inputSchema": _ANY},
+    {"name": "endless_progress", "inputSchema": _ANY},
     {"name": "huge_question", "inputSchema": _ANY},
     {"name": "endless", "inputSchema": _ANY},
     {"name": "silent", "inputSchema": _ANY},
@@ -106,6 +107,13 @@ def _huge_notification(number: int) -> None:
     _answered(number, text("went on"))
 
 
+def _endless_progress(number: int) -> None:
+    for progress, total in (("1e999", "3"), ("2", "NaN"), ("NaN", "NaN")):
+        about = f'{{"progressToken": {number}, "progress": {progress}, "total": {total}}}'
+        _line(f'{{"jsonrpc": "2.0", "method": "notifications/progress", "params": {about}}}')
+    _answered(number, text("far"))
+
+
 def _huge_question(number: int) -> None:
     """Ask without asking whether one may, and pass on what came of it."""
     for question in ("q", 2_000_000):
@@ -138,6 +146,7 @@ CALLS: dict[str, Callable[[int], None]] = {
         {"result": text("x" * 5_000_000) | {"id": number}, "id": number, "more": {"id": number, "x": "x" * 1_000}}
     ),
     "huge_notification": _huge_notification,
+    "endless_progress": _endless_progress,
     "huge_question": _huge_question,
     "endless": _endless,
     "silent": lambda _: None,

@@ -211,9 +211,23 @@ async def test_nobody_decides_for_others(tmp_path: Path, word: str) -> None:
     async with house(tmp_path) as home, asking(home, "progress") as reading:
         asked = await reading.until("tool.awaiting_approval")
         path = f"{home.mesh.url}/v1/runs/{reading.run_id}/calls/{asked['call_id']}/{word}"
-        answer = await home.http.post(path, json={"outcome": "failed"}, headers=stranger)
+        said = {"outcome": "failed"} if word == "resolve" else {}
+        answer = await home.http.post(path, json=said, headers=stranger)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "run_not_found")
+
+
+@pytest.mark.parametrize("word", ["approve", "deny", "resolve", "answer"])
+async def test_a_decision_with_a_word_that_nobody_knows_is_none(tmp_path: Path, word: str) -> None:
+    async with house(tmp_path) as home, asking(home, "progress") as reading:
+        asked = await reading.until("tool.awaiting_approval")
+        path = f"/v1/runs/{reading.run_id}/calls/{asked['call_id']}/{word}"
+        said = {"resolve": {"outcome": "failed"}, "answer": {"action": "decline"}}.get(word, {})
+        refusal = await home.post(path, argument_hash="mistyped", **said)
+        (call,) = await home.calls(reading.run_id)
+
+    assert (refusal.status_code, refusal.json()["error"]["param"]) == (400, "argument_hash")
+    assert call["status"] == "awaiting_approval"
 
 
 async def test_what_was_found_out_about_an_unknown_outcome_is_what_the_model_reads(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """One call on its way between two tasks."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -33,7 +34,11 @@ class Exchange:
         self._replies: list[asyncio.Future[tuple[Answer, ...]]] = []
 
     async def report(self, progress: float, total: float | None, message: str | None) -> None:
-        """Take a snapshot of progress; it replaces one that nobody has read."""
+        """Take a snapshot of progress; it replaces one that nobody has read. What is no number is left out."""
+        if not math.isfinite(progress):
+            return
+        if total is not None and not math.isfinite(total):
+            total = None
         self._show(CallProgress(progress=progress, total=total, message=message or ""))
 
     def say(self, message: str) -> None:

@@ -122,24 +122,24 @@ class Runs:
 
     async def approve(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
         """Let a call be sent."""
-        asked = await read(request, Approval, optional=True)
+        asked = await read(request, Approval, optional=True, strict=True)
         verdict = replace(_verdict("approved", asked), definition_hash=asked.definition_hash)
         return await self._decide(request, run_id, call_id, verdict)
 
     async def deny(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
         """Refuse a call."""
-        asked = await read(request, Denial, optional=True)
+        asked = await read(request, Denial, optional=True, strict=True)
         return await self._decide(request, run_id, call_id, _verdict("denied", asked))
 
     async def resolve(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
         """Say how a call ended."""
-        asked = await read(request, Settlement)
+        asked = await read(request, Settlement, strict=True)
         verdict = replace(_verdict(asked.outcome, asked), output=asked.output)
         return await self._decide(request, run_id, call_id, verdict)
 
     async def answer(self, request: Request, run_id: str, call_id: str) -> dict[str, Any]:
         """Answer what a tool's server asks: it fits its form, or is refused with the field that does not."""
-        asked = await read(request, Answers)
+        asked = await read(request, Answers, strict=True)
         run = await self._own(request, run_id)
         number, answers = answers_of(asked, call_id, await self._context.calls(run.id))
         try:

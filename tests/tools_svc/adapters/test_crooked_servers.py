@@ -107,6 +107,13 @@ async def test_a_flood_of_progress_becomes_a_trickle_with_the_newest_at_its_end(
     assert len(progress) < 200
 
 
+async def test_progress_that_is_no_number_is_left_out(source: McpSource) -> None:
+    given = await updates(source, invocation("endless_progress"))
+
+    assert {(each.progress, each.total) for each in given if isinstance(each, CallProgress)} <= {(2.0, None)}
+    assert isinstance(given[-1], ToolOutput)
+
+
 async def test_bad_definitions_cost_only_their_own_tools(source: McpSource) -> None:
     shelf = shelve("s", source.status, ServerPolicy(timeout_seconds=1), JsonSchemaCompiler())
 
