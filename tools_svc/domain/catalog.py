@@ -1,6 +1,7 @@
 """Every tool that can be called, under one roof."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -161,6 +162,7 @@ def shelve(name: str, status: ServerStatus, policy: ServerPolicy, schemas: Schem
     entries: dict[str, Entry] = {}
     dropped: list[Dropped] = []
     hints = {offer.name: offer.hints for offer in reversed(status.tools)}  # of two alike the first is offered
+    ambiguous = _ambiguous(name, hints)
     length = 0
     for offer in status.tools:
         try:
@@ -168,13 +170,19 @@ def shelve(name: str, status: ServerStatus, policy: ServerPolicy, schemas: Schem
             if length > _LONGEST_SHELF:
                 raise UnsupportedSchema("The definitions of this server's tools are too long together.")
             entry = _entry(name, offer, policy, schemas, untrusted=policy.distrusts(offer.name, hints))
-            if entry.tool.name in entries:
+            if entry.tool.name in entries or entry.tool.name in ambiguous:
                 raise UnsupportedSchema("Another tool of this server has the same name.")
             entries[entry.tool.name] = entry
         except MeshError as error:
             dropped.append(Dropped(server=name, tool=offer.name, failure=Failure.of(error)))
     server = _server(name, status, tools=len(entries))
     return Shelf(server=server, entries=tuple(entries.values()), dropped=tuple(dropped), library=status.library)
+
+
+def _ambiguous(server: str, tools: Iterable[str]) -> set[str]:
+    """Give the public names to which more than one tool comes: a server can find such names if it looks for them."""
+    counts = Counter(public_name(server, tool) for tool in tools)
+    return {name for name, count in counts.items() if count > 1}
 
 
 def _server(name: str, status: ServerStatus, *, tools: int) -> Server:

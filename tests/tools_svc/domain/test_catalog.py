@@ -6,6 +6,7 @@ from threadmesh.conversation import Failure
 from threadmesh.errors import ToolNotFound, ToolServerUnavailable
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.domain.catalog import Catalogue, Shelf, shelve
+from tools_svc.domain.naming import public_name
 from tools_svc.domain.policy import ServerPolicy
 from tools_svc.domain.tool import Effect, OfferedTool, ServerState, ServerStatus
 
@@ -56,6 +57,25 @@ def test_a_bad_tool_is_left_out_and_named_and_the_others_stay(bad: OfferedTool) 
     assert [entry.tool.server_tool for entry in shelf.entries] == ["good", "better"]
     assert [dropped.tool for dropped in shelf.dropped] == [bad.name]
     assert shelf.server.tool_count == 2
+
+
+def _alike() -> tuple[str, str]:
+    """Find two names of which the public ones are the same, as a server could."""
+    seen: dict[str, str] = {}
+    for number in range(1_000_000):
+        tool = "send" + chr(0x4E00 + number // 1_000) + chr(0x4E00 + number % 1_000)
+        if (before := seen.setdefault(public_name("s", tool), tool)) != tool:
+            return before, tool
+    raise AssertionError
+
+
+def test_tools_that_come_to_one_public_name_are_all_left_out() -> None:
+    """Otherwise the server would choose which of them is called, under the approval that the other one needs."""
+    one, other = _alike()
+    shelf = _shelf(_offer(one), _offer("good"), _offer(other))
+
+    assert [entry.tool.server_tool for entry in shelf.entries] == ["good"]
+    assert [dropped.tool for dropped in shelf.dropped] == [one, other]
 
 
 def test_a_tool_without_a_schema_takes_any_object() -> None:
