@@ -72,6 +72,27 @@ async def test_a_result_in_a_chat_answers_a_call_of_its_thread(mesh: Mesh) -> No
     assert answers[0].json()["choices"][0]["message"]["content"] == "The tool said: it is done"
 
 
+@pytest.mark.parametrize("path", [RESPONSES, "/v1/chat/completions"])
+async def test_a_call_that_nobody_answered_has_an_unknown_outcome_until_its_result_comes(mesh: Mesh, path: str) -> None:
+    place = {"metadata": {"thread_key": f"open call {path}"}}
+    call = {"id": "open", "type": "function", "function": {"name": "mine", "arguments": "{}"}}
+    user: Any = {"role": "user", "content": "hello"}
+    if path == RESPONSES:
+        function_call = {"type": "function_call", "call_id": "open", "name": "mine", "arguments": "{}"}
+        first, second = {"input": [user, function_call, user]}, {"input": [output_of("open")]}
+    else:
+        asked = {"role": "assistant", "content": None, "tool_calls": [call]}
+        first, second = {"messages": [user, asked, user]}, {"messages": [_message("open")]}
+    response = await posted(mesh, path, **first, **place)
+    thread = response.headers["x-thread-id"]
+    unknown = await mesh.window(thread)
+    answered = await posted(mesh, path, **second, **place)
+
+    assert (response.status_code, answered.status_code) == (200, 200)
+    assert [text for text in unknown if "outcome is unknown" in text] == unknown[2:3]
+    assert (await mesh.window(thread))[:4] == ["hello", "", "it is done", "hello"]
+
+
 async def test_a_call_is_found_however_much_was_said_since(mesh: Mesh) -> None:
     place = {"metadata": {"thread_key": "far results"}}
     _, call = await called(mesh, **place)
