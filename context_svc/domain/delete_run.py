@@ -35,5 +35,6 @@ def _delete(state: State) -> tuple[Change, None]:
 
 def _own(run: Run, thread: Thread) -> tuple[int, ...]:
     """Number the items that only this run has read and written."""
-    is_told = run.number + 1 < thread.run_count or (thread.summary or 0) >= run.first_item > 0
-    return () if is_told or not run.epoch else tuple(range(run.first_item, thread.item_count))
+    is_told = run.number + 1 < thread.run_count
+    is_retold = thread.summary is not None and thread.summary >= run.first_item
+    return () if is_told or is_retold or not run.epoch else tuple(range(run.first_item, thread.item_count))

@@ -5,9 +5,11 @@ from functools import partial
 import pytest
 
 from context_svc.domain.append_events import append_events
+from context_svc.domain.append_summary import NewSummary, append_summary
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.cancel import cancel
 from context_svc.domain.delete_run import delete_run
+from context_svc.domain.item import Span
 from context_svc.domain.ports import Store
 from context_svc.domain.run import Run, RunState
 from tests.context_svc.given import (
@@ -59,6 +61,16 @@ async def test_what_later_runs_were_told_stays(store: Store, clock: FakeClock) -
     assert (await store.log(first.id, after=-1)).events == ()
     assert len(await whole_log(store, last.id)) == 2
     assert await stored_exactly(store, "") > 0
+
+
+async def test_what_was_summarized_stays(store: Store, clock: FakeClock) -> None:
+    run = await answered(store, clock, "one")
+    summary = NewSummary(text="in short", read=Span(first=0, last=1))
+    await append_summary(run.thread_id, summary, store=store)
+
+    await delete_run(run.id, store=store)
+
+    assert await texts(store, run.thread_id) == ["one", "re: one", "in short"]
 
 
 async def test_input_that_no_model_has_read_goes_with_its_run(store: Store) -> None:
