@@ -10,10 +10,10 @@ from threadmesh.errors import ThreadBusy
 
 
 async def delete_run(run_id: str, *, store: RunStore) -> None:
-    """Forget a run that has ended: nobody finds it any more, nor its log, its calls and its request.
+    """Forget the log and the calls of a run that has ended; nobody finds it any more.
 
-    What it has added to its thread goes only where it is the last run: later ones were told it. What is left of it goes
-    with the thread. Raises `RunNotFound`, and `ThreadBusy` while the run is open.
+    What it has added to its thread goes only where it is the last run: later ones were told it. What else was kept of
+    it, such as its parameters, goes with the thread. Raises `RunNotFound`, and `ThreadBusy` while the run is open.
     """
     await store.change(Scope(run_id=run_id), _delete)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from facade.domain.written import Written, media_name, tool_name
 from facade.edge.chat import schemas
-from threadmesh.conversation import Media, Message
+from threadmesh.conversation import Media, Message, Reasoning
 
 
 def written(asked: Sequence[schemas.Message], said: Sequence[Message], tools: Sequence[schemas.Tool]) -> Written:
@@ -19,7 +19,7 @@ def written(asked: Sequence[schemas.Message], said: Sequence[Message], tools: Se
 def _media(asked: schemas.Message, said: Message) -> Iterator[tuple[str, int]]:
     """Name the media of a message, each with its number; what was thought comes before its content."""
     if isinstance(asked.content, list):
-        before = len(said.parts) - len(asked.content)
+        before = sum(isinstance(part, Reasoning) for part in said.parts)
         for index, part in enumerate(said.parts):
             if isinstance(part, Media):
                 yield media_name(part), index - before
