@@ -2,24 +2,24 @@
 
 import hashlib
 import json
+import math
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from threadmesh.clock import Clock
 from threadmesh.conversation import ToolCall
 from threadmesh.errors import (
+    DeadlineExceeded,
     MeshError,
-    Overloaded,
     PromptNotFound,
     ResourceNotFound,
-    ToolConnectionLost,
     ToolNotFound,
-    ToolServerUnavailable,
     Unavailable,
 )
 from tools_svc.domain.arguments import parse_arguments
+from tools_svc.domain.attempt import Attempt, leaves_others, within
 from tools_svc.domain.call import Invocation, Sent, ToolOutput, Update
 from tools_svc.domain.capability import Capability, Pulse, Ranked, distrusts, ranked, strictest
 from tools_svc.domain.catalog import Catalogue
@@ -39,8 +39,9 @@ class CapabilitySource:
     """A `ToolSource` whose tools are capabilities; each call goes to the alternative that ranks best.
 
     If nothing could be sent to it, the next one is asked; also where the connection broke behind a call that may be
-    repeated. What an alternative answers, errors included, is the answer. None may ask anything. Calls that a queued
-    alternative does best become tasks of that one (`Substitutes`), before they come here.
+    repeated, or the alternative's own time was over. What an alternative answers, errors included, is the answer. None
+    may ask anything. Calls that a queued alternative does best become tasks of that one (`Substitutes`), before they
+    come here.
     """
 
     def __init__(self, sources: Mapping[str, ToolSource], *, catalogue: Callable[[], Catalogue], clock: Clock) -> None:
@@ -127,7 +128,7 @@ class CapabilitySource:
         if capability is None:
             raise ToolNotFound(tool=invocation.tool)
         self.status.require(invocation.tool, invocation.definition_hash)
-        attempt = _Attempt(capability.name)
+        attempt = Attempt(capability.name, ends=self._clock.monotonic() + invocation.timeout_seconds)
         for each in self.ranking(capability):
             if not each.hindrance and (source := self._sources.get(_server(each))) is not None:
                 async with aclosing(self._tried(attempt, each, source, invocation)) as updates:
@@ -151,7 +152,7 @@ class CapabilitySource:
         raise PromptNotFound(prompt=name)
 
     async def _tried(
-        self, attempt: "_Attempt", each: Ranked, source: ToolSource, invocation: Invocation
+        self, attempt: Attempt, each: Ranked, source: ToolSource, invocation: Invocation
     ) -> AsyncGenerator[Update, None]:
         """Call one alternative; an error that lets the next one try is noted, any other raised."""
         arguments = each.alternative.translated(invocation.arguments)
@@ -159,16 +160,19 @@ class CapabilitySource:
             return
         pulse = self._pulses.setdefault(each.alternative.tool, Pulse())
         tool = each.entry.tool
+        began, sent = self._clock.monotonic(), False
         own = replace(
             invocation,
             tool=tool.server_tool,
             definition_hash=tool.definition_hash,
             arguments=arguments,
+            timeout_seconds=min(tool.timeout_seconds, attempt.ends - began),
             may_ask=False,
         )
-        began, sent = self._clock.monotonic(), False
+        # Whoever asked ends the call himself when all of its time is over.
+        seconds = tool.timeout_seconds if began + tool.timeout_seconds < attempt.ends else math.inf
         try:
-            async with aclosing(source.call(own)) as updates:
+            async with aclosing(within(seconds, source.call(own))) as updates:
                 async for update in updates:
                     sent = sent or isinstance(update, Sent)
                     if isinstance(update, ToolOutput):
@@ -176,39 +180,11 @@ class CapabilitySource:
                         pulse.answered(self._clock.monotonic() - began)
                     yield Sent(by=source.name, instead=own) if isinstance(update, Sent) else update
         except MeshError as error:
-            if isinstance(error, Unavailable):
+            if isinstance(error, Unavailable | DeadlineExceeded):
                 pulse.failed()
             attempt.note(error, sent=sent)
-            if not _leaves_others(error, each.entry.tool.effect, sent=sent):
+            if not leaves_others(error, each.entry.tool.effect, sent=sent):
                 raise
-
-
-@dataclass(slots=True)
-class _Attempt:
-    """What has come of a call so far."""
-
-    capability: str
-    answered: bool = False
-    _sent: bool = False
-    _last: MeshError | None = None
-
-    def note(self, error: MeshError, *, sent: bool) -> None:
-        self._sent = self._sent or (sent and not isinstance(error, ToolServerUnavailable))
-        self._last = error
-
-    def failure(self) -> MeshError:
-        """Say why nobody has answered. Once something was sent, nobody can say that nothing was."""
-        if self._sent:
-            return ToolConnectionLost()
-        if self._last is not None:
-            return self._last
-        return ToolServerUnavailable(f"No tool that can do {self.capability} can be called now.", server=CAPABILITIES)
-
-
-def _leaves_others(error: MeshError, effect: Effect, *, sent: bool) -> bool:
-    if isinstance(error, ToolServerUnavailable | Overloaded):
-        return True
-    return isinstance(error, Unavailable) and (not sent or effect in {Effect.READ_ONLY, Effect.IDEMPOTENT})
 
 
 def _offer(capability: Capability, effect: Effect, *, untrusted: bool) -> OfferedTool:

@@ -1,5 +1,6 @@
 """Which of several tools does what they can do alike, and what happens when it cannot."""
 
+import asyncio
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,7 +12,14 @@ from hypothesis import strategies as st
 from tests.tools_svc.domain.test_execute import DONE, Tool
 from threadmesh.breaker import BreakerState
 from threadmesh.conversation import Text
-from threadmesh.errors import MeshError, ToolConnectionLost, ToolFailed, ToolQueueFull, ToolServerUnavailable
+from threadmesh.errors import (
+    DeadlineExceeded,
+    MeshError,
+    ToolConnectionLost,
+    ToolFailed,
+    ToolQueueFull,
+    ToolServerUnavailable,
+)
 from threadmesh.testing.clock import FakeClock
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
@@ -44,9 +52,10 @@ def shelf(
     approval: ApprovalRule = ApprovalRule.NEVER,
     untrusted: bool = False,
     parameters: str = OBJECT,
+    timeout_seconds: float = 9,
 ) -> Shelf:
     policy = ServerPolicy(
-        timeout_seconds=9,
+        timeout_seconds=timeout_seconds,
         effects={"find": effect},
         tools={"find": ToolPolicy(approval=approval, untrusted=untrusted)},
     )
@@ -182,6 +191,30 @@ async def test_what_was_sent_goes_to_the_next_only_if_it_may_be_repeated(effect:
             await answered(source)
 
     assert len(second.invocations) == asked
+
+
+@pytest.mark.parametrize(("effect", "asked"), [(Effect.READ_ONLY, 1), (Effect.IDEMPOTENT, 1), (Effect.UNSAFE, 0)])
+async def test_a_tool_has_its_own_time_and_the_next_what_is_left(effect: Effect, asked: int) -> None:
+    first, second = Tool(), Tool()
+    first.gate.clear()
+    source = house(catalogue(shelf("a", effect=effect, timeout_seconds=0.05), shelf("b")), a=first, b=second)
+    async with asyncio.timeout(10):
+        if asked:
+            await answered(source)
+        else:
+            with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
+                await answered(source)
+
+    assert [each.timeout_seconds for each in first.invocations] == [0.05]
+    assert [each.timeout_seconds for each in second.invocations] == [9] * asked
+    assert [each.alternative.tool for each in source.ranking(SEARCH) if each.pulse.failing] == ["a__find"]
+
+
+async def test_a_tool_has_no_more_time_than_the_call() -> None:
+    only = Tool()
+    await answered(house(catalogue(shelf("a", timeout_seconds=3_600)), a=only))
+
+    assert [each.timeout_seconds for each in only.invocations] == [ASKED.timeout_seconds]
 
 
 async def test_an_answer_is_an_answer_also_when_it_is_an_error() -> None:
