@@ -28,6 +28,16 @@ def printed() -> str:
     print('{"jsonrpc": "2.0", "id": 1, "result": {}}', flush=True)
     return os.environ["WORD"]
 
+@tool
+def leave() -> str:
+    """Leave, as scripts do."""
+    raise SystemExit(3)
+
+@tool
+def odd() -> str:
+    """Name a file that has no proper name."""
+    return "na\\udce9me"
+
 def helper() -> str:
     """Be no tool."""
     return ""
@@ -97,6 +107,17 @@ async def test_the_servers_file_has_the_last_word_on_effects(tmp_path: Path) -> 
     assert effects["brew_tea"] == pb.EFFECT_IDEMPOTENT
 
 
+async def test_neither_an_exit_nor_an_odd_name_costs_the_server(tmp_path: Path) -> None:
+    file = tmp_path / "rough.py"
+    file.write_text(ROUGH)
+    rough = {"python": str(file), "env": {"WORD": "hello"}}
+    async with mesh(tmp_path, rough=rough) as running, asyncio.timeout(60):
+        ended = await running.run(*(call(f"rough__{each}", each) for each in ("leave", "odd", "printed")))
+
+    assert text(ended["leave"]) == "The tool failed with SystemExit."
+    assert [text(ended["odd"]), text(ended["printed"])] == ["na?me", "hello"]
+
+
 async def test_a_crash_costs_its_own_call_and_what_is_printed_disturbs_nobody(tmp_path: Path) -> None:
     file = tmp_path / "rough.py"
     file.write_text(ROUGH)
@@ -106,7 +127,12 @@ async def test_a_crash_costs_its_own_call_and_what_is_printed_disturbs_nobody(tm
         printed = await running.run(call("rough__printed"))
         ended = await running.run(call("rough__crash", "crash"), call("home__brew_tea", "tea", cups=1))
 
-    assert {tool.server_tool for tool in listed.tools if tool.server == "rough"} == {"crash", "printed"}
+    assert {tool.server_tool for tool in listed.tools if tool.server == "rough"} == {
+        "crash",
+        "printed",
+        "leave",
+        "odd",
+    }
     assert text(printed["call"]) == "hello"
     assert ended["crash"].outcome == events.CALL_OUTCOME_UNKNOWN
     assert ended["tea"].outcome == events.CALL_OUTCOME_SUCCEEDED

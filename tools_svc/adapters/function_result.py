@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import math
 from typing import Any
 
 from mcp_types import CallToolResult, TextContent
@@ -40,7 +41,7 @@ class FunctionResult:
     def encode(self, value: Any) -> CallToolResult:
         """Give the result; raises `PydanticSerializationError` for a value that is not of the type."""
         whole = value if self._wrapper is None else self._wrapper.model_construct(result=value)
-        data = self._adapter.dump_python(whole, mode="json", by_alias=True, warnings="error")
+        data = _sendable(self._adapter.dump_python(whole, mode="json", by_alias=True, warnings="error"))
         shown = data if self._wrapper is None else data["result"]
         return CallToolResult(content=_content(shown), structured_content=data if isinstance(data, dict) else None)
 
@@ -48,6 +49,26 @@ class FunctionResult:
         schema = self._adapter.json_schema(mode="serialization", schema_generator=PlainSchema)
         schema.pop("title", None)
         return schema
+
+
+def sendable(words: str) -> str:
+    """Give words that can be sent: halves of surrogate pairs, as `os.listdir` gives for odd names, become `?`."""
+    return words if words.isascii() else words.encode(errors="replace").decode()
+
+
+def _sendable(value: Any) -> Any:
+    """Give plain data that can be sent as JSON, which knows no number that is not finite."""
+    match value:
+        case str():
+            return sendable(value)
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {sendable(name): _sendable(each) for name, each in value.items()}
+        case list():
+            return [_sendable(each) for each in value]
+        case _:
+            return value
 
 
 def _content(value: Any) -> list[Any]:

@@ -20,6 +20,7 @@ from mcp.server.stdio import stdio_server
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, PaginatedRequestParams, TextContent
 
 from threadmesh.tools import effect_of
+from tools_svc.adapters.function_result import sendable
 from tools_svc.adapters.function_tool import FunctionRefused, FunctionTool, function_tool
 
 Send = Callable[[float, float | None, str | None], Awaitable[None]]
@@ -81,7 +82,7 @@ class Reporter:
 
     def __call__(self, done: float, total: float | None = None, message: str = "") -> None:
         """Take note, in whatever thread."""
-        self._news = (done, total, message or None)
+        self._news = (done, total, sendable(message) or None)
         self._loop.call_soon_threadsafe(self._told.set)
 
     async def run(self) -> None:

@@ -1,5 +1,6 @@
 """A typed Python function as an MCP tool: its definition from its signature, its result from what it returns."""
 
+import asyncio
 import inspect
 import re
 import sys
@@ -14,7 +15,7 @@ from mcp_types import CallToolResult, TextContent, Tool, ToolAnnotations
 from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError, create_model
 
 from threadmesh.tools import Effect, Progress, ToolError
-from tools_svc.adapters.function_result import FunctionResult, PlainSchema
+from tools_svc.adapters.function_result import FunctionResult, PlainSchema, sendable
 
 _HINTS: dict[Effect, ToolAnnotations | None] = {
     "read_only": ToolAnnotations(read_only_hint=True),
@@ -49,18 +50,24 @@ class FunctionTool:
             values = _values(self.arguments.model_validate(arguments))
         except ValidationError as error:
             return _failure(_complaints(error))
+        task = asyncio.current_task()
+        assert task is not None
         try:
             return self.result.encode(await self._run(values | ({self.progress: progress} if self.progress else {})))
         except ToolError as error:
             return _failure(str(error))
-        except Exception as error:  # noqa: BLE001  # whatever the operator's code raises ends this call only
+        except BaseException as error:  # whatever the operator's code raises, `sys.exit()` too, ends this call only
+            if task.cancelling():
+                raise
             traceback.print_exc(file=sys.stderr)
             return _failure(f"The tool failed with {type(error).__name__}.")
 
     async def _run(self, values: dict[str, Any]) -> Any:
         if inspect.iscoroutinefunction(self.function):
             return await self.function(**values)
-        return await anyio.to_thread.run_sync(partial(self.function, **values), abandon_on_cancel=True)
+        value = await anyio.to_thread.run_sync(partial(self.function, **values), abandon_on_cancel=True)
+        # A decorator's wrapper need not be async to give what is to be awaited.
+        return await value if inspect.isawaitable(value) else value
 
 
 def function_tool(function: Callable[..., Any], effect: Effect) -> FunctionTool:
@@ -126,8 +133,9 @@ def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
 
 
 def _place(function: Callable[..., Any]) -> str:
-    code = inspect.unwrap(function).__code__
-    return f"{code.co_filename}:{code.co_firstlineno}: {function.__name__}"
+    name = getattr(function, "__name__", type(function).__name__)
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}: {name}" if code else f"{function.__module__}: {name}"
 
 
 def _reason(error: Exception) -> str:
@@ -141,4 +149,4 @@ def _complaints(error: ValidationError) -> str:
 
 
 def _failure(words: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=words)], is_error=True)
+    return CallToolResult(content=[TextContent(text=sendable(words))], is_error=True)

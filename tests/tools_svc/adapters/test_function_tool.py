@@ -1,6 +1,9 @@
 """A function's signature as a tool's definition, its value as a tool's result."""
 
 import asyncio
+import functools
+import math
+import sys
 import threading
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -161,6 +164,87 @@ async def test_only_words_meant_for_the_model_reach_it() -> None:
 
     assert (refused.is_error, _words(refused)) == (True, "Ask for less.")
     assert (leaked.is_error, _words(leaked)) == (True, "The tool failed with ValueError.")
+
+
+async def _leaving() -> str:
+    sys.exit(3)
+
+
+def _leaving_in_its_thread() -> str:
+    sys.exit(3)
+
+
+async def _cancelling() -> str:
+    raise asyncio.CancelledError
+
+
+def _cancelling_in_its_thread() -> str:
+    raise asyncio.CancelledError
+
+
+def _stopping() -> str:
+    raise StopIteration
+
+
+@pytest.mark.parametrize(
+    ("function", "kind"),
+    [
+        (_leaving, "SystemExit"),
+        (_leaving_in_its_thread, "SystemExit"),
+        (_cancelling, "CancelledError"),
+        (_cancelling_in_its_thread, "CancelledError"),
+        (_stopping, "RuntimeError"),
+    ],
+)
+async def test_a_function_that_ends_more_than_itself_ends_its_call_only(function: Any, kind: str) -> None:
+    async with asyncio.timeout(10):
+        result = await _run(function)
+
+    assert (result.is_error, _words(result)) == (True, f"The tool failed with {kind}.")
+
+
+async def test_a_call_that_is_cancelled_is_cancelled() -> None:
+    begun = asyncio.Event()
+
+    async def wait() -> str:
+        begun.set()
+        await asyncio.Event().wait()
+        return ""
+
+    call = asyncio.ensure_future(_run(wait))
+    async with asyncio.timeout(10):
+        await begun.wait()
+        call.cancel()
+        await asyncio.wait({call})
+
+    assert call.cancelled()
+
+
+async def test_a_wrapper_of_an_async_function_is_awaited() -> None:
+    async def said() -> str:
+        return "awaited"
+
+    @functools.wraps(said)
+    def wrapped() -> Any:
+        return said()
+
+    assert _words(await _run(wrapped)) == "awaited"
+
+
+async def test_halves_of_surrogate_pairs_and_numbers_without_end_can_be_sent() -> None:
+    def name() -> str:
+        return "na\udce9me"
+
+    def sizes() -> dict[str, Any]:
+        return {"all": [1.5, math.inf, "\ud800"]}
+
+    def refuse() -> str:
+        raise ToolError("no \ud800")
+
+    told = [(await _run(each)).model_dump_json() for each in (name, sizes, refuse)]
+
+    assert ["na?me" in told[0], "no ?" in told[2]] == [True, True]
+    assert (await _run(sizes)).structured_content == {"all": [1.5, None, "?"]}
 
 
 async def test_arguments_that_do_not_fit_are_told_without_running_the_function() -> None:
