@@ -15,6 +15,12 @@ TOOLS: list[Any] = [
     {"name": "fine", "inputSchema": _ANY},
     {"name": "not_json", "inputSchema": _ANY},
     {"name": "noise", "inputSchema": _ANY},
+    {"name": "log_lines", "inputSchema": _ANY},
+    {"name": "bad_question", "inputSchema": _ANY},
+    {"name": "error_of_words", "inputSchema": _ANY},
+    {"name": "no_version", "inputSchema": _ANY},
+    {"name": "neither_end", "inputSchema": _ANY},
+    {"name": "wrong_kind_of_id", "inputSchema": _ANY},
     {"name": "wrong_id", "inputSchema": _ANY},
     {"name": "twice", "inputSchema": _ANY},
     {"name": "huge", "inputSchema": _ANY},
@@ -76,6 +82,21 @@ def _noise(number: int) -> None:
     _answered(number, text("heard"))
 
 
+def _log_lines(number: int) -> None:
+    _line('{"level": "info", "msg": "Listening"}')
+    _line("{ level: 'info' }")
+    _line(f'{{"id": {number}, "error": "not found", "method": "GET"}}')
+    _line(f'{{"id": {number}, "error": "not found"}}')
+    _line('{"jsonrpc": "2.0", "method": 7}')
+    _answered(number, text("heard"))
+
+
+def _bad_question(number: int) -> None:
+    send({"id": "q", "method": "elicitation/create", "params": ["what?"]})
+    given = json.loads(sys.stdin.readline())
+    _answered(number, text("refused" if given.get("id") == "q" and "error" in given else str(given)))
+
+
 def _wrong_id(number: int) -> None:
     _answered(number + 1_000_000, text("for nobody"))
     _answered(number, text("right"))
@@ -135,6 +156,12 @@ CALLS: dict[str, Callable[[int], None]] = {
     "fine": lambda number: _answered(number, text("fine")),
     "not_json": lambda _: _line('{"jsonrpc": "2.0", "id": oh no'),
     "noise": _noise,
+    "log_lines": _log_lines,
+    "bad_question": _bad_question,
+    "error_of_words": lambda number: send({"id": number, "error": "no such thing"}),
+    "no_version": lambda number: _line(json.dumps({"id": number, "result": text("fine")})),
+    "neither_end": lambda number: send({"id": number}),
+    "wrong_kind_of_id": lambda number: send({"id": [number], "result": text("fine")}),
     "wrong_id": _wrong_id,
     "twice": _twice,
     "huge": lambda number: _answered(number, text("x" * 5_000_000)),

@@ -5,13 +5,13 @@ child must die with us and gets a smaller environment, and its end must be notic
 """
 
 import asyncio
+import re
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import anyio
-import structlog
 from mcp.client import Transport
 from mcp.shared.message import SessionMessage
 
@@ -23,11 +23,11 @@ from tools_svc.adapters.newest_progress import newest_progress
 from tools_svc.adapters.pace import Restraint
 from tools_svc.adapters.server_config import StdioServer
 
-log = structlog.get_logger()
-
 _LARGEST_DISCARDED_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 256 * 1024
 _EXIT_SECONDS = 0.05
+_OBJECT = re.compile(rb'\s*\{\s*["}]')
+"""How an object of JSON begins; what other programs print as objects does not."""
 
 
 def stdio_transport(name: str, server: StdioServer, lifeline: Lifeline) -> Transport:
@@ -129,9 +129,8 @@ async def _messages(name: str, process: Process, lifeline: Lifeline) -> AsyncGen
 
 
 def _message(name: str, line: bytes | Oversized) -> SessionMessage | None:
-    if isinstance(line, bytes) and not line.lstrip().startswith(b"{"):
-        if line.strip():
-            log.warning("tool_server.noise", server=name, line=line[:200].decode(errors="replace"))
+    if isinstance(line, bytes) and _OBJECT.match(line) is None:
+        json_rpc.overlooked(name, line)
         return None
     return json_rpc.message(name, line)
 

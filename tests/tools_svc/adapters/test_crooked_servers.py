@@ -14,6 +14,7 @@ from threadmesh.conversation import CallProgress, Text
 from threadmesh.errors import (
     DeadlineExceeded,
     MeshError,
+    ToolAnswerUnreadable,
     ToolConnectionLost,
     ToolFailed,
     ToolResultInvalid,
@@ -42,6 +43,8 @@ def _words(answer: ToolOutput) -> str:
     [
         ("fine", "fine"),
         ("noise", "heard"),
+        ("log_lines", "heard"),
+        ("bad_question", "refused"),
         ("wrong_id", "right"),
         ("twice", "first"),
         ("half_surrogate", "half ? pair"),
@@ -59,6 +62,10 @@ async def test_what_can_be_overlooked_is_overlooked(source: McpSource, tool: str
     ("tool", "error"),
     [
         ("not_json", ToolConnectionLost),
+        ("error_of_words", ToolAnswerUnreadable),
+        ("no_version", ToolAnswerUnreadable),
+        ("neither_end", ToolAnswerUnreadable),
+        ("wrong_kind_of_id", ToolConnectionLost),
         ("huge", ToolResultTooLarge),
         ("huge_late_id", ToolResultTooLarge),
         ("huge_inner_id", ToolResultTooLarge),
@@ -79,11 +86,11 @@ async def test_what_cannot_be_used_is_an_error_of_that_call(
     assert _words(await output(source, invocation("fine"))) == "fine"
 
 
-@pytest.mark.parametrize("tool", ["huge", "huge_late_id", "huge_inner_id"])
-async def test_a_result_that_is_too_large_harms_no_call_beside_it(source: McpSource, tool: str) -> None:
+@pytest.mark.parametrize("tool", ["huge", "huge_late_id", "huge_inner_id", "error_of_words", "no_version"])
+async def test_a_result_that_cannot_be_used_harms_no_call_beside_it(source: McpSource, tool: str) -> None:
     async with asyncio.timeout(30), aclosing(source.call(invocation("silent"))) as silent:
         await anext(silent)
-        with pytest.raises(ToolResultTooLarge):
+        with pytest.raises((ToolResultTooLarge, ToolAnswerUnreadable)):
             await updates(source, invocation(tool))
         waiting = asyncio.ensure_future(anext(silent))
         await output(source, invocation("fine"))
