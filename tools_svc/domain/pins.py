@@ -5,7 +5,7 @@ trusted when the server was configured, and what models have been told of other 
 the listener all the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -13,11 +13,18 @@ from threadmesh.clock import Clock
 from threadmesh.conversation import Failure
 from threadmesh.errors import MeshError, UnsupportedSchema
 from tools_svc.domain.catalog import Catalogue, Dropped, Entry, Quarantined, Shelf
+from tools_svc.domain.naming import public_name
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.pin_room import Room, shortened
 from tools_svc.domain.ports import PinListener, PinStore
 from tools_svc.domain.shadowing import warnings
 from tools_svc.domain.tool import Tool
+
+_TAKEN = "Its name, as models would call it, was that of another tool of its server before."
+_BEYOND = (
+    "Its server has shown more tools than are remembered, so a new one is not trusted. An operator who trusts it "
+    "can take the server's pins out of the file of pins while tools_svc is stopped."
+)
 
 
 class Changes(StrEnum):
@@ -65,7 +72,7 @@ class Pins:
     async def inspect(self, shelf: Shelf) -> Shelf:
         """Pin the tools that are seen for the first time, and take off the shelf those that are not as pinned."""
         before = self._pins_of(shelf.server.name)
-        verdict = self._judge(shelf.entries, Room(before))
+        verdict = self._judge(shelf.entries, before)
         await self._pin(shelf, verdict.new + verdict.accepted)
         if verdict.new:
             self._listener.pinned(verdict.new, server_known=bool(before))
@@ -105,7 +112,8 @@ class Pins:
         self._pins[pin.server, pin.tool] = pin
         self._listener.approved(pin)
 
-    def _judge(self, entries: Iterable[Entry], room: Room) -> _Verdict:
+    def _judge(self, entries: Sequence[Entry], before: Sequence[Pin]) -> _Verdict:
+        room, names = Room(before), self._names_of(entries, before)
         offered, quarantined, dropped = list[Entry](), list[Quarantined](), list[Dropped]()
         new, accepted = list[Pin](), list[Pin]()
         for entry in entries:
@@ -116,8 +124,11 @@ class Pins:
                     continue
                 accepted.append(self._pin_of(entry.tool))
             elif pin is None:
+                if entry.tool.name in names:
+                    dropped.append(_dropped(entry.tool, _TAKEN))
+                    continue
                 if not room.take(entry.tool.server_tool):
-                    dropped.append(_beyond(entry.tool))
+                    dropped.append(_dropped(entry.tool, _BEYOND))
                     continue
                 new.append(self._pin_of(entry.tool))
             offered.append(entry)
@@ -128,6 +139,15 @@ class Pins:
             new=tuple(new),
             accepted=tuple(accepted),
         )
+
+    def _names_of(self, entries: Iterable[Entry], pins: Iterable[Pin]) -> set[str]:
+        """Give the names that models know of the server's tools, if any of these is new; one that is gone has its own.
+
+        A server could find a new tool that comes to such a name, and pass it off for the other one.
+        """
+        if all((entry.tool.server, entry.tool.server_tool) in self._pins for entry in entries):
+            return set()
+        return {public_name(pin.server, pin.tool) for pin in pins}
 
     def _pins_of(self, server: str) -> list[Pin]:
         return [pin for pin in self._pins.values() if pin.server == server]
@@ -156,12 +176,8 @@ class Pins:
         )
 
 
-def _beyond(tool: Tool) -> Dropped:
-    error = UnsupportedSchema(
-        "Its server has shown more tools than are remembered, so a new one is not trusted. An operator who trusts it "
-        "can take the server's pins out of the file of pins while tools_svc is stopped."
-    )
-    return Dropped(server=tool.server, tool=tool.server_tool, failure=Failure.of(error))
+def _dropped(tool: Tool, reason: str) -> Dropped:
+    return Dropped(server=tool.server, tool=tool.server_tool, failure=Failure.of(UnsupportedSchema(reason)))
 
 
 def _without(shelf: Shelf, *, entries: tuple[Entry, ...], quarantined: tuple[Quarantined, ...]) -> Shelf:

@@ -1,6 +1,7 @@
 """Which definitions are trusted."""
 
 import asyncio
+import itertools
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from tools_svc.adapters.memory_pins import MemoryPins
 from tools_svc.adapters.memory_source import MemorySource, MemoryTool, Report
 from tools_svc.domain.call import Invocation, ToolOutput
 from tools_svc.domain.catalog import Shelf, shelve
+from tools_svc.domain.naming import public_name
 from tools_svc.domain.pin import Pin
 from tools_svc.domain.pins import Changes, Pins, Suspicious
 from tools_svc.domain.policy import ServerPolicy
@@ -163,6 +165,28 @@ async def test_a_new_tool_of_a_known_server_is_trusted_and_told_apart() -> None:
 
     assert _names(await pins.inspect(_shelf("a 1", "b 1"))) == (["a", "b"], [])
     assert diary.heard == ["pinned s/a", "pinned s/b of a known server"]
+
+
+def _alike() -> tuple[str, str]:
+    """Find two names of tools by which models cannot tell them apart."""
+    seen: dict[str, str] = {}
+    for number in itertools.count():
+        name = f"{'x' * 64}{number}"
+        if (other := seen.setdefault(public_name("s", name), name)) != name:
+            return other, name
+    raise AssertionError
+
+
+async def test_no_tool_takes_the_name_of_one_that_is_gone() -> None:
+    first, second = _alike()
+    store = MemoryPins()
+    await _pins(store).inspect(_shelf(f"{first} 1", "plain 1"))
+    pins = _pins(store)
+    shelf = await pins.inspect(_shelf(f"{second} 1", "plain 1", "more 1"))
+
+    assert _names(shelf) == (["plain", "more"], [])
+    assert [each.tool for each in shelf.dropped] == [second]
+    assert _names(await pins.inspect(_shelf(f"{first} 1")))[0] == [first]
 
 
 async def test_servers_have_pins_of_their_own() -> None:
