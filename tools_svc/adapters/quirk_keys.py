@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tools_svc.adapters import located_json, web_keys
+from tools_svc.adapters import hook_body, located_json, web_keys
 from tools_svc.adapters.mcp_quirks import QUIRKS
 from tools_svc.adapters.server_config import Webhook
 
 KEYS = {"quirks", "notifications"}
-_HOOK_KEYS = {"webhook", "headers", "private_network"}
+_HOOK_KEYS = {"webhook", "headers", "private_network", "body"}
 
 Complaint = tuple[located_json.Path, str]
 
@@ -32,7 +32,7 @@ def check_notifications(value: Any) -> Iterator[Complaint]:
         if method.startswith("notifications/"):
             yield (method,), "the protocol's own notifications cannot be passed on"
         elif not isinstance(hook, dict) or "webhook" not in hook or hook.keys() - _HOOK_KEYS:
-            yield (method,), "it must be an object with 'webhook' and perhaps 'headers' and 'private_network'"
+            yield (method,), "it must be an object with 'webhook' and perhaps 'headers', 'body' and 'private_network'"
         else:
             yield from (((method, *place), reason) for place, reason in _hook_complaints(hook))
 
@@ -44,6 +44,7 @@ def notifications(raw: Mapping[str, Any]) -> dict[str, Webhook]:
             url=hook["webhook"],
             headers=hook.get("headers", {}),
             private_network=hook.get("private_network", False),
+            body=hook.get("body"),
         )
         for method, hook in raw.get("notifications", {}).items()
     }
@@ -54,3 +55,6 @@ def _hook_complaints(hook: dict[str, Any]) -> Iterator[Complaint]:
     yield from ((("webhook",), reason) for _, reason in web_keys.check_url(hook["webhook"], private_network=private))
     yield from ((("private_network",), reason) for _, reason in web_keys.check_private_network(private))
     yield from ((("headers", *place), reason) for place, reason in web_keys.check_secrets(hook.get("headers", {})))
+    if not isinstance(body := hook.get("body", {}), dict):
+        yield ("body",), "it must be an object"
+    yield from ((("body", *place), reason) for place, reason in hook_body.check(body))

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from threadmesh.breaker import BreakerLimits
 from tools_svc.domain.policy import MOST_PARALLEL, MOST_WAITING, ServerPolicy, ToolPolicy
@@ -73,11 +74,15 @@ class SseServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
-    """Where to POST what a server announces; all of it as of `HttpServer`."""
+    """Where to POST what a server announces, as of `HttpServer`.
+
+    A `body` is sent in the place of the parameters; `hook_body` tells how they stand in it.
+    """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict)
     private_network: bool = False
+    body: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,12 +1,14 @@
 """Passes notifications on by HTTP, so that what a server announces can begin something elsewhere."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 
 import httpx2
 import structlog
 
 from tools_svc.adapters.guarded_network import GuardedTransport
+from tools_svc.adapters.hook_body import ParameterMissing, filled
 from tools_svc.adapters.secrets import expand
 from tools_svc.adapters.server_config import Webhook
 from tools_svc.domain.notification import Notification
@@ -25,7 +27,8 @@ class WebhookListener:
     """A `NotificationListener` that POSTs parameters as JSON, in order, to the hook of their server and method.
 
     Each notification is tried once. `count` hears of a server and of what became of its notification: `delivered`,
-    `refused` by an answer that is not 2xx, `unreachable`, or `dropped`. The log says when that changes.
+    `refused` by an answer that is not 2xx, `unreachable`, `unfit` for the hook's body, or `dropped`. The log says when
+    that changes.
     `run` must be running for anything to be sent.
     """
 
@@ -63,9 +66,13 @@ class WebhookListener:
         while True:
             notification = await waiting.get()
             try:
+                text = _body(hook, notification.params_json)
                 # A server that sends its answer slowly enough would never time out.
                 async with asyncio.timeout(self._timeout_seconds):
-                    outcome = await _posted(client, hook, notification.params_json)
+                    outcome = await _posted(client, hook, text)
+            except ParameterMissing as missing:
+                log.warning("notification.unfit", server=notification.server, lacks=str(missing))
+                outcome = "unfit"
             except Exception as error:  # noqa: BLE001  # whatever breaks a hook costs its own notifications only
                 log.info("notification.error", server=notification.server, error=type(error).__name__)
                 outcome = "unreachable"
@@ -79,9 +86,17 @@ class WebhookListener:
         self._last[key] = outcome
 
 
+def _body(hook: Webhook, params_json: str) -> str:
+    if hook.body is None:
+        return params_json
+    return json.dumps(filled(hook.body, json.loads(params_json)), ensure_ascii=False)
+
+
 async def _posted(client: httpx2.AsyncClient, hook: Webhook, text: str) -> str:
     """Give what became of it; the answer's body, which may have no end, is not read."""
     headers = httpx2.Headers({"content-type": "application/json"})
     headers.update({name: expand(value) for name, value in hook.headers.items()})
-    async with client.stream("POST", expand(hook.url), headers=headers, content=text.encode()) as response:
+    async with client.stream(
+        "POST", expand(hook.url), headers=headers, content=text.encode(errors="replace")
+    ) as response:
         return "delivered" if response.is_success else "refused"

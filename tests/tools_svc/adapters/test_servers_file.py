@@ -45,7 +45,13 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
             "disabled": True,
             "effects": {"get": "read_only"},
             "quirks": ["server_info", "json_content"],
-            "notifications": {"heard": {"webhook": "http://127.0.0.1:1/", "headers": {"X-Token": "${env:A_TOKEN}"}}},
+            "notifications": {
+                "heard": {
+                    "webhook": "http://127.0.0.1:1/",
+                    "headers": {"X-Token": "${env:A_TOKEN}"},
+                    "body": {"thread_key": "a:${param:b}"},
+                }
+            },
         },
     )
 
@@ -58,7 +64,11 @@ def test_a_server_is_read_as_it_is_written(tmp_path: Path, monkeypatch: pytest.M
     )
     assert (http.timeout_seconds, http.disabled, http.effects) == (2, True, {"get": Effect.READ_ONLY})
     assert http.quirks == ("server_info", "json_content")
-    assert http.notifications == {"heard": Webhook(url="http://127.0.0.1:1/", headers={"X-Token": "${env:A_TOKEN}"})}
+    assert http.notifications == {
+        "heard": Webhook(
+            url="http://127.0.0.1:1/", headers={"X-Token": "${env:A_TOKEN}"}, body={"thread_key": "a:${param:b}"}
+        )
+    }
 
 
 def test_what_a_server_may_not_is_read_as_it_is_written(tmp_path: Path) -> None:

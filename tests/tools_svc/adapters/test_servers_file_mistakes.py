@@ -127,6 +127,12 @@ def _verified(effect: str = "read_only", **verify: Any) -> dict[str, Any]:
         (GOOD | {"quirks": "json_content"}, "s.quirks"),
         (GOOD | {"quirks": ["json_content", "json"]}, "s.quirks.1"),
         (GOOD | {"quirks": [["json_content"]]}, "s.quirks.0"),
+        (GOOD | {"notifications": {"heard": HOOK | {"body": "${param:a}"}}}, "s.notifications.heard.body"),
+        (GOOD | {"notifications": {"heard": HOOK | {"body": {"a": ["${env:A}"]}}}}, "s.notifications.heard.body.a.0"),
+        (
+            GOOD | {"notifications": {"heard": HOOK | {"body": {"a": "Bearer abcdefghijklmnopqrstuvwxyz012345"}}}},
+            "s.notifications.heard.body.a",
+        ),
         (GOOD | {"notifications": ["heard"]}, "s.notifications"),
         (GOOD | {"notifications": {"heard": "https://example.com"}}, "s.notifications.heard"),
         (GOOD | {"notifications": {"heard": {}}}, "s.notifications.heard"),

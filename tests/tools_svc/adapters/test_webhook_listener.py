@@ -1,6 +1,8 @@
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -18,9 +20,10 @@ def _said(text: str = "{}") -> Notification:
 
 @asynccontextmanager
 async def _listening(
-    kept: Hook, outcomes: Outcomes, *, url: str = "", timeout_seconds: float = 5
+    kept: Hook, outcomes: Outcomes, *, url: str = "", timeout_seconds: float = 5, body: Any = None
 ) -> AsyncIterator[WebhookListener]:
-    hooks = {("bot", "heard"): Webhook(url=url or kept.url, headers={"Authorization": "Bearer ${env:A_TOKEN}"})}
+    headers = {"Authorization": "Bearer ${env:A_TOKEN}"}
+    hooks = {("bot", "heard"): Webhook(url=url or kept.url, headers=headers, body=body)}
     listener = WebhookListener(
         hooks,
         count=lambda server, outcome: outcomes.put_nowait((server, outcome)),
@@ -61,6 +64,31 @@ async def test_a_secret_in_the_hooks_address_is_named_there_and_put_in() -> None
         head, _ = await kept.posted.get()
 
     assert head.startswith("post /transcripts?token=secret http/1.1")
+
+
+async def test_a_body_of_the_operators_has_the_parameters_in_it() -> None:
+    outcomes: Outcomes = asyncio.Queue()
+    told = {"place": "guild:${param:where.guild}:${param:speaker}", "who": ["${param:speaker}"], "fixed": True}
+    async with hook() as kept, _listening(kept, outcomes, body=told) as listener:
+        listener.heard(_said(f'{{"where": {{"guild": {2**60 + 1}}}, "speaker": "Ann"}}'))
+        listener.heard(_said(f'{{"where": {{"guild": {2**60 + 1}}}, "speaker": ["half \\ud800", 2]}}'))
+        posted = [json.loads((await kept.posted.get())[1]) for _ in range(2)]
+
+    assert posted[0] == {"place": f"guild:{2**60 + 1}:Ann", "who": ["Ann"], "fixed": True}
+    assert posted[1] == {"place": f'guild:{2**60 + 1}:["half ?", 2]', "who": [["half ?", 2]], "fixed": True}
+
+
+@pytest.mark.parametrize("params", ['{"speaker": "Ann"}', '{"words": {"b": 1}}', '"words"', "null"])
+async def test_nothing_is_sent_for_a_body_that_lacks_a_parameter(params: str) -> None:
+    outcomes: Outcomes = asyncio.Queue()
+    async with hook() as kept, _listening(kept, outcomes, body={"input": "${param:words.a}"}) as listener:
+        listener.heard(_said(params))
+        unfit = await outcomes.get()
+        listener.heard(_said('{"words": {"a": "hello"}}'))
+        _, body = await kept.posted.get()
+
+    assert unfit == ("bot", "unfit")
+    assert json.loads(body) == {"input": "hello"}
 
 
 async def test_a_hook_that_refuses_does_not_hear_the_same_twice_but_hears_the_next() -> None:
