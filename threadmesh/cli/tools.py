@@ -59,7 +59,8 @@ async def show_tools(target: str, *, as_json: bool) -> None:
     for server in catalogue.servers:
         if server.state != pb.SERVER_STATE_READY:
             told = _server(server)
-            stderr().print(f"{told['name']} is {told['state']}: {told['failure'] or 'no reason given'}", markup=False)
+            why = f": {told['failure']}" if told["failure"] else ""
+            stderr().print(f"{told['name']} is {told['state']}{why}", markup=False)
         elif server.HasField("breaker"):
             rest = f"{server.name} failed too often and is left alone until {server.breaker.retry_time.ToJsonString()}"
             stderr().print(rest, markup=False)

@@ -133,7 +133,7 @@ class McpSource:
         try:
             async with asyncio.TaskGroup() as tasks:
                 while True:
-                    self._become(state=ServerState.CONNECTING, failure=None)
+                    self._become(state=ServerState.CONNECTING)
                     began = self._clock.monotonic()
                     life = tasks.create_task(self._live(), name=f"mcp:{self.name}")
                     await asyncio.wait({life})
@@ -149,9 +149,10 @@ class McpSource:
         was_ready, self._connection = self._connection is not None, None
         self._failures = 1 if was_ready and lived >= self._backoff.stable else self._failures + 1
         log.warning("tool_server.lost", server=self.name, reason=str(reason), failures=self._failures)
+        self._become(failure=Failure.of(reason))
         if was_ready and self._failures == 1:
             return
-        self._become(state=ServerState.UNAVAILABLE, failure=Failure.of(reason))
+        self._become(state=ServerState.UNAVAILABLE)
         await asyncio.sleep(self._backoff.seconds(self._failures))
 
     async def _live(self) -> MeshError:
@@ -186,7 +187,7 @@ class McpSource:
             await connection.refresh()
             limit.reschedule(None)
             self._connection = connection
-            self._become(state=ServerState.READY, protocol_version=connection.protocol_version)
+            self._become(state=ServerState.READY, failure=None, protocol_version=connection.protocol_version)
             log.info("tool_server.ready", server=self.name, tools=len(self.status.tools))
             tasks.start_soon(connection.keep_fresh)
             try:

@@ -74,8 +74,10 @@ def _checked(path: Path) -> dict[str, Any]:
 def _located(path: Path) -> Located:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path}:1: file: it cannot be read as UTF-8 text") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path}:1: file: it cannot be read: {error.strerror}") from error
     if len(text) > _LARGEST_FILE:
         raise ConfigurationError(f"{path}:1: file: it is longer than {_LARGEST_FILE} characters")
     try:

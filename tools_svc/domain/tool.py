@@ -120,7 +120,10 @@ class ServerState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerStatus:
-    """A server at one moment; `tools` and `library` are those last listed, also while it cannot be reached."""
+    """A server at one moment; `tools` and `library` are those last listed, also while it cannot be reached.
+
+    `failure` says why it could not be used last; None while it can.
+    """
 
     state: ServerState
     failure: Failure | None = None

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 import structlog
 
 from tests.servers.crooked import TOOLS
-from tests.servers.given import CROOKED, VERBOSE, invocation, output, running, stdio_source, until, updates
+from tests.servers.given import CROOKED, VERBOSE, invocation, mcp_source, output, running, stdio_source, until, updates
 from threadmesh.conversation import CallProgress, Text
 from threadmesh.errors import (
     DeadlineExceeded,
@@ -22,6 +24,7 @@ from threadmesh.errors import (
 )
 from tools_svc.adapters.jsonschema_compiler import JsonSchemaCompiler
 from tools_svc.adapters.mcp_source import McpSource
+from tools_svc.adapters.server_config import StdioServer
 from tools_svc.domain.call import ToolOutput
 from tools_svc.domain.catalog import shelve
 from tools_svc.domain.policy import ServerPolicy
@@ -147,6 +150,29 @@ async def test_a_list_without_end_is_read_as_far_as_its_definitions_have_room() 
     assert 1_000_000 < sum(definitions) < 1_400_000
     cut = [line for line in logged if line["event"] == "tool_server.list_cut"]
     assert [(line["list"], line["entries"], line["kept"]) for line in cut] == [("tools", 5, 4)]
+
+
+LATE = """
+import runpy, sys
+from pathlib import Path
+if not (mark := Path(sys.argv[1])).exists():
+    mark.touch()
+    sys.exit(3)
+runpy.run_path(sys.argv[2], run_name="__main__")
+"""
+
+
+async def test_why_a_server_could_not_be_reached_is_said_until_it_can(tmp_path: Path) -> None:
+    late = StdioServer(command=sys.executable, args=("-c", LATE, str(tmp_path / "mark"), CROOKED))
+    seen: dict[ServerState, list[str]] = {state: [] for state in ServerState}
+    async with running(mcp_source(late), ServerState.UNAVAILABLE) as source, asyncio.timeout(30):
+        async for status in source.changes():
+            seen[status.state].append(status.failure.message if status.failure else "")
+            if status.state is ServerState.READY:
+                break
+
+    assert seen[ServerState.CONNECTING] == seen[ServerState.UNAVAILABLE] == ["The tool's server ended with status 3."]
+    assert seen[ServerState.READY] == [""]
 
 
 async def test_an_older_revision_is_spoken_with_a_server_that_knows_no_newer(source: McpSource) -> None:

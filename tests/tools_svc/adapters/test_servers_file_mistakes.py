@@ -272,5 +272,5 @@ def test_a_file_of_the_wrong_shape_is_refused_with_its_line(tmp_path: Path, text
 
 
 def test_a_file_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match="No such file"):
         read_servers(tmp_path / "nothing.json")

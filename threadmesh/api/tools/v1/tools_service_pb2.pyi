@@ -611,7 +611,7 @@ class Server(_message.Message):
     """Says that its tools have been listed before, also where it cannot be reached now."""
     @_builtins.property
     def failure(self) -> _conversation_pb2.Failure:
-        """Says why it cannot be used, when it cannot."""
+        """Says why it could not be used last, while it cannot; absent before the first attempt has ended."""
 
     @_builtins.property
     def breaker(self) -> Global___Breaker:
