@@ -60,6 +60,7 @@ again.
 | 415 | Send JSON as `Content-Type: application/json`, without a content encoding. |
 | 421 | Call the mesh by a name that `FACADE_HOSTS` allows. |
 | 422 | Look at the present state; the same request is refused again. |
+| 426 | Connect by WebSocket, or POST the request. |
 | 429, 503 | Send it again after `Retry-After`; after `insufficient_quota`, once something was deleted. |
 | 499 | Nothing: it was stopped. |
 | 500 | Look into the log for the `x-request-id`: this is a defect, and nothing of it is told. |

@@ -37,6 +37,7 @@ from facade.edge.completions.schemas import CompletionRequest
 from facade.edge.conversations.routes import Conversations
 from facade.edge.conversations.schemas import ConversationUpdate, NewConversation, NewItems
 from facade.edge.executor import Executor
+from facade.edge.head import HeadAsGet
 from facade.edge.hosts import KnownHosts
 from facade.edge.responses.routes import Responses
 from facade.edge.responses.schemas import ResponseRequest
@@ -244,6 +245,7 @@ async def _channels(settings: FacadeSettings, stack: AsyncExitStack) -> dict[str
 def _surround(built: FastAPI, settings: FacadeSettings, counted: metrics.FacadeMetrics) -> None:
     """Add what holds for every route: errors, the document, known hosts, ids."""
     errors.install(built)
+    built.add_middleware(HeadAsGet)
     openapi.install(built, *_BODIES)
     beyond = not is_loopback(settings.listen)
     if settings.host_names() or not beyond:

@@ -63,6 +63,7 @@ _BY_REASON = {
     "UNSUPPORTED_MEDIA_TYPE": _Shape(415, _INVALID),
     "HEADERS_TOO_LARGE": _Shape(431, _INVALID),
     "REQUEST_TOO_SLOW": _Shape(408, _INVALID),
+    "UPGRADE_REQUIRED": _Shape(426, _INVALID),
 }
 _BY_REASON |= dict.fromkeys(
     (
@@ -81,7 +82,7 @@ _CODES = {"UNAUTHENTICATED": "invalid_api_key", "INTERNAL": "internal_error", "T
 TYPES = tuple(dict.fromkeys([*(shape.type for shape in (*_BY_CODE.values(), *_BY_REASON.values())), *LIMITS]))
 """All that `error.type` can be."""
 
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def body_of(error: MeshError, *, path: str = "") -> dict[str, Any]:
@@ -191,8 +192,9 @@ def _http_response(request: Request, error: HTTPException) -> Response:
 def _allowed(request: Request) -> set[str]:
     """Give the methods of a path: of all its routes, where the framework tells those of the first."""
     scopes = ({**request.scope, "method": method} for method in _METHODS)
-    return {
+    found = {
         scope["method"]
         for scope in scopes
         if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes)
     }
+    return found | {"HEAD"} if "GET" in found else found

@@ -10,6 +10,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from facade.edge import http_1_0
 from facade.edge.envelope import HeadersTooLarge, InvalidHttp, RequestTooSlow
 from facade.edge.errors import closing_bytes_of
 from facade.edge.strict_json import BODY_BYTES
@@ -87,6 +88,8 @@ class Framed(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and cycle.scope is self.scope:
             self._asked.append(cycle)
+            if cycle.scope["http_version"] == http_1_0.VERSION:
+                http_1_0.end_by_closing(cycle)
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of a body."""

@@ -31,8 +31,8 @@ class RequestScope:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection's scope, as ASGI asks."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
+        if scope["type"] == "websocket":
+            await self._app(scope, receive, _Handshake(send, _request_id(Headers(scope=scope))).send)
             return
         sent = Headers(scope=scope)
         ids = {"request_id": _request_id(sent)}
@@ -70,6 +70,18 @@ class RequestScope:
         level = log.debug if route in {"/healthz", "/readyz", "/metrics"} else log.info
         key = scope["state"].get("key", "")
         level("request", method=scope["method"], route=route, status=watched.status, key=key, seconds=round(seconds, 4))
+
+
+class _Handshake:
+    """Passes the messages of a WebSocket to the server; the answer to one that is refused has an id."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send, self._request_id = send, request_id
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "websocket.http.response.start":
+            MutableHeaders(scope=message).setdefault("x-request-id", self._request_id)
+        await self._send(message)
 
 
 class _Watched:

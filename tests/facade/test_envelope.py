@@ -255,7 +255,7 @@ async def test_a_wrong_query_is_told_by_its_name(http: httpx2.AsyncClient) -> No
 async def test_a_wrong_method_is_told_all_that_are_right(http: httpx2.AsyncClient) -> None:
     response = await http.put("/v1/responses/resp_1")
 
-    assert response.headers["allow"] == "DELETE, GET"
+    assert response.headers["allow"] == "DELETE, GET, HEAD"
 
 
 async def test_a_long_path_is_shown_again_in_part(http: httpx2.AsyncClient) -> None:

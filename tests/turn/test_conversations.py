@@ -265,6 +265,7 @@ async def test_a_busy_conversation_is_refused_as_a_busy_thread_is(mesh: Mesh) ->
     await mesh.openai.responses.cancel(begun.id)
 
     assert [(each.status_code, each.code) for each in refusals] == [(409, "thread_locked")] * 3
+    assert [each.response.headers["retry-after"] for each in refusals] == ["1"] * 3
 
 
 async def test_one_thread_is_the_same_for_chat_responses_and_conversations(mesh: Mesh) -> None:

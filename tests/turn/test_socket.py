@@ -187,4 +187,17 @@ async def test_a_plain_request_is_told_to_upgrade(mesh: Mesh) -> None:
         response = await http.get(f"{mesh.url}/v1/responses")
 
     assert (response.status_code, response.headers["upgrade"]) == (426, "websocket")
+    assert response.headers["x-should-retry"] == "false"
     assert response.json()["error"]["code"] == "upgrade_required"
+
+
+async def test_there_is_nothing_to_connect_to_elsewhere(mesh: Mesh) -> None:
+    url = mesh.url.replace("http", "ws") + "/v1/realtime"
+    with pytest.raises(InvalidStatus) as caught:
+        async with connect(url, additional_headers={"x-request-id": "mine"}):
+            pass
+
+    refused = caught.value.response
+    error = json.loads(refused.body or b"{}")["error"]
+    assert (refused.status_code, error["code"], refused.headers["x-request-id"]) == (404, "not_found", "mine")
+    assert "/v1/realtime" in error["message"]

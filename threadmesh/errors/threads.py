@@ -57,6 +57,7 @@ class ThreadBusy(MeshError):
     code = Code.ABORTED
     reason = "THREAD_BUSY"
     retryable = True
+    retry_after = 1.0
 
 
 class StoreUnavailable(Unavailable):

@@ -20,9 +20,10 @@ from starlette.types import ASGIApp
 from starlette.websockets import WebSocketDisconnect
 
 from facade.edge import strict_json
-from facade.edge.errors import body_of, response_of
+from facade.edge.errors import response_of
+from facade.edge.invalid import SHOWN
 from facade.edge.responses.socket_request import SocketRequest, WholeAnswer, body_of_message, scope_of, stream_id_of
-from threadmesh.errors import Code, MeshError
+from threadmesh.errors import Code, MeshError, NotFound
 
 log = structlog.get_logger()
 
@@ -63,8 +64,9 @@ def handshake_router() -> APIRouter:
 
     @routes.get(PATH, status_code=_UPGRADE_REQUIRED, include_in_schema=False)
     async def upgrade() -> Response:
-        headers = {"upgrade": "websocket"}
-        return Response(orjson.dumps(body_of(UpgradeRequired())), _UPGRADE_REQUIRED, headers, "application/json")
+        response = response_of(UpgradeRequired())
+        response.headers["upgrade"] = "websocket"
+        return response
 
     return routes
 
@@ -87,6 +89,11 @@ def socket_router() -> APIRouter:
             return
         await websocket.accept()
         await _Connection(websocket, app).serve()
+
+    @routes.websocket("/{path:path}")
+    async def nothing(websocket: WebSocket) -> None:
+        error = NotFound(f"There is nothing to connect to at {websocket.url.path[:SHOWN]}; {PATH} takes WebSockets.")
+        await websocket.send_denial_response(response_of(error))
 
     return routes
 
