@@ -57,6 +57,37 @@ async def test_a_result_answers_no_call_that_was_made_on_another_way(mesh: Mesh)
     assert refusal(refused) == (400, "tool_call_id_unknown", "input[0].call_id")
 
 
+async def test_a_result_is_refused_at_its_place_in_the_clients_own_request(mesh: Mesh) -> None:
+    thread = {"conversation": (await posted(mesh, "/v1/conversations")).json()["id"]}
+    first = (await posted(mesh, RESPONSES, input="hello", **thread)).json()["output"][0]["id"]
+    asked = [{"type": "item_reference", "id": first}, {"role": "user", "content": "and"}, output_of("never")]
+    direct = await posted(mesh, RESPONSES, input=asked, **thread)
+    elsewhere = (await posted(mesh, RESPONSES, input=[_call("kept"), output_of("kept")])).json()["id"]
+    kept = (await _listed(mesh, f"{RESPONSES}/{elsewhere}/input_items"))[0]
+    referred = await posted(mesh, RESPONSES, input=[asked[1], {"id": kept["id"]}])
+
+    assert kept["type"] == "function_call_output"
+    assert refusal(direct) == (400, "tool_call_id_unknown", "input[2].call_id")
+    assert refusal(referred) == (400, "tool_call_id_unknown", "input[1].id")
+
+
+async def test_a_conversation_takes_results_of_calls_that_were_made_in_it(mesh: Mesh) -> None:
+    alone = await posted(mesh, "/v1/conversations", items=[_call("c"), output_of("c"), output_of("never")])
+    name = (await posted(mesh, "/v1/conversations", items=[_call("before")])).json()["id"]
+    path = f"/v1/conversations/{name}/items"
+    unknown = await posted(mesh, path, items=[_call("c"), output_of("c"), output_of("never")])
+    known = await posted(mesh, path, items=[output_of("before"), _call("c"), output_of("c")])
+
+    assert refusal(alone) == refusal(unknown) == (400, "tool_call_id_unknown", "items[2].call_id")
+    assert known.status_code == 200
+    assert [item["type"] for item in await _listed(mesh, path)] == [
+        "function_call_output",
+        "function_call",
+        "function_call_output",
+        "function_call",
+    ]
+
+
 async def test_a_result_in_a_chat_answers_a_call_of_its_thread(mesh: Mesh) -> None:
     place = {"metadata": {"thread_key": "chat results"}}
     asked = {"messages": [{"role": "user", "content": "only mine"}], "tools": [FUNCTION], **place}
@@ -105,3 +136,12 @@ async def test_a_call_is_found_however_much_was_said_since(mesh: Mesh) -> None:
 
 def _message(call_id: str) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": call_id, "content": "it is done"}
+
+
+def _call(call_id: str) -> dict[str, Any]:
+    return {"type": "function_call", "call_id": call_id, "name": "mine", "arguments": "{}"}
+
+
+async def _listed(mesh: Mesh, path: str) -> list[dict[str, Any]]:
+    async with httpx2.AsyncClient(timeout=30, headers={"authorization": f"Bearer {KEY}"}) as http:
+        return list((await http.get(f"{mesh.url}{path}")).json()["data"])

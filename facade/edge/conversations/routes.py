@@ -18,12 +18,13 @@ from facade.edge.conversations.schemas import ConversationUpdate, NewConversatio
 from facade.edge.keys import stored_limit
 from facade.edge.openapi import answer, request_body
 from facade.edge.paging import Limit, Order, listing
+from facade.edge.responses.decode import unasked_results
 from facade.edge.responses.entries import Entries
 from facade.edge.responses.include import check_query
-from facade.edge.responses.input_items import SaidItem
+from facade.edge.responses.input_items import InputItem, SaidItem
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.references import References
-from threadmesh.conversation import Message
+from facade.edge.tool_results import refuse, require_calls
 from threadmesh.errors import InvalidArgument
 
 _ONE = "/{conversation}"
@@ -80,7 +81,9 @@ class Conversations:
     async def create(self, request: Request) -> dict[str, Any]:
         """Make a conversation."""
         asked = await read(request, NewConversation, optional=True)
-        messages = await self._messages(asked.items or (), request)
+        items = await self._followed(asked.items or (), request)
+        messages = messages_of(items)
+        refuse(unasked_results(items))
         new = NewThread(
             metadata=asked.metadata or {},
             messages=messages,
@@ -111,10 +114,12 @@ class Conversations:
         """Add items behind the others."""
         check_query(request)
         asked = await read(request, NewItems)
-        messages = await self._messages(asked.items, request)
+        items = await self._followed(asked.items, request)
+        messages = messages_of(items)
         if not messages:
             raise InvalidArgument("None of these items says anything to a model.", field="items")
         thread = await self._find(request, conversation)
+        await require_calls(unasked_results(items), self._threads, tenant=thread.tenant, thread_id=thread.id)
         said, replayed = await self._threads.append(
             thread.id,
             messages,
@@ -147,9 +152,9 @@ class Conversations:
         await self._shown(thread).delete(item)
         return conversation_body(thread)
 
-    async def _messages(self, items: Sequence[SaidItem], request: Request) -> Sequence[Message]:
-        """Give items as messages. Raises `ItemNotFound`."""
-        return messages_of(await self._references.followed(items, request, field="items"))
+    async def _followed(self, items: Sequence[SaidItem], request: Request) -> Sequence[InputItem]:
+        """Give items with those that are named by their ids. Raises `ItemNotFound`."""
+        return await self._references.followed(items, request, field="items")
 
     def _shown(self, thread: Thread) -> Entries:
         return Entries(self._context, self._threads, thread)

@@ -85,7 +85,7 @@ class Beginning:
             name_also(request.state.headers, await self._elsewhere(new, asked, previous))
             new = replace(new, thread_id=previous.thread_id, thread_key="", number=previous.number + 1)
         place = {"thread_id": new.thread_id, "thread_key": new.thread_key}
-        await require_calls(unasked_results(asked), self._threads, tenant=new.tenant, **place)
+        await require_calls(unasked_results(asked.input), self._threads, tenant=new.tenant, **place)
         return new
 
     async def _elsewhere(self, new: NewRun, asked: ResponseRequest, previous: Run) -> Collection[str]:
@@ -109,5 +109,5 @@ class Beginning:
         Raises `InvalidArgument` for results of calls that nobody has made there.
         """
         before = [each.message for each in await self._context.said_until(previous)]
-        refuse(unasked_results(asked), calls={call.id for message in before for call in message.tool_calls})
+        refuse(unasked_results(asked.input), calls={call.id for message in before for call in message.tool_calls})
         return replace(new, input=(*before, *new.input), thread_id="", number=None)

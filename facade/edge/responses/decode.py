@@ -1,5 +1,6 @@
 """A request for a response to what the domain understands."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from facade.domain.offer import Offer
@@ -17,6 +18,7 @@ from facade.edge.responses.include import LOGPROBS, check_include
 from facade.edge.responses.input_items import (
     FunctionCallItem,
     FunctionOutputItem,
+    InputItem,
 )
 from facade.edge.responses.messages import messages_of
 from facade.edge.responses.offered import asking_tools, function, offered_tools, server_tools
@@ -64,7 +66,7 @@ def new_run(asked: Asked, *, tenant: str, cache_scope: str, timeout_seconds: flo
     """Give the run that answers the request. Raises `InvalidArgument` for servers and tools that are not there."""
     request, control = asked.request, asked.control
     if asked.alone:
-        refuse(unasked_results(request))
+        refuse(unasked_results(request.input))
     return NewRun(
         input=messages_of(request.input),
         parameters=_parameters(asked, cache_scope=cache_scope),
@@ -106,16 +108,15 @@ def _parameters(asked: Asked, *, cache_scope: str) -> TurnParameters:
     return ruled(parameters, request.tool_choice, asked.offer)
 
 
-def unasked_results(request: ResponseRequest) -> dict[str, str]:
-    """Give the fields that name calls which the request does not make itself. Raises as `unasked`."""
-    given = () if isinstance(request.input, str) else request.input
+def unasked_results(given: str | Sequence[InputItem]) -> dict[str, str]:
+    """Give the fields that name calls which these items do not make themselves. Raises as `unasked`."""
     return unasked(
         Step(
             calls=[item.call_id] if isinstance(item, FunctionCallItem) else (),
             result_of=item.call_id if isinstance(item, FunctionOutputItem) else None,
-            field=f"input[{index}].call_id",
+            field=getattr(item, "written", ""),
         )
-        for index, item in enumerate(given)
+        for item in (() if isinstance(given, str) else given)
     )
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 
 from facade.edge.chat import schemas as chat
 from facade.edge.chat.fields import Schema
@@ -72,6 +72,17 @@ class FunctionOutputItem(Schema):
     type: Literal["function_call_output"]
     call_id: str = Field(min_length=1, max_length=256)
     output: Content
+    _written: str = PrivateAttr("")
+
+    @property
+    def written(self) -> str:
+        """Where its client wrote of it; empty for an item of no request."""
+        return self._written
+
+    def written_at(self, place: str) -> "FunctionOutputItem":
+        """Note where its client wrote of it."""
+        self._written = place
+        return self
 
 
 class SummaryPart(Schema):

@@ -12,7 +12,7 @@ from facade.domain.ports import Context
 from facade.domain.threads import Thread, Threads
 from facade.edge.invalid import SHOWN
 from facade.edge.responses.entries import Entries, ItemNotFound
-from facade.edge.responses.input_items import InputItem, ItemReference
+from facade.edge.responses.input_items import FunctionOutputItem, InputItem, ItemReference
 from facade.edge.responses.names import Place, is_listed_id, read_item_id
 from facade.edge.responses.stored import Echo
 from threadmesh.errors import NotFound
@@ -46,14 +46,16 @@ class References:
     ) -> list[InputItem]:
         """Give the items with those in place of references to them; what is `read` anyway is left out.
 
-        Raises `ItemNotFound` for a reference to nothing that this tenant can see.
+        Results of calls are told where they were written. Raises `ItemNotFound` for a reference to nothing that this
+        tenant can see.
         """
         items: list[InputItem] = []
         for index, item in enumerate(given):
             if not isinstance(item, ItemReference):
-                items.append(item)
+                items.append(_written(item, f"{field}[{index}].call_id"))
             elif not is_listed_id(item.id):
-                items += await self._found(item.id, request, read, f"{field}[{index}].id")
+                place = f"{field}[{index}].id"
+                items += [_written(each, place) for each in await self._found(item.id, request, read, place)]
         return items
 
     async def _found(self, name: str, request: Request, read: Read, field: str) -> list[InputItem]:
@@ -81,6 +83,10 @@ class References:
         if not _stored(run) and run.id not in getattr(request.state, "connection_runs", ()):
             raise ItemNotFound
         return run.thread_id
+
+
+def _written(item: InputItem, place: str) -> InputItem:
+    return item.written_at(place) if isinstance(item, FunctionOutputItem) else item
 
 
 def _stored(run: Run) -> bool:
