@@ -69,6 +69,38 @@ async def test_only_the_last_of_several_approvals_is_waited_for(mesh: Mesh) -> N
     assert last.json()["output"][0]["approval_request_id"] == word["approval_request_id"]
 
 
+async def test_a_response_behind_an_approval_says_what_it_goes_on_with_and_what_was_answered(mesh: Mesh) -> None:
+    names, questions = list[str](), list[str]()
+    given: list[Any] = [{"role": "user", "content": "again and again"}]
+    for previous in (None, 0, 1):
+        place = {} if previous is None else {"previous_response_id": names[previous]}
+        response = (await posted(mesh, given, tools=[ASKING], **place)).json()
+        question = response["output"][-1]["id"]
+        given = [{"type": "mcp_approval_response", "approval_request_id": question, "approve": True, "reason": "fine"}]
+        assert response["previous_response_id"] == place.get("previous_response_id")
+        names, questions = [*names, response["id"]], [*questions, question]
+    retrieved = await mesh.openai.responses.retrieve(names[2])
+    stream = await mesh.openai.responses.retrieve(names[2], stream=True)
+    created: Any = await anext(aiter(stream))
+    await stream.close()
+    told = (await mesh.openai.responses.input_items.list(names[2], order="asc")).data
+    items = [item.model_dump() for item in told]
+
+    assert retrieved.previous_response_id == created.response.previous_response_id == names[1]
+    assert [item["type"] for item in items] == [
+        "message",
+        *("mcp_approval_request", "mcp_approval_response"),
+        *("mcp_call", "mcp_approval_request", "mcp_approval_response"),
+    ]
+    assert [item["id"] for item in items if item["type"] == "mcp_approval_request"] == questions[:2]
+    assert [(items[2]["approve"], items[2]["reason"]), items[5]["approval_request_id"]] == [
+        (True, "fine"),
+        questions[1],
+    ]
+    assert len((await mesh.openai.responses.input_items.list(names[0])).data) == 1
+    assert len((await mesh.openai.responses.input_items.list(names[1])).data) == 3
+
+
 @pytest.mark.parametrize("goes_on", ["previous_response_id", "conversation", "nothing"])
 @pytest.mark.parametrize("first", ["the approval", "the message"])
 async def test_nothing_that_is_said_with_an_approval_is_lost(mesh: Mesh, goes_on: str, first: str) -> None:

@@ -9,6 +9,7 @@ from facade.domain.records import CallState, Verdict
 from facade.edge.responses import input_items as items
 from facade.edge.responses.input_items import McpApprovalItem
 from facade.edge.responses.names import Part, read_approval_id
+from facade.edge.responses.waits import located
 from threadmesh.conversation import CallAwaiting
 from threadmesh.errors import InvalidArgument
 
@@ -69,6 +70,7 @@ async def answer(run: Run, answers: dict[str, McpApprovalItem], context: Context
     Raises as `Context.decide`, and `InvalidArgument` for calls about which nobody asked.
     """
     part = Part(run_id=run.id, after=await _place(run, answers, context))
+    part = await located(part, run, context) or part
     for call_id, item in answers.items():
         resolution = "approved" if item.approve else "denied"
         await context.decide(run.id, call_id, Verdict(resolution=resolution, reason=item.reason or ""))

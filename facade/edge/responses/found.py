@@ -1,6 +1,5 @@
 """Responses that are stored, by their ids."""
 
-from contextlib import aclosing
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -11,8 +10,8 @@ from facade.domain.ports import Context
 from facade.edge.invalid import SHOWN
 from facade.edge.responses.names import FROM_THE_BEGINNING, Part, read_response_id
 from facade.edge.responses.stored import Echo
-from threadmesh.conversation import CallAwaiting
-from threadmesh.errors import EventLogExpired, InvalidArgument, NotFound, RunNotFound
+from facade.edge.responses.waits import located
+from threadmesh.errors import InvalidArgument, NotFound, RunNotFound
 
 
 class ResponseNotFound(NotFound):
@@ -42,25 +41,11 @@ class Found:
         if part is None:
             raise ResponseNotFound
         run, echo = await self.run(part.run_id, request)
-        if part.after != FROM_THE_BEGINNING and not await self._begins(run, part.after):
+        if part.after != FROM_THE_BEGINNING:
+            part = await located(part, run, self._context)
+        if part is None:
             raise ResponseNotFound
         return Shown(run, echo, part)
-
-    async def _begins(self, run: Run, place: int) -> bool:
-        """Say whether a response begins behind an event of a run: one from which on the run waited for a person.
-
-        Where the log is forgotten, nobody knows any more, and every one is taken for it.
-        """
-        if not 0 < place < run.next_sequence:
-            return False
-        try:
-            async with aclosing(self._context.watch(run.id, after=place - 1)) as log:
-                async for events in log:
-                    if events:
-                        return isinstance(events[0].body, CallAwaiting) and events[0].body.last
-        except EventLogExpired:
-            return True
-        return False
 
     async def run(self, run_id: str, request: Request) -> tuple[Run, Echo]:
         """Give a run that is a stored response, and what is kept with it. Raises `ResponseNotFound`."""

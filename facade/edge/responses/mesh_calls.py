@@ -22,13 +22,14 @@ def call_items(entry: str, records: Sequence[CallRecord]) -> Iterator[dict[str, 
         yield _told(question)
     for record in asked:
         if record.approved is not None:
-            yield _answer(questions[record.call.id], record)
+            yield answer_item(questions[record.call.id], record)
     for record in records:
         if record.state in _MADE:
             yield _call(item_id("mcp", entry, record.call.id), questions.get(record.call.id), record)
 
 
-def _answer(question: str, record: CallRecord) -> dict[str, Any]:
+def answer_item(question: str, record: CallRecord) -> dict[str, Any]:
+    """Give a person's answer to the question of an id about a call."""
     told = {"approval_request_id": question, "approve": record.approved, "reason": record.reason or None}
     return {"id": f"mcpa{question.removeprefix('mcpr')}", "type": "mcp_approval_response", **told}
 

@@ -28,11 +28,13 @@ FROM_THE_BEGINNING = -1
 class Part:
     """The part of a run that is a response: what stands in its log behind the event `after`.
 
-    A run that waits for a person's approval ends one response and, once that is given, begins another.
+    A run that waits for a person's approval ends one response and, once that is given, begins another. The one before
+    it begins `behind` that event; None where there is none, or where that is not known.
     """
 
     run_id: str
     after: int = FROM_THE_BEGINNING
+    behind: int | None = None
 
 
 def response_id(run: Run, after: int = FROM_THE_BEGINNING) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from facade.domain.events import Run, RunFinished, RunState
 from facade.edge.errors import body_of
-from facade.edge.responses.names import FROM_THE_BEGINNING, response_id
+from facade.edge.responses.names import Part, response_id
 from threadmesh.conversation import FinishReason, Usage
 from threadmesh.errors import Code
 
@@ -24,13 +24,15 @@ _STATUSES = {
 class Resource:
     """Gives the response object of a run as it is at a moment; `echo` is what it repeats of its request.
 
-    It is that of the part of the run behind the event `after`.
+    It is that of a `part` of the run; one that goes on with another says so.
     """
 
-    def __init__(self, run: Run, echo: Mapping[str, Any], *, after: int = FROM_THE_BEGINNING) -> None:
+    def __init__(self, run: Run, echo: Mapping[str, Any], part: Part) -> None:
         self._run = run
-        self._after = after
+        self._after = part.after
         self._echo = echo
+        if part.behind is not None:
+            self._echo = {**echo, "previous_response_id": response_id(run, part.behind)}
         self.model = str(echo.get("model", ""))
 
     def body(

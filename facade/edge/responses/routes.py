@@ -37,6 +37,7 @@ from facade.edge.responses.listed import input_items
 from facade.edge.responses.names import FROM_THE_BEGINNING, Part
 from facade.edge.responses.schemas import ResponseRequest
 from facade.edge.responses.stored import Echo
+from facade.edge.responses.waits import told_before
 from facade.edge.responses.whole import collected, json_response, present
 from facade.edge.responses.written import written
 from threadmesh.errors import InvalidArgument, NotFound, PreconditionFailed
@@ -200,6 +201,7 @@ class Responses:
         thread = await self._threads.thread(shown.run.thread_id, tenant=request.state.tenant)
         entries = Entries(self._context, self._threads, thread)
         items = await input_items(shown.run, said, entries)
+        items += await told_before(shown.part, shown.run, shown.echo, self._context)
         return page(items, limit=limit, order=order, after=after)
 
     async def delete(self, request: Request, response: str) -> dict[str, Any]:

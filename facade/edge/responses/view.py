@@ -22,7 +22,7 @@ class View:
 
     def __init__(self, run: Run, echo: Echo, part: Part) -> None:
         self.output = Output(run, echo.listed, after=part.after)
-        self.resource = Resource(run, echo.fields, after=part.after)
+        self.resource = Resource(run, echo.fields, part)
         self.finished: RunFinished | None = None
         self.end_time: datetime | None = None
         self.tools_were_called = False
