@@ -14,6 +14,7 @@ from context_svc.adapters import sizes, statements
 from context_svc.adapters.rows import Row, item_row
 from context_svc.adapters.sizes import RECORD
 from context_svc.domain.change import Change
+from context_svc.domain.run import RunState
 from context_svc.domain.thread import Thread
 
 Write = tuple[str, Row]
@@ -106,6 +107,13 @@ def dropped(change: Change) -> Iterator[Write]:
     if change.dropped and change.thread:
         yield _INPUT_FORGOTTEN, {"run_id": change.dropped, "thread_id": change.thread.id}
         yield statements.DELETE_INPUTS, {"run_id": change.dropped}
+
+
+def erased(change: Change) -> Iterator[Write]:
+    """Give what forgets the requests of runs that are deleted, before what is left of these is written and counted."""
+    for run in change.runs:
+        if run.state is RunState.DELETED:
+            yield statements.ERASE_RUN, {"run_id": run.id}
 
 
 def thread_forgotten(thread_id: str) -> Write:

@@ -155,6 +155,7 @@ def _writes(change: Change, seen: Seen, written: _Rows) -> Iterator[Write]:
         yield statements.DELETE_THREAD, {"thread_id": change.deleted}
     if change.thread:
         yield _put("threads", rows.thread_row(change.thread))
+    yield from counting.erased(change)
     yield from (_run(run, change, known=run.id in seen.runs) for run in change.runs)
     if change.thread:
         yield from counting.removals(change.thread.id, change)

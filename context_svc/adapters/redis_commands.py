@@ -12,7 +12,7 @@ from context_svc.adapters.rows import microseconds
 from context_svc.domain.call import Call, CallState
 from context_svc.domain.change import Change, Receipt
 from context_svc.domain.item import Item
-from context_svc.domain.run import Run
+from context_svc.domain.run import Run, RunState
 from context_svc.domain.thread import Thread
 from threadmesh.errors import Internal
 
@@ -112,8 +112,9 @@ def _run(run: Run, new: bool, keys: Keys) -> Iterator[Command]:  # noqa: FBT001 
     opened = keys.thread(run.thread_id, ":open")
     changing = ("state", run.state.value, "changing", records.dump_changing(run), "lease", repr(run.lease_until))
     yield ("HSET", keys.run(run.id), *changing)
-    if new:
+    if new or run.state is RunState.DELETED:
         yield ("HSET", keys.run(run.id), "thread", run.thread_id, "fixed", records.dump_fixed(run))
+    if new:
         for index in (keys.of("runs"), keys.thread(run.thread_id, ":runs")):
             yield ("ZADD", index, microseconds(run.create_time), run.id)
         if run.tenant:

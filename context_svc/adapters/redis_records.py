@@ -38,7 +38,7 @@ def load_thread(record: bytes) -> Thread:
 
 
 def dump_fixed(run: Run) -> str:
-    """Write what never changes of a run: large requests are not written again with every event."""
+    """Write what never changes of a run until it is deleted: large requests are not written again with every event."""
     return _dump({name: value for name, value in rows.run_row(run).items() if name not in rows.run_changes(run)})
 
 

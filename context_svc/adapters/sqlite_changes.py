@@ -87,6 +87,7 @@ def write_change(connection: sqlite3.Connection, change: Change, *, before: Thre
     if change.thread:
         _put(connection, "threads", rows.thread_row(change.thread))
         _do(connection, *counting.removals(change.thread.id, change))
+    _do(connection, *counting.erased(change))
     for run in change.runs:
         logged = sizes.logged_bytes(run, change)
         if not connection.execute(statements.UPDATE_RUN, {**rows.run_changes(run), "added": logged}).rowcount:

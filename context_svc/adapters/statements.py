@@ -25,6 +25,7 @@ UPDATE_RUN = f"""
         actions = :actions, wait_until = :wait_until, waits = :waits
     WHERE run_id = :run_id
 """  # noqa: S608  # our own words
+ERASE_RUN = "UPDATE runs SET bytes = bytes - octet_length(params), params = '' WHERE run_id = :run_id"
 AMEND = """
     UPDATE items SET kind = :kind, body = :body, tokens = :tokens, schema_v = :schema_v, digest = :digest
     WHERE thread_id = :thread_id AND seq = :seq

@@ -12,8 +12,8 @@ from threadmesh.errors import ThreadBusy
 async def delete_run(run_id: str, *, store: RunStore) -> None:
     """Forget the log and the calls of a run that has ended; nobody finds it any more.
 
-    What it has added to its thread goes only where it is the last run: later ones were told it. What else was kept of
-    it, such as its parameters, goes with the thread. Raises `RunNotFound`, and `ThreadBusy` while the run is open.
+    Its request's parameters go, too. What it has added to its thread goes only where it is the last run: later ones
+    were told it. Raises `RunNotFound`, and `ThreadBusy` while the run is open.
     """
     await store.change(Scope(run_id=run_id), _delete)
 
@@ -22,7 +22,8 @@ def _delete(state: State) -> tuple[Change, None]:
     run, thread = state.existing_run(), state.existing_thread()
     if not run.finished:
         raise ThreadBusy
-    gone = replace(run, state=RunState.DELETED, first_sequence=run.next_sequence - 1, actions=())
+    last = run.next_sequence - 1
+    gone = replace(run, state=RunState.DELETED, first_sequence=last, actions=(), parameters_json="")
     removed = _own(run, thread)
     pinned = tuple(number for number in thread.pinned if number not in removed)
     return Change(

@@ -63,6 +63,18 @@ async def test_what_later_runs_were_told_stays(store: Store, clock: FakeClock) -
     assert await stored_exactly(store, "") > 0
 
 
+async def test_nothing_of_the_request_stays(store: Store, clock: FakeClock) -> None:
+    first, last = await answered(store, clock, "one"), await answered(store, clock, "two")
+    before = await stored_exactly(store, "")
+
+    await delete_run(first.id, store=store)
+
+    assert first.parameters_json
+    assert (await store.run(first.id)).parameters_json == ""
+    assert (await store.run(last.id)).parameters_json == last.parameters_json
+    assert await stored_exactly(store, "") < before - len(first.parameters_json)
+
+
 async def test_what_was_summarized_stays(store: Store, clock: FakeClock) -> None:
     run = await answered(store, clock, "one")
     summary = NewSummary(text="in short", read=Span(first=0, last=1))
