@@ -27,8 +27,8 @@ class Resolution(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """A person's word, with its reason; `parts` are the result of a call that is known to have succeeded, `answers` are
-    to the questions of a tool's server.
+    """A person's word, with its reason; `parts` are the result of a call that is known to have ended, `answers` are to
+    the questions of a tool's server.
 
     `request_id` tells the same word, said again, from another one; empty if that does not matter.
     """

@@ -47,8 +47,8 @@ async def decide_call(run_id: str, call_id: str, word: Word, *, store: Store) ->
     then on what the person says. Raises `RunNotFound`, `CallNotFound`, `CallNotWaiting` also when it is too late,
     `CallAlreadyDecided`, `DefinitionDiffers`, `ArgumentsDiffer`, and `InvalidArgument` for a result where none belongs.
     """
-    if word.parts and word.resolution is not Resolution.SUCCEEDED:
-        raise InvalidArgument("Only a call that succeeded has a result.", field="parts")
+    if word.parts and word.resolution.permits:
+        raise InvalidArgument("Only a call that has ended has a result.", field="parts")
     call = await call_of(run_id, call_id, store)
     if word.arguments_hash not in {"", present := arguments_hash(call.arguments_json)}:
         raise ArgumentsDiffer(present_hash=present)

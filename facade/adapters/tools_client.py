@@ -13,7 +13,7 @@ from threadmesh import event_codec as events
 from threadmesh.api.tools.v1 import tools_service_pb2 as pb
 from threadmesh.api.tools.v1 import tools_service_pb2_grpc as rpc
 from threadmesh.codec import encode_tool_call
-from threadmesh.conversation import ToolCall
+from threadmesh.conversation import CallFinished, ToolCall
 from threadmesh.crash_points import crash_point
 from threadmesh.errors import MeshError
 from threadmesh.question_codec import decode_input_required, encode_answer
@@ -25,6 +25,7 @@ _MOST_NAMES = 512
 """What a request may name; one that wants more is given everything."""
 _NOBODYS = "nobody's"
 """The name of no tool: whoever asks for it hears only whether there is an answer."""
+_TASKS, _MOST_PAGES = 100, 10
 _MOMENT_SECONDS = 1.0
 _SILENCE_SECONDS = 10.0
 """A server that sends nothing for so long, not even a sign of life, is taken for dead."""
@@ -84,6 +85,27 @@ class ToolsClient:
     async def forsake(self, run: Run, calls: Iterable[str], *, stop: bool = False) -> None:
         """Say that nobody answers what these calls ask, or that they are to stop."""
         await asyncio.gather(*(self._forsake(run.id, call_id, stop=stop) for call_id in calls))
+
+    async def ends(self, run_id: str) -> AsyncGenerator[tuple[str, CallFinished], None]:
+        """Give how the calls of a run have ended, or do."""
+        call = self._stub.WatchCalls(pb.WatchCallsRequest(run_id=run_id))
+        async with aclosing(translated_stream(call, peer=_PEER, silence_seconds=_SILENCE_SECONDS)) as responses:
+            async for response in responses:
+                if response.HasField("finished"):
+                    yield response.call_id, events.decode_call_finished(response.finished)
+
+    async def runs_of_tasks(self) -> Collection[str]:
+        """Name the runs whose calls have become tasks, the latest first."""
+        found: dict[str, None] = {}
+        request = pb.ListTasksRequest(page_size=_TASKS)
+        for _ in range(_MOST_PAGES):
+            async with translated(_PEER):
+                page = await self._stub.ListTasks(request, timeout=_SECONDS)
+            found |= dict.fromkeys(task.run_id for task in page.tasks)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                break
+        return tuple(found)
 
     async def _forsake(self, run_id: str, call_id: str, *, stop: bool) -> None:
         request = pb.CancelCallRequest(run_id=run_id, call_id=call_id, if_asking=not stop)

@@ -147,6 +147,14 @@ class MeteredTools:
         """Say that nobody answers what these calls ask, or that they are to stop."""
         await self._tools.forsake(run, calls, stop=stop)
 
+    def ends(self, run_id: str) -> AsyncGenerator[tuple[str, CallFinished], None]:
+        """Give how the calls of a run have ended, or do."""
+        return self._tools.ends(run_id)
+
+    async def runs_of_tasks(self) -> Collection[str]:
+        """Name the runs whose calls have become tasks."""
+        return await self._tools.runs_of_tasks()
+
     def _refusal(self, caller: str) -> RateLimitExceeded | None:
         try:
             self._limits.use_tool_call(caller)

@@ -10,7 +10,7 @@ from facade.domain.events import ModelEvent, Run, RunEvent, RunFinished, RunStat
 from facade.domain.offer import Offer
 from facade.domain.parameters import TurnParameters
 from facade.domain.records import Answered, Batch, CallRecord, NewRun, Said, Verdict, Window
-from threadmesh.conversation import Message, ToolCall, ToolChoice, ToolDefinition
+from threadmesh.conversation import CallFinished, Message, ToolCall, ToolChoice, ToolDefinition
 from threadmesh.questions import Answer
 
 
@@ -170,6 +170,14 @@ class Tools(Protocol):
         The others go on, unless all are to `stop`, as well as their tools allow. A service that cannot be reached in a
         moment is left as it is.
         """
+        ...
+
+    def ends(self, run_id: str) -> AsyncGenerator[tuple[str, CallFinished], None]:
+        """Give how the calls of a run have ended, and wait for those that are under way; of what is known of them."""
+        ...
+
+    async def runs_of_tasks(self) -> Collection[str]:
+        """Name the runs whose calls have become tasks that are kept, the latest of them where they are many."""
         ...
 
 

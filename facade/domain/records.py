@@ -86,8 +86,8 @@ class CallRecord:
 class Verdict:
     """A person's word about a call: `approved` or `denied`, or `succeeded` or `failed` where that was unknown.
 
-    `output` is the result of a call that succeeded; the hashes identify the tool's definition and the arguments as the
-    person saw them, and `request_id` tells the same word, said again, from another one.
+    `output` is what a model reads of a call that has ended; the hashes identify the tool's definition and the arguments
+    as the person saw them, and `request_id` tells the same word, said again, from another one.
     """
 
     resolution: str

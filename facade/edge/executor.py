@@ -10,6 +10,7 @@ import structlog
 from facade.domain.events import Run, RunState
 from facade.domain.limits import END_SECONDS, Limits, Mesh
 from facade.domain.run_turn import Signals, run_turn
+from facade.edge.late_results import LateResults
 from facade.edge.metrics import FacadeMetrics
 from threadmesh.errors import MeshError, RunAlreadyFinished, StaleEpoch, Unavailable
 from threadmesh.retry import persist
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 _LOOKING_SECONDS = 10.0
 """How long it is waited for a run without a writer before it is asked again."""
 _PAUSE_SECONDS = 1.0
+_BROKEN_OFF = {RunState.FAILED, RunState.CANCELLED}
+"""How turns end that may leave calls without an end."""
 
 
 class Executor:
@@ -34,11 +37,13 @@ class Executor:
         self._limits = limits
         self._metrics = metrics
         self._renew_seconds = renew_seconds
+        self._late = LateResults(mesh, characters=limits.result_characters)
         self._tasks: set[asyncio.Task[None]] = set()
         self._signals: dict[str, Signals] = {}
         self._draining = False
 
     async def __aenter__(self) -> Self:
+        await self._late.__aenter__()
         self._looking = asyncio.create_task(self._look_for_lost_runs(), name="look for lost runs")
         return self
 
@@ -46,6 +51,7 @@ class Executor:
         self._looking.cancel()
         self._leave()
         await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
+        await self._late.__aexit__()
 
     def drain(self, *, seconds: float) -> None:
         """Take no more runs over; those that are answered here get some time to end, and are then handed over.
@@ -122,6 +128,8 @@ class Executor:
                 seconds = time.monotonic() - began
                 self._metrics.turn_seconds.labels(outcome).observe(seconds)
                 log.info("turn.ended", outcome=outcome, seconds=round(seconds, 4))
+        if outcome in _BROKEN_OFF:
+            self._late.follow(run.id)
 
     async def _turn(self, run: Run, signals: Signals, *, claim: bool) -> RunState:
         claimed = await self._claimed(run, signals) if claim else run

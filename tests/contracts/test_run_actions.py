@@ -287,6 +287,13 @@ async def test_a_call_that_had_no_effect_is_told_with_the_reason(store: Store, c
     assert (await texts(store, run.thread_id))[-1].endswith("had no effect. The card is still red.")
 
 
+async def test_a_call_that_failed_is_told_as_its_result_says(store: Store, clock: FakeClock) -> None:
+    run = await unknown(store, clock)
+    await decided(store, run, Word(resolution=Resolution.FAILED, parts=(Text(text="The call failed. No luck."),)))
+
+    assert (await texts(store, run.thread_id))[-1] == "The call failed. No luck."
+
+
 async def test_only_what_is_unknown_is_settled(store: Store, clock: FakeClock) -> None:
     run = await waiting(store, clock)
 

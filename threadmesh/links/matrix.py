@@ -22,7 +22,7 @@ MATRIX: Mapping[str, Mapping[str, Methods]] = {
     # It answers people: it decides nothing that an operator decides.
     "facade": {
         INFERENCE: frozenset({"CountTokens", "Detokenize", "Embed", "Generate", "ListModels", "Tokenize", "Warm"}),
-        TOOLS: frozenset({"ExecuteTools", "ListTools", "CancelCall"}),
+        TOOLS: frozenset({"ExecuteTools", "ListTools", "CancelCall", "WatchCalls", "ListTasks"}),
         THREADS: frozenset(
             {
                 *("ResolveThread", "CreateThread", "GetThread", "ListThreads", "UpdateThread", "DeleteThread"),

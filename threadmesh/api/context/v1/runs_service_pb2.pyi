@@ -1185,7 +1185,7 @@ class ResolveCallRequest(_message.Message):
     """
     @_builtins.property
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[_conversation_pb2.Part]:
-        """Holds the tool's result, for a call that is known to have succeeded."""
+        """Holds what the model reads of a call that is settled: its result, or how it failed. Empty is a sentence that says so."""
 
     def __init__(
         self,
