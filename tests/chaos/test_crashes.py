@@ -96,8 +96,19 @@ EVERY_DAY = {
 """Of each point where a unit dies, a text or some calls are enough for every day, or one of each."""
 
 
+BESIDE_ANOTHER = {
+    "facade.before_flush",
+    "run.before_append",
+    "run.after_append",
+    "run.after_append:4",
+    "run.before_send",
+    "run.after_terminal",
+}
+"""Points that lie right beside one that is looked at every day."""
+
+
 def _marked(case: Case) -> Any:
-    seldom = case.ask not in EVERY_DAY[case.unit]
+    seldom = case.ask not in EVERY_DAY[case.unit] or case.crash in BESIDE_ANOTHER
     return pytest.param(case, marks=pytest.mark.thorough if seldom else (), id=str(case))
 
 
