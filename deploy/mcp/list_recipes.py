@@ -88,19 +88,19 @@ def _row(recipe: Recipe, root: Path) -> str:
     try:
         listed = _listed(recipe, _install(recipe, home), home)
     except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
-        return f"{recipe.name:<12} could not be listed: {str(error)[:160]}"
+        return f"{recipe.name:<16} could not be listed: {str(error)[:160]}"
     counts = Counter(effect for effect, _ in listed)
     numbers = "".join(f"{counts[effect]:>12}" for effect in EFFECTS)
     gone = stale(recipe, listed)
     note = f"  no longer offered: {', '.join(gone)}" if gone else ""
-    return f"{recipe.name:<12}{len(listed):>6}{numbers}{note}"
+    return f"{recipe.name:<16}{len(listed):>6}{numbers}{note}"
 
 
 def main(arguments: list[str]) -> None:
     """Print a row for each recipe."""
     root = Path(arguments[0] if arguments else ".build/recipes").absolute()
     wanted = arguments[1:]
-    sys.stdout.write(f"{'recipe':<12}{'tools':>6}{''.join(f'{effect:>12}' for effect in EFFECTS)}\n")
+    sys.stdout.write(f"{'recipe':<16}{'tools':>6}{''.join(f'{effect:>12}' for effect in EFFECTS)}\n")
     for recipe in recipes((HERE / "README.md").read_text()):
         if shutil.which(recipe.installer) and (not wanted or recipe.name in wanted):
             sys.stdout.write(_row(recipe, root) + "\n")

@@ -50,15 +50,16 @@ class LateResults:
         """Follow what a process that is gone was following."""
         while True:
             try:
-                runs = await self._mesh.tools.runs_of_tasks()
+                for run_id in await self._mesh.tools.runs_of_tasks():
+                    # One after the other: most have nothing to wait for.
+                    if await has_unknown(run_id, self._mesh.context):
+                        self.follow(run_id)
             except MeshError as error:
                 if not error.retryable:
                     log.warning("late_results.refused", reason=error.reason)
                     return
                 await asyncio.sleep(self._again_seconds)
             else:
-                for run_id in runs:
-                    self.follow(run_id)
                 return
 
     async def _follow(self, run_id: str) -> None:
