@@ -84,15 +84,13 @@ class Connections:
             async with asyncio.timeout(self.patience):
                 for attempt in range(1, _ATTEMPTS):
                     try:
-                        return await self._attempt(job)
+                        return await self._attempt_in_time(job)
                     except _AGAIN:
                         await asyncio.sleep(random.uniform(0, attempt * _PAUSE_SECONDS))  # noqa: S311  # no secret
-                    except ClockMoved as moved:
-                        await self._attempt(moved.amend)
                     except psycopg.Error as error:
                         if not lost(error):
                             raise
-                return await self._attempt(job)
+                return await self._attempt_in_time(job)
 
     async def open(self) -> Connection:
         """Open a connection of one's own, which looks into our schema first; every statement commits by itself."""
@@ -120,6 +118,15 @@ class Connections:
         """Close what nobody uses."""
         while self._free:
             self._free.pop().hang_up()
+
+    async def _attempt_in_time(self, job: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Set the clock where that has to be, which is no failure: also behind the last of several lost connections."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self._attempt(job)
+            except ClockMoved as moved:
+                await self._attempt(moved.amend)
+        raise StoreUnavailable(cause="the clock does not come to rest")
 
     async def _attempt(self, job: Callable[[Connection], Awaitable[Result]]) -> Result:
         try:
