@@ -1,14 +1,13 @@
 """What a webhook is sent in the place of a notification's parameters: a body of the operator's, in which they stand."""
 
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
 from tools_svc.adapters import located_json
+from tools_svc.adapters.secrets import PLACEHOLDER
 from tools_svc.adapters.written_secrets import holds_secret
 
-_PLACEHOLDER = re.compile(r"\$\{(?P<kind>[a-z]+):(?P<what>[^}]*)\}")
 _KIND = "param"
 
 Complaint = tuple[located_json.Path, str]
@@ -29,10 +28,10 @@ def filled(body: Any, params: Any) -> Any:
             return {name: filled(each, params) for name, each in body.items()}
         case list():
             return [filled(each, params) for each in body]
-        case str() if (whole := _PLACEHOLDER.fullmatch(body)) is not None:
+        case str() if (whole := PLACEHOLDER.fullmatch(body)) is not None:
             return _value(params, whole["what"])
         case str():
-            return _PLACEHOLDER.sub(lambda found: _text(_value(params, found["what"])), body)
+            return PLACEHOLDER.sub(lambda found: _text(_value(params, found["what"])), body)
         case _:
             return body
 
@@ -49,7 +48,7 @@ def check(body: Any) -> Iterator[Complaint]:
         case str():
             if holds_secret("", body):
                 yield (), "it holds a secret; those of a hook stand in its 'headers' as ${env:NAME} or ${file:/path}"
-            for found in _PLACEHOLDER.finditer(body):
+            for found in PLACEHOLDER.finditer(body):
                 if found["kind"] != _KIND:
                     yield (), f"{found[0]} means nothing here; ${{param:name}} is a parameter of the notification"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from threadmesh.errors import MeshError
 from threadmesh.telemetry.logs import hide
 
-_PLACEHOLDER = re.compile(r"\$\{(?P<kind>[a-z]+):(?P<what>[^}]*)\}")
+PLACEHOLDER = re.compile(r"\$\{(?P<kind>[a-z]+):(?P<what>[^}]*)\}")
 
 
 class SecretMissing(MeshError):
@@ -29,12 +29,12 @@ def expand(value: str, environment: Mapping[str, str] = os.environ) -> str:
         hide(secret)
         return secret
 
-    return _PLACEHOLDER.sub(found, value)
+    return PLACEHOLDER.sub(found, value)
 
 
 def blank(value: str, gap: str) -> str:
     """Put `gap` in the place of each placeholder."""
-    return _PLACEHOLDER.sub(gap, value)
+    return PLACEHOLDER.sub(gap, value)
 
 
 def _look_up(kind: str, what: str, environment: Mapping[str, str]) -> str:
