@@ -43,7 +43,7 @@ class Executor:
         self._draining = False
 
     async def __aenter__(self) -> Self:
-        await self._late.__aenter__()
+        self._late.begin()
         self._looking = asyncio.create_task(self._look_for_lost_runs(), name="look for lost runs")
         return self
 
@@ -51,7 +51,7 @@ class Executor:
         self._looking.cancel()
         self._leave()
         await asyncio.gather(self._looking, *self._tasks, return_exceptions=True)
-        await self._late.__aexit__()
+        await self._late.end()
 
     def drain(self, *, seconds: float) -> None:
         """Take no more runs over; those that are answered here get some time to end, and are then handed over.

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Self
 
 import structlog
 
@@ -21,7 +20,7 @@ _MOST_WAITED_FOR = 256
 
 
 class LateResults:
-    """Follows runs whose turns ended before their calls did. A process that begins looks which these are."""
+    """Follows runs whose turns ended before their calls did, from `begin` to `end`."""
 
     def __init__(self, mesh: Mesh, *, characters: int, again_seconds: float = _AGAIN_SECONDS) -> None:
         self._mesh = mesh
@@ -29,11 +28,12 @@ class LateResults:
         self._again_seconds = again_seconds
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
-    async def __aenter__(self) -> Self:
+    def begin(self) -> None:
+        """Look in the background what a process that is gone was waiting for."""
         self._looking = asyncio.create_task(self._look_back(), name="look for late results")
-        return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def end(self) -> None:
+        """Wait no longer."""
         tasks = [self._looking, *self._waiting.values()]
         for task in tasks:
             task.cancel()
