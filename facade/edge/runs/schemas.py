@@ -35,7 +35,7 @@ class Settlement(Decision):
     """The body of what was found out about a call whose outcome was unknown."""
 
     outcome: Literal["succeeded", "failed"] = Field(description="failed: the call had no effect.")
-    output: str = Field(default="", max_length=1_000_000, description="The tool's result, if the call succeeded.")
+    output: str = Field(default="", max_length=1_000_000, description="What the model reads of it.")
 
 
 class FormAnswer(Schema):
